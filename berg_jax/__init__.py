@@ -1,0 +1,75 @@
+"""The fMRI encoding model fmri-nsd_fsaverage-huze in JAX: images → responses of cortical vertices.
+
+The public names are imported when they are first used, so that importing the package is instant and needs
+neither JAX nor PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        BERGError,
+        IntegrityError,
+        InvalidParameterError,
+        ModelLoadError,
+        ModelNotFoundError,
+        ResourceError,
+        StimulusError,
+        UnsafeFileError,
+        ValidationError,
+    )
+    from .model import EncodingModel
+    from .rois import Vertices
+    from .subject import Subject, load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "EncodingModel": "model",
+    "Subject": "subject",
+    "Vertices": "rois",
+    "load": "subject",
+    **dict.fromkeys(
+        (
+            "BERGError",
+            "IntegrityError",
+            "InvalidParameterError",
+            "ModelLoadError",
+            "ModelNotFoundError",
+            "ResourceError",
+            "StimulusError",
+            "UnsafeFileError",
+            "ValidationError",
+        ),
+        "errors",
+    ),
+}
+
+__all__ = [
+    "BERGError",
+    "EncodingModel",
+    "IntegrityError",
+    "InvalidParameterError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ResourceError",
+    "StimulusError",
+    "Subject",
+    "UnsafeFileError",
+    "ValidationError",
+    "Vertices",
+    "load",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,100 @@
+"""Where BERG keeps a subject's files, on disk and in the public bucket; imports neither JAX nor Flax."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InvalidParameterError, ModelNotFoundError
+
+MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
+DESCRIPTION = "subject.json"  # in every converted subject's folder
+
+# sha256 of the files that the model's author published.
+PUBLISHED = {
+    "subj01_part1.pth": "832b67cebae7d34ce51720ce63e5aa69e5a1dc4d20c7578e2481410db0d4d014",
+    "subj01_part2.pth": "f72e8ead92ca7c4f6ec8f10df9028000e71808992e71d433fe8326e5289a95f6",
+    "part1_voxel_indices.pt": "81c686f552aba9902cd99d841502a2fd29cd9f2c325d9f47c3db1d54eb4e8862",
+}
+
+
+def check_subject(subject: int) -> int:
+    """A subject's number as an int of at least 1, else InvalidParameterError."""
+    if isinstance(subject, bool) or not hasattr(subject, "__index__") or not 1 <= int(subject) <= 99:
+        raise InvalidParameterError(f"subject must be a number such as 1, got {subject!r}.")
+    return int(subject)
+
+
+@dataclass(frozen=True)
+class SubjectFiles:
+    """The paths of one subject's files below a BERG directory, whether or not they exist."""
+
+    berg_dir: Path
+    subject: int
+
+    @property
+    def name(self) -> str:
+        """The subject's name inside the files, as in ``subj01``."""
+        return f"subj{self.subject:02d}"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model."""
+        return self.berg_dir / MODEL_FOLDER
+
+    @property
+    def part1(self) -> Path:
+        """Weights of part 1."""
+        return self.model / "encoding_models_weights" / f"{self.name}_part1.pth"
+
+    @property
+    def part2(self) -> Path:
+        """Weights of part 2."""
+        return self.model / "encoding_models_weights" / f"{self.name}_part2.pth"
+
+    @property
+    def indices(self) -> Path:
+        """Which vertices part 1 predicts, of every subject."""
+        return self.model / "encoding_models_weights" / "part1_voxel_indices.pt"
+
+    @property
+    def metadata(self) -> Path:
+        """Noise ceilings, ROIs, accuracies and image splits."""
+        return self.model / "metadata" / f"metadata_subject-{self.subject:02d}.npy"
+
+    @property
+    def converted(self) -> Path:
+        """Where a converted subject lies unless told otherwise."""
+        return self.model / "berg_jax" / self.name
+
+    def require(self) -> None:
+        """Raise ModelNotFoundError unless the files that conversion needs are all there."""
+        if not self.berg_dir.is_dir():
+            raise ModelNotFoundError(
+                f"There is no folder {self.berg_dir}. Give the berg_dir, which holds {MODEL_FOLDER}."
+            )
+        missing = [path for path in (self.part1, self.part2, self.indices) if not path.is_file()]
+        if missing:
+            there = available_subjects(self.berg_dir)
+            raise ModelNotFoundError(
+                f"Subject {self.subject} lacks {', '.join(str(path) for path in missing)}. "
+                + (f"Complete there: {there}." if there else "No subject is complete there.")
+            )
+
+
+def available_subjects(berg_dir: Path) -> list[int]:
+    """Subjects of a BERG directory that have both weight files or are converted, ascending."""
+    folder = berg_dir / MODEL_FOLDER
+    found = {
+        int(match[1])
+        for path in folder.glob("encoding_models_weights/subj*_part1.pth")
+        if (match := re.fullmatch(r"subj(\d\d)_part1\.pth", path.name))
+        and path.with_name(f"subj{match[1]}_part2.pth").is_file()
+    }
+    found |= {
+        int(match[1])
+        for path in folder.glob(f"berg_jax/subj*/{DESCRIPTION}")
+        if (match := re.fullmatch(r"subj(\d\d)", path.parent.name))
+    }
+    return sorted(found)

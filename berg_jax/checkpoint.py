@@ -1,0 +1,274 @@
+"""A converted subject on disk: a folder that any machine can load, and check, without the PyTorch files.
+
+subject.json         what it is: sizes, layout, options, sources with sha256, versions
+part1/, part2/       weights and per-vertex tables, Orbax
+part1_vertices.npy   global vertex of each of the part's rows; likewise part2_vertices.npy
+metadata.npy         BERG's metadata of the subject, where it had any
+SHA256SUMS           of every other file; `sha256sum --check SHA256SUMS` verifies them, too
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .berg_dir import DESCRIPTION
+from .errors import IntegrityError, ModelLoadError, ModelNotFoundError, ResourceError
+from .files import atomic_folder, explained, sha256_many
+from .model import EncodingModel, Part, build
+from .nn.config import PartConfig, ViTConfig
+from .rois import Vertices
+
+FORMAT_VERSION = 1
+MANIFEST = "SHA256SUMS"
+METADATA = "metadata.npy"
+_MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a converted subject is. ``subject.json`` holds exactly these fields.
+
+    Attributes
+    ----------
+    subject
+        The subject's number.
+    hemisphere_size
+        Vertices of one hemisphere.
+    parts
+        Sizes of ``part1`` and ``part2``.
+    rows
+        Readout rows of each part.
+    layout
+        ``"overlay"`` (part 2 has every vertex and part 1 replaces some) or ``"complement"``.
+    layout_guessed
+        Whether there were no metadata to tell the layout from.
+    options
+        ``lora_scale`` and ``retina_sigma``, which the weights do not tell (nor the number of heads in ``parts``).
+    sources
+        For each file converted from: name, size in bytes, sha256, modification time in ns.
+    origin
+        ``"published"`` (every source is the author's, by sha256), ``"synthetic"`` or ``"unrecognized"``.
+    versions
+        Versions of the libraries that converted.
+    format_version
+        Version of this format.
+    """
+
+    subject: int
+    hemisphere_size: int
+    parts: dict[str, PartConfig]
+    rows: dict[str, int]
+    layout: str
+    layout_guessed: bool
+    options: dict[str, float]
+    sources: dict[str, dict[str, Any]]
+    origin: str
+    versions: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the weights were made up by a generator."""
+        return self.origin == "synthetic"
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        """From text.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError, AttributeError
+            The text is no description.
+        """
+        fields = json.loads(text)
+        fields["parts"] = {
+            name: PartConfig(ViTConfig(**part["vit"]), tuple(part["layers"]), part["width"])
+            for name, part in fields["parts"].items()
+        }
+        return cls(**fields)
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether the folder looks like a converted subject."""
+    return (folder / DESCRIPTION).is_file() and (folder / MANIFEST).is_file()
+
+
+def read_description(folder: Path) -> Description:
+    """What the converted subject in ``folder`` is.
+
+    Raises
+    ------
+    ModelNotFoundError
+        It is not one.
+    ModelLoadError
+        It was written by a newer version, or is damaged.
+    """
+    if not is_converted(folder):
+        raise ModelNotFoundError(f"{folder} is not a converted subject: it lacks {DESCRIPTION} or {MANIFEST}.")
+    try:
+        text = (folder / DESCRIPTION).read_text(encoding="utf-8")
+        version = json.loads(text)["format_version"]
+        if version != FORMAT_VERSION:
+            raise ModelLoadError(
+                f"{folder} is in format {version}, this version of berg_jax reads {FORMAT_VERSION}. "
+                "Convert the subject again, or use another version of berg_jax."
+            )
+        return Description.from_json(text)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IntegrityError(f"{folder / DESCRIPTION} is damaged: {error}. Convert the subject again.") from error
+
+
+def write_converted(
+    destination: Path,
+    description: Description,
+    parts: Iterable[tuple[str, Part]],
+    metadata: Path | None,
+    replace: bool,
+) -> None:
+    """Write a converted subject; it appears at ``destination`` at once and whole, or not at all.
+
+    ``parts`` may be an iterator: each part is written before the next is asked for.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full or cannot be written.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    with atomic_folder(destination, replace) as folder:
+        for name, part in parts:
+            try:
+                ocp.save(folder.absolute() / name, part.weights)
+            except (
+                OSError,
+                ValueError,
+                RuntimeError,
+            ) as error:  # tensorstore reports a full disk as ValueError
+                raise ResourceError(
+                    f"Cannot write {destination}: {str(error).splitlines()[0][:300]}. Make room there or choose "
+                    "another output folder."
+                ) from error
+            with explained("write", destination):
+                np.save(folder / f"{name}_vertices.npy", part.vertices.astype(np.int32), allow_pickle=False)
+        with explained("write", destination):
+            if metadata is not None:
+                shutil.copyfile(metadata, folder / METADATA)
+            (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
+            names = _files(folder)
+            hashes = sha256_many(folder / name for name in names)
+            lines = [f"{digest}  {name}\n" for digest, name in zip(hashes, names, strict=True)]
+            (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+
+
+def verify(folder: Path, parts: Iterable[str] = ("part1", "part2")) -> None:
+    """Compare the files with their recorded sha256; of the weights only those of the given parts.
+
+    Raises
+    ------
+    IntegrityError
+        A file is missing, unexpected or differs.
+    """
+    remedy = "Convert the subject again with --overwrite, or copy the folder again."
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"{folder / MANIFEST} cannot be read: {error}. {remedy}") from error
+    recorded = {}
+    for line in text.removesuffix("\n").split("\n"):
+        match = _MANIFEST_LINE.fullmatch(line)
+        if match is None:
+            raise IntegrityError(f"{folder / MANIFEST} is damaged: {line[:100]!r} is no checksum. {remedy}")
+        recorded[match[2]] = match[1]
+    there = set(_files(folder))
+    if there != set(recorded):
+        raise IntegrityError(
+            f"{folder} does not hold the files that were written: missing {sorted(set(recorded) - there)[:3]}, "
+            f"unexpected {sorted(there - set(recorded))[:3]}. {remedy}"
+        )
+    skipped = tuple(f"{name}/" for name in ("part1", "part2") if name not in parts)
+    checked = [name for name in sorted(recorded) if not name.startswith(skipped)]
+    hashes = sha256_many(folder / name for name in checked)
+    wrong = [name for name, digest in zip(checked, hashes, strict=True) if digest != recorded[name]]
+    if wrong:
+        raise IntegrityError(f"{folder} is damaged: {', '.join(wrong[:3])} changed since it was written. {remedy}")
+
+
+def load_model(
+    folder: Path,
+    vertices: Vertices | None = None,
+    *,
+    precision: str = "float32",
+    fuse_lora: bool = True,
+    check: bool = True,
+) -> EncodingModel:
+    """The model of a converted subject; parts that the vertices do not need are not even read.
+
+    Parameters
+    ----------
+    folder
+        A converted subject.
+    vertices, precision, fuse_lora
+        As for :func:`~berg_jax.model.build`.
+    check
+        Compare the files' sha256 with the recorded ones while they load.
+
+    Raises
+    ------
+    ModelNotFoundError, IntegrityError, InvalidParameterError
+        No such folder; damaged files; vertices or a precision that do not exist.
+    """
+    description = read_description(folder)
+    size = description.hemisphere_size
+    try:
+        rows = {name: np.load(folder / f"{name}_vertices.npy", allow_pickle=False) for name in description.parts}
+    except (OSError, ValueError, EOFError) as error:
+        raise IntegrityError(f"{folder} is damaged: {error}. Convert the subject again.") from error
+    needed = _parts_needed(rows, size, vertices)
+    with ThreadPoolExecutor(1) as pool:
+        checking = pool.submit(verify, folder, needed) if check else None
+        try:
+            parts = {name: Part(description.parts[name], _read_part(folder / name), rows[name]) for name in needed}
+        except Exception as error:
+            # Damage can make the reader fail in any way; the checksums tell it from other troubles.
+            if checking is not None:
+                checking.result()
+            raise ModelLoadError(f"{folder} cannot be read: {error}. Convert the subject again.") from error
+        if checking is not None:
+            checking.result()
+    return build(parts, size, vertices, precision=precision, fuse_lora=fuse_lora)
+
+
+def _parts_needed(rows: dict[str, np.ndarray], size: int, vertices: Vertices | None) -> list[str]:
+    owner = np.full(2 * size, -1)
+    names = sorted(rows)
+    for index in reversed(range(len(names))):
+        owner[rows[names[index]]] = index
+    if vertices is not None and len(vertices) and vertices.hemisphere_size == size:
+        owner = owner[vertices.global_indices]
+    return [name for index, name in enumerate(names) if (owner == index).any()]
+
+
+def _read_part(folder: Path) -> dict[str, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    return ocp.load(folder.absolute())
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file of the folder but the manifest, by its relative path."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST)

@@ -1,0 +1,109 @@
+"""Files that are whole or not there: checksums, folders that appear at once, room on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .errors import ResourceError
+
+_PARTIAL = ".partial-"
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_many(paths: Iterable[Path]) -> list[str]:
+    """The sha256 of each file, hashed side by side (hashing leaves the interpreter lock free)."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        return list(pool.map(sha256, paths))
+
+
+def require_space(folder: Path, needed: int, purpose: str) -> None:
+    """Raise ResourceError unless the disk that holds ``folder`` has ``needed`` bytes free."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ResourceError(
+            f"{purpose} needs {needed / 1e9:.2f} GB of disk at {folder}, which has {free / 1e9:.2f} GB free. "
+            "Make room there or choose another output folder."
+        )
+
+
+@contextlib.contextmanager
+def explained(what: str, path: Path) -> Iterator[None]:
+    """Turn the system's refusals (full disk, no permission, …) into a ResourceError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path"
+        reason = error.strerror or error
+        raise ResourceError(f"Cannot {what} {path}: {reason}. {remedy} or choose another output folder.") from error
+
+
+@contextlib.contextmanager
+def atomic_folder(destination: Path, replace: bool) -> Iterator[Path]:
+    """A folder to fill, which becomes ``destination`` when the block ends well, and vanishes otherwise.
+
+    The folder lies beside the destination under a name that says it is partial. What processes of this
+    machine that were killed have left there is removed first. With ``replace`` an existing destination is
+    moved away just before and removed after.
+    """
+    with explained("write", destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(destination)
+        partial = destination.parent / (
+            f".{destination.name}{_PARTIAL}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        )
+        partial.mkdir()
+    try:
+        yield partial
+        with explained("write", destination):
+            _flush(partial)
+            if replace and destination.exists():
+                old = partial.with_name(partial.name + "-old")
+                destination.rename(old)
+                partial.rename(destination)
+                shutil.rmtree(old)
+            else:
+                partial.rename(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _remove_leftovers(destination: Path) -> None:
+    prefix = f".{destination.name}{_PARTIAL}{socket.gethostname()}-"
+    for path in destination.parent.glob(f".{destination.name}{_PARTIAL}*"):
+        process = path.name.removeprefix(prefix).partition("-")[0]
+        if path.name.startswith(prefix) and process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

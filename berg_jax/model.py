@@ -1,0 +1,342 @@
+"""EncodingModel: images → responses of chosen vertices, a pure function with its weights inside.
+
+A model is a pytree. Pass it to your own jitted functions as an argument; closed over, its weights would be
+baked into the program as constants:
+
+    grad = jax.jit(jax.grad(lambda images, model: model(images).mean()))
+    grad(images, model)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from .errors import InvalidParameterError, StimulusError
+from .nn.config import PartConfig
+from .nn.heads import Heads
+from .nn.precision import PRECISIONS, Precision, x64_enabled
+from .nn.preprocess import preprocess
+from .nn.readout import TILE, assign_tiles, readout
+from .nn.vit import ViT
+from .rois import Vertices
+
+_PRODUCT_WEIGHTS = ("kernel", "patch_kernel", "conv_0", "conv_1", "conv_2", "weight", "lora_down", "lora_up")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a compiled program depends on besides shapes: the parts' sizes and the precision's name."""
+
+    parts: tuple[tuple[str, PartConfig], ...]
+    precision: str
+
+
+class Part(NamedTuple):
+    """One network on the host: sizes, weights as nested dicts of NumPy arrays, global vertex of each row.
+
+    ``weights`` has ``vit`` and ``heads``, Flax params, and ``readout``: ``weight`` (rows, width), ``bias``
+    (rows,), ``layer_weights`` (rows, layers), ``rf_center`` (rows, 2).
+    """
+
+    config: PartConfig
+    weights: dict[str, Any]
+    vertices: Int[np.ndarray, " rows"]
+
+
+@flax.struct.dataclass
+class EncodingModel:
+    """The encoding model of one subject, or of chosen vertices of one.
+
+    Attributes
+    ----------
+    params
+        Per part (``part1``, ``part2``; those that the vertices need) the weights: ``vit`` and ``heads``,
+        Flax params, and ``readout``, whose vertices lie in tiles of 128.
+    corners
+        Per part the grid cell that each tile looks at.
+    order
+        (vertices,) slot of each column among all parts' slots.
+    vertices
+        (vertices,) global index of each column: the right hemisphere counted on after the left one.
+    hemisphere_size
+        () number of vertices of one hemisphere.
+    config
+        Static: sizes and precision.
+    """
+
+    params: dict[str, Any]
+    corners: dict[str, Int[Array, " tiles"]]
+    order: Int[Array, " vertices"]
+    vertices: Int[Array, " vertices"]
+    hemisphere_size: Int[Array, ""]
+    config: ModelConfig = flax.struct.field(pytree_node=False)
+
+    def __call__(self, images: Num[Array, "batch 3 height width"]) -> Float[Array, "batch vertices"]:
+        """Predicted responses.
+
+        Parameters
+        ----------
+        images
+            (batch, 3, height, width), square, RGB, integers or floats in 0–255. NumPy or JAX.
+
+        Returns
+        -------
+        (batch, vertices) responses in z units (of each NSD session), in the order of ``vertices``; float32,
+        or float64 for precision ``"float64"``.
+
+        Raises
+        ------
+        StimulusError
+            The shape or type of the images is wrong. Values are not looked at here.
+        """
+        check_shape(images)
+        _check_x64(self.config.precision)
+        slots = _slot_responses(self.params, self.corners, self.config, images)
+        return slots[:, self.order]
+
+    def select(self, vertices: Vertices) -> EncodingModel:
+        """The model of chosen vertices alone: columns are ``vertices.lh``, then ``vertices.rh``, in that order.
+
+        It holds their readouts and the parts that they need; its answers are the same columns of this
+        model's. Not for use inside ``jit``.
+
+        Raises
+        ------
+        InvalidParameterError
+            No vertex is chosen, this model lacks one, or the hemisphere's size is another.
+        """
+        size = int(self.hemisphere_size)
+        if vertices.hemisphere_size != size:
+            raise InvalidParameterError(
+                f"The selection is of hemispheres of {vertices.hemisphere_size} vertices, "
+                f"this model of {size}. Build it with hemisphere_size={size}."
+            )
+        columns = _positions(np.asarray(self.vertices), vertices, what="model")
+        slots = np.asarray(self.order)[columns]
+        counts = [TILE * len(self.corners[name]) for name, _ in self.config.parts]
+        part = np.searchsorted(np.cumsum(counts), slots, side="right")
+        rows = slots - np.concatenate([[0], np.cumsum(counts)])[part]
+        tables = {
+            name: {key: _flat(table) for key, table in self.params[name]["readout"].items()}
+            for name, _ in self.config.parts
+        }
+        networks = {name: {k: self.params[name][k] for k in ("vit", "heads")} for name, _ in self.config.parts}
+        return _arrange(self.config, networks, tables, part, rows, vertices)
+
+
+def build(
+    parts: Mapping[str, Part],
+    hemisphere_size: int,
+    vertices: Vertices | None = None,
+    *,
+    precision: str = "float32",
+    fuse_lora: bool = True,
+) -> EncodingModel:
+    """A model from its networks' weights.
+
+    Parameters
+    ----------
+    parts
+        ``part1``, ``part2`` or both. Where both have a vertex, part 1 answers.
+    hemisphere_size
+        Number of vertices of one hemisphere.
+    vertices
+        The vertices to answer; by default all, ascending.
+    precision
+        ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"`` (needs jax_enable_x64).
+    fuse_lora
+        Add the low-rank adapters to the weights they adapt (in float64, rounded once). Without it they stay
+        parameters of their own.
+
+    Raises
+    ------
+    InvalidParameterError
+        An unknown precision, no vertices, or vertices that no part has.
+    """
+    kind = check_precision(precision)
+    vertices = Vertices.all(hemisphere_size) if vertices is None else vertices
+    names = sorted(parts)
+    owner = np.full(2 * hemisphere_size, -1)
+    row = np.zeros(2 * hemisphere_size, np.int64)
+    for index in reversed(range(len(names))):
+        part = parts[names[index]]
+        owner[part.vertices] = index
+        row[part.vertices] = np.arange(len(part.vertices))
+    known = np.flatnonzero(owner >= 0)
+    columns = known[_positions(known, vertices, what="subject")]
+
+    networks, tables, configs = {}, {}, []
+    for index, name in enumerate(names):
+        config, weights, _ = parts[name]
+        if not (owner[columns] == index).any():
+            continue
+        network = {key: weights[key] for key in ("vit", "heads")}
+        if fuse_lora:
+            network["vit"] = _fused(network["vit"], config.vit.lora_scale, kind)
+            config = _without_lora(config)
+        configs.append((name, config))
+        networks[name] = _on_device(network, kind)
+        tables[name] = weights["readout"]
+    used = {name: position for position, (name, _) in enumerate(configs)}
+    part_of = np.array([used.get(name, -1) for name in names])[owner[columns]]
+    config = ModelConfig(tuple(configs), precision)
+    return _arrange(config, networks, tables, part_of, row[columns], vertices)
+
+
+def features(
+    params: dict[str, Any], config: PartConfig, precision: Precision, images: Num[Array, "b 3 h w"]
+) -> tuple[dict[int, Float[Array, "b 257 c"]], Float[Array, "l b 16 16 d"], Float[Array, "l b d"]]:
+    """One part's tapped tokens, feature maps and global vectors: all that its vertices read."""
+    pixels = preprocess(images, precision.accumulate)
+    _, taps = ViT(config.vit, precision, config.layers).apply({"params": params["vit"]}, pixels)
+    maps, vectors = Heads(config, precision).apply({"params": params["heads"]}, taps)
+    return taps, maps, vectors
+
+
+@partial(jax.jit, static_argnames="config")
+def _slot_responses(
+    params: dict[str, Any],
+    corners: dict[str, Int[Array, " tiles"]],
+    config: ModelConfig,
+    images: Num[Array, "b 3 h w"],
+) -> Float[Array, "b slots"]:
+    """Every part's slots side by side. Knows nothing of which columns are asked for, so that selections share it."""
+    precision = PRECISIONS[config.precision]
+    responses = []
+    for name, part in config.parts:
+        _, maps, vectors = features(params[name], part, precision, images)
+        responses.append(readout(params[name]["readout"], corners[name], maps, vectors, precision))
+    return jnp.concatenate(responses, axis=1)
+
+
+def check_shape(images: Any) -> None:
+    """Raise StimulusError unless the images are (batch, 3, height, width), square, and real numbers."""
+    shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
+    if shape is None or dtype is None:
+        raise StimulusError(
+            f"Images must be a NumPy or JAX array (batch, 3, height, width), got {type(images).__name__}."
+        )
+    if len(shape) != 4 or shape[1] != 3:
+        last = " The channels come last here: use images.transpose(0, 3, 1, 2)." if shape[-1:] == (3,) else ""
+        single = " For a single image use image[None]." if len(shape) == 3 else ""
+        raise StimulusError(f"Images must be (batch, 3, height, width), got {tuple(shape)}.{last}{single}")
+    if shape[0] == 0:
+        raise StimulusError("Images must be at least one, got an empty batch.")
+    if shape[2] != shape[3] or shape[2] == 0:
+        raise StimulusError(f"Images must be square, got {shape[2]} × {shape[3]} pixels. Crop or pad them.")
+    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
+        raise StimulusError(f"Images must be integers or floats in 0–255, got {dtype}.")
+
+
+def check_precision(name: str) -> Precision:
+    """The precision of that name, or InvalidParameterError if there is none or it needs x64."""
+    if name not in PRECISIONS:
+        raise InvalidParameterError(f"precision must be one of {sorted(PRECISIONS)}, got {name!r}.")
+    _check_x64(name)
+    return PRECISIONS[name]
+
+
+def _check_x64(precision: str) -> None:
+    if precision == "float64" and not x64_enabled():
+        raise InvalidParameterError(
+            "precision 'float64' needs 64-bit types in JAX: set JAX_ENABLE_X64=1 or "
+            "jax.config.update('jax_enable_x64', True) before the model is loaded."
+        )
+
+
+def _positions(known: Int[np.ndarray, " k"], vertices: Vertices, what: str) -> Int[np.ndarray, " n"]:
+    """Where each of the vertices stands in ``known`` (global indices in any order)."""
+    wanted = vertices.global_indices
+    if len(wanted) == 0:
+        raise InvalidParameterError("No vertex is selected: give at least one.")
+    order = np.argsort(known)
+    places = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
+    positions = order[places]
+    missing = np.flatnonzero(known[positions] != wanted)
+    if len(missing):
+        first = missing[:3]
+        named = [f"{h} {i}" for h, i in zip(vertices.hemispheres[first], vertices.indices[first], strict=True)]
+        raise InvalidParameterError(
+            f"This {what} lacks {len(missing)} of the selected vertices, such as {', '.join(named)}. "
+            "Select from a model that has them."
+        )
+    return positions
+
+
+def _arrange(
+    config: ModelConfig,
+    networks: dict[str, Any],
+    tables: dict[str, dict[str, Any]],
+    part: Int[np.ndarray, " n"],
+    rows: Int[np.ndarray, " n"],
+    vertices: Vertices,
+) -> EncodingModel:
+    """A model whose column i is row ``rows[i]`` of the tables of the ``part[i]``-th part of ``config``."""
+    precision = PRECISIONS[config.precision]
+    params, corners, kept = {}, {}, []
+    order = np.zeros(len(rows), np.int32)
+    offset = 0
+    for index, (name, part_config) in enumerate(config.parts):
+        columns = np.flatnonzero(part == index)
+        if len(columns) == 0:
+            continue
+        table = tables[name]
+        chosen = rows[columns]
+        tiled, corner = assign_tiles(np.asarray(table["rf_center"][chosen], np.float32))
+        filled = np.flatnonzero(tiled.ravel() >= 0)
+        order[columns[tiled.ravel()[filled]]] = offset + filled
+        offset += tiled.size
+        source = np.where(tiled >= 0, chosen[tiled], 0)
+        readouts = {key: _emptied(values[source], tiled >= 0) for key, values in table.items()}
+        params[name] = {**networks[name], "readout": _on_device(readouts, precision)}
+        corners[name] = jnp.asarray(corner)
+        kept.append((name, part_config))
+    return EncodingModel(
+        params=params,
+        corners=corners,
+        order=jnp.asarray(order),
+        vertices=jnp.asarray(vertices.global_indices, jnp.int32),
+        hemisphere_size=jnp.asarray(vertices.hemisphere_size, jnp.int32),
+        config=ModelConfig(tuple(kept), config.precision),
+    )
+
+
+def _flat(table: Array) -> Array:
+    return table.reshape(-1, *table.shape[2:])
+
+
+def _emptied(values: Any, filled: np.ndarray) -> Any:
+    """Zero in the slots that hold no vertex."""
+    return values * filled.reshape(filled.shape + (1,) * (values.ndim - 2)).astype(values.dtype)
+
+
+def _on_device(tree: Any, precision: Precision) -> Any:
+    """Arrays as JAX arrays: weights of products in the products' type, all else in the sums' type."""
+
+    def place(path: tuple, value: Any) -> Array:
+        is_weight = path[-1].key in _PRODUCT_WEIGHTS
+        return jnp.asarray(value, precision.operands if is_weight else precision.accumulate)
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str, Any]:
+    """Low-rank adapters added to their kernels, in float64, rounded once to the type that the products take."""
+    if "lora_down" in tree:
+        down, up = (np.asarray(tree[key], np.float64) for key in ("lora_down", "lora_up"))
+        kernel = np.asarray(tree["kernel"], np.float64) + scale * (down @ up)
+        return {"kernel": kernel.astype(precision.operands), "bias": tree["bias"]}
+    return {key: _fused(value, scale, precision) if isinstance(value, dict) else value for key, value in tree.items()}
+
+
+def _without_lora(config: PartConfig) -> PartConfig:
+    return replace(config, vit=replace(config.vit, lora_rank=0))

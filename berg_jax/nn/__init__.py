@@ -1,0 +1,1 @@
+"""The network: arrays in, arrays out; it knows no file, no subject and no hemisphere."""

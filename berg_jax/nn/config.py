@@ -1,0 +1,78 @@
+"""The sizes of a network, frozen and checked, so that they can be static arguments of a compiled function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PATCH = 14  # pixels a patch is wide
+GRID = 16  # patches an image is wide
+IMAGE = PATCH * GRID  # pixels an image is wide when it reaches the network
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Sizes of a DINOv2 vision transformer of patch 14 at 224 × 224 pixels.
+
+    ``lora_rank`` is 0 where the low-rank factors have been added to the weights.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_dim: int
+    lora_rank: int = 0
+    lora_scale: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("embed_dim", "depth", "num_heads", "mlp_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} does not divide into {self.num_heads} heads")
+        if self.lora_rank < 0:
+            raise ValueError(f"lora_rank must be 0 or more, got {self.lora_rank}")
+
+    @classmethod
+    def vit_s14(cls, lora_rank: int = 0) -> ViTConfig:
+        """DINOv2 ViT-S/14."""
+        return cls(384, 12, 6, 1536, lora_rank)
+
+    @classmethod
+    def vit_b14(cls, lora_rank: int = 0) -> ViTConfig:
+        """DINOv2 ViT-B/14, the published subjects' backbone."""
+        return cls(768, 12, 12, 3072, lora_rank)
+
+    @classmethod
+    def vit_l14(cls, lora_rank: int = 0) -> ViTConfig:
+        """DINOv2 ViT-L/14."""
+        return cls(1024, 24, 16, 4096, lora_rank)
+
+    @classmethod
+    def tiny(cls, lora_rank: int = 0) -> ViTConfig:
+        """A network small enough for tests and notebooks; of no published size."""
+        return cls(32, 4, 2, 128, lora_rank)
+
+
+@dataclass(frozen=True)
+class PartConfig:
+    """Sizes of one of a subject's two networks.
+
+    ``layers`` are the 0-based blocks whose outputs the heads read, ascending; ``width`` is the number D of
+    features that a vertex weighs.
+    """
+
+    vit: ViTConfig
+    layers: tuple[int, ...]
+    width: int
+
+    def __post_init__(self) -> None:
+        if not self.layers or list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(f"layers must be ascending and not empty, got {self.layers}")
+        if self.layers[0] < 0 or self.layers[-1] >= self.vit.depth:
+            raise ValueError(f"layers {self.layers} do not fit a network of {self.vit.depth} blocks")
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
+
+    def global_size(self, layer: int) -> int:
+        """Length of a layer's pooled vector: the class token's for the last block, else two poolings."""
+        return self.vit.embed_dim * (1 if layer == self.vit.depth - 1 else 2)

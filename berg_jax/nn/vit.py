@@ -1,0 +1,127 @@
+"""DINOv2's vision transformer with optional LoRA, from normalized images to tokens.
+
+Pre-norm blocks with layer scale (Oquab et al. 2024, arXiv:2304.07193); low-rank adapters on all four linear
+layers of a block (Hu et al. 2022, arXiv:2106.09685). The position embedding is already at 16 × 16, and the
+model's adaptive layer norm, which is the identity at inference, is left out.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .config import GRID, PATCH, ViTConfig
+from .precision import Precision
+
+_weights = nn.initializers.lecun_normal()
+_tokens = nn.initializers.normal(0.02)
+
+
+def layer_norm(precision: Precision, name: str) -> nn.LayerNorm:
+    """Layer norm over the last axis, in at least float32, with DINOv2's epsilon."""
+    return nn.LayerNorm(
+        epsilon=1e-6, use_fast_variance=False, dtype=precision.accumulate, param_dtype=jnp.float32, name=name
+    )
+
+
+class Linear(nn.Module):
+    """x·W + b, plus scale · (x·down)·up where the adapter is live."""
+
+    features: int
+    precision: Precision
+    lora_rank: int = 0
+    lora_scale: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:  # noqa: D102
+        product = self.precision.einsum
+        y = product("...i,io->...o", x, self.param("kernel", _weights, (x.shape[-1], self.features)))
+        if self.lora_rank:
+            down = self.param("lora_down", _weights, (x.shape[-1], self.lora_rank))
+            up = self.param("lora_up", nn.initializers.zeros, (self.lora_rank, self.features))
+            y += self.lora_scale * product("...r,ro->...o", product("...i,ir->...r", x, down), up)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class Attention(nn.Module):
+    """Softmax self-attention over all tokens."""
+
+    config: ViTConfig
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
+        c, p = self.config, self.precision
+        lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
+        qkv = Linear(3 * c.embed_dim, p, **lora, name="qkv")(x)
+        q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, c.num_heads, -1), 2, 0)
+        scores = p.einsum("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
+        y = p.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(scores), v)
+        return Linear(c.embed_dim, p, **lora, name="proj")(y.reshape(x.shape))
+
+
+class MLP(nn.Module):
+    """Linear → exact GELU → Linear."""
+
+    config: ViTConfig
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
+        c, p = self.config, self.precision
+        lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
+        x = Linear(c.mlp_dim, p, **lora, name="fc1")(x)
+        return Linear(c.embed_dim, p, **lora, name="fc2")(jax.nn.gelu(x, approximate=False))
+
+
+class Block(nn.Module):
+    """One transformer block: attention, then MLP, each on the normalized stream and scaled per channel."""
+
+    config: ViTConfig
+    precision: Precision
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
+        c, p = self.config, self.precision
+        scale_1 = self.param("ls1", nn.initializers.ones, (c.embed_dim,))
+        scale_2 = self.param("ls2", nn.initializers.ones, (c.embed_dim,))
+        x += scale_1[None, None] * Attention(c, p, name="attn")(layer_norm(p, "norm1")(x))
+        x += scale_2[None, None] * MLP(c, p, name="mlp")(layer_norm(p, "norm2")(x))
+        return x
+
+
+class ViT(nn.Module):
+    """Normalized images → tokens after the last block, and after each block of ``taps``.
+
+    Tokens are (batch, 257, embed_dim): the class token, then 16 × 16 patches row by row. No final norm.
+    """
+
+    config: ViTConfig
+    precision: Precision
+    taps: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(  # noqa: D102
+        self, images: Float[Array, "b 3 224 224"]
+    ) -> tuple[Float[Array, "b 257 c"], dict[int, Float[Array, "b 257 c"]]]:
+        c, p = self.config, self.precision
+        kernel = self.param("patch_kernel", _weights, (PATCH, PATCH, 3, c.embed_dim))
+        bias = self.param("patch_bias", nn.initializers.zeros, (c.embed_dim,))
+        cls_token = self.param("cls_token", _tokens, (c.embed_dim,))
+        pos_embed = self.param("pos_embed", _tokens, (1 + GRID * GRID, c.embed_dim))
+
+        b = images.shape[0]
+        patches = images.reshape(b, 3, GRID, PATCH, GRID, PATCH).transpose(0, 2, 4, 3, 5, 1)
+        patches = patches.reshape(b, GRID * GRID, -1)
+        x = p.einsum("bni,io->bno", patches, kernel.reshape(-1, c.embed_dim)) + bias[None, None]
+        x = jnp.concatenate([jnp.broadcast_to(cls_token, (b, 1, c.embed_dim)), x], axis=1) + pos_embed[None]
+
+        taps = {}
+        for index in range(c.depth):
+            x = Block(c, p, name=f"block_{index}")(x)
+            if index in self.taps:
+                taps[index] = x
+        return x, taps

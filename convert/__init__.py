@@ -1,0 +1,1 @@
+"""From a subject's PyTorch files to a converted subject, and from nothing to a synthetic one."""

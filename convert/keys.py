@@ -1,0 +1,290 @@
+"""The key table: every tensor of a part's state dict, its shape, and where it goes in the converted part.
+
+Strict both ways: what the table names must be there, what is there must be in the table, and every shape
+must follow from the same few sizes. All sizes are read from the shapes themselves; a size is what most of
+the tensors that show it say, so that one misshapen tensor is found out by the others.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelLoadError
+from ..nn.config import PATCH
+from ..nn.heads import KERNEL
+
+
+def linear(weight: np.ndarray) -> np.ndarray:
+    """PyTorch's (out, in) → Flax's (in, out)."""
+    return weight.T
+
+
+def convolution(weight: np.ndarray) -> np.ndarray:
+    """PyTorch's (out, in, height, width) → Flax's (height, width, in, out)."""
+    return weight.transpose(2, 3, 1, 0)
+
+
+def as_is(tensor: np.ndarray) -> np.ndarray:
+    """No change."""
+    return tensor
+
+
+def flat(tensor: np.ndarray) -> np.ndarray:
+    """Leading axes of length one dropped."""
+    return tensor.reshape(tensor.shape[-1])
+
+
+def first(tensor: np.ndarray) -> np.ndarray:
+    """The first axis, of length one, dropped."""
+    return tensor[0]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A row of the table.
+
+    ``pattern`` names one tensor, or with {i} one for every block, with {l} one for every selected layer, with
+    {subject} the subject's. ``shape`` has numbers and names of sizes, or (factor, name). ``path`` is where
+    the tensor goes; None where the model does not use it at inference.
+    """
+
+    pattern: str
+    shape: tuple[int | str | tuple[int, str], ...]
+    path: str | None
+    transform: Callable[[np.ndarray], np.ndarray] = as_is
+
+
+_VIT = "model.backbone.vision_model."
+_BLOCK = _VIT + "blocks.{i}.block."
+
+
+def _norm(pattern: str, path: str) -> tuple[Key, ...]:
+    return (Key(f"{pattern}.weight", ("E",), f"{path}/scale"), Key(f"{pattern}.bias", ("E",), f"{path}/bias"))
+
+
+def _adapted(name: str, path: str, outputs: Any, inputs: Any) -> tuple[Key, ...]:
+    pattern, path = _BLOCK + name, "vit/block_{i}/" + path
+    return (
+        Key(f"{pattern}.fc.weight", (outputs, inputs), f"{path}/kernel", linear),
+        Key(f"{pattern}.fc.bias", (outputs,), f"{path}/bias"),
+        Key(f"{pattern}.fc_lora.down.weight", ("R", inputs), f"{path}/lora_down", linear),
+        Key(f"{pattern}.fc_lora.up.weight", (outputs, "R"), f"{path}/lora_up", linear),
+    )
+
+
+def _coordinate_mlp(name: str, hidden: str, outputs: int | str) -> tuple[Key, ...]:
+    sizes = ((1, 192, hidden), (3, hidden, hidden), (5, hidden, outputs))
+    return tuple(
+        key
+        for index, inputs, out in sizes
+        for key in (
+            Key(f"model.{name}.{{subject}}.mlp.{index}.weight", (out, inputs), f"{name}/{index}/weight"),
+            Key(f"model.{name}.{{subject}}.mlp.{index}.bias", (out,), f"{name}/{index}/bias"),
+        )
+    )
+
+
+TABLE: tuple[Key, ...] = (
+    Key(_VIT + "cls_token", (1, 1, "E"), "vit/cls_token", flat),
+    Key(_VIT + "pos_embed", (1, "P", "E"), "pos_embed", first),
+    Key(_VIT + "mask_token", (1, "E"), None),
+    Key(_VIT + "patch_embed.proj.weight", ("E", 3, PATCH, PATCH), "vit/patch_kernel", convolution),
+    Key(_VIT + "patch_embed.proj.bias", ("E",), "vit/patch_bias"),
+    Key(_VIT + "norm.weight", ("E",), None),
+    Key(_VIT + "norm.bias", ("E",), None),
+    *_norm(_BLOCK + "norm1", "vit/block_{i}/norm1"),
+    *_adapted("attn.qkv", "attn/qkv", (3, "E"), "E"),
+    *_adapted("attn.proj", "attn/proj", "E", "E"),
+    Key(_BLOCK + "ls1.gamma", ("E",), "vit/block_{i}/ls1"),
+    *_norm(_BLOCK + "norm2", "vit/block_{i}/norm2"),
+    *_adapted("mlp.fc1", "mlp/fc1", "M", "E"),
+    *_adapted("mlp.fc2", "mlp/fc2", "E", "M"),
+    Key(_BLOCK + "ls2.gamma", ("E",), "vit/block_{i}/ls2"),
+    Key(_VIT + "blocks.{i}.adaLN.adaLN_modulation.0.weight", ((6, "E"), "A"), None),
+    *(
+        key
+        for index, outputs in ((0, "E"), (1, "E"), (2, "D"))
+        for key in (
+            Key(
+                f"model.conv_blocks.blocks_dict.{{l}}.block.{index}.0.weight",
+                (outputs, "E", KERNEL, KERNEL),
+                f"heads/map_{{l}}/conv_{index}",
+                convolution,
+            ),
+            *(
+                _norm(f"model.conv_blocks.blocks_dict.{{l}}.block.{index}.1", f"heads/map_{{l}}/norm_{index}")
+                if index < 2
+                else ()
+            ),
+        )
+    ),
+    # G is the length of the layer's pooled vector: E for the last block, 2E for the others.
+    Key("model.cls_blocks.mlp_dict.{l}.fc1.weight", ("G", "G"), "heads/global_{l}_fc1/kernel", linear),
+    Key("model.cls_blocks.mlp_dict.{l}.fc1.bias", ("G",), "heads/global_{l}_fc1/bias"),
+    Key("model.cls_blocks.mlp_dict.{l}.fc2.weight", ("D", "G"), "heads/global_{l}_fc2/kernel", linear),
+    Key("model.cls_blocks.mlp_dict.{l}.fc2.bias", ("D",), "heads/global_{l}_fc2/bias"),
+    *_coordinate_mlp("layer_selector", "S", "L"),
+    *_coordinate_mlp("retina_mapper", "T", 2),
+    Key("model.voxel_outs_weight.{subject}.weight", ("N", "D"), "readout/weight"),
+    Key("model.voxel_outs_weight.{subject}.bias", ("N",), "readout/bias"),
+    Key("coord_dict.{subject}", ("N", 3), "coordinates"),
+)
+
+_MEANING = {
+    "E": "embed_dim",
+    "P": "position embeddings",
+    "R": "LoRA rank",
+    "M": "MLP width",
+    "A": "condition width",
+    "D": "feature width",
+    "S": "layer selector width",
+    "T": "retina mapper width",
+    "N": "vertices",
+}
+_SHOWN = 20  # problems that one message lists
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a state dict's shapes say: its blocks, its selected layers, and the sizes by their letter."""
+
+    depth: int
+    layers: tuple[int, ...]
+    values: Mapping[str, int]
+
+    def shape(self, key: Key, layer: int | None) -> tuple[int, ...]:
+        """The shape that a row of the table asks for."""
+        return tuple(self._size(size, layer) for size in key.shape)
+
+    def _size(self, size: int | str | tuple[int, str], layer: int | None) -> int:
+        if isinstance(size, int):
+            return size
+        factor, name = size if isinstance(size, tuple) else (1, size)
+        if name == "G":
+            return self.values["E"] * (1 if layer == self.depth - 1 else 2)
+        if name == "L":
+            return len(self.layers)
+        return factor * self.values[name]
+
+
+def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Sizes:
+    """Match a state dict with the table, by names, shapes and types; values are not read.
+
+    Parameters
+    ----------
+    state
+        Tensors by key.
+    subject
+        The subject's name inside the keys, as in ``subj01``.
+    source
+        What to call the file in messages.
+
+    Raises
+    ------
+    ModelLoadError
+        One message with every missing, unexpected, misshapen or non-numeric tensor.
+    """
+    if not isinstance(state, dict):
+        raise ModelLoadError(f"{source} holds a {type(state).__name__}, expected a state dict: tensors by name.")
+    swiglu = [key for key in state if re.search(r"\.mlp\.w(12|[123])\.", str(key))]
+    if swiglu:
+        raise ModelLoadError(
+            f"{source} is of a network with SwiGLU layers (as DINOv2's ViT-g), such as {swiglu[0]}. "
+            "Only networks with plain MLPs (ViT-S, B and L) can be converted."
+        )
+    sizes = _sizes(state, subject)
+    expected = _expected(sizes, subject)
+    problems = [f"missing: {name} {shape}" for name, (_, shape) in expected.items() if name not in state]
+    problems += [f"unexpected: {name}" for name in state if name not in expected]
+    for name, (_, shape) in expected.items():
+        tensor = state.get(name)
+        if name not in state:
+            continue
+        if not isinstance(tensor, np.ndarray):
+            problems.append(f"not a tensor: {name} is a {type(tensor).__name__}")
+        elif tensor.shape != shape:
+            problems.append(f"misshapen: {name} is {tensor.shape}, expected {shape}")
+        elif not (tensor.dtype.kind == "f" or tensor.dtype.name == "bfloat16"):
+            problems.append(f"not floating point: {name} is {tensor.dtype}")
+    if problems:
+        shown = "\n  ".join(problems[:_SHOWN])
+        more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        read = ", ".join(f"{_MEANING[name]} {value}" for name, value in sizes.values.items())
+        raise ModelLoadError(
+            f"{source} is not a part of this model's {subject}: {len(problems)} of its tensors do not fit.\n"
+            f"  {shown}{more}\n"
+            f"Sizes read from the shapes: {sizes.depth} blocks, layers {list(sizes.layers)}, {read}. "
+            "Check that the file is the subject's, whole, and of fmri-nsd_fsaverage-huze."
+        )
+    return sizes
+
+
+def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, source: str) -> dict[str, Any]:
+    """A checked state dict's tensors as nested dicts of float32 arrays, by the table's paths.
+
+    Raises
+    ------
+    ModelLoadError
+        A tensor holds NaN or infinity.
+    """
+    tree: dict[str, Any] = {}
+    for name, (key, _) in _expected(sizes, subject).items():
+        if key.path is None:
+            continue
+        tensor = np.ascontiguousarray(key.transform(state[name]), np.float32)
+        if not np.isfinite(tensor).all():
+            raise ModelLoadError(f"{source}: {name} holds NaN or infinity. The file is damaged; get it again.")
+        *folders, leaf = key.path.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[leaf] = tensor
+    return tree
+
+
+def _sizes(state: Mapping[str, np.ndarray], subject: str) -> Sizes:
+    shapes = {name: tensor.shape for name, tensor in state.items() if isinstance(tensor, np.ndarray)}
+    blocks = _numbers(shapes, r"model\.backbone\.vision_model\.blocks\.(0|[1-9]\d*)\.")
+    layers = _numbers(shapes, r"model\.conv_blocks\.blocks_dict\.(0|[1-9]\d*)\.")
+    # Counted rather than numbered: a block that is misnumbered is unexpected, and another one missing.
+    depth = max(len(blocks), 1)
+    layers = tuple(layer for layer in layers if layer < depth)
+    votes: dict[str, Counter[int]] = {name: Counter() for name in _MEANING}
+    for key in TABLE:
+        for name, _ in _expand(key, subject, depth, layers):
+            for size, length in zip(key.shape, shapes.get(name, ()), strict=False):
+                factor, letter = size if isinstance(size, tuple) else (1, size)
+                if letter in votes and length % factor == 0:
+                    votes[letter][length // factor] += 1
+    values = {name: count.most_common(1)[0][0] if count else 1 for name, count in votes.items()}
+    values["P"] = 1 + max(math.isqrt(max(values["P"] - 1, 0)), 1) ** 2  # a class token and a square grid
+    return Sizes(depth, layers, values)
+
+
+def _numbers(names: Mapping[str, Any], pattern: str) -> list[int]:
+    return sorted({int(match[1]) for name in names if (match := re.match(pattern, str(name)))})
+
+
+def _expected(sizes: Sizes, subject: str) -> dict[str, tuple[Key, tuple[int, ...]]]:
+    """Every tensor's row of the table, its path made out, and its shape."""
+    expected = {}
+    for key in TABLE:
+        for name, number in _expand(key, subject, sizes.depth, sizes.layers):
+            path = None if key.path is None else key.path.format(i=number, l=number)
+            expected[name] = (replace(key, path=path), sizes.shape(key, number))
+    return expected
+
+
+def _expand(key: Key, subject: str, depth: int, layers: tuple[int, ...]) -> list[tuple[str, int | None]]:
+    if "{i}" in key.pattern:
+        return [(key.pattern.replace("{i}", str(index)), index) for index in range(depth)]
+    if "{l}" in key.pattern:
+        return [(key.pattern.replace("{l}", str(layer)), layer) for layer in layers]
+    return [(key.pattern.replace("{subject}", subject), None)]

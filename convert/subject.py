@@ -1,0 +1,363 @@
+"""A subject's PyTorch files → a converted subject."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import Int
+
+from ..berg_dir import PUBLISHED, SubjectFiles, check_subject
+from ..checkpoint import (
+    Description,
+    is_converted,
+    read_description,
+    verify,
+    write_converted,
+)
+from ..errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
+from ..files import require_space, sha256_many
+from ..model import Part
+from ..nn.config import PartConfig, ViTConfig
+from ..reading import read_pickled_npy, read_torch, torch_record
+from .constants import resize_position_embedding, vertex_tables
+from .keys import Sizes, check_part, convert_part
+
+LORA_SCALE = 0.2
+RETINA_SIGMA = 0.01
+SYNTHETIC_RECORD = "berg_jax_synthetic"  # in the archive of weights that a generator made up
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the weights do not tell. ``num_heads`` None means embed_dim / 64."""
+
+    num_heads: int | None = None
+    lora_scale: float = LORA_SCALE
+    retina_sigma: float = RETINA_SIGMA
+    layers: tuple[int, ...] | None = None  # that a configuration file promises
+
+    def __post_init__(self) -> None:
+        if self.num_heads is not None and (isinstance(self.num_heads, bool) or self.num_heads < 1):
+            raise InvalidParameterError(f"num_heads must be at least 1, got {self.num_heads}.")
+        if not math.isfinite(self.lora_scale):
+            raise InvalidParameterError(f"lora_scale must be a finite number, got {self.lora_scale}.")
+        if not 0 <= self.retina_sigma < 1:
+            raise InvalidParameterError(f"retina_sigma must be in [0, 1), got {self.retina_sigma}.")
+
+
+def convert_subject(
+    berg_dir: str | Path,
+    subject: int,
+    *,
+    num_heads: int | None = None,
+    lora_scale: float | None = None,
+    retina_sigma: float | None = None,
+    config: str | Path | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Convert one subject's two PyTorch checkpoints into a folder that berg_jax loads.
+
+    Parameters
+    ----------
+    berg_dir
+        The folder that holds ``encoding_models/…``, as BERG lays it out.
+    subject
+        Number of the subject.
+    num_heads
+        Attention heads; by default embed_dim / 64, as in every published DINOv2.
+    lora_scale, retina_sigma
+        By default 0.2 and 0.01, as in every published configuration of the model family.
+    config
+        The model's ``config.yaml``, to take the two numbers from; its layers are compared with the weights'.
+    output
+        The folder to write; by default ``…/model-huze/berg_jax/subjNN`` inside ``berg_dir``.
+    overwrite
+        Replace a converted subject that is there.
+
+    Returns
+    -------
+    The converted subject's folder. If it is there already, whole, of the same sources and options, nothing is
+    done.
+
+    Raises
+    ------
+    ModelNotFoundError
+        A folder or file is missing.
+    ModelLoadError
+        A file is damaged or does not fit the model; the message lists every tensor that does not.
+    InvalidParameterError
+        An option makes no sense, or contradicts the configuration file or the weights.
+    ResourceError
+        The output exists and differs, or cannot be written, or the disk is too full.
+    """
+    files = SubjectFiles(Path(berg_dir), check_subject(subject))
+    files.require()
+    options = read_options(config, num_heads, lora_scale, retina_sigma)
+    destination = Path(output) if output is not None else files.converted
+    if destination.exists() and not is_converted(destination) and not _is_empty_folder(destination):
+        raise ResourceError(f"{destination} exists and is not a converted subject. Choose another output folder.")
+
+    conversion = _Conversion(files, options)
+    description = conversion.describe()
+    if is_converted(destination) and not overwrite:
+        _require_same(destination, description)
+        return destination
+    needed = sum(source["size"] for source in description.sources.values())
+    require_space(destination, needed, f"Converting subject {subject}")
+    metadata = files.metadata if files.metadata.is_file() else None
+    write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
+    return destination
+
+
+def read_options(
+    config: str | Path | None,
+    num_heads: int | None = None,
+    lora_scale: float | None = None,
+    retina_sigma: float | None = None,
+) -> Options:
+    """Options from a configuration file and from arguments, which must not contradict each other.
+
+    Raises
+    ------
+    ModelNotFoundError, InvalidParameterError
+        There is no such file; it is not such a configuration; it contradicts an argument.
+    """
+    given: dict[str, Any] = {"num_heads": num_heads, "lora_scale": lora_scale, "retina_sigma": retina_sigma}
+    given = {name: value for name, value in given.items() if value is not None}
+    if config is None:
+        return Options(**given)
+    try:
+        tree = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelNotFoundError(f"There is no file {config}.") from error
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise InvalidParameterError(f"{config} is not a YAML file: {error}") from error
+    found = {
+        "lora_scale": _entry(tree, config, "MODEL", "BACKBONE", "LORA", "SCALE"),
+        "retina_sigma": _entry(tree, config, "MODEL", "RETINA_MAPPER", "CONSTANT_SIGMA"),
+    }
+    for name, value in found.items():
+        if value is None:
+            raise InvalidParameterError(f"{config} lacks the entry of {name}. Is it the model's config.yaml?")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InvalidParameterError(f"{config} gives {name} as {value!r}, expected a number.")
+        if name in given and given[name] != value:
+            raise InvalidParameterError(f"{name} is {given[name]} by argument and {value} in {config}. Give one.")
+        given[name] = float(value)
+    if _entry(tree, config, "EXPERIMENTAL", "USE_LAYER_SELECTOR") is False:
+        raise InvalidParameterError(f"{config} is of a model without layer selector, which cannot be converted.")
+    layers = _entry(tree, config, "MODEL", "BACKBONE", "LAYERS")
+    if layers is not None:
+        if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
+            raise InvalidParameterError(f"{config} gives the layers as {layers!r}, expected a list of integers.")
+        given["layers"] = tuple(sorted(layers))
+    return Options(**given)
+
+
+def _entry(tree: Any, config: str | Path, *path: str) -> Any:
+    for depth, name in enumerate(path):
+        if not isinstance(tree, dict):
+            raise InvalidParameterError(
+                f"{config}: expected entries below {'.'.join(path[:depth]) or 'the top'}, got {type(tree).__name__}."
+            )
+        if name not in tree:
+            return None
+        tree = tree[name]
+    return tree
+
+
+class _Conversion:
+    """One subject's sources, read and checked; parts are made one at a time to bound memory."""
+
+    def __init__(self, files: SubjectFiles, options: Options):
+        self.files, self.options = files, options
+        self.paths = {"part1": files.part1, "part2": files.part2, "part1_voxel_indices": files.indices}
+        self.states = {name: read_torch(self.paths[name]) for name in ("part1", "part2")}
+        self.sizes = {
+            name: check_part(state, files.name, str(self.paths[name])) for name, state in self.states.items()
+        }
+        self.configs = {name: self._part_config(name, sizes) for name, sizes in self.sizes.items()}
+        rows = {name: sizes.values["N"] for name, sizes in self.sizes.items()}
+        indices = _part1_indices(files, rows["part1"])
+        metadata_total = _total_vertices(files)
+        self.layout_guessed = metadata_total is None
+        self.layout, total = _layout(files, rows, indices, metadata_total)
+        if total % 2:
+            raise ModelLoadError(f"{files.part2}: {total} vertices in all, expected two hemispheres of one size.")
+        _check_indices(files, indices, total)
+        self.hemisphere_size = total // 2
+        every = np.arange(total, dtype=np.int32)
+        rest = every if self.layout == "overlay" else np.setdiff1d(every, indices)
+        self.vertices = {"part1": indices.astype(np.int32), "part2": rest.astype(np.int32)}
+
+    def _part_config(self, name: str, sizes: Sizes) -> PartConfig:
+        values = sizes.values
+        if self.options.layers is not None and self.options.layers != sizes.layers:
+            raise InvalidParameterError(
+                f"The configuration file has layers {list(self.options.layers)}, {self.paths[name]} has "
+                f"{list(sizes.layers)}. Is it this model's configuration?"
+            )
+        heads = self.options.num_heads
+        if heads is None:
+            if values["E"] % 64:
+                raise InvalidParameterError(
+                    f"{self.paths[name]} has embed_dim {values['E']}, which is no multiple of 64, so the number of "
+                    "attention heads cannot be told. Give num_heads (--num-heads)."
+                )
+            heads = values["E"] // 64
+        try:
+            vit = ViTConfig(values["E"], sizes.depth, heads, values["M"], values["R"], self.options.lora_scale)
+            return PartConfig(vit, sizes.layers, values["D"])
+        except ValueError as error:
+            raise InvalidParameterError(f"{self.paths[name]}: {error}. Check num_heads (--num-heads).") from error
+
+    def describe(self) -> Description:
+        paths = {**self.paths, **({} if self.layout_guessed else {"metadata": self.files.metadata})}
+        hashes = dict(zip(paths, sha256_many(paths.values()), strict=True))
+        sources = {
+            name: {
+                "name": path.name,
+                "size": path.stat().st_size,
+                "sha256": hashes[name],
+                "mtime_ns": path.stat().st_mtime_ns,
+            }
+            for name, path in paths.items()
+        }
+        options = {"lora_scale": self.options.lora_scale, "retina_sigma": self.options.retina_sigma}
+        return Description(
+            subject=self.files.subject,
+            hemisphere_size=self.hemisphere_size,
+            parts=self.configs,
+            rows={name: len(vertices) for name, vertices in self.vertices.items()},
+            layout=self.layout,
+            layout_guessed=self.layout_guessed,
+            options=options,
+            sources=sources,
+            origin=self._origin(hashes),
+            versions={name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "orbax-checkpoint")},
+        )
+
+    def _origin(self, hashes: dict[str, str]) -> str:
+        if any(torch_record(self.paths[name], SYNTHETIC_RECORD) is not None for name in self.states):
+            return "synthetic"
+        published = all(PUBLISHED.get(path.name) == hashes[name] for name, path in self.paths.items())
+        return "published" if published else "unrecognized"
+
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        for name, config in self.configs.items():
+            source = str(self.paths[name])
+            tree = convert_part(self.states[name], self.sizes[name], self.files.name, source)
+            layer_weights, rf_center = vertex_tables(
+                tree.pop("coordinates"),
+                tree.pop("layer_selector"),
+                tree.pop("retina_mapper"),
+                self.options.retina_sigma,
+                source,
+            )
+            tree["vit"]["pos_embed"] = resize_position_embedding(tree.pop("pos_embed"))
+            tree["readout"] |= {"layer_weights": layer_weights, "rf_center": rf_center}
+            yield name, Part(config, tree, self.vertices[name])
+
+
+def _part1_indices(files: SubjectFiles, rows: int) -> Int[np.ndarray, " rows"]:
+    every = read_torch(files.indices)
+    if not isinstance(every, dict) or files.name not in every:
+        there = sorted(map(str, every)) if isinstance(every, dict) else type(every).__name__
+        raise ModelLoadError(f"{files.indices} has no entry {files.name}; it holds {there}.")
+    indices = np.asarray(every[files.name])
+    if indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise ModelLoadError(
+            f"{files.indices}: {files.name} is {indices.dtype} of shape {indices.shape}, expected a list of integers."
+        )
+    if len(indices) != rows:
+        raise ModelLoadError(
+            f"{files.indices} has {len(indices)} vertices for {files.name}, but {files.part1} has {rows} rows. "
+            "The files belong to different versions of the model: get them again."
+        )
+    return indices
+
+
+def _check_indices(files: SubjectFiles, indices: Int[np.ndarray, " rows"], total: int) -> None:
+    values, counts = np.unique(indices, return_counts=True)
+    problem = None
+    if (counts > 1).any():
+        problem = f"{int((counts > 1).sum())} vertices stand twice, such as {values[counts > 1][0]}"
+    elif values[0] < 0 or values[-1] >= total:
+        wrong = values[(values < 0) | (values >= total)]
+        problem = f"{len(wrong)} vertices are outside 0 to {total - 1}, such as {wrong[0]}"
+    if problem:
+        raise ModelLoadError(f"{files.indices}, {files.name}: {problem}. Get the file again.")
+
+
+def _total_vertices(files: SubjectFiles) -> int | None:
+    """The number of vertices that the metadata imply; None without metadata."""
+    if not files.metadata.is_file():
+        return None
+    metadata = read_pickled_npy(files.metadata)
+    lengths = []
+    for key in ("lh_ncsnr", "rh_ncsnr"):
+        try:
+            lengths.append(len(metadata["fmri"][key]))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ModelLoadError(f"{files.metadata} lacks fmri/{key}. Is it the subject's metadata?") from error
+    if lengths[0] != lengths[1]:
+        raise ModelLoadError(
+            f"{files.metadata}: {lengths[0]} left and {lengths[1]} right vertices, expected as many on both sides."
+        )
+    return sum(lengths)
+
+
+def _layout(
+    files: SubjectFiles, rows: dict[str, int], indices: Int[np.ndarray, " rows"], total: int | None
+) -> tuple[str, int]:
+    """Overlay or complement, and the number of vertices in all."""
+    part1, part2 = rows["part1"], rows["part2"]
+    if min(part1, part2) < 1:
+        raise ModelLoadError(f"Subject {files.subject} has a part without vertices: {part1} and {part2} rows.")
+    if total is None:
+        return ("overlay", part2) if (indices < part2).all() else ("complement", part1 + part2)
+    if part2 == total:
+        return "overlay", total
+    if part1 + part2 == total:
+        return "complement", total
+    raise ModelLoadError(
+        f"The parts of subject {files.subject} fit no layout: the metadata have {total} vertices, part 1 has {part1} "
+        f"rows and part 2 has {part2}. Expected part 2 to have all vertices, or both parts together. "
+        "The files belong to different versions of the model: get them again."
+    )
+
+
+def _require_same(destination: Path, description: Description) -> None:
+    there = read_description(destination)
+    differing = [
+        name
+        for name, source in description.sources.items()
+        if there.sources.get(name, {}).get("sha256") != source["sha256"]
+    ]
+    if there.subject != description.subject:
+        difference = f"is subject {there.subject}"
+    elif differing:
+        difference = f"was made from another {', '.join(differing)}"
+    elif (there.options, there.parts) != (description.options, description.parts):
+        difference = f"was made with {_settings(there)}, not {_settings(description)}"
+    else:
+        verify(destination)
+        return
+    raise ResourceError(f"{destination} {difference}. Pass --overwrite to replace it, or choose another output.")
+
+
+def _settings(description: Description) -> str:
+    heads = {name: part.vit.num_heads for name, part in description.parts.items()}
+    return f"{description.options} and {heads} heads"
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -1,0 +1,1 @@
+"""In silico experiments: functions that take a model and files, and give results."""
