@@ -47,6 +47,11 @@ def _bicubic(side: int) -> Float[np.ndarray, "16 side"]:
     return matrix
 
 
+def frequencies() -> Float[np.ndarray, " 32"]:
+    """Radians per step of the positional encoding, falling from 1 to about 1 / 100."""
+    return PERIODS ** np.linspace(0, 1 / FEATURES - 1, FEATURES)
+
+
 def positional_encoding(
     coordinates: Float[np.ndarray, "vertices 3"],
     low: Float[np.ndarray, " 3"],
@@ -58,8 +63,7 @@ def positional_encoding(
     whole part.
     """
     position = (coordinates.astype(np.float64) - low) * MAX_STEPS / span
-    omega = PERIODS ** np.linspace(0, 1 / FEATURES - 1, FEATURES)
-    angle = position[:, :, None] * omega
+    angle = position[:, :, None] * frequencies()
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(len(coordinates), -1)
 
 

@@ -200,7 +200,7 @@ def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Si
             "Only networks with plain MLPs (ViT-S, B and L) can be converted."
         )
     sizes = _sizes(state, subject)
-    expected = _expected(sizes, subject)
+    expected = tensors(sizes, subject)
     problems = [f"missing: {name} {shape}" for name, (_, shape) in expected.items() if name not in state]
     problems += [f"unexpected: {name}" for name in state if name not in expected]
     for name, (_, shape) in expected.items():
@@ -235,7 +235,7 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, so
         A tensor holds NaN or infinity.
     """
     tree: dict[str, Any] = {}
-    for name, (key, _) in _expected(sizes, subject).items():
+    for name, (key, _) in tensors(sizes, subject).items():
         if key.path is None:
             continue
         tensor = np.ascontiguousarray(key.transform(state[name]), np.float32)
@@ -272,8 +272,8 @@ def _numbers(names: Mapping[str, Any], pattern: str) -> list[int]:
     return sorted({int(match[1]) for name in names if (match := re.match(pattern, str(name)))})
 
 
-def _expected(sizes: Sizes, subject: str) -> dict[str, tuple[Key, tuple[int, ...]]]:
-    """Every tensor's row of the table, its path made out, and its shape."""
+def tensors(sizes: Sizes, subject: str) -> dict[str, tuple[Key, tuple[int, ...]]]:
+    """Every tensor of a part by its name: its row of the table, with the path made out, and its shape."""
     expected = {}
     for key in TABLE:
         for name, number in _expand(key, subject, sizes.depth, sizes.layers):

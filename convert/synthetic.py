@@ -1,0 +1,306 @@
+"""A made-up subject in the real file formats, for trying everything without the published weights.
+
+The networks are random, with the real structure: they answer to images and differ between vertices, but know
+nothing of brains. Nothing computed from them is a finding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from ..berg_dir import SubjectFiles, check_subject
+from ..errors import InvalidParameterError, ResourceError
+from ..files import explained, require_space
+from ..model import Part, build
+from ..nn.config import IMAGE, PartConfig, ViTConfig
+from ..reading import read_torch
+from ..rois import Vertices
+from .constants import frequencies, resize_position_embedding, vertex_tables
+from .keys import Sizes, convert_part, tensors
+from .subject import LORA_SCALE, RETINA_SIGMA, SYNTHETIC_RECORD
+from .torch_file import write_object, write_state_dict
+
+VERSION = 1  # of the generator: a change of what a seed makes changes it
+RESPONSE_STD = 0.5  # of every vertex over natural images, in z units
+CALIBRATION_IMAGES = 12
+_BATCH = 4
+_SMOOTHNESS = 0.05  # frequency up to which coordinates are heeded, in radians a step of the encoding
+
+
+@dataclass(frozen=True)
+class SyntheticSize:
+    """Sizes of a synthetic subject. ``layout`` is ``"overlay"`` or ``"complement"``."""
+
+    embed_dim: int
+    depth: int
+    layers: tuple[int, ...]
+    width: int
+    hemisphere_size: int
+    part1_rows: int
+    lora_rank: int = 4
+    condition: int = 256
+    hidden: int = 128
+    position_side: int = 37
+    layout: str = "overlay"
+    num_heads: int | None = None
+
+    @property
+    def heads(self) -> int:
+        """Attention heads; embed_dim / 64 unless given."""
+        return self.num_heads or self.embed_dim // 64
+
+
+SIZES = {
+    "published": SyntheticSize(768, 12, (2, 5, 8, 11), 192, 163_842, 52_948),
+    "tiny": SyntheticSize(64, 4, (1, 2, 3), 16, 642, 400, condition=16, hidden=32),
+}
+
+# The names of the published metadata.
+ROIS = (
+    *(
+        "V1v",
+        "V1d",
+        "V2v",
+        "V2d",
+        "V3v",
+        "V3d",
+        "hV4",
+        "EBA",
+        "FBA-1",
+        "FBA-2",
+        "mTL-bodies",
+        "OFA",
+        "FFA-1",
+        "FFA-2",
+    ),
+    *("mTL-faces", "aTL-faces", "OPA", "PPA", "RSC", "OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
+)
+STREAMS = ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal")
+
+
+def synthesize_subject(
+    output: str | Path, *, size: str | SyntheticSize = "tiny", seed: int = 0, subject: int = 1
+) -> Path:
+    """Write a synthetic subject as a BERG directory: ``.pth``, ``.pt`` and metadata, without PyTorch.
+
+    Readouts are scaled so that each vertex' response has a mean of about 0 and a standard deviation of about
+    0.5 over natural-looking images.
+
+    Parameters
+    ----------
+    output
+        The berg_dir to write into. Other subjects in it stay.
+    size
+        ``"published"`` (ViT-B/14, 327,684 vertices, 2.2 GB), ``"tiny"`` or sizes of your own.
+    seed
+        The same seed makes the same subject on the same machine.
+    subject
+        Its number.
+
+    Returns
+    -------
+    ``output``.
+
+    Raises
+    ------
+    InvalidParameterError
+        An unknown size, or sizes that do not fit each other.
+    ResourceError
+        The subject is there already, or the disk is too full or cannot be written.
+    """
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise InvalidParameterError(f"size must be one of {sorted(SIZES)}, got {size!r}.")
+        size = SIZES[size]
+    files = SubjectFiles(Path(output), check_subject(subject))
+    for path in (files.part1, files.part2, files.metadata):
+        if path.exists():
+            raise ResourceError(f"{path} exists. Choose another output folder or another subject.")
+    random = np.random.default_rng((VERSION, seed, subject))
+    coordinates = _surface(size.hemisphere_size)
+    part1, part2 = _parts_of_surface(size, coordinates, random)
+    needed = sum(4 * len(v) * size.width + _network_bytes(size) for v in (part1, part2))
+    require_space(files.berg_dir, needed, "A synthetic subject")
+    with explained("write", files.berg_dir):
+        for path in (files.part1, files.metadata):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    images = natural_like_images(CALIBRATION_IMAGES, seed)
+    note = f"berg_jax synthetic subject, generator {VERSION}, seed {seed}\n".encode()
+    for path, vertices in ((files.part1, part1), (files.part2, part2)):
+        state = _state_dict(size, files.name, coordinates[vertices], vertices, images, random)
+        with explained("write", path):
+            write_state_dict(path, state, {SYNTHETIC_RECORD: note})
+    indices = _other_indices(files) | {files.name: part1}
+    with explained("write", files.berg_dir):
+        write_object(files.indices, dict(sorted(indices.items())))
+        np.save(files.metadata, _metadata(size, coordinates, random), allow_pickle=True)
+        (files.berg_dir / "SYNTHETIC.txt").write_text(
+            "The subjects in this folder were made up by berg_jax synthesize-subject. They predict nothing.\n"
+        )
+    return files.berg_dir
+
+
+def natural_like_images(n: int, seed: int, size: int = IMAGE) -> UInt8[np.ndarray, "n 3 size size"]:
+    """Images with a natural look in statistics: textured discs that occlude each other, with 1/f spectra.
+
+    After the dead leaves model (Lee, Mumford & Huang 2001, doi:10.1023/A:1011109015675).
+    """
+    random = np.random.default_rng((VERSION, seed, 77))
+    y, x = np.mgrid[:size, :size] / size
+    images = np.empty((n, 3, size, size), np.uint8)
+    for image in images:
+        canvas = 128 + 40 * _texture(size, random) + random.normal(0, 30, (3, 1, 1))
+        for radius in np.sort(0.03 * random.pareto(1.5, 60).clip(0, 12) + 0.02)[::-1]:
+            center_x, center_y = random.uniform(-0.1, 1.1, 2)
+            disc = (x - center_x) ** 2 + (y - center_y) ** 2 < radius**2
+            surface = random.normal(128, 60, (3, 1)) + 25 * _texture(size, random)[0][disc]
+            canvas[:, disc] = surface
+        image[:] = canvas.clip(0, 255)
+    return images
+
+
+def _texture(size: int, random: np.random.Generator) -> Float[np.ndarray, "1 size size"]:
+    """Noise of unit variance with a 1/f amplitude spectrum."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.rfft2(random.standard_normal((size, size))) / frequency
+    noise = np.fft.irfft2(spectrum, (size, size))
+    return (noise / noise.std())[None]
+
+
+def _surface(hemisphere_size: int) -> Float[np.ndarray, "vertices 3"]:
+    """Points spread evenly over two spheres, left and right, in mm: x right, y front, z up."""
+    index = np.arange(hemisphere_size) + 0.5
+    z = 1 - 2 * index / hemisphere_size
+    angle = np.pi * (1 + 5**0.5) * index
+    radius = np.sqrt(1 - z**2)
+    sphere = 70 * np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)
+    left, right = sphere - [40, 0, 0], sphere * [-1, 1, 1] + [40, 0, 0]
+    return np.concatenate([left, right]).astype(np.float32)
+
+
+def _parts_of_surface(
+    size: SyntheticSize, coordinates: np.ndarray, random: np.random.Generator
+) -> tuple[Int[np.ndarray, " part1"], Int[np.ndarray, " part2"]]:
+    """Part 1: the rearmost vertices, in no order, as nothing promises one. Part 2: all, or the rest."""
+    total = len(coordinates)
+    if not 0 < size.part1_rows < total or size.layout not in ("overlay", "complement"):
+        raise InvalidParameterError(f"part1_rows and layout do not fit {total} vertices: {size}.")
+    part1 = random.permutation(np.argsort(coordinates[:, 1], kind="stable")[: size.part1_rows])
+    every = np.arange(total)
+    return part1, every if size.layout == "overlay" else np.setdiff1d(every, part1)
+
+
+def _sizes(size: SyntheticSize, rows: int) -> Sizes:
+    e = size.embed_dim
+    letters = {"E": e, "P": 1 + size.position_side**2, "R": size.lora_rank, "M": 4 * e, "A": size.condition}
+    letters |= {"D": size.width, "S": size.hidden, "T": size.hidden, "N": rows}
+    return Sizes(size.depth, size.layers, letters)
+
+
+def _network_bytes(size: SyntheticSize) -> int:
+    shapes = (shape for _, shape in tensors(_sizes(size, 0), "subj01").values())
+    return 4 * sum(int(np.prod(shape)) for shape in shapes)
+
+
+def _state_dict(
+    size: SyntheticSize,
+    subject: str,
+    coordinates: Float[np.ndarray, "rows 3"],
+    vertices: Int[np.ndarray, " rows"],
+    images: UInt8[np.ndarray, "n 3 224 224"],
+    random: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """A part's tensors: random, then coordinate networks spread and readouts scaled by what they give."""
+    sizes = _sizes(size, len(vertices))
+    state = {
+        name: _initial(name, shape, random).astype(np.float32) for name, (_, shape) in tensors(sizes, subject).items()
+    }
+    state[f"coord_dict.{subject}"] = coordinates
+    state[f"model.voxel_outs_weight.{subject}.bias"][:] = 0
+    tree = convert_part(state, sizes, subject, "synthetic")
+    vit = ViTConfig(size.embed_dim, size.depth, size.heads, 4 * size.embed_dim, size.lora_rank, LORA_SCALE)
+    config = PartConfig(vit, size.layers, size.width)
+    tree["vit"]["pos_embed"] = resize_position_embedding(tree.pop("pos_embed"))
+    layer_weights, rf_center = vertex_tables(
+        tree.pop("coordinates"), tree.pop("layer_selector"), tree.pop("retina_mapper"), RETINA_SIGMA, "synthetic"
+    )
+    tree["readout"] |= {"layer_weights": layer_weights, "rf_center": rf_center}
+    mean, std = _response_statistics(Part(config, tree, vertices), size.hemisphere_size, images)
+    scale = RESPONSE_STD / std
+    state[f"model.voxel_outs_weight.{subject}.weight"] *= scale[:, None]
+    state[f"model.voxel_outs_weight.{subject}.bias"] = -mean * scale
+    return state
+
+
+def _response_statistics(
+    part: Part, hemisphere_size: int, images: UInt8[np.ndarray, "n 3 224 224"]
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
+    """Mean and standard deviation over images of each row's response."""
+    order = np.argsort(part.vertices)
+    model = build({"part": part}, hemisphere_size, Vertices.from_global(part.vertices[order], hemisphere_size))
+    batches = [np.asarray(model(images[i : i + _BATCH])) for i in range(0, len(images), _BATCH)]
+    responses = np.concatenate(batches)
+    mean, std = np.empty(responses.shape[1], np.float32), np.empty(responses.shape[1], np.float32)
+    mean[order], std[order] = responses.mean(0), responses.std(0, ddof=1)
+    return mean, std
+
+
+def _initial(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    """Random values that keep signals of order one from pixels to features."""
+    normal = random.standard_normal(shape, dtype=np.float32)
+    if name.endswith("gamma"):
+        return 0.3 + 0.05 * normal
+    if name.endswith(("cls_token", "pos_embed", "bias")):
+        return 0.3 * normal
+    if len(shape) == 1:  # norms
+        return 1 + 0.1 * normal
+    if name.endswith(".mlp.1.weight"):  # coordinate networks: neighbours on the surface should be alike
+        normal *= np.tile(np.repeat(np.minimum(1, _SMOOTHNESS / frequencies()), 2), 3)
+        return 2 * normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    if ".layer_selector." in name or ".retina_mapper." in name:  # and vertices far apart should differ
+        return 1.5 * normal / np.sqrt(shape[-1])
+    return normal / np.sqrt(np.prod(shape[1:]))
+
+
+def _other_indices(files: SubjectFiles) -> dict[str, Any]:
+    """Part-1 indices of the subjects that the folder has already."""
+    return dict(read_torch(files.indices)) if files.indices.is_file() else {}
+
+
+def _metadata(size: SyntheticSize, coordinates: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
+    """What BERG's metadata hold: ROIs are random patches of the rear, accuracies random numbers."""
+    n = size.hemisphere_size
+    fmri: dict[str, Any] = {}
+    accuracy: dict[str, Any] = {
+        "train_img_num": np.sort(random.choice(73_000, 9_000, replace=False)),
+        "val_img_num": np.sort(random.choice(73_000, 485, replace=False)),
+        "test_img_num": np.sort(random.choice(73_000, 515, replace=False)),
+    }
+    for hemisphere, offset in (("lh", 0), ("rh", n)):
+        positions = coordinates[offset : offset + n]
+        rear = np.argsort(positions[:, 1], kind="stable")[: max(n // 5, 1)]
+        rois = {name: _patch(positions, random.choice(rear), max(n // 200, 2)) for name in ROIS}
+        rois |= {name: _patch(positions, random.choice(rear), max(n // 50, 4)) for name in STREAMS}
+        rois["nsdgeneral"] = np.unique(np.concatenate(list(rois.values())))
+        fmri[f"{hemisphere}_fsaverage_rois"] = rois
+        for suffix in ("nsdcore", "nsdsynthetic"):
+            ncsnr = random.gamma(2, 0.25, n).astype(np.float32)
+            ceiling = ncsnr**2 / (ncsnr**2 + 1 / 3)
+            explained = random.uniform(0, 1, n).astype(np.float32)
+            fmri[f"{hemisphere}_ncsnr" + ("" if suffix == "nsdcore" else f"_{suffix}")] = ncsnr
+            accuracy[f"{hemisphere}_noise_ceiling_{suffix}"] = ceiling
+            accuracy[f"{hemisphere}_r2_{suffix}"] = ceiling * explained
+            accuracy[f"{hemisphere}_correlation_{suffix}"] = np.sqrt(ceiling * explained)
+            accuracy[f"{hemisphere}_explained_variance_{suffix}"] = 100 * explained
+    return {"fmri": fmri, "encoding_models": accuracy, "synthetic": f"berg_jax generator {VERSION}"}
+
+
+def _patch(positions: np.ndarray, center: int, count: int) -> np.ndarray:
+    distance = ((positions - positions[center]) ** 2).sum(axis=1)
+    return np.sort(np.argsort(distance, kind="stable")[:count])

@@ -1,0 +1,360 @@
+"""The same model in plain PyTorch, eager, run the way the published package is run: an independent yardstick.
+
+The benchmark, the certificate and the tests compare with it. Modules carry the names of the state dict's keys,
+so that ``load_state_dict(strict=True)`` is what fills them. Vertices are read out in chunks, each layer by one
+``grid_sample``, and both networks run for every image.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..berg_dir import SubjectFiles
+from ..reading import read_pickled_npy, read_torch
+
+CHUNK = 4096  # vertices read out at once
+
+
+class AdaptedLinear(nn.Module):
+    """A linear layer plus its scaled low-rank adapter."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, scale: float):
+        super().__init__()
+        self.fc = nn.Linear(inputs, outputs)
+        self.fc_lora = nn.ModuleDict(
+            {"down": nn.Linear(inputs, rank, bias=False), "up": nn.Linear(rank, outputs, bias=False)}
+        )
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.fc(x) + self.scale * self.fc_lora["up"](self.fc_lora["down"](x))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, written out."""
+
+    def __init__(self, size: int, heads: int, rank: int, scale: float):
+        super().__init__()
+        self.heads = heads
+        self.qkv = AdaptedLinear(size, 3 * size, rank, scale)
+        self.proj = AdaptedLinear(size, size, rank, scale)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        batch, tokens, size = x.shape
+        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        scores = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1])
+        return self.proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens, size))
+
+
+class MLP(nn.Module):
+    """Linear → GELU → Linear."""
+
+    def __init__(self, size: int, hidden: int, rank: int, scale: float):
+        super().__init__()
+        self.fc1 = AdaptedLinear(size, hidden, rank, scale)
+        self.fc2 = AdaptedLinear(hidden, size, rank, scale)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class LayerScale(nn.Module):
+    """A factor for each channel."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return x * self.gamma
+
+
+class TransformerBlock(nn.Module):
+    """A DINOv2 block."""
+
+    def __init__(self, size: int, heads: int, hidden: int, rank: int, scale: float):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(size, eps=1e-6), nn.LayerNorm(size, eps=1e-6)
+        self.attn = Attention(size, heads, rank, scale)
+        self.mlp = MLP(size, hidden, rank, scale)
+        self.ls1, self.ls2 = LayerScale(size), LayerScale(size)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        x = x + self.ls1(self.attn(self.norm1(x)))
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+class AdaptedBlock(nn.Module):
+    """A block and its adaptive norm, which is the identity because the condition is zero."""
+
+    def __init__(self, size: int, heads: int, hidden: int, rank: int, scale: float, condition: int):
+        super().__init__()
+        self.block = TransformerBlock(size, heads, hidden, rank, scale)
+        self.adaLN = nn.Module()
+        self.adaLN.adaLN_modulation = nn.Sequential(nn.Linear(condition, 6 * size, bias=False), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.block(x)
+
+
+class VisionTransformer(nn.Module):
+    """Normalized images → tokens after every block."""
+
+    def __init__(self, sizes: dict[str, int], heads: int, scale: float):
+        super().__init__()
+        size = sizes["embed"]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, size))
+        self.pos_embed = nn.Parameter(torch.zeros(1, sizes["positions"], size))
+        self.mask_token = nn.Parameter(torch.zeros(1, size))
+        self.patch_embed = nn.Module()
+        self.patch_embed.proj = nn.Conv2d(3, size, 14, stride=14)
+        arguments = (size, heads, sizes["hidden"], sizes["rank"], scale, sizes["condition"])
+        self.blocks = nn.ModuleList(AdaptedBlock(*arguments) for _ in range(sizes["depth"]))
+        self.norm = nn.LayerNorm(size, eps=1e-6)
+
+    def position_embedding(self, side: int) -> Tensor:
+        """The embedding resized to side × side patches, as DINOv2 resizes it."""
+        grid = math.isqrt(self.pos_embed.shape[1] - 1)
+        if grid == side:
+            return self.pos_embed
+        patches = self.pos_embed[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+        factor = (side + 0.1) / grid
+        resized = F.interpolate(patches, scale_factor=(factor, factor), mode="bicubic")
+        return torch.cat([self.pos_embed[:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:  # noqa: D102
+        x = self.patch_embed.proj(images)
+        side = x.shape[-1]
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+        x = x + self.position_embedding(side)
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x)
+        return outputs
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of a map at each position."""
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvolutionBlock(nn.Module):
+    """Patch tokens as a map → a layer's feature map."""
+
+    def __init__(self, size: int, width: int):
+        super().__init__()
+        self.block = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(size, size, 5, padding="same", bias=False), ChannelNorm(size, eps=1e-6)),
+                nn.Sequential(nn.Conv2d(size, size, 5, padding="same", bias=False), ChannelNorm(size, eps=1e-6)),
+                nn.Sequential(nn.Conv2d(size, width, 5, padding="same", bias=False)),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        x = x + F.silu(self.block[0](x))
+        x = x + F.silu(self.block[1](x))
+        return F.silu(self.block[2](x))
+
+
+class ClassMLP(nn.Module):
+    """A layer's pooled vector → its global features."""
+
+    def __init__(self, size: int, width: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(size, size), nn.Linear(size, width)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class CoordinateMLP(nn.Module):
+    """Encoded coordinates → what a vertex learned about itself."""
+
+    def __init__(self, sizes: tuple[int, int], outputs: int):
+        super().__init__()
+        hidden_1, hidden_2 = sizes
+        self.mlp = nn.Sequential(
+            nn.Identity(),
+            nn.Linear(192, hidden_1),
+            nn.GELU(),
+            nn.Linear(hidden_1, hidden_2),
+            nn.GELU(),
+            nn.Linear(hidden_2, outputs),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.mlp(x)
+
+
+class ReferencePart(nn.Module):
+    """One of a subject's two networks, from its state dict."""
+
+    def __init__(
+        self,
+        state: dict[str, Tensor],
+        subject: str,
+        num_heads: int | None = None,
+        lora_scale: float = 0.2,
+        retina_sigma: float = 0.01,
+    ):
+        super().__init__()
+        state = {key.removeprefix("model."): value for key, value in state.items()}
+        vit = "backbone.vision_model."
+        depth = 1 + max(int(key.split(".")[3]) for key in state if key.startswith(vit + "blocks."))
+        hidden, size = state[vit + "blocks.0.block.mlp.fc1.fc.weight"].shape
+        sizes = {
+            "embed": size,
+            "depth": depth,
+            "hidden": hidden,
+            "rank": len(state[vit + "blocks.0.block.mlp.fc1.fc_lora.down.weight"]),
+            "positions": state[vit + "pos_embed"].shape[1],
+            "condition": state[vit + "blocks.0.adaLN.adaLN_modulation.0.weight"].shape[1],
+        }
+        self.subject, self.retina_sigma = subject, retina_sigma
+        self.layers = sorted({int(key.split(".")[2]) for key in state if key.startswith("conv_blocks.")})
+        rows, width = state[f"voxel_outs_weight.{subject}.weight"].shape
+        self.backbone = nn.Module()
+        self.backbone.vision_model = VisionTransformer(sizes, num_heads or size // 64, lora_scale)
+        self.conv_blocks, self.cls_blocks = nn.Module(), nn.Module()
+        self.conv_blocks.blocks_dict = nn.ModuleDict(
+            {str(layer): ConvolutionBlock(size, width) for layer in self.layers}
+        )
+        self.cls_blocks.mlp_dict = nn.ModuleDict(
+            {
+                str(layer): ClassMLP(state[f"cls_blocks.mlp_dict.{layer}.fc1.weight"].shape[1], width)
+                for layer in self.layers
+            }
+        )
+        for name, outputs in (("layer_selector", len(self.layers)), ("retina_mapper", 2)):
+            hidden = tuple(len(state[f"{name}.{subject}.mlp.{index}.weight"]) for index in (1, 3))
+            setattr(self, name, nn.ModuleDict({subject: CoordinateMLP(hidden, outputs)}))
+        readout = nn.Module()
+        readout.weight = nn.Parameter(torch.zeros(rows, width))
+        readout.bias = nn.Parameter(torch.zeros(rows))
+        self.voxel_outs_weight = nn.ModuleDict({subject: readout})
+        self.register_buffer("coordinates", state.pop(f"coord_dict.{subject}").float(), persistent=False)
+        self.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
+        self.eval()
+
+    def encoding(self) -> Tensor:
+        """Positional encoding of every vertex' coordinates, (vertices, 192)."""
+        low, high = self.coordinates.min(0).values, self.coordinates.max(0).values
+        position = (self.coordinates - low) * 100 / (high - low).max()
+        omega = 100 ** torch.linspace(0, 1 / 32 - 1, 32, device=position.device)
+        angle = position[:, :, None] * omega
+        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Layer weights (vertices, layers) and receptive-field centers (vertices, 2)."""
+        encoding = self.encoding()
+        weights = self.layer_selector[self.subject](encoding).softmax(-1)
+        return weights, self.retina_mapper[self.subject](encoding).tanh() * (1 - self.retina_sigma)
+
+    def features(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Tapped tokens, feature maps and global vectors, per layer, of normalized images."""
+        outputs = self.backbone.vision_model(images)
+        taps = [outputs[layer] for layer in self.layers]
+        maps, vectors = [], []
+        for layer, tokens in zip(self.layers, taps, strict=True):
+            patches = tokens[:, 1:]
+            side = math.isqrt(patches.shape[1])
+            maps.append(self.conv_blocks.blocks_dict[str(layer)](patches.transpose(1, 2).unflatten(2, (side, side))))
+            last = layer == len(outputs) - 1
+            pooled = tokens[:, 0] if last else torch.cat([patches.mean(1), patches.amax(1)], dim=-1)
+            vectors.append(self.cls_blocks.mlp_dict[str(layer)](pooled))
+        return taps, maps, vectors
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalized images → responses (batch, rows)."""
+        _, maps, vectors = self.features(images)
+        layer_weights, centers = self.tables()
+        readout = self.voxel_outs_weight[self.subject]
+        responses = []
+        for start in range(0, len(centers), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            grid = centers[chunk][None, :, None].expand(len(images), -1, -1, -1)
+            mixed = 0
+            for index, (feature_map, vector) in enumerate(zip(maps, vectors, strict=True)):
+                sampled = F.grid_sample(feature_map, grid, align_corners=False)[..., 0].transpose(1, 2)
+                mixed = mixed + layer_weights[chunk, index, None] * (sampled + vector[:, None])
+            responses.append((mixed * readout.weight[chunk]).mean(-1) + readout.bias[chunk])
+        return torch.cat(responses, dim=1)
+
+
+class ReferenceModel(nn.Module):
+    """Both parts of a subject: pixels of 0–255 → responses of every vertex.
+
+    ``part1_vertices`` are the vertices of part 1's rows; ``overlay`` whether part 2 has every vertex.
+    """
+
+    def __init__(self, parts: dict[str, ReferencePart], part1_vertices: np.ndarray, overlay: bool):
+        super().__init__()
+        self.part1, self.part2 = parts["part1"], parts["part2"]
+        self.overlay = overlay
+        self.register_buffer("part1_vertices", torch.tensor(np.asarray(part1_vertices).tolist()), persistent=False)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """(batch, 3, height, width) in 0–255 → normalized 224 × 224."""
+        pixels = images.float() / 255
+        if pixels.shape[-1] != 224:
+            pixels = F.interpolate(pixels, (224, 224), mode="bilinear", align_corners=False)
+        mean = torch.tensor((0.485, 0.456, 0.406), device=images.device)[None, :, None, None]
+        std = torch.tensor((0.229, 0.224, 0.225), device=images.device)[None, :, None, None]
+        return (pixels - mean) / std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Responses (batch, vertices), left hemisphere first."""
+        normalized = self.normalize(images)
+        first, second = self.part1(normalized), self.part2(normalized)
+        if self.overlay:
+            return second.index_copy(1, self.part1_vertices, first)
+        total = first.shape[1] + second.shape[1]
+        rest = torch.ones(total, dtype=torch.bool, device=first.device)
+        rest[self.part1_vertices] = False
+        result = first.new_empty(len(images), total)
+        result = result.index_copy(1, self.part1_vertices, first)
+        return result.index_copy(1, rest.nonzero()[:, 0], second)
+
+
+def load_reference(berg_dir: str | Path, subject: int, **options: Any) -> ReferenceModel:
+    """The reference model of a subject's files.
+
+    Parameters
+    ----------
+    berg_dir, subject
+        As for ``berg_jax.load``.
+    **options
+        ``num_heads``, ``lora_scale``, ``retina_sigma``.
+
+    Raises
+    ------
+    ModelNotFoundError, ModelLoadError
+        A file is missing or damaged.
+    RuntimeError
+        PyTorch's, where the tensors do not fit the model.
+    """
+    files = SubjectFiles(Path(berg_dir), subject)
+    files.require()
+    parts = {}
+    for name, path in (("part1", files.part1), ("part2", files.part2)):
+        state = {key: torch.from_numpy(np.array(value, np.float32)) for key, value in read_torch(path).items()}
+        parts[name] = ReferencePart(state, files.name, **options)
+    indices = np.asarray(read_torch(files.indices)[files.name])
+    rows = len(parts["part2"].coordinates)
+    if files.metadata.is_file():
+        fmri = read_pickled_npy(files.metadata)["fmri"]
+        overlay = rows == len(fmri["lh_ncsnr"]) + len(fmri["rh_ncsnr"])
+    else:
+        overlay = bool((indices < rows).all())
+    return ReferenceModel(parts, indices, overlay)
