@@ -78,8 +78,9 @@ class SubjectFiles:
         if missing:
             there = available_subjects(self.berg_dir)
             raise ModelNotFoundError(
-                f"Subject {self.subject} lacks {', '.join(str(path) for path in missing)}. "
-                + (f"Complete there: {there}." if there else "No subject is complete there.")
+                f"Subject {self.subject} is not complete: {missing[0].parent} lacks "
+                f"{', '.join(path.name for path in missing)}. "
+                + (f"Subjects there: {there}." if there else "No subject is there.")
             )
 
 

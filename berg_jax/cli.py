@@ -1,0 +1,182 @@
+"""``berg-jax``: one thin function a command. What a command needs is imported when it runs, so help is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import BERGError
+
+if TYPE_CHECKING:
+    from .checkpoint import Description
+
+app = typer.Typer(
+    name="berg-jax",
+    help="The fMRI encoding model fmri-nsd_fsaverage-huze in JAX: images to responses of cortical vertices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_debug = False
+
+BergDir = Annotated[
+    Path, typer.Option("--berg-dir", help="Folder that holds encoding_models/…, as BERG lays it out.")
+]
+SubjectNumber = Annotated[int, typer.Option("--subject", help="Number of the subject.")]
+
+
+class Size(enum.StrEnum):
+    """Sizes of a synthetic subject."""
+
+    published = "published"
+    tiny = "tiny"
+
+
+class Fit(enum.StrEnum):
+    """What to do with an image that is not square."""
+
+    error = "error"
+    crop = "crop"
+    pad = "pad"
+    stretch = "stretch"
+
+
+class PrecisionName(enum.StrEnum):
+    """How exactly the network multiplies."""
+
+    float32 = "float32"
+    tensorfloat32 = "tensorfloat32"
+    bfloat16 = "bfloat16"
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False) -> None:
+    global _debug
+    _debug = debug
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    """Errors that are about the user's input become one message on stderr and exit code 2."""
+    try:
+        yield
+    except BERGError as error:
+        if _debug:
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def convert(
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    num_heads: Annotated[int | None, typer.Option(help="Attention heads [default: embed_dim / 64]")] = None,
+    lora_scale: Annotated[float | None, typer.Option(help="Scale of the low-rank adapters [default: 0.2]")] = None,
+    retina_sigma: Annotated[float | None, typer.Option(help="Retina mapper's sigma [default: 0.01]")] = None,
+    config: Annotated[Path | None, typer.Option(help="The model's config.yaml, to take these numbers from.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="[default: …/model-huze/berg_jax/subjNN in the berg dir]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a converted subject.")] = False,
+) -> None:
+    """Convert a subject's two PyTorch checkpoints to Flax params."""
+    with _messages():
+        from .checkpoint import read_description
+        from .convert.subject import convert_subject
+
+        folder = convert_subject(
+            berg_dir,
+            subject,
+            num_heads=num_heads,
+            lora_scale=lora_scale,
+            retina_sigma=retina_sigma,
+            config=config,
+            output=output,
+            overwrite=overwrite,
+        )
+        description = read_description(folder)
+        typer.echo(_described(description))
+        typer.echo(f"Converted: {folder}")
+
+
+@app.command("synthesize-subject")
+def synthesize_subject(
+    output: Annotated[Path, typer.Option(help="The berg dir to write into.")],
+    size: Annotated[Size, typer.Option(help="published is ViT-B/14 with 327,684 vertices, 2.2 GB.")] = Size.tiny,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same subject.")] = 0,
+    subject: SubjectNumber = 1,
+) -> None:
+    """Write a made-up subject in the real file formats, for trying everything without the published weights."""
+    with _messages():
+        from .convert.synthetic import synthesize_subject
+
+        synthesize_subject(output, size=size.value, seed=seed, subject=subject)
+        typer.echo(f"Synthetic subject {subject} (random weights, {size.value} size): {output}")
+
+
+@app.command()
+def photographs(output: Annotated[Path, typer.Option(help="Folder to copy them to.")]) -> None:
+    """Copy the photographs that come with matplotlib and scikit-learn to a folder, to try things on."""
+    with _messages():
+        from .demo import photographs
+        from .files import explained
+
+        found = photographs()
+        with explained("write", output):
+            output.mkdir(parents=True, exist_ok=True)
+            for name, path in found.items():
+                shutil.copyfile(path, output / name)
+        typer.echo(f"{len(found)} photographs: {output}")
+
+
+@app.command()
+def encode(
+    images: Annotated[Path, typer.Argument(help="Folder of image files.")],
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Annotated[Path, typer.Option(help="The zarr store to write.")],
+    fit: Annotated[Fit, typer.Option(help="What to do with an image that is not square.")] = Fit.error,
+    precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
+        PrecisionName.float32
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
+) -> None:
+    """Predict every vertex' response to every image of a folder, into a zarr store."""
+    with _messages():
+        from .encoding import encode_folder
+
+        summary = encode_folder(
+            images, berg_dir, subject, output, fit=fit.value, precision=precision.value, batch_size=batch_size
+        )
+        typer.echo(summary)
+
+
+def _described(description: Description) -> str:
+    """What a converted subject is, in a few lines."""
+    part = description.parts["part1"]
+    origin = {
+        "published": "the author's published files, by sha256",
+        "synthetic": "SYNTHETIC weights, which predict nothing",
+        "unrecognized": "not recognized by sha256 as the author's published files",
+    }[description.origin]
+    guessed = " (guessed: there are no metadata)" if description.layout_guessed else ""
+    return (
+        f"Subject {description.subject}: {origin}\n"
+        f"{2 * description.hemisphere_size} vertices, layout {description.layout}{guessed}, rows {description.rows}\n"
+        f"ViT: embed_dim {part.vit.embed_dim}, {part.vit.depth} blocks, {part.vit.num_heads} heads, LoRA rank "
+        f"{part.vit.lora_rank}, scale {part.vit.lora_scale}; layers {list(part.layers)}, width {part.width}"
+    )

@@ -1,0 +1,109 @@
+"""Encode a folder of images with a subject's model into a response store, and say what came out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from pathlib import Path
+from typing import Any
+
+import xarray
+
+from .errors import ResourceError
+from .rois import Vertices
+from .stream.loop import encode
+from .stream.sources import FolderSource
+from .stream.stores import RESPONSES, ResponseStore
+from .subject import Subject
+
+MODEL_ID = "fmri-nsd_fsaverage-huze"
+_SHOWN = 10  # images that the summary lists
+
+
+def encode_folder(
+    images: str | Path,
+    berg_dir: str | Path,
+    subject: int,
+    output: str | Path,
+    *,
+    fit: str = "error",
+    precision: str = "float32",
+    batch_size: int = 8,
+    show_progress: bool = True,
+) -> str:
+    """Predict every vertex' response to every image of a folder.
+
+    Parameters
+    ----------
+    images
+        Folder of image files: see :class:`~berg_jax.stream.sources.FolderSource`.
+    berg_dir, subject
+        As for :func:`berg_jax.load`.
+    output
+        The zarr store to write: see :mod:`berg_jax.stream.stores`.
+    fit
+        What to do with images that are not square.
+    precision
+        As for :func:`berg_jax.load`.
+    batch_size
+        Images a step.
+    show_progress
+        Show a progress bar where there is a terminal.
+
+    Returns
+    -------
+    A few lines that say what came out.
+
+    Raises
+    ------
+    BERGError
+        Something is wrong with the images, the subject or the output. All but a damaged image or a disk that
+        fills up later is found before work starts.
+    """
+    source = FolderSource(images, fit)
+    if Path(output).exists():
+        raise ResourceError(f"{output} exists. Choose another output, or remove it first.")
+    person = Subject(berg_dir, subject)
+    model = person.model(precision=precision)
+    vertices = Vertices.all(person.hemisphere_size)
+    store = ResponseStore(output, source.ids, vertices, _attributes(person, precision, fit), batch_size)
+    start = time.perf_counter()
+    encode(model, source, store, batch_size, show_progress=show_progress)
+    seconds = time.perf_counter() - start
+    return _summary(Path(output), person, seconds)
+
+
+def _attributes(person: Subject, precision: str, fit: str) -> dict[str, Any]:
+    return {
+        "model": MODEL_ID,
+        "subject": person.description.subject,
+        "identity": person.identity(precision=precision),
+        "synthetic": person.description.synthetic,
+        "weights": person.description.origin,
+        "precision": precision,
+        "fit": fit,
+        "versions": {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")},
+    }
+
+
+def _summary(path: Path, person: Subject, seconds: float) -> str:
+    with xarray.open_zarr(path) as data:
+        responses = data[RESPONSES]
+        images, vertices = responses.shape
+        origin = " of SYNTHETIC weights, which predict nothing" if person.description.synthetic else ""
+        lines = [
+            f"Responses{origin} (z units), subject {person.description.subject}:",
+            f"  {'image':<32}{'mean':>8}{'std':>8}  strongest vertex",
+        ]
+        for index in range(min(images, _SHOWN)):
+            row = responses[index].load()
+            best = row[int(row.values.argmax())]
+            name = str(row.image.values)
+            lines.append(
+                f"  {name if len(name) < 32 else '…' + name[-30:]:<32}{float(row.mean()):8.3f}{float(row.std()):8.3f}"
+                f"  {best.hemisphere.values} {int(best.vertex)}: {float(best):.3f}"
+            )
+        if images > _SHOWN:
+            lines.append(f"  … and {images - _SHOWN} more images")
+    lines.append(f"{images} images × {vertices} vertices in {seconds:.1f} s (compilation included): {path}")
+    return "\n".join(lines)
