@@ -10,10 +10,10 @@ SHA256SUMS           of every other file; `sha256sum --check SHA256SUMS` verifie
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from .berg_dir import DESCRIPTION
-from .errors import IntegrityError, ModelLoadError, ModelNotFoundError, ResourceError
-from .files import atomic_folder, explained, sha256_many
+from .errors import IntegrityError, ModelLoadError, ModelNotFoundError
+from .files import atomic_folder, explained, reserve, sha256_many
 from .model import EncodingModel, Part, build
 from .nn.config import PartConfig, ViTConfig
 from .rois import Vertices
@@ -147,22 +147,12 @@ def write_converted(
     ResourceError
         The disk is full or cannot be written.
     """
-    from orbax.checkpoint import v1 as ocp
-
     with atomic_folder(destination, replace) as folder:
+        with explained("write", destination):
+            reserve(folder, sum(source["size"] for source in description.sources.values()))
         for name, part in parts:
-            try:
-                ocp.save(folder.absolute() / name, part.weights)
-            except (
-                OSError,
-                ValueError,
-                RuntimeError,
-            ) as error:  # tensorstore reports a full disk as ValueError
-                raise ResourceError(
-                    f"Cannot write {destination}: {str(error).splitlines()[0][:300]}. Make room there or choose "
-                    "another output folder."
-                ) from error
             with explained("write", destination):
+                _save(folder / name, part.weights)
                 np.save(folder / f"{name}_vertices.npy", part.vertices.astype(np.int32), allow_pickle=False)
         with explained("write", destination):
             if metadata is not None:
@@ -224,7 +214,7 @@ def load_model(
     vertices, precision, fuse_lora
         As for :func:`~berg_jax.model.build`.
     check
-        Compare the files' sha256 with the recorded ones while they load.
+        Compare the files' sha256 with the recorded ones first.
 
     Raises
     ------
@@ -235,21 +225,23 @@ def load_model(
     size = description.hemisphere_size
     try:
         rows = {name: np.load(folder / f"{name}_vertices.npy", allow_pickle=False) for name in description.parts}
-    except (OSError, ValueError, EOFError) as error:
+        needed = _parts_needed(rows, size, vertices)
+    except (OSError, ValueError, EOFError, IndexError) as error:
         raise IntegrityError(f"{folder} is damaged: {error}. Convert the subject again.") from error
-    needed = _parts_needed(rows, size, vertices)
-    with ThreadPoolExecutor(1) as pool:
-        checking = pool.submit(verify, folder, needed) if check else None
-        try:
-            parts = {name: Part(description.parts[name], _read_part(folder / name), rows[name]) for name in needed}
-        except Exception as error:
-            # Damage can make the reader fail in any way; the checksums tell it from other troubles.
-            if checking is not None:
-                checking.result()
-            raise ModelLoadError(f"{folder} cannot be read: {error}. Convert the subject again.") from error
-        if checking is not None:
-            checking.result()
+    if check:
+        verify(folder, needed)
+    parts = {name: Part(description.parts[name], _read_part(folder / name), rows[name]) for name in needed}
     return build(parts, size, vertices, precision=precision, fuse_lora=fuse_lora)
+
+
+def _save(path: Path, weights: dict[str, Any]) -> None:
+    from orbax.checkpoint import v1 as ocp
+
+    try:
+        ocp.save(path.absolute(), weights)
+    except (ValueError, RuntimeError) as error:  # as tensorstore reports what the system refuses
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error)[:300])) from error
 
 
 def _parts_needed(rows: dict[str, np.ndarray], size: int, vertices: Vertices | None) -> list[str]:

@@ -43,6 +43,20 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
+def reserve(folder: Path, needed: int) -> None:
+    """Raise OSError if ``needed`` bytes cannot be written now, be it for a full disk or for a quota.
+
+    Better asked of the system than met in the middle of a write by many threads.
+    """
+    path = folder / "reserved"
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, needed)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def explained(what: str, path: Path) -> Iterator[None]:
     """Turn the system's refusals (full disk, no permission, …) into a ResourceError that names the path."""

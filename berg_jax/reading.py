@@ -114,24 +114,17 @@ def read_pickled_npy(path: str | Path) -> Any:
         As for :func:`read_torch`.
     """
     path = _existing(path)
-    with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            else:
-                shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-        except (ValueError, OSError, SyntaxError, EOFError) as error:
-            raise ModelLoadError(f"{path} is not a .npy file: {error}. It may be truncated.") from error
+    with path.open("rb") as file, _explained(path):
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
         if dtype.kind != "O" or shape != ():
-            raise ModelLoadError(
-                f"{path} holds an array of {dtype} and shape {shape}; expected one pickled object. "
-                "Is it really the metadata file?"
-            )
-        with _explained(path):
-            value = _unpickle(file, _no_storage)
-    if not (isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.shape == ()):
-        raise ModelLoadError(f"{path} does not hold what its header says. It may be damaged.")
+            raise ModelLoadError(f"it holds an array of {dtype} and shape {shape}, expected one pickled object")
+        value = _unpickle(file, _no_storage)
+        if not (isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.shape == ()):
+            raise ModelLoadError("it does not hold what its header says")
     return value[()]
 
 

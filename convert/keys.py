@@ -148,7 +148,7 @@ _MEANING = {
     "T": "retina mapper width",
     "N": "vertices",
 }
-_SHOWN = 20  # problems that one message lists
+_SHOWN = 1000  # problems that one message lists
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,8 @@ class _Conversion:
     def parts(self) -> Iterator[tuple[str, Part]]:
         for name, config in self.configs.items():
             source = str(self.paths[name])
-            tree = convert_part(self.states[name], self.sizes[name], self.files.name, source)
+            # Popped, so that the file's pages are let go before the part is written.
+            tree = convert_part(self.states.pop(name), self.sizes[name], self.files.name, source)
             layer_weights, rf_center = vertex_tables(
                 tree.pop("coordinates"),
                 tree.pop("layer_selector"),

@@ -106,8 +106,9 @@ def readout(
         dx, dy = x - corner % PADDED, y - corner // PADDED
         bilinear = jnp.stack([(1 - dx) * (1 - dy), dx * (1 - dy), (1 - dx) * dy, dx * dy])
         coefficients = bilinear[:, :, None] * p["layer_weights"][None]  # (corners, 128, layers)
-        cell = features[corner + jnp.asarray(_CORNERS)].reshape(-1, width)
-        products = precision.einsum("vd,kd->vk", p["weight"], cell).reshape(-1, 4, layers, batch)
+        cell = features[corner + jnp.asarray(_CORNERS)]
+        # The batch keeps an axis of its own, so that images may lie on different devices.
+        products = precision.einsum("vd,clbd->vclb", p["weight"], cell)
         summed = jnp.einsum("vclb,cvl->vb", products, coefficients, precision=jax.lax.Precision.HIGHEST)
         return summed / width + p["bias"][:, None]
 

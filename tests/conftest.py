@@ -1,0 +1,70 @@
+"""Hostile defaults (8 virtual devices, no implicit rank promotion) and the golden subjects.
+
+The golden data are the published PyTorch package's own outputs on small synthetic subjects; see data/README.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get("XLA_FLAGS", "")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+
+import berg_jax
+from berg_jax.convert.subject import convert_subject
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden subject: the reference's inputs and outputs, and our conversion of its files."""
+
+    subject: int
+    berg_dir: Path
+    folder: Path
+    expected: dict[str, np.ndarray]
+    hemisphere_size: int
+    model: berg_jax.EncodingModel
+
+    @property
+    def num_heads(self) -> int:
+        return int(self.expected["num_heads"])
+
+
+@pytest.fixture(scope="session")
+def golden_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERG directory with the golden subjects' PyTorch files. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("golden") / "berg_dir"
+    shutil.copytree(DATA / "golden", folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=[1, 2], ids=["overlay", "complement"])
+def golden(request: pytest.FixtureRequest, golden_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    subject = request.param
+    expected = dict(np.load(DATA / f"subj{subject:02d}_expected.npz"))
+    folder = tmp_path_factory.mktemp("converted") / "subject"
+    convert_subject(golden_source, subject, num_heads=int(expected["num_heads"]), output=folder)
+    size = {1: 96, 2: 80}[subject]
+    return Golden(subject, golden_source, folder, expected, size, berg_jax.load(folder, subject))
+
+
+@pytest.fixture
+def berg_dir(tmp_path: Path) -> Path:
+    """A BERG directory of one's own, with the golden subjects' PyTorch files."""
+    return Path(shutil.copytree(DATA / "golden", tmp_path / "berg_dir"))
+
+
+def changed(tree: Path) -> dict[str, bytes]:
+    """Every file below a folder, to see whether anything was written."""
+    return {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
