@@ -100,8 +100,14 @@ class EncodingModel:
         """
         check_shape(images)
         _check_x64(self.config.precision)
-        slots = _slot_responses(self.params, self.corners, self.config, images)
-        return slots[:, self.order]
+        precision = self.config.precision
+        pixels = pixels_of(images, precision)
+        slots = []
+        for name, part in self.config.parts:
+            params = self.params[name]
+            _, maps, vectors = features_of(params["vit"], params["heads"], part, precision, pixels)
+            slots.append(slots_of(params["readout"], self.corners[name], maps, vectors, precision))
+        return jnp.concatenate(slots, axis=1)[:, self.order]
 
     def select(self, vertices: Vertices) -> EncodingModel:
         """The model of chosen vertices alone: columns are ``vertices.lh``, then ``vertices.rh``, in that order.
@@ -192,30 +198,42 @@ def build(
     return _arrange(config, networks, tables, part_of, row[columns], vertices)
 
 
-def features(
-    params: dict[str, Any], config: PartConfig, precision: Precision, images: Num[Array, "b 3 h w"]
+# Three programs, compiled apart: the first knows the images' size, the second the networks (one for both parts,
+# where they are of one size, and for every selection), the third how many tiles there are. None knows which columns
+# are asked for. Inside a user's own jit they are traced into it.
+
+
+@partial(jax.jit, static_argnames="precision")
+def pixels_of(images: Num[Array, "b 3 h w"], precision: str) -> Float[Array, "b 3 224 224"]:
+    """Normalized images."""
+    return preprocess(images, PRECISIONS[precision].accumulate)
+
+
+@partial(jax.jit, static_argnames=("config", "precision"))
+def features_of(
+    vit: dict[str, Any],
+    heads: dict[str, Any],
+    config: PartConfig,
+    precision: str,
+    pixels: Float[Array, "b 3 224 224"],
 ) -> tuple[dict[int, Float[Array, "b 257 c"]], Float[Array, "l b 16 16 d"], Float[Array, "l b d"]]:
     """One part's tapped tokens, feature maps and global vectors: all that its vertices read."""
-    pixels = preprocess(images, precision.accumulate)
-    _, taps = ViT(config.vit, precision, config.layers).apply({"params": params["vit"]}, pixels)
-    maps, vectors = Heads(config, precision).apply({"params": params["heads"]}, taps)
+    kind = PRECISIONS[precision]
+    _, taps = ViT(config.vit, kind, config.layers).apply({"params": vit}, pixels)
+    maps, vectors = Heads(config, kind).apply({"params": heads}, taps)
     return taps, maps, vectors
 
 
-@partial(jax.jit, static_argnames="config")
-def _slot_responses(
-    params: dict[str, Any],
-    corners: dict[str, Int[Array, " tiles"]],
-    config: ModelConfig,
-    images: Num[Array, "b 3 h w"],
+@partial(jax.jit, static_argnames="precision")
+def slots_of(
+    params: dict[str, Float[Array, "tiles 128 ..."]],
+    corners: Int[Array, " tiles"],
+    maps: Float[Array, "l b 16 16 d"],
+    vectors: Float[Array, "l b d"],
+    precision: str,
 ) -> Float[Array, "b slots"]:
-    """Every part's slots side by side. Knows nothing of which columns are asked for, so that selections share it."""
-    precision = PRECISIONS[config.precision]
-    responses = []
-    for name, part in config.parts:
-        _, maps, vectors = features(params[name], part, precision, images)
-        responses.append(readout(params[name]["readout"], corners[name], maps, vectors, precision))
-    return jnp.concatenate(responses, axis=1)
+    """One part's responses, slot after slot."""
+    return readout(params, corners, maps, vectors, PRECISIONS[precision])
 
 
 def check_shape(images: Any) -> None:

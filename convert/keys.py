@@ -11,7 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Key:
 
     ``pattern`` names one tensor, or with {i} one for every block, with {l} one for every selected layer, with
     {subject} the subject's. ``shape`` has numbers and names of sizes, or (factor, name). ``path`` is where
-    the tensor goes; None where the model does not use it at inference.
+    the tensor goes, stacked over blocks; None where the model does not use it at inference.
     """
 
     pattern: str
@@ -70,7 +70,7 @@ def _norm(pattern: str, path: str) -> tuple[Key, ...]:
 
 
 def _adapted(name: str, path: str, outputs: Any, inputs: Any) -> tuple[Key, ...]:
-    pattern, path = _BLOCK + name, "vit/block_{i}/" + path
+    pattern, path = _BLOCK + name, "vit/blocks/" + path
     return (
         Key(f"{pattern}.fc.weight", (outputs, inputs), f"{path}/kernel", linear),
         Key(f"{pattern}.fc.bias", (outputs,), f"{path}/bias"),
@@ -99,14 +99,14 @@ TABLE: tuple[Key, ...] = (
     Key(_VIT + "patch_embed.proj.bias", ("E",), "vit/patch_bias"),
     Key(_VIT + "norm.weight", ("E",), None),
     Key(_VIT + "norm.bias", ("E",), None),
-    *_norm(_BLOCK + "norm1", "vit/block_{i}/norm1"),
+    *_norm(_BLOCK + "norm1", "vit/blocks/norm1"),
     *_adapted("attn.qkv", "attn/qkv", (3, "E"), "E"),
     *_adapted("attn.proj", "attn/proj", "E", "E"),
-    Key(_BLOCK + "ls1.gamma", ("E",), "vit/block_{i}/ls1"),
-    *_norm(_BLOCK + "norm2", "vit/block_{i}/norm2"),
+    Key(_BLOCK + "ls1.gamma", ("E",), "vit/blocks/ls1"),
+    *_norm(_BLOCK + "norm2", "vit/blocks/norm2"),
     *_adapted("mlp.fc1", "mlp/fc1", "M", "E"),
     *_adapted("mlp.fc2", "mlp/fc2", "E", "M"),
-    Key(_BLOCK + "ls2.gamma", ("E",), "vit/block_{i}/ls2"),
+    Key(_BLOCK + "ls2.gamma", ("E",), "vit/blocks/ls2"),
     Key(_VIT + "blocks.{i}.adaLN.adaLN_modulation.0.weight", ((6, "E"), "A"), None),
     *(
         key
@@ -235,17 +235,22 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, so
         A tensor holds NaN or infinity.
     """
     tree: dict[str, Any] = {}
-    for name, (key, _) in tensors(sizes, subject).items():
-        if key.path is None:
-            continue
-        tensor = np.ascontiguousarray(key.transform(state[name]), np.float32)
-        if not np.isfinite(tensor).all():
-            raise ModelLoadError(f"{source}: {name} holds NaN or infinity. The file is damaged; get it again.")
-        *folders, leaf = key.path.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})
-        node[leaf] = tensor
+    for key in TABLE:
+        converted: dict[str, list[np.ndarray]] = {}
+        for name, number in _expand(key, subject, sizes.depth, sizes.layers):
+            if key.path is None:
+                continue
+            tensor = key.transform(state[name])
+            if not np.isfinite(tensor).all():
+                raise ModelLoadError(f"{source}: {name} holds NaN or infinity. The file is damaged; get it again.")
+            converted.setdefault(key.path.format(l=number), []).append(tensor)
+        for path, of_blocks in converted.items():
+            *folders, leaf = path.split("/")
+            node = tree
+            for folder in folders:
+                node = node.setdefault(folder, {})
+            value = np.stack(of_blocks) if "{i}" in key.pattern else of_blocks[0]
+            node[leaf] = np.ascontiguousarray(value, np.float32)
     return tree
 
 
@@ -273,13 +278,12 @@ def _numbers(names: Mapping[str, Any], pattern: str) -> list[int]:
 
 
 def tensors(sizes: Sizes, subject: str) -> dict[str, tuple[Key, tuple[int, ...]]]:
-    """Every tensor of a part by its name: its row of the table, with the path made out, and its shape."""
-    expected = {}
-    for key in TABLE:
-        for name, number in _expand(key, subject, sizes.depth, sizes.layers):
-            path = None if key.path is None else key.path.format(i=number, l=number)
-            expected[name] = (replace(key, path=path), sizes.shape(key, number))
-    return expected
+    """Every tensor of a part by its name: its row of the table, and its shape."""
+    return {
+        name: (key, sizes.shape(key, number))
+        for key in TABLE
+        for name, number in _expand(key, subject, sizes.depth, sizes.layers)
+    }
 
 
 def _expand(key: Key, subject: str, depth: int, layers: tuple[int, ...]) -> list[tuple[str, int | None]]:
