@@ -9,7 +9,7 @@ from typing import Any
 
 import xarray
 
-from .errors import ResourceError
+from .errors import InvalidParameterError, ResourceError
 from .rois import Vertices
 from .stream.loop import encode
 from .stream.sources import FolderSource
@@ -60,6 +60,8 @@ def encode_folder(
         Something is wrong with the images, the subject or the output. All but a damaged image or a disk that
         fills up later is found before work starts.
     """
+    if batch_size < 1:
+        raise InvalidParameterError(f"batch_size must be at least 1, got {batch_size}.")
     source = FolderSource(images, fit)
     if Path(output).exists():
         raise ResourceError(f"{output} exists. Choose another output, or remove it first.")

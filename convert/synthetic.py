@@ -154,14 +154,14 @@ def natural_like_images(n: int, seed: int, size: int = IMAGE) -> UInt8[np.ndarra
     y, x = np.mgrid[:size, :size] / size
     images = np.empty((n, 3, size, size), np.uint8)
     for image in images:
-        light = random.normal(112, 35)
-        canvas = light + 40 * _texture(size, random) + random.normal(0, 20, (3, 1, 1))
+        light, texture = random.normal(112, 35), _texture(size, random)
+        canvas = light + 40 * texture + random.normal(0, 20, (3, 1, 1))
         for radius in np.sort(0.03 * random.pareto(1.3, 50).clip(0, 15) + 0.02)[::-1]:
             center_x, center_y = random.uniform(-0.1, 1.1, 2)
             disc = (x - center_x) ** 2 + (y - center_y) ** 2 < radius**2
             # Luminance varies more than color, in surfaces as in photographs of them.
             color = random.normal(light, 65) + random.normal(0, 28, (3, 1))
-            canvas[:, disc] = color + 15 * _texture(size, random)[0][disc]
+            canvas[:, disc] = color + 15 * np.roll(texture, random.integers(size, size=2), (1, 2))[0][disc]
         image[:] = canvas.clip(0, 255)
     return images
 

@@ -27,7 +27,7 @@ def test_preprocess(size: int) -> None:
     y, x = np.meshgrid(position, position, indexing="ij")
     resized = np.stack([map_coordinates(c / 255, [y, x], order=1, mode="nearest") for c in images[0].astype(float)])
     expected = (resized - np.array(MEAN)[:, None, None]) / np.array(STD)[:, None, None]
-    np.testing.assert_allclose(preprocess(jnp.asarray(images))[0], expected, atol=1e-4)
+    np.testing.assert_allclose(preprocess(jnp.asarray(images))[0], expected, atol=2e-6)
 
 
 def naive_readout(params: dict, maps: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..errors import InvalidParameterError
 from ..model import EncodingModel
 from .sources import Source
 from .stores import ResponseStore
@@ -20,13 +19,9 @@ def encode(
 
     Raises
     ------
-    InvalidParameterError
-        ``batch_size`` is less than 1.
     StimulusError, ResourceError
         An image cannot be decoded; the store cannot be written.
     """
-    if batch_size < 1:
-        raise InvalidParameterError(f"batch_size must be at least 1, got {batch_size}.")
     with tqdm(total=len(source), unit="image", disable=None if show_progress else True) as progress:
         for start in range(0, len(source), batch_size):
             indices = np.arange(start, min(start + batch_size, len(source)))

@@ -14,11 +14,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InvalidParameterError, ModelNotFoundError, StimulusError
+from ..nn.config import IMAGE
+from ..nn.preprocess import bilinear_matrix
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FITS = ("error", "crop", "pad", "stretch")
 GREY = 128  # of padding, the middle of 0–255
-SIZE = 224
 
 
 class Source(Protocol):
@@ -124,20 +125,10 @@ def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray
     return pixels
 
 
-def resize(pixels: UInt8[np.ndarray, "h w 3"], size: int = SIZE) -> Float[np.ndarray, "size size 3"]:
+def resize(pixels: UInt8[np.ndarray, "h w 3"], size: int = IMAGE) -> Float[np.ndarray, "size size 3"]:
     """Bilinear between pixel centres, without antialiasing, as ``interpolate(align_corners=False)``."""
-    rows, columns = (_taps(length, size) for length in pixels.shape[:2])
-    image = pixels.astype(np.float32)
-    image = image[rows[0]] * (1 - rows[2])[:, None, None] + image[rows[1]] * rows[2][:, None, None]
-    low, high, weight = columns
-    return image[:, low] * (1 - weight)[None, :, None] + image[:, high] * weight[None, :, None]
-
-
-def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " size"]]:
-    """Two neighbours of each output position, and the weight of the second."""
-    position = np.maximum((np.arange(size) + 0.5) * (length / size) - 0.5, 0)
-    low = np.minimum(position.astype(int), length - 1)
-    return low, np.minimum(low + 1, length - 1), (position - low).astype(np.float32)
+    rows, columns = (bilinear_matrix(length, size).astype(np.float32) for length in pixels.shape[:2])
+    return np.einsum("yh,hwc,xw->yxc", rows, pixels.astype(np.float32), columns, optimize=True)
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

@@ -1,0 +1,77 @@
+"""The command line: instant help, one message and exit code 2 for a user's mistake, never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import berg_jax
+from berg_jax.cli import app
+
+from .conftest import Golden
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
+    berg, photos, store = tmp_path / "berg", tmp_path / "photos", tmp_path / "out.zarr"
+    code, said = run("synthesize-subject", "--output", berg)
+    assert (code, "Synthetic subject 1" in said) == (0, True)
+    assert run("photographs", "--output", photos)[0] == 0
+    code, said = run("convert", "--berg-dir", berg, "--subject", 1)
+    assert code == 0
+    assert "SYNTHETIC" in said
+    assert "1284 vertices, layout overlay" in said
+    code, said = run("encode", photos, "--berg-dir", berg, "--subject", 1, "--fit", "crop", "--output", store)
+    assert code == 0
+    assert "china.jpg" in said
+    assert store.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["convert", "--berg-dir", "nowhere", "--subject", "1"], "There is no folder nowhere"),
+        (["convert", "--berg-dir", "{golden}", "--subject", "4"], "Subjects there: [1, 2]"),
+        (["convert", "--berg-dir", "{golden}", "--subject", "1"], "--num-heads"),
+        (["encode", "nowhere", "--berg-dir", "{golden}", "--subject", "1", "--output", "x"], "no folder nowhere"),
+        (["synthesize-subject", "--output", "/proc/x"], "/proc/x"),
+    ],
+)
+def test_mistakes_get_one_message(arguments: list[str], said: str, golden_source: Path, tmp_path: Path) -> None:
+    arguments = [argument.format(golden=golden_source) for argument in arguments]
+    command = [sys.executable, "-c", "from berg_jax.cli import main; main()"]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--debug", "convert", "--berg-dir", str(tmp_path / "no"), "--subject", "1"])
+    assert isinstance(result.exception, berg_jax.ModelNotFoundError)
+
+
+@pytest.mark.parametrize("code", ["import berg_jax", "from berg_jax.cli import app"])
+def test_importing_is_light(code: str) -> None:
+    program = (
+        f"{code}\nimport sys\nprint([m for m in ('jax', 'flax', 'torch', 'orbax', 'numpy') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_public_names_exist(golden: Golden) -> None:
+    assert all(getattr(berg_jax, name) for name in berg_jax.__all__)
+    assert set(berg_jax.__all__) <= set(dir(berg_jax))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = berg_jax.nothing

@@ -1,0 +1,180 @@
+"""Encoding a folder: the store's schema, the images' order and fit, and what goes wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+from PIL import Image
+from scipy.ndimage import map_coordinates
+
+import berg_jax
+from berg_jax.demo import photographs
+from berg_jax.encoding import encode_folder
+from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
+from berg_jax.stream.sources import FolderSource, resize
+
+from .conftest import Golden
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five square images in natural order, in two formats, of two sizes, one of them grey."""
+    random = np.random.default_rng(0)
+    images = tmp_path / "Bilder für alle"
+    (images / "sub").mkdir(parents=True)
+    for name, shape in (
+        ("10.png", (64, 64, 3)),
+        ("2.png", (96, 96, 3)),
+        ("sub/a.bmp", (64, 64, 3)),
+        ("1.png", (80, 80)),
+    ):
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(images / name)
+    Image.fromarray(random.integers(0, 256, (64, 64), dtype=np.uint8)).convert("P").save(images / "palette.png")
+    (images / "notes.txt").write_text("not an image")
+    return images
+
+
+def test_the_store(golden: Golden, folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.zarr"
+    summary = encode_folder(folder, golden.folder, golden.subject, output, batch_size=2, show_progress=False)
+    assert "5 images" in summary
+    with xarray.open_zarr(output) as data:
+        data.load()
+    names = ["1.png", "2.png", "10.png", "palette.png", "sub/a.bmp"]
+    assert data.image.values.tolist() == names
+    size = golden.hemisphere_size
+    assert data.vertex.dtype == np.int32
+    np.testing.assert_array_equal(data.vertex, np.tile(np.arange(size), 2))
+    assert data.hemisphere.values.tolist() == ["lh"] * size + ["rh"] * size
+    assert data.responses.dims == ("image", "vertex")
+    assert data.responses.dtype == np.float32
+    assert data.responses.attrs["units"] == "z"
+    assert data.attrs["subject"] == golden.subject
+    assert data.attrs["identity"] == berg_jax.Subject(golden.folder, golden.subject).identity()
+    assert data.attrs["synthetic"] is False
+    assert data.attrs["complete"] is True
+    assert set(data.attrs["versions"]) == {"berg_jax", "jax", "flax"}
+    for index, name in enumerate(names):
+        pixels = np.asarray(Image.open(folder / name).convert("RGB")).transpose(2, 0, 1)[None]
+        np.testing.assert_allclose(data.responses[index], golden.model(pixels)[0], atol=1e-4)
+    plain = zarr.open_group(output, mode="r")
+    np.testing.assert_array_equal(plain["responses"][:], data.responses)
+
+
+def test_synthetic_weights_are_called_so(tmp_path: Path, folder: Path) -> None:
+    from berg_jax.convert.synthetic import synthesize_subject
+
+    berg_dir = synthesize_subject(tmp_path / "berg")
+    summary = encode_folder(folder, berg_dir, 1, tmp_path / "out.zarr", show_progress=False)
+    assert "SYNTHETIC" in summary
+    with xarray.open_zarr(tmp_path / "out.zarr") as data:
+        assert data.attrs["synthetic"] is True
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_fits(fit: str, tmp_path: Path) -> None:
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, 10:30] = 200
+    pixels[10:] += 20
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    image = FolderSource(tmp_path, fit).read([0])[0]
+    assert image.shape == (3, 224, 224)
+    assert image.dtype == np.float32
+    if fit == "crop":
+        assert image.min() > 199.99
+        np.testing.assert_allclose(image[0, [0, -1], 100], [200, 220], rtol=1e-6)
+    elif fit == "pad":
+        np.testing.assert_allclose(image[0, [0, 80, 140, -1], 112], [128, 200, 220, 128], rtol=1e-6)
+    else:
+        np.testing.assert_allclose(image[0, [0, -1], 112], [200, 220], rtol=1e-6)
+        np.testing.assert_allclose(image[0, [0, -1], 0], [0, 20], atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (427, 427), (300, 500), (1, 1)])
+def test_resize_equals_scipy(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    y, x = np.meshgrid(*[(np.arange(224) + 0.5) * n / 224 - 0.5 for n in shape], indexing="ij")
+    expected = np.stack(
+        [map_coordinates(pixels[..., c].astype(float), [y, x], order=1, mode="nearest") for c in range(3)], axis=-1
+    )
+    np.testing.assert_allclose(resize(pixels), expected, atol=1e-3)
+
+
+def test_photographs_are_there() -> None:
+    assert sorted(photographs()) == ["china.jpg", "flower.jpg", "grace_hopper.jpg"]
+    assert all(path.stat().st_size > 10_000 for path in photographs().values())
+
+
+def transparent(path: Path) -> None:
+    Image.new("RGBA", (8, 8), (1, 2, 3, 100)).save(path)
+
+
+def cut(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+@pytest.mark.parametrize(
+    ("write", "said", "early"),
+    [
+        (lambda path: Image.new("RGB", (8, 9)).save(path), "8 × 9 pixels.*--fit crop", True),
+        (lambda path: path.write_text("no image"), "cannot be read as an image", True),
+        (lambda path: path.write_bytes(b""), "cannot be read as an image", True),
+        (lambda path: Image.new("I", (8, 8)).save(path, "tiff"), "mode I", True),
+        (transparent, "transparent", False),
+        (cut, "cannot be read as an image", False),
+    ],
+    ids=["not square", "text", "empty", "32 bit", "transparent", "cut"],
+)
+def test_bad_image_files_are_named(write: object, said: str, early: bool, tmp_path: Path) -> None:
+    write(tmp_path / "bad.png")
+    if early:
+        with pytest.raises(StimulusError, match=rf"bad\.png.*{said}"):
+            FolderSource(tmp_path)
+    else:
+        source = FolderSource(tmp_path)
+        with pytest.raises(StimulusError, match=rf"bad\.png.*{said}"):
+            source.read([0])
+
+
+def test_an_opaque_alpha_channel_is_no_trouble(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (1, 2, 3, 255)).save(tmp_path / "a.png")
+    np.testing.assert_allclose(FolderSource(tmp_path).read([0])[0, :, 0, 0], [1, 2, 3], rtol=1e-6)
+
+
+def test_bad_folders_and_outputs(golden: Golden, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="There is no folder"):
+        FolderSource(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StimulusError, match="no image files"):
+        FolderSource(tmp_path / "empty")
+    with pytest.raises(InvalidParameterError, match="fit must be one of"):
+        FolderSource(folder, "zoom")
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ResourceError, match="exists"):
+        encode_folder(folder, golden.folder, golden.subject, tmp_path / "mine")
+    with pytest.raises(ResourceError, match="Cannot write"):
+        encode_folder(folder, golden.folder, golden.subject, tmp_path / "mine" / "below.zarr", show_progress=False)
+    with pytest.raises(InvalidParameterError, match="batch_size"):
+        encode_folder(folder, golden.folder, golden.subject, tmp_path / "x.zarr", batch_size=0)
+    assert not (tmp_path / "x.zarr").exists()
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk(golden: Golden, folder: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2k", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no disks can be mounted here")
+    try:
+        with pytest.raises(ResourceError, match="Make room"):
+            encode_folder(folder, golden.folder, golden.subject, disk / "out.zarr", show_progress=False)
+    finally:
+        subprocess.run(["umount", disk], check=True)
