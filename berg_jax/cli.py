@@ -113,6 +113,18 @@ def convert(
         typer.echo(f"Converted: {folder}")
 
 
+@app.command()
+def info(berg_dir: BergDir, subject: SubjectNumber) -> None:
+    """Print a subject's ROIs: vertices per hemisphere, median noise ceiling SNR and explained variance."""
+    with _messages():
+        from .berg_dir import SubjectFiles, check_subject
+        from .metadata import find_metadata, roi_table
+
+        files = SubjectFiles(berg_dir, check_subject(subject))
+        candidates = (files.metadata, files.converted / "metadata.npy", berg_dir / "metadata.npy")
+        typer.echo(roi_table(find_metadata(*candidates)))
+
+
 @app.command("synthesize-subject")
 def synthesize_subject(
     output: Annotated[Path, typer.Option(help="The berg dir to write into.")],

@@ -1,14 +1,39 @@
-"""Vertices of the two hemispheres: which ones, in which order."""
+"""Vertices of the two hemispheres: which ones, in which order; from ROI expressions, masks and thresholds.
+
+An expression combines ROI names of a subject's metadata: ``"FFA-1 + FFA-2"`` (union), ``"ventral - hV4"``
+(difference; the minus stands between spaces, because names have hyphens), ``"early & nsdgeneral"``
+(intersection, which binds tighter), parentheses.
+"""
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
 from .errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from .metadata import Metadata
+
+HEMISPHERES = ("lh", "rh")
+# Names that stand for the union of their parts, where the metadata have no ROI of that name.
+UNIONS = {
+    "V1": ("V1v", "V1d"),
+    "V2": ("V2v", "V2d"),
+    "V3": ("V3v", "V3d"),
+    "FFA": ("FFA-1", "FFA-2"),
+    "FBA": ("FBA-1", "FBA-2"),
+    "VWFA": ("VWFA-1", "VWFA-2"),
+    "OVWFA": ("OWFA",),  # as the published model card spells it
+}
+_TOKEN = re.compile(r"\s*(?:([()+&])|((?<=\s)-(?=\s))|((?:(?!\s[-]\s)[^()+&])+))")
+_MAX_DEPTH = 50  # of parentheses
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,3 +132,176 @@ class Vertices:
 
     def __hash__(self) -> int:
         return hash((self.hemisphere_size, self.lh.tobytes(), self.rh.tobytes()))
+
+
+def resolve(
+    selection: str | Sequence[str] | Mapping[str, Any] | Vertices | None,
+    metadata: Metadata,
+    *,
+    hemisphere: str = "both",
+    min_ncsnr: float | None = None,
+    min_explained_variance: float | None = None,
+) -> Vertices:
+    """Vertices that a selection means for a subject, ascending within each hemisphere.
+
+    Parameters
+    ----------
+    selection
+        A ROI expression; a list of ROI expressions (their union); ``{"lh": …, "rh": …}`` with an index array or
+        a mask for each hemisphere (one that is left out selects nothing); ``Vertices``; None for all.
+    metadata
+        The subject's.
+    hemisphere
+        ``"lh"``, ``"rh"`` or ``"both"``.
+    min_ncsnr, min_explained_variance
+        Keep vertices of at least this noise-ceiling signal-to-noise ratio, or explained variance in the file's
+        own scale, on NSD's core images. NaN never passes.
+
+    Raises
+    ------
+    InvalidParameterError
+        The expression or a mask makes no sense, a name is unknown (the message lists the nearest), or no vertex
+        is left.
+    """
+    if hemisphere not in (*HEMISPHERES, "both"):
+        raise InvalidParameterError(f"hemisphere must be 'lh', 'rh' or 'both', got {hemisphere!r}.")
+    chosen = _chosen(selection, metadata)
+    wanted = HEMISPHERES if hemisphere == "both" else (hemisphere,)
+    chosen = {h: np.unique(chosen[h]) if h in wanted else np.array([], np.int64) for h in HEMISPHERES}
+    before = sum(map(len, chosen.values()))
+    if before == 0:
+        where = "either hemisphere" if hemisphere == "both" else hemisphere
+        raise InvalidParameterError(f"{_named(selection)} has no vertices in {where} of this subject.")
+    for minimum, values in (
+        (min_ncsnr, metadata.ncsnr),
+        (min_explained_variance, lambda h: metadata.accuracy("explained_variance", h)),
+    ):
+        if minimum is not None:
+            # Written so that NaN fails the comparison.
+            chosen = {h: indices[values(h)[indices] >= minimum] for h, indices in chosen.items()}
+    if not any(map(len, chosen.values())):
+        raise InvalidParameterError(f"No vertex of {_named(selection)} passes the thresholds; {before} were there.")
+    return Vertices(chosen["lh"], chosen["rh"], metadata.hemisphere_size)
+
+
+def _chosen(selection: Any, metadata: Metadata) -> dict[str, np.ndarray]:
+    size = metadata.hemisphere_size
+    if selection is None:
+        return dict.fromkeys(HEMISPHERES, np.arange(size))
+    if isinstance(selection, Vertices):
+        if selection.hemisphere_size != size:
+            raise InvalidParameterError(
+                f"The selection is of hemispheres of {selection.hemisphere_size} vertices, this subject has {size}."
+            )
+        return {"lh": selection.lh, "rh": selection.rh}
+    if isinstance(selection, str):
+        return _Expression(selection, metadata).value()
+    if isinstance(selection, Mapping):
+        unknown = set(selection) - set(HEMISPHERES)
+        if unknown:
+            raise InvalidParameterError(f"A selection has the keys 'lh' and 'rh', got {sorted(map(str, unknown))}.")
+        return {h: mask_or_indices(selection.get(h, []), size, h) for h in HEMISPHERES}
+    if isinstance(selection, Sequence) and selection and all(isinstance(item, str) for item in selection):
+        parts = [_Expression(item, metadata).value() for item in selection]
+        return {h: np.concatenate([part[h] for part in parts]) for h in HEMISPHERES}
+    raise InvalidParameterError(
+        f"A selection is a ROI expression, a list of them, {{'lh': …, 'rh': …}} or Vertices, got {selection!r:.80}."
+    )
+
+
+def mask_or_indices(values: Any, size: int, name: str) -> Int[np.ndarray, " n"]:
+    """Vertex indices from themselves or from a mask: booleans, or 0 and 1 for every vertex of the hemisphere.
+
+    Raises
+    ------
+    InvalidParameterError
+        The array is neither.
+    """
+    array = np.asarray(values)
+    is_mask = array.dtype.kind == "b" or (array.shape == (size,) and size > 2 and np.isin(array, (0, 1)).all())
+    if not is_mask:
+        return Vertices(array, np.array([], np.int64), size).lh
+    if array.shape != (size,):
+        raise InvalidParameterError(f"{name}: a mask must have {size} elements, got shape {array.shape}.")
+    return np.flatnonzero(array)
+
+
+def _named(selection: Any) -> str:
+    return f"ROI {selection!r}" if isinstance(selection, str | list | tuple) else "The selection"
+
+
+class _Expression:
+    """A recursive-descent parser that computes the value as it reads: union and difference of intersections."""
+
+    def __init__(self, text: str, metadata: Metadata):
+        self.text, self.metadata = text, metadata
+        self.tokens = [part.strip() for match in _TOKEN.finditer(text) for part in match.groups() if part]
+        self.tokens = [token for token in self.tokens if token]
+        self.place = self.depth = 0
+
+    def value(self) -> dict[str, np.ndarray]:
+        result = self._sum()
+        if self.place < len(self.tokens):
+            raise self._error(f"{self.tokens[self.place]!r} is not expected there")
+        return result
+
+    def _sum(self) -> dict[str, np.ndarray]:
+        result = self._product()
+        while self._peek() in ("+", "-"):
+            operation = np.union1d if self._next() == "+" else np.setdiff1d
+            other = self._product()
+            result = {h: operation(result[h], other[h]) for h in HEMISPHERES}
+        return result
+
+    def _product(self) -> dict[str, np.ndarray]:
+        result = self._atom()
+        while self._peek() == "&":
+            self._next()
+            other = self._atom()
+            result = {h: np.intersect1d(result[h], other[h]) for h in HEMISPHERES}
+        return result
+
+    def _atom(self) -> dict[str, np.ndarray]:
+        token = self._next()
+        if token == "(":
+            self.depth += 1
+            if self.depth > _MAX_DEPTH:
+                raise self._error(f"more than {_MAX_DEPTH} parentheses are nested")
+            result = self._sum()
+            if self._next() != ")":
+                raise self._error("a parenthesis is not closed")
+            self.depth -= 1
+            return result
+        if token is None or token in "()+-&":
+            raise self._error(f"a ROI name is expected {'at its end' if token is None else f'before {token!r}'}")
+        return self._roi(token)
+
+    def _roi(self, name: str) -> dict[str, np.ndarray]:
+        known = self.metadata.roi_names
+        parts = (name,) if name in known else tuple(part for part in UNIONS.get(name, ()) if part in known)
+        if not parts:
+            names = [*known, *(union for union in UNIONS if union not in known)]
+            near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
+            hint = " A difference needs spaces on both sides of the minus." if "-" in name else ""
+            raise InvalidParameterError(
+                f"Invalid ROI: {name!r}. Valid ROIs are: {names}." + (f" Nearest: {near}." if near else "") + hint
+            )
+        empty = np.array([], np.int64)
+        return {
+            h: np.unique(np.concatenate([self.metadata.rois[h].get(part, empty) for part in parts]))
+            for h in HEMISPHERES
+        }
+
+    def _peek(self) -> str | None:
+        return self.tokens[self.place] if self.place < len(self.tokens) else None
+
+    def _next(self) -> str | None:
+        token = self._peek()
+        self.place += 1
+        return token
+
+    def _error(self, problem: str) -> InvalidParameterError:
+        return InvalidParameterError(
+            f"The ROI expression {self.text!r} makes no sense: {problem}. Write, for example, 'FFA-1 + FFA-2', "
+            "'ventral - hV4' or 'early & (V1 + V2)'."
+        )

@@ -6,14 +6,17 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .berg_dir import DESCRIPTION, SubjectFiles, available_subjects, check_subject
-from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError
+from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import sha256
-from .rois import Vertices
+from .metadata import Metadata, find_metadata
+from .rois import Vertices, resolve
 
 if TYPE_CHECKING:
     from .checkpoint import Description
@@ -64,6 +67,7 @@ class Subject:
         from .checkpoint import read_description
 
         files = SubjectFiles(Path(berg_dir), check_subject(subject))
+        self._files = files
         self.folder = _find(files) or _convert(files, num_heads)
         self.description: Description = read_description(self.folder)
         self._check = check
@@ -80,13 +84,66 @@ class Subject:
                 f"again: berg-jax convert --num-heads {num_heads} --overwrite."
             )
 
+    @cached_property
+    def metadata(self) -> Metadata:
+        """Noise ceilings, ROIs, image splits and accuracies.
+
+        Raises
+        ------
+        ModelNotFoundError
+            The subject was converted without metadata, and the BERG directory has none.
+        ValidationError
+            They are of another number of vertices.
+        """
+        metadata = find_metadata(self.folder / "metadata.npy", self._files.metadata)
+        if metadata.hemisphere_size != self.hemisphere_size:
+            raise ValidationError(
+                f"{metadata.path} is for hemispheres of {metadata.hemisphere_size} vertices, {self.folder} has "
+                f"{self.hemisphere_size}. Are both the same subject's?"
+            )
+        return metadata
+
+    @property
+    def rois(self) -> list[str]:
+        """Names of the subject's ROIs."""
+        return self.metadata.roi_names
+
+    def vertices(
+        self,
+        selection: str | Sequence[str] | Mapping[str, Any] | Vertices | None = None,
+        hemisphere: str = "both",
+        min_ncsnr: float | None = None,
+        min_explained_variance: float | None = None,
+    ) -> Vertices:
+        """Vertices of a ROI expression, masks or indices, above thresholds: see :func:`berg_jax.rois.resolve`.
+
+        Examples
+        --------
+        ::
+
+            subject.vertices("FFA-1 + FFA-2", hemisphere="rh", min_ncsnr=0.2)
+        """
+        return resolve(
+            selection,
+            self.metadata,
+            hemisphere=hemisphere,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+        )
+
     @property
     def hemisphere_size(self) -> int:
         """Number of vertices of one hemisphere."""
         return self.description.hemisphere_size
 
     def model(
-        self, vertices: Vertices | None = None, *, precision: str = "float32", fuse_lora: bool = True
+        self,
+        vertices: Vertices | None = None,
+        *,
+        roi: str | Sequence[str] | None = None,
+        hemisphere: str = "both",
+        precision: str = "float32",
+        fuse_lora: bool = True,
     ) -> EncodingModel:
         """The encoding model of the given vertices, by default of all, in their order.
 
@@ -94,6 +151,8 @@ class Subject:
         ----------
         vertices
             Which vertices; parts of the model that they do not need are not read.
+        roi, hemisphere
+            Instead of ``vertices``: a ROI expression or a list of them, and ``"lh"``, ``"rh"`` or ``"both"``.
         precision
             ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"``.
         fuse_lora
@@ -101,6 +160,10 @@ class Subject:
         """
         from .checkpoint import load_model
 
+        if roi is not None or hemisphere != "both":
+            if vertices is not None:
+                raise InvalidParameterError("Give vertices, or roi and hemisphere, not both.")
+            vertices = self.vertices(roi, hemisphere)
         return load_model(self.folder, vertices, precision=precision, fuse_lora=fuse_lora, check=self._check)
 
     def identity(self, vertices: Vertices | None = None, precision: str = "float32") -> str:
@@ -128,6 +191,8 @@ def load(
     subject: int,
     vertices: Vertices | None = None,
     *,
+    roi: str | Sequence[str] | None = None,
+    hemisphere: str = "both",
     precision: str = "float32",
     num_heads: int | None = None,
     check: bool = True,
@@ -144,6 +209,9 @@ def load(
         Number of the subject.
     vertices
         Which vertices to answer, in their order; by default all.
+    roi, hemisphere
+        Instead of ``vertices``: a ROI expression such as ``"FFA-1 + FFA-2"`` or a list of them, and ``"lh"``,
+        ``"rh"`` or ``"both"``.
     precision
         ``"float32"`` (exact on every device), ``"tensorfloat32"`` or ``"bfloat16"`` (for speed), ``"float64"``.
     num_heads
@@ -160,10 +228,11 @@ def load(
     --------
     ::
 
-        model = berg_jax.load("path/to/berg_dir", subject=1)
+        model = berg_jax.load("path/to/berg_dir", subject=1, roi="FFA-1 + FFA-2")
         responses = model(images)
     """
-    return Subject(berg_dir, subject, num_heads=num_heads, check=check).model(vertices, precision=precision)
+    person = Subject(berg_dir, subject, num_heads=num_heads, check=check)
+    return person.model(vertices, roi=roi, hemisphere=hemisphere, precision=precision)
 
 
 def _find(files: SubjectFiles) -> Path | None:

@@ -49,14 +49,30 @@ def golden_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session", params=[1, 2], ids=["overlay", "complement"])
-def golden(request: pytest.FixtureRequest, golden_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden:
-    subject = request.param
+def _golden(subject: int, source: Path, folders: pytest.TempPathFactory) -> Golden:
     expected = dict(np.load(DATA / f"subj{subject:02d}_expected.npz"))
-    folder = tmp_path_factory.mktemp("converted") / "subject"
-    convert_subject(golden_source, subject, num_heads=int(expected["num_heads"]), output=folder)
+    folder = folders.mktemp("converted") / "subject"
+    convert_subject(source, subject, num_heads=int(expected["num_heads"]), output=folder)
     size = {1: 96, 2: 80}[subject]
-    return Golden(subject, golden_source, folder, expected, size, berg_jax.load(folder, subject))
+    return Golden(subject, source, folder, expected, size, berg_jax.load(folder, subject))
+
+
+@pytest.fixture(scope="session")
+def overlay(golden_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """Golden subject 1: 12 blocks, overlay."""
+    return _golden(1, golden_source, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def complement(golden_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """Golden subject 2: 3 blocks, complement; the one that compiles fast."""
+    return _golden(2, golden_source, tmp_path_factory)
+
+
+@pytest.fixture(scope="session", params=["overlay", "complement"])
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Each golden subject in turn."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

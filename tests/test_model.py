@@ -137,30 +137,30 @@ def test_a_selection_of_one_part_has_no_other(golden: Golden, tmp_path: Path) ->
         assert list(loaded.params) == [name]
 
 
-def test_unknown_vertices_are_refused(golden: Golden) -> None:
-    size = golden.hemisphere_size
-    few = golden.model.select(Vertices(np.arange(3), np.arange(2), size))
+def test_unknown_vertices_are_refused(complement: Golden) -> None:
+    size = complement.hemisphere_size
+    few = complement.model.select(Vertices(np.arange(3), np.arange(2), size))
     with pytest.raises(InvalidParameterError, match="lacks 2 of the selected vertices, such as lh 7, rh 5"):
         few.select(Vertices(np.array([0, 7]), np.array([5]), size))
     with pytest.raises(InvalidParameterError, match="No vertex is selected"):
-        golden.model.select(Vertices(np.array([], int), np.array([], int), size))
+        complement.model.select(Vertices(np.array([], int), np.array([], int), size))
     with pytest.raises(InvalidParameterError, match=f"hemispheres of {size + 1} vertices.*of {size}"):
-        golden.model.select(Vertices(np.array([0]), np.array([0]), size + 1))
+        complement.model.select(Vertices(np.array([0]), np.array([0]), size + 1))
     with pytest.raises(InvalidParameterError, match="No vertex is selected"):
-        berg_jax.load(golden.folder, golden.subject, Vertices(np.array([], int), np.array([], int), size))
+        berg_jax.load(complement.folder, complement.subject, Vertices(np.array([], int), np.array([], int), size))
 
 
 def compiled() -> list[int]:
     return [program._cache_size() for program in (pixels_of, features_of, slots_of)]
 
 
-def test_selections_share_compiled_programs(golden: Golden) -> None:
-    images = golden.expected["images_96"]
-    size = golden.hemisphere_size
-    part2 = np.setdiff1d(np.arange(size), golden.expected["part1_vertices"].astype(int))
+def test_selections_share_compiled_programs(complement: Golden) -> None:
+    images = complement.expected["images_96"]
+    size = complement.hemisphere_size
+    part2 = np.setdiff1d(np.arange(size), complement.expected["part1_vertices"].astype(int))
     tiles: dict[int, list[int]] = {}
     for count in range(5, 30):
-        model = golden.model.select(Vertices(part2[:count], np.array([], int), size))
+        model = complement.model.select(Vertices(part2[:count], np.array([], int), size))
         model(images)
         tiles.setdefault(len(model.corners["part2"]), []).append(count)
         if len(tiles[len(model.corners["part2"])]) == 1:
@@ -170,25 +170,25 @@ def test_selections_share_compiled_programs(golden: Golden) -> None:
     assert max(map(len, tiles.values())) > 5
 
 
-def test_both_parts_and_all_selections_share_the_network(golden: Golden) -> None:
+def test_both_parts_and_all_selections_share_the_network(complement: Golden) -> None:
     images = np.zeros((3, 3, 96, 96), np.uint8)  # a batch size that no other test uses
     features_of.clear_cache()
-    golden.model(images)
-    golden.model.select(Vertices(np.arange(3), np.arange(9), golden.hemisphere_size))(images)
+    complement.model(images)
+    complement.model.select(Vertices(np.arange(3), np.arange(9), complement.hemisphere_size))(images)
     assert features_of._cache_size() == 1
 
 
-def test_a_second_call_does_not_compile_again(golden: Golden) -> None:
-    images = golden.expected["images_96"]
-    golden.model(images)
+def test_a_second_call_does_not_compile_again(complement: Golden) -> None:
+    images = complement.expected["images_96"]
+    complement.model(images)
     before = compiled()
-    golden.model(images)
-    golden.model.replace(params=jax.tree.map(lambda leaf: leaf * 1.0, golden.model.params))(images)
+    complement.model(images)
+    complement.model.replace(params=jax.tree.map(lambda leaf: leaf * 1.0, complement.model.params))(images)
     assert compiled() == before
 
 
-def test_no_weights_are_baked_into_the_program(golden: Golden) -> None:
-    model, images = golden.model, jnp.zeros((1, 3, 224, 224))
+def test_no_weights_are_baked_into_the_program(complement: Golden) -> None:
+    model, images = complement.model, jnp.zeros((1, 3, 224, 224))
     text = jax.jit(lambda images, model: model(images)).lower(images, model).as_text()
     sizes = [
         int(np.prod([int(n) for n in shape.split("x") if n]))
@@ -219,8 +219,10 @@ def _products(jaxpr: jax.extend.core.Jaxpr) -> list[jax.extend.core.JaxprEqn]:
     ("precision", "products", "operands"),
     [("float32", "HIGHEST", "float32"), ("tensorfloat32", "HIGH", "float32"), ("bfloat16", "DEFAULT", "bfloat16")],
 )
-def test_every_product_has_the_named_precision(golden: Golden, precision: str, products: str, operands: str) -> None:
-    model = berg_jax.load(golden.folder, golden.subject, precision=precision)
+def test_every_product_has_the_named_precision(
+    complement: Golden, precision: str, products: str, operands: str
+) -> None:
+    model = berg_jax.load(complement.folder, complement.subject, precision=precision)
     jaxpr = jax.make_jaxpr(lambda images, model: model(images))(jnp.zeros((1, 3, 96, 96)), model)
     found = _products(jaxpr.jaxpr)
     assert len(found) > 20
@@ -239,32 +241,32 @@ def test_every_product_has_the_named_precision(golden: Golden, precision: str, p
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("tensorfloat32", 1e-4), ("bfloat16", 0.15)])
-def test_fast_precisions_are_close(golden: Golden, precision: str, tolerance: float) -> None:
-    model = berg_jax.load(golden.folder, golden.subject, precision=precision)
-    responses = model(golden.expected["images_224"])
+def test_fast_precisions_are_close(complement: Golden, precision: str, tolerance: float) -> None:
+    model = berg_jax.load(complement.folder, complement.subject, precision=precision)
+    responses = model(complement.expected["images_224"])
     assert responses.dtype == jnp.float32
-    np.testing.assert_allclose(responses, golden.expected["responses_224"], atol=tolerance)
-    correlation = np.corrcoef(np.asarray(responses).ravel(), golden.expected["responses_224"].ravel())
+    np.testing.assert_allclose(responses, complement.expected["responses_224"], atol=tolerance)
+    correlation = np.corrcoef(np.asarray(responses).ravel(), complement.expected["responses_224"].ravel())
     assert correlation[0, 1] > 0.999
     # a selection keeps the precision and its stored types
-    some = model.select(Vertices(np.arange(4), np.arange(4), golden.hemisphere_size))
+    some = model.select(Vertices(np.arange(4), np.arange(4), complement.hemisphere_size))
     assert {leaf.dtype for leaf in jax.tree.leaves(some.params)} == {
         leaf.dtype for leaf in jax.tree.leaves(model.params)
     }
 
 
-def test_float64(golden: Golden) -> None:
+def test_float64(complement: Golden) -> None:
     with pytest.raises(InvalidParameterError, match="JAX_ENABLE_X64"):
-        berg_jax.load(golden.folder, golden.subject, precision="float64")
-    images = golden.expected["images_96"]
+        berg_jax.load(complement.folder, complement.subject, precision="float64")
+    images = complement.expected["images_96"]
     with jax.enable_x64(True):
-        model = berg_jax.load(golden.folder, golden.subject, precision="float64")
+        model = berg_jax.load(complement.folder, complement.subject, precision="float64")
         responses = model(images)
         assert responses.dtype == jnp.float64
-        np.testing.assert_allclose(responses, golden.expected["responses_96"], atol=1e-4)
-        np.testing.assert_allclose(responses, golden.model(images), atol=2e-5)
+        np.testing.assert_allclose(responses, complement.expected["responses_96"], atol=1e-4)
+        np.testing.assert_allclose(responses, complement.model(images), atol=2e-5)
         # gradients against central differences, along a direction
-        some = model.select(Vertices(np.arange(6), np.arange(6), golden.hemisphere_size))
+        some = model.select(Vertices(np.arange(6), np.arange(6), complement.hemisphere_size))
         start = jnp.asarray(images, jnp.float64)
         direction = jnp.asarray(np.random.default_rng(0).normal(size=images.shape))
         function = jax.jit(lambda images, model: model(images).mean())
@@ -276,9 +278,9 @@ def test_float64(golden: Golden) -> None:
         model(images)
 
 
-def test_unknown_precision(golden: Golden) -> None:
+def test_unknown_precision(complement: Golden) -> None:
     with pytest.raises(InvalidParameterError, match=r"one of .*bfloat16.*got 'float16'"):
-        berg_jax.load(golden.folder, golden.subject, precision="float16")
+        berg_jax.load(complement.folder, complement.subject, precision="float16")
 
 
 def test_live_adapters_agree_with_fused_ones(golden: Golden) -> None:
@@ -290,45 +292,45 @@ def test_live_adapters_agree_with_fused_ones(golden: Golden) -> None:
     )
 
 
-def test_transformations(golden: Golden) -> None:
-    model, images = golden.model, jnp.asarray(golden.expected["images_96"], jnp.float32)
+def test_transformations(complement: Golden) -> None:
+    model, images = complement.model, jnp.asarray(complement.expected["images_96"], jnp.float32)
     expected = np.asarray(model(images))
     jitted = jax.jit(lambda model, images: model(images))
     np.testing.assert_allclose(jitted(model, images), expected, atol=1e-5)
     stacked = jnp.stack([images, images[:, :, ::-1]])
     mapped = jax.vmap(model)(stacked)
-    assert mapped.shape == (2, 1, 2 * golden.hemisphere_size)
+    assert mapped.shape == (2, 1, 2 * complement.hemisphere_size)
     np.testing.assert_allclose(mapped[0], expected, atol=2e-5)
     leaves, structure = jax.tree.flatten(model)
     np.testing.assert_array_equal(jax.tree.unflatten(structure, leaves)(images), expected)
-    assert hash(model.config) == hash(golden.model.config)
+    assert hash(model.config) == hash(complement.model.config)
 
 
-def test_gradient_with_respect_to_the_weights(golden: Golden) -> None:
-    images = jnp.asarray(golden.expected["images_96"], jnp.float32)
+def test_gradient_with_respect_to_the_weights(complement: Golden) -> None:
+    images = jnp.asarray(complement.expected["images_96"], jnp.float32)
 
     @jax.jit
     def gradient(params: dict, model: EncodingModel) -> dict:
         return jax.grad(lambda params: model.replace(params=params)(images).sum())(params)
 
-    result = gradient(golden.model.params, golden.model)
-    assert jax.tree.structure(result) == jax.tree.structure(golden.model.params)
+    result = gradient(complement.model.params, complement.model)
+    assert jax.tree.structure(result) == jax.tree.structure(complement.model.params)
     # every vertex' bias counts once; empty slots count for nothing
     total = sum(float(part["readout"]["bias"].sum()) for part in result.values())
-    assert total == 2 * golden.hemisphere_size
+    assert total == 2 * complement.hemisphere_size
     assert float(jnp.abs(result["part2"]["vit"]["patch_kernel"]).max()) > 0
 
 
-def test_images_over_many_devices(golden: Golden) -> None:
+def test_images_over_many_devices(complement: Golden) -> None:
     devices = jax.devices()
     assert len(devices) == 8
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    model = jax.device_put(golden.model, NamedSharding(mesh, PartitionSpec()))
+    model = jax.device_put(complement.model, NamedSharding(mesh, PartitionSpec()))
     images = np.random.default_rng(0).integers(0, 256, (16, 3, 96, 96)).astype(np.uint8)
     spread = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
     responses = model(spread)
     assert responses.sharding.spec == PartitionSpec("data")
-    np.testing.assert_allclose(responses, golden.model(images), atol=1e-5)
+    np.testing.assert_allclose(responses, complement.model(images), atol=1e-5)
     text = jax.jit(lambda model, images: model(images)).lower(model, spread).compile().as_text()
     assert not re.search(r"all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", text)
 
@@ -347,7 +349,7 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize("name", BAD_IMAGES)
-def test_bad_images(golden: Golden, name: str) -> None:
+def test_bad_images(complement: Golden, name: str) -> None:
     images, said = BAD_IMAGES[name]
     with pytest.raises(StimulusError, match=said):
-        golden.model(images)
+        complement.model(images)
