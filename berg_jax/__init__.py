@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .berg import BERG
     from .errors import (
         BERGError,
         IntegrityError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BERG": "berg",
     "EncodingModel": "model",
     "Subject": "subject",
     "Vertices": "rois",
@@ -49,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BERG",
     "BERGError",
     "EncodingModel",
     "IntegrityError",

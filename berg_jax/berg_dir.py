@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,16 @@ class SubjectFiles:
     def metadata(self) -> Path:
         """Noise ceilings, ROIs, accuracies and image splits."""
         return self.model / "metadata" / f"metadata_subject-{self.subject:02d}.npy"
+
+    @property
+    def metadata_places(self) -> list[Path]:
+        """Where the metadata may lie: in the BERG directory, or in the converted subject's folder."""
+        places = [self.metadata, self.converted / "metadata.npy"]
+        description = self.berg_dir / DESCRIPTION
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            if json.loads(description.read_text(encoding="utf-8"))["subject"] == self.subject:
+                places.append(self.berg_dir / "metadata.npy")
+        return places
 
     @property
     def converted(self) -> Path:

@@ -121,8 +121,7 @@ def info(berg_dir: BergDir, subject: SubjectNumber) -> None:
         from .metadata import find_metadata, roi_table
 
         files = SubjectFiles(berg_dir, check_subject(subject))
-        candidates = (files.metadata, files.converted / "metadata.npy", berg_dir / "metadata.npy")
-        typer.echo(roi_table(find_metadata(*candidates)))
+        typer.echo(roi_table(find_metadata(*files.metadata_places)))
 
 
 @app.command("synthesize-subject")

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from .errors import InvalidParameterError, StimulusError
+from .errors import InvalidParameterError
+from .images import check_shape
 from .nn.config import PartConfig
 from .nn.heads import Heads
 from .nn.precision import PRECISIONS, Precision, x64_enabled
@@ -234,25 +235,6 @@ def slots_of(
 ) -> Float[Array, "b slots"]:
     """One part's responses, slot after slot."""
     return readout(params, corners, maps, vectors, PRECISIONS[precision])
-
-
-def check_shape(images: Any) -> None:
-    """Raise StimulusError unless the images are (batch, 3, height, width), square, and real numbers."""
-    shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
-    if shape is None or dtype is None:
-        raise StimulusError(
-            f"Images must be a NumPy or JAX array (batch, 3, height, width), got {type(images).__name__}."
-        )
-    if len(shape) != 4 or shape[1] != 3:
-        last = " The channels come last here: use images.transpose(0, 3, 1, 2)." if shape[-1:] == (3,) else ""
-        single = " For a single image use image[None]." if len(shape) == 3 else ""
-        raise StimulusError(f"Images must be (batch, 3, height, width), got {tuple(shape)}.{last}{single}")
-    if shape[0] == 0:
-        raise StimulusError("Images must be at least one, got an empty batch.")
-    if shape[2] != shape[3] or shape[2] == 0:
-        raise StimulusError(f"Images must be square, got {shape[2]} × {shape[3]} pixels. Crop or pad them.")
-    if not (jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.floating)):
-        raise StimulusError(f"Images must be integers or floats in 0–255, got {dtype}.")
 
 
 def check_precision(name: str) -> Precision:

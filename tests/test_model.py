@@ -337,9 +337,9 @@ def test_images_over_many_devices(complement: Golden) -> None:
 
 BAD_IMAGES = {
     "not square": (np.zeros((1, 3, 10, 12), np.uint8), "square, got 10 × 12"),
-    "channels last": (np.zeros((2, 8, 8, 3), np.uint8), "channels come last"),
+    "channels last": (np.zeros((2, 8, 8, 3), np.uint8), "has the channels last"),
     "single": (np.zeros((3, 8, 8), np.uint8), r"image\[None\]"),
-    "grey": (np.zeros((2, 1, 8, 8), np.uint8), r"got \(2, 1, 8, 8\)"),
+    "grey": (np.zeros((2, 1, 8, 8), np.uint8), r"got \(2, 1, 8, 8\), which looks like grey"),
     "empty": (np.zeros((0, 3, 8, 8), np.uint8), "empty batch"),
     "no pixels": (np.zeros((1, 3, 0, 0), np.uint8), "square"),
     "complex": (np.zeros((1, 3, 8, 8), complex), "complex128"),

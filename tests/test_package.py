@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"cli"},
     {"experiments"},
-    {"encoding"},
+    {"encoding", "berg"},
     {"stream", "subject", "demo"},
     {"convert"},
     {"checkpoint"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"nn"},
 ]
 # These import neither JAX nor Flax, and every layer but nn may import them.
-LIGHT = {"berg_dir", "errors", "files", "metadata", "reading", "rois"}
+LIGHT = {"berg_dir", "errors", "files", "images", "metadata", "reading", "rois"}
 
 
 def modules() -> dict[str, Path]:
@@ -121,7 +121,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_s_top_level_names(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"berg_jax"}
-    for needed in ("py.typed", "convert/keys.py", "experiments/__init__.py", "nn/vit.py", "stream/loop.py"):
+    for needed in (
+        "py.typed",
+        "cards/fmri-nsd_fsaverage-huze.yaml",
+        "convert/keys.py",
+        "experiments/__init__.py",
+        "nn/vit.py",
+        "stream/loop.py",
+    ):
         assert f"berg_jax/{needed}" in names
     sources = {name for name in names if name.endswith(".py")}
     assert sources == {

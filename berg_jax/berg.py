@@ -1,0 +1,358 @@
+"""BERG, the PyTorch package's interface, on JAX: change the import and the rest of a script stays.
+
+from berg_jax import BERG
+
+berg = BERG(berg_dir="path/to/berg_dir")
+model = berg.get_encoding_model("fmri-nsd_fsaverage-huze", subject=1)
+lh, rh = berg.encode(model, images)
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from jaxtyping import Array, Float
+
+from .berg_dir import SubjectFiles
+from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
+from .metadata import HEMISPHERES, Metadata, find_metadata
+from .rois import UNIONS, Vertices, resolve
+
+if TYPE_CHECKING:
+    from .model import EncodingModel
+    from .subject import Subject
+
+MODEL_ID = "fmri-nsd_fsaverage-huze"
+_BATCH = 16  # images a step: more gains nothing on CPU, and the program is compiled for a few sizes only
+
+
+class BERG:
+    """Encoding models of a BERG directory.
+
+    Parameters
+    ----------
+    berg_dir
+        The folder that holds ``encoding_models/…``.
+    """
+
+    def __init__(self, berg_dir: str | Path) -> None:
+        self.berg_dir = berg_dir
+
+    def list_models(self) -> list[str]:
+        """Identifiers of the models."""
+        return [MODEL_ID]
+
+    def get_model_catalog(self, print_format: bool = False) -> dict[str, list[str]]:
+        """Training data sets by recording modality, printed too if asked."""
+        card = _card()
+        catalog = {card["modality"]: [card["training_dataset"]]}
+        if print_format:
+            for modality, datasets in catalog.items():
+                print(f"{modality}:", *(f"  {dataset}" for dataset in datasets), sep="\n")
+        return catalog
+
+    def describe(self, model_id: str) -> dict[str, Any]:
+        """The model's card, printed and returned.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is no such model.
+        """
+        _check_model(model_id)
+        card = _card()
+        print(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100))
+        return card
+
+    def get_model_variants(self, model_id: str) -> list[str]:
+        """Pretrained variants of a model: none.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is no such model.
+        """
+        _check_model(model_id)
+        return []
+
+    def get_encoding_model(
+        self, model_id: str, device: str = "auto", selection: dict[str, Any] | None = None, **kwargs: Any
+    ) -> BERGModel:
+        """Load a subject's encoding model.
+
+        Parameters
+        ----------
+        model_id
+            ``"fmri-nsd_fsaverage-huze"``.
+        device
+            ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"gpu"``, ``"tpu"``.
+        selection
+            None for all vertices, or a dict with ``roi`` (a name) or ``lh_vertices`` and ``rh_vertices`` (masks of 0
+            and 1). ``roi`` wins; a mask for one hemisphere alone selects all of the other.
+        **kwargs
+            ``subject`` (1 to 8), and optionally ``precision`` and ``num_heads``, as for :func:`berg_jax.load`.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is no such model.
+        InvalidParameterError
+            An argument makes no sense; found before any file is read.
+        ModelLoadError
+            The files are missing, damaged, or do not fit the selection.
+        ResourceError
+            There is no such device.
+        """
+        _check_model(model_id)
+        model = BERGModel(self.berg_dir, device=device, selection=selection, **kwargs)
+        model.load_model()
+        return model
+
+    def encode(
+        self, model: BERGModel, stimulus: np.ndarray, return_metadata: bool = False, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        """Responses to images.
+
+        Parameters
+        ----------
+        model
+            From :meth:`get_encoding_model`.
+        stimulus
+            (batch, 3, height, width), square, RGB in 0–255.
+        return_metadata
+            Return the subject's metadata, too.
+        **kwargs
+            ``show_progress``.
+
+        Returns
+        -------
+        ``(lh, rh)``: (batch, vertices) float32 each, in z units; or ``((lh, rh), metadata)``.
+
+        Raises
+        ------
+        StimulusError
+            The images are not what the model takes.
+        """
+        responses = model.generate_response(stimulus, **kwargs)
+        return (responses, model.get_metadata()) if return_metadata else responses
+
+    def get_model_metadata(self, model_id: str, **kwargs: Any) -> dict[str, Any]:
+        """The metadata of a model's ``subject``, without loading the model.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is no such model, or no metadata.
+        InvalidParameterError
+            ``subject`` is missing or not one of the model's.
+        """
+        _check_model(model_id)
+        unknown = set(kwargs) - {"subject"}
+        if unknown or "subject" not in kwargs:
+            raise InvalidParameterError(
+                f"Required parameters missing: subject. Give subject=1, got {sorted(kwargs)}."
+            )
+        subject = _check_subject(kwargs["subject"])
+        return find_metadata(*SubjectFiles(Path(self.berg_dir), subject).metadata_places).raw
+
+
+class BERGModel:
+    """One subject's model behind BERG's interface; ``encoder`` is the :class:`~berg_jax.EncodingModel` in it.
+
+    Usable in a ``with`` block. Calling it gives the encoder's answer, differentiable: (batch, vertices), left
+    hemisphere first.
+    """
+
+    def __init__(
+        self,
+        berg_dir: str | Path,
+        subject: int,
+        device: str = "auto",
+        selection: dict[str, Any] | None = None,
+        precision: str = "float32",
+        num_heads: int | None = None,
+    ) -> None:
+        card = _card()
+        self.berg_dir, self.subject = berg_dir, _check_subject(subject)
+        devices = card["parameters"]["device"]["valid_values"]
+        if device not in devices:
+            raise InvalidParameterError(f"Device must be one of {devices}, got {device!r}.")
+        precisions = card["parameters"]["precision"]["valid_values"]
+        if precision not in precisions:
+            raise InvalidParameterError(f"Precision must be one of {precisions}, got {precision!r}.")
+        self.device, self.precision, self.num_heads = device, precision, num_heads
+        self.selection = _check_selection(selection, card["parameters"]["selection"]["properties"])
+        self.encoder: EncodingModel | None = None
+        self._person: Subject | None = None
+        self._left = 0  # how many columns are of the left hemisphere
+
+    def load_model(self) -> None:
+        """Load the weights of the parts that the selection needs, to the device.
+
+        Raises
+        ------
+        ModelLoadError, ResourceError
+            As :meth:`BERG.get_encoding_model`.
+        """
+        import jax
+
+        from .subject import Subject
+
+        device = _find_device(self.device)
+        try:
+            self._person = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
+            vertices = self._vertices(self._person)
+            encoder = self._person.model(vertices, precision=self.precision)
+        except BERGError as error:
+            raise ModelLoadError(f"Failed to load model: {error}") from error
+        self._left = len(vertices.lh)
+        self.encoder = jax.device_put(encoder, device)
+
+    def __call__(self, images: Any) -> Float[Array, "batch vertices"]:  # noqa: D102
+        return self._loaded()(images)
+
+    def generate_response(
+        self, stimulus: np.ndarray, show_progress: bool = True
+    ) -> tuple[Float[np.ndarray, "batch lh"], Float[np.ndarray, "batch rh"]]:
+        """Responses (batch, vertices) of the left and of the right hemisphere, float32, in z units.
+
+        Raises
+        ------
+        StimulusError
+            The images are not (batch, 3, height, width), square, in 0–255.
+        """
+        from tqdm.auto import tqdm
+
+        from .images import check_images
+
+        encoder = self._loaded()
+        check_images(stimulus)
+        count = len(stimulus)
+        step = min(count, _BATCH)
+        responses = np.empty((count, len(encoder.vertices)), np.float32)
+        with tqdm(total=count, desc="Encoding", unit="image", disable=None if show_progress else True) as progress:
+            for start in range(0, count, step):
+                batch = stimulus[start : start + step]
+                filled = np.pad(batch, ((0, step - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
+                responses[start : start + len(batch)] = np.asarray(encoder(filled))[: len(batch)]
+                progress.update(len(batch))
+        return responses[:, : self._left], responses[:, self._left :]
+
+    def get_metadata(self) -> dict[str, Any]:
+        """The subject's metadata, as the file holds them."""
+        self._loaded()
+        return self._person.metadata.raw
+
+    def get_model_id(self) -> str:
+        """The model's identifier."""
+        return MODEL_ID
+
+    def cleanup(self) -> None:
+        """Let go of the weights."""
+        self.encoder = None
+
+    def __enter__(self) -> BERGModel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cleanup()
+
+    def _loaded(self) -> EncodingModel:
+        if self.encoder is None:
+            raise ModelLoadError("Failed to load model: it is not loaded (or was cleaned up). Call load_model().")
+        return self.encoder
+
+    def _vertices(self, person: Subject) -> Vertices:
+        size = person.hemisphere_size
+        if "roi" in self.selection:
+            return roi_vertices(self.selection["roi"], person.metadata)
+        masks = {}
+        for hemisphere in HEMISPHERES:
+            mask = self.selection.get(f"{hemisphere}_vertices", np.ones(size))
+            if len(mask) != size:
+                raise InvalidParameterError(
+                    f"{hemisphere}_vertices must have exactly {size} elements, got {len(mask)}."
+                )
+            masks[hemisphere] = np.flatnonzero(mask)
+        return Vertices(masks["lh"], masks["rh"], size)
+
+
+def roi_vertices(name: str, metadata: Metadata) -> Vertices:
+    """A ROI's vertices in the metadata's own order; ascending where the name stands for a union."""
+    names = (name,) if name in metadata.roi_names else UNIONS.get(name, ())
+    resolved = resolve(name, metadata)  # which refuses an empty or unknown one
+    if len(names) != 1:
+        return resolved
+    empty = np.array([], np.int64)
+    lh, rh = (metadata.rois[hemisphere].get(names[0], empty) for hemisphere in HEMISPHERES)
+    return Vertices(lh, rh, metadata.hemisphere_size)
+
+
+def _card() -> dict[str, Any]:
+    text = (importlib.resources.files("berg_jax") / "cards" / f"{MODEL_ID}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def _check_model(model_id: str) -> None:
+    if model_id != MODEL_ID:
+        raise ModelNotFoundError(f"Model '{model_id}' not found in registry. Models here: {[MODEL_ID]}.")
+
+
+def _check_subject(subject: Any) -> int:
+    valid = _card()["parameters"]["subject"]["valid_values"]
+    if isinstance(subject, bool) or not hasattr(subject, "__index__") or int(subject) not in valid:
+        raise InvalidParameterError(f"Subject must be one of {valid}, got {subject}. Give subject=1, for example.")
+    return int(subject)
+
+
+def _check_selection(selection: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    """The selection without entries that mean no choice; ``roi`` alone where there is one."""
+    if selection is None:
+        return {}
+    if not isinstance(selection, dict):
+        raise InvalidParameterError(f"Selection must be a dict or None, got {type(selection)}.")
+    for key in selection:
+        if key not in properties:
+            raise InvalidParameterError(f"Invalid selection key: '{key}'. Valid keys are: {sorted(properties)}")
+    chosen = {key: copy.copy(value) for key, value in selection.items() if value is not None}
+    if "roi" in chosen:
+        valid = properties["roi"]["valid_values"]
+        if not isinstance(chosen["roi"], str) or chosen["roi"] not in valid:
+            raise InvalidParameterError(f"Invalid ROI: '{chosen['roi']}'. Valid ROIs are: {valid}")
+        return {"roi": chosen["roi"]}
+    for key, mask in chosen.items():
+        if not isinstance(mask, (list, np.ndarray)):
+            raise InvalidParameterError(f"{key} must be a list or numpy array, got {type(mask)}.")
+        array = np.asarray(mask)
+        if array.ndim != 1 or not np.isin(array, (0, 1)).all():
+            raise InvalidParameterError(
+                f"{key} must be binary (contain only 0s and 1s): one for each vertex of the hemisphere."
+            )
+        if not array.any():
+            raise InvalidParameterError(
+                f"At least one element in {key} must be selected (contain at least one 1). Leave {key} out to select "
+                "the whole hemisphere."
+            )
+        chosen[key] = array
+    return chosen
+
+
+def _find_device(name: str) -> Any:
+    import jax
+
+    if name == "auto":
+        return jax.devices()[0]
+    kind = "gpu" if name == "cuda" else name
+    try:
+        return jax.devices(kind)[0]
+    except RuntimeError as error:
+        there = sorted({device.platform for device in jax.devices()})
+        raise ResourceError(
+            f"There is no device {name!r}; JAX sees {there}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
+            "device='auto'."
+        ) from error
