@@ -39,6 +39,14 @@ class Size(enum.StrEnum):
     tiny = "tiny"
 
 
+class Hemisphere(enum.StrEnum):
+    """Which hemispheres."""
+
+    lh = "lh"
+    rh = "rh"
+    both = "both"
+
+
 class Fit(enum.StrEnum):
     """What to do with an image that is not square."""
 
@@ -160,18 +168,34 @@ def encode(
     berg_dir: BergDir,
     subject: SubjectNumber,
     output: Annotated[Path, typer.Option(help="The zarr store to write.")],
+    roi: Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")] = None,
+    hemisphere: Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")] = Hemisphere.both,
+    min_ncsnr: Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")] = None,
+    min_explained_variance: Annotated[
+        float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
+    ] = None,
     fit: Annotated[Fit, typer.Option(help="What to do with an image that is not square.")] = Fit.error,
     precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
         PrecisionName.float32
     ),
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
 ) -> None:
-    """Predict every vertex' response to every image of a folder, into a zarr store."""
+    """Predict the vertices' responses to every image of a folder, into a zarr store."""
     with _messages():
         from .encoding import encode_folder
 
         summary = encode_folder(
-            images, berg_dir, subject, output, fit=fit.value, precision=precision.value, batch_size=batch_size
+            images,
+            berg_dir,
+            subject,
+            output,
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit=fit.value,
+            precision=precision.value,
+            batch_size=batch_size,
         )
         typer.echo(summary)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray
 
-from .errors import InvalidParameterError, ResourceError
+from .errors import InvalidParameterError, ModelNotFoundError, ResourceError
+from .metadata import HEMISPHERES
 from .rois import Vertices
 from .stream.loop import encode
 from .stream.sources import FolderSource
@@ -26,12 +29,16 @@ def encode_folder(
     subject: int,
     output: str | Path,
     *,
+    roi: str | Sequence[str] | None = None,
+    hemisphere: str = "both",
+    min_ncsnr: float | None = None,
+    min_explained_variance: float | None = None,
     fit: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
     show_progress: bool = True,
 ) -> str:
-    """Predict every vertex' response to every image of a folder.
+    """Predict the vertices' responses to every image of a folder.
 
     Parameters
     ----------
@@ -41,6 +48,8 @@ def encode_folder(
         As for :func:`berg_jax.load`.
     output
         The zarr store to write: see :mod:`berg_jax.stream.stores`.
+    roi, hemisphere, min_ncsnr, min_explained_variance
+        Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
     fit
         What to do with images that are not square.
     precision
@@ -66,20 +75,46 @@ def encode_folder(
     if Path(output).exists():
         raise ResourceError(f"{output} exists. Choose another output, or remove it first.")
     person = Subject(berg_dir, subject)
-    model = person.model(precision=precision)
-    vertices = Vertices.all(person.hemisphere_size)
-    store = ResponseStore(output, source.ids, vertices, _attributes(person, precision, fit), batch_size)
+    if (roi, hemisphere, min_ncsnr, min_explained_variance) == (None, "both", None, None):
+        vertices = Vertices.all(person.hemisphere_size)  # for which no metadata are needed
+    else:
+        vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
+    model = person.model(vertices, precision=precision)
+    attributes = {
+        **_attributes(person, vertices, precision, fit),
+        "selection": {
+            "roi": roi,
+            "hemisphere": hemisphere,
+            "min_ncsnr": min_ncsnr,
+            "min_explained_variance": min_explained_variance,
+        },
+    }
+    store = ResponseStore(output, source.ids, vertices, attributes, batch_size, _membership(person, vertices))
     start = time.perf_counter()
     encode(model, source, store, batch_size, show_progress=show_progress)
     seconds = time.perf_counter() - start
     return _summary(Path(output), person, seconds)
 
 
-def _attributes(person: Subject, precision: str, fit: str) -> dict[str, Any]:
+def _membership(person: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
+    """Of each ROI, which of the vertices belong to it; nothing without metadata."""
+    try:
+        rois = person.metadata.rois
+    except ModelNotFoundError:
+        return {}
+    empty = np.array([], np.int64)
+    return {
+        name: np.concatenate([np.isin(vertices.lh, lh), np.isin(vertices.rh, rh)])
+        for name in person.rois
+        for lh, rh in [[rois[h].get(name, empty) for h in HEMISPHERES]]
+    }
+
+
+def _attributes(person: Subject, vertices: Vertices, precision: str, fit: str) -> dict[str, Any]:
     return {
         "model": MODEL_ID,
         "subject": person.description.subject,
-        "identity": person.identity(precision=precision),
+        "identity": person.identity(vertices, precision),
         "synthetic": person.description.synthetic,
         "weights": person.description.origin,
         "precision": precision,

@@ -67,6 +67,28 @@ def test_the_store(golden: Golden, folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain["responses"][:], data.responses)
 
 
+def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
+    subject = berg_jax.Subject(complement.folder, 2)
+    vertices = subject.vertices("ventral - hV4", "rh", min_ncsnr=0.1)
+    options = {"roi": "ventral - hV4", "hemisphere": "rh", "min_ncsnr": 0.1}
+    encode_folder(folder, complement.folder, 2, tmp_path / "o.zarr", **options, show_progress=False)
+    with xarray.open_zarr(tmp_path / "o.zarr") as data:
+        data.load()
+    np.testing.assert_array_equal(data.vertex, vertices.rh)
+    assert set(data.hemisphere.values) == {"rh"}
+    assert data.attrs["identity"] == subject.identity(vertices)
+    assert data.attrs["selection"] == options | {"min_explained_variance": None}
+    assert data.roi.values.tolist() == subject.rois
+    assert data.membership.dtype == bool
+    assert data.membership.sel(roi="ventral").all()
+    assert not data.membership.sel(roi="hV4").any()
+    expected = np.isin(vertices.rh, subject.metadata.rois["rh"]["V3v"])
+    np.testing.assert_array_equal(data.membership.sel(roi="V3v"), expected)
+    with pytest.raises(InvalidParameterError, match="Invalid ROI"):
+        encode_folder(folder, complement.folder, 2, tmp_path / "x.zarr", roi="FFB")
+    assert not (tmp_path / "x.zarr").exists()
+
+
 def test_synthetic_weights_are_called_so(tmp_path: Path, folder: Path) -> None:
     from berg_jax.convert.synthetic import synthesize_subject
 

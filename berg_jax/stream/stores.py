@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray
 import zarr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..errors import ResourceError
 from ..files import explained, require_space
@@ -41,6 +41,8 @@ class ResponseStore:
         JSON values that say where the responses come from.
     batch_size
         How many images are written at a time.
+    membership
+        Of each ROI, which of the vertices belong to it.
 
     Raises
     ------
@@ -49,7 +51,13 @@ class ResponseStore:
     """
 
     def __init__(
-        self, path: str | Path, ids: list[str], vertices: Vertices, attributes: dict[str, Any], batch_size: int
+        self,
+        path: str | Path,
+        ids: list[str],
+        vertices: Vertices,
+        attributes: dict[str, Any],
+        batch_size: int,
+        membership: dict[str, Bool[np.ndarray, " vertices"]] | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.exists():
@@ -61,6 +69,9 @@ class ResponseStore:
             "vertex": ("vertex", vertices.indices.astype(np.int32)),
             "hemisphere": ("vertex", vertices.hemispheres.astype(np.dtypes.StringDType())),
         }
+        if membership:
+            coordinates["roi"] = ("roi", np.array(list(membership), dtype=np.dtypes.StringDType()))
+            coordinates["membership"] = (("roi", "vertex"), np.stack(list(membership.values())))
         # Chunks hold whole batches, so that writing a batch rarely rewrites what is there.
         rows = batch_size * max(1, _CHUNK_BYTES // (4 * batch_size * shape[1]))
         with explained("write", self.path):
