@@ -41,7 +41,7 @@ class BERG:
     """
 
     def __init__(self, berg_dir: str | Path) -> None:
-        self.berg_dir = berg_dir
+        self.berg_dir = Path(berg_dir).expanduser()
 
     def list_models(self) -> list[str]:
         """Identifiers of the models."""
@@ -158,7 +158,7 @@ class BERG:
                 f"Required parameters missing: subject. Give subject=1, got {sorted(kwargs)}."
             )
         subject = _check_subject(kwargs["subject"])
-        return find_metadata(*SubjectFiles(Path(self.berg_dir), subject).metadata_places).raw
+        return find_metadata(*SubjectFiles(self.berg_dir, subject).metadata_places).raw
 
 
 class BERGModel:

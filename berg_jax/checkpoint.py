@@ -9,11 +9,13 @@ SHA256SUMS           of every other file; `sha256sum --check SHA256SUMS` verifie
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from .errors import IntegrityError, ModelLoadError, ModelNotFoundError
 from .files import atomic_folder, explained, reserve, sha256_many
 from .model import EncodingModel, Part, build
 from .nn.config import PartConfig, ViTConfig
-from .rois import Vertices
+from .rois import Vertices, check_vertices
 
 FORMAT_VERSION = 1
 MANIFEST = "SHA256SUMS"
@@ -94,6 +96,11 @@ class Description:
             The text is no description.
         """
         fields = json.loads(text)
+        size, subject, sources = fields["hemisphere_size"], fields["subject"], fields["sources"]
+        if type(size) is not int or type(subject) is not int or not 0 < size < 2**31:
+            raise ValueError(f"hemispheres of {size!r:.20} vertices, subject {subject!r:.20}")
+        if not all({"size", "sha256", "mtime_ns"} <= set(source) for source in sources.values()):
+            raise ValueError("its sources are incomplete")
         fields["parts"] = {
             name: PartConfig(ViTConfig(**part["vit"]), tuple(part["layers"]), part["width"])
             for name, part in fields["parts"].items()
@@ -127,7 +134,7 @@ def read_description(folder: Path) -> Description:
                 "Convert the subject again, or use another version of berg_jax."
             )
         return Description.from_json(text)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{folder / DESCRIPTION} is damaged: {error}. Convert the subject again.") from error
 
 
@@ -221,8 +228,12 @@ def load_model(
     ModelNotFoundError, IntegrityError, InvalidParameterError
         No such folder; damaged files; vertices or a precision that do not exist.
     """
+    if check:
+        verify(folder, parts=())
     description = read_description(folder)
     size = description.hemisphere_size
+    if vertices is not None:
+        check_vertices(vertices, size)
     try:
         rows = {name: np.load(folder / f"{name}_vertices.npy", allow_pickle=False) for name in description.parts}
         needed = _parts_needed(rows, size, vertices)
@@ -238,7 +249,8 @@ def _save(path: Path, weights: dict[str, Any]) -> None:
     from orbax.checkpoint import v1 as ocp
 
     try:
-        ocp.save(path.absolute(), weights)
+        with _plainly_named(path.parent) as parent:
+            ocp.save(parent / path.name, weights)
     except (ValueError, RuntimeError) as error:  # as tensorstore reports what the system refuses
         code = re.search(r"os_error_code='(\d+)'", str(error))
         raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error)[:300])) from error
@@ -249,7 +261,7 @@ def _parts_needed(rows: dict[str, np.ndarray], size: int, vertices: Vertices | N
     names = sorted(rows)
     for index in reversed(range(len(names))):
         owner[rows[names[index]]] = index
-    if vertices is not None and len(vertices) and vertices.hemisphere_size == size:
+    if vertices is not None and len(vertices):
         owner = owner[vertices.global_indices]
     return [name for index, name in enumerate(names) if (owner == index).any()]
 
@@ -257,7 +269,21 @@ def _parts_needed(rows: dict[str, np.ndarray], size: int, vertices: Vertices | N
 def _read_part(folder: Path) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
-    return ocp.load(folder.absolute())
+    try:
+        with _plainly_named(folder.parent) as parent:
+            return ocp.load(parent / folder.name)
+    except Exception as error:  # of whatever type; a checkpoint that verified does not get here
+        reason = str(error).partition("\n")[0][:200]
+        raise IntegrityError(f"{folder} cannot be read: {reason}. Convert the subject again.") from error
+
+
+@contextlib.contextmanager
+def _plainly_named(folder: Path) -> Iterator[Path]:
+    """A link to the folder under a name without special characters, because Orbax takes [ ] \\ for patterns."""
+    with tempfile.TemporaryDirectory(prefix="berg_jax-") as place:
+        link = Path(place) / "link"
+        link.symlink_to(folder.absolute(), target_is_directory=True)
+        yield link
 
 
 def _files(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -107,7 +108,7 @@ def _flush(folder: Path) -> None:
 
 def _remove_leftovers(destination: Path) -> None:
     prefix = f".{destination.name}{_PARTIAL}{socket.gethostname()}-"
-    for path in destination.parent.glob(f".{destination.name}{_PARTIAL}*"):
+    for path in destination.parent.glob(f".{glob.escape(destination.name)}{_PARTIAL}*"):
         process = path.name.removeprefix(prefix).partition("-")[0]
         if path.name.startswith(prefix) and process.isdigit() and not _alive(int(process)):
             shutil.rmtree(path, ignore_errors=True)

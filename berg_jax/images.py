@@ -14,7 +14,7 @@ _OPENING = "Stimulus must be a 4D numpy array (batch, channels, height, width)"
 def check_shape(images: Any) -> None:
     """Raise StimulusError unless these are (batch, 3, height, width), square, of real numbers; NumPy or JAX."""
     shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
-    if shape is None or dtype is None:
+    if not (isinstance(shape, tuple) and hasattr(dtype, "kind")):  # a list, or a PyTorch tensor
         raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
     if len(shape) != 4:
         hint = " For a single image use image[None]." if len(shape) == 3 else ""
@@ -29,7 +29,7 @@ def check_shape(images: Any) -> None:
         raise StimulusError(f"{_OPENING} with 3 channels, got {tuple(shape)}, which {looks}.")
     if shape[2] != shape[3] or shape[2] == 0:
         raise StimulusError(f"Stimulus images must be square, got {shape[2]} × {shape[3]} pixels. Crop or pad them.")
-    if not (dtype.kind in "iuf" or dtype.name == "bfloat16"):
+    if not (dtype.kind in "iuf" or dtype.name == "bfloat16") or dtype.itemsize > 8:
         raise StimulusError(f"Stimulus values must be integers or floats in 0–255, got {dtype}.")
 
 

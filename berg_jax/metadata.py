@@ -132,7 +132,7 @@ class Metadata:
     def _array(self, section: Mapping[str, Any], key: str) -> np.ndarray:
         if key not in section:
             raise ValidationError(f"{self.path} lacks {key!r}. Is it the subject's metadata?")
-        array = np.asarray(section[key])
+        array = _as_array(section[key])
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise ValidationError(f"{self.path}: {key} is {array.dtype} of shape {array.shape}, expected numbers.")
         return array
@@ -156,7 +156,7 @@ class Metadata:
             raise ValidationError(f"{self.path} lacks {key!r}. Is it the subject's metadata?")
         checked = {}
         for name, values in rois.items():
-            indices = np.asarray(values)
+            indices = _as_array(values)
             indices = indices.astype(np.int64) if indices.size == 0 else indices
             outside = indices.dtype.kind not in "iu" or indices.ndim != 1
             if outside or (indices.size and not 0 <= indices.min() <= indices.max() < self.hemisphere_size):
@@ -165,6 +165,14 @@ class Metadata:
                 )
             checked[str(name)] = indices.astype(np.int64)
         return checked
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """As an array; of objects where the values are ragged, which no check lets pass."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.array(None, object)
 
 
 def find_metadata(*candidates: Path) -> Metadata:

@@ -28,7 +28,7 @@ from .nn.precision import PRECISIONS, Precision, x64_enabled
 from .nn.preprocess import preprocess
 from .nn.readout import TILE, assign_tiles, readout
 from .nn.vit import ViT
-from .rois import Vertices
+from .rois import Vertices, check_vertices
 
 _PRODUCT_WEIGHTS = ("kernel", "patch_kernel", "conv_0", "conv_1", "conv_2", "weight", "lora_down", "lora_up")
 
@@ -101,6 +101,8 @@ class EncodingModel:
         """
         check_shape(images)
         _check_x64(self.config.precision)
+        if isinstance(images, np.ndarray):
+            images = images.astype(images.dtype.newbyteorder("="), copy=False)  # JAX would take the bytes as they are
         precision = self.config.precision
         pixels = pixels_of(images, precision)
         slots = []
@@ -121,12 +123,7 @@ class EncodingModel:
         InvalidParameterError
             No vertex is chosen, this model lacks one, or the hemisphere's size is another.
         """
-        size = int(self.hemisphere_size)
-        if vertices.hemisphere_size != size:
-            raise InvalidParameterError(
-                f"The selection is of hemispheres of {vertices.hemisphere_size} vertices, "
-                f"this model of {size}. Build it with hemisphere_size={size}."
-            )
+        check_vertices(vertices, int(self.hemisphere_size))
         columns = _positions(np.asarray(self.vertices), vertices, what="model")
         slots = np.asarray(self.order)[columns]
         counts = [TILE * len(self.corners[name]) for name, _ in self.config.parts]
@@ -171,6 +168,7 @@ def build(
     """
     kind = check_precision(precision)
     vertices = Vertices.all(hemisphere_size) if vertices is None else vertices
+    check_vertices(vertices, hemisphere_size)
     names = sorted(parts)
     owner = np.full(2 * hemisphere_size, -1)
     row = np.zeros(2 * hemisphere_size, np.int64)

@@ -10,39 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import mmap
-import pickle
-import re
 import struct
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from .errors import ModelLoadError, ModelNotFoundError, UnsafeFileError
-
-_STORAGE_DTYPES = {
-    "DoubleStorage": np.dtype("f8"),
-    "FloatStorage": np.dtype("f4"),
-    "HalfStorage": np.dtype("f2"),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype("i8"),
-    "IntStorage": np.dtype("i4"),
-    "ShortStorage": np.dtype("i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
-# torch.uint16, 32 and 64 have no storage class of their own: their tensors name the dtype instead.
-_TORCH_DTYPES = {"uint16": np.dtype("u2"), "uint32": np.dtype("u4"), "uint64": np.dtype("u8")}
-_NUMPY_DTYPE = re.compile(r"[<>=|]?([biufc][0-9]{1,2}|[SU][0-9]{1,6}|O8?|b1|\?)")
-# A tensor may be expanded (stride 0), so its shape is no bound on what is stored: this is.
-_MAX_ELEMENTS = 2**33
+from .unpickling import no_storage, shown, unpickle
 
 
 def read_torch(path: str | Path) -> Any:
@@ -73,7 +51,7 @@ def read_torch(path: str | Path) -> Any:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with zipfile.ZipFile(file) as archive:
                 records = {info.filename: info for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
         raise ModelLoadError(
             f"{path} is not a PyTorch file: expected the zip archive that torch.save writes, got {error}. "
             "It may be truncated (compare its size with the original's) or saved by PyTorch before 1.6 "
@@ -84,12 +62,12 @@ def read_torch(path: str | Path) -> Any:
         raise ModelLoadError(f"{path} is not a PyTorch file: expected one data.pkl, got {len(pickles)}.")
     with _explained(path):
         archive = _Archive(mapped, records, pickles[0].removesuffix("data.pkl"))
-        return _unpickle(io.BytesIO(archive.record("data.pkl")), archive.persistent_load)
+        return unpickle(io.BytesIO(archive.record("data.pkl")), archive.persistent_load)
 
 
 def torch_record(path: str | Path, name: str) -> bytes | None:
     """The record ``name`` of a PyTorch file's archive as bytes, or None where it has none."""
-    with zipfile.ZipFile(path) as archive:
+    with _explained(Path(path)), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.filename.partition("/")[2] == name and info.file_size < 2**20:
                 return archive.read(info)
@@ -114,7 +92,7 @@ def read_pickled_npy(path: str | Path) -> Any:
         As for :func:`read_torch`.
     """
     path = _existing(path)
-    with path.open("rb") as file, _explained(path):
+    with _explained(path), path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         read_header = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -122,7 +100,7 @@ def read_pickled_npy(path: str | Path) -> Any:
         shape, _, dtype = read_header(file)
         if dtype.kind != "O" or shape != ():
             raise ModelLoadError(f"it holds an array of {dtype} and shape {shape}, expected one pickled object")
-        value = _unpickle(file, _no_storage)
+        value = unpickle(file, no_storage)
         if not (isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.shape == ()):
             raise ModelLoadError("it does not hold what its header says")
     return value[()]
@@ -167,7 +145,7 @@ class _Archive:
             case ("storage", np.dtype() as dtype, str(key), str(), int(count)) if count >= 0:
                 pass
             case _:
-                raise UnsafeFileError(f"a reference to {str(persistent_id)[:80]}")
+                raise UnsafeFileError(f"a reference to {shown(persistent_id)}")
         if (key, dtype.str) not in self.storages:
             record = self.record(f"data/{key}")
             size = count * dtype.itemsize
@@ -176,256 +154,6 @@ class _Archive:
             stored = dtype if self.order == "<" else dtype.newbyteorder(self.order)
             self.storages[key, dtype.str] = np.frombuffer(record[:size], stored)
         return self.storages[key, dtype.str]
-
-
-class _Parts:
-    """What a pickled NumPy object is until its state has arrived."""
-
-    def __init__(self, value: Any = None):
-        self.value = value
-
-
-class _Scalar(_Parts):
-    """A NumPy scalar, resolved at the end because its dtype may get its byte order late."""
-
-    def __init__(self, dtype: Any, data: Any):
-        self.dtype, self.data = dtype, data
-
-
-class _Buffered(_Parts):
-    """An array from a protocol 5 buffer, resolved at the end for the same reason."""
-
-    def __init__(self, buffer: Any, dtype: Any, shape: Any, order: Any):
-        self.buffer, self.dtype, self.shape, self.order = buffer, dtype, shape, order
-
-
-class _Marker:
-    """A class that a pickle may name but never calls."""
-
-
-def _new_array(kind: Any, shape: Any, typecode: Any) -> _Parts:
-    if kind is not _Marker:
-        raise UnsafeFileError("an array of another class than numpy.ndarray")
-    return _Parts()
-
-
-def _new_dtype(name: Any, align: Any = False, copy: Any = True) -> _Parts:
-    name = name.decode("ascii") if isinstance(name, bytes) else name
-    if not (isinstance(name, str) and _NUMPY_DTYPE.fullmatch(name)) or align:
-        raise UnsafeFileError(f"the NumPy dtype {str(name)[:40]!r}")
-    return _Parts(np.dtype(name))
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise UnsafeFileError(f"a string encoded as {str(encoding)[:40]!r}")
-    return text.encode("latin1")
-
-
-def _new_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
-    """A strided view of a storage; offset and strides count elements."""
-    size, stride = tuple(size), tuple(stride)
-    numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > 32 or not all(type(n) is int and n >= 0 for n in numbers):
-        raise ModelLoadError(f"a tensor of size {size} with strides {stride} and offset {offset}")
-    if math.prod(size) > _MAX_ELEMENTS:
-        raise ModelLoadError(f"a tensor of size {size}, more than {_MAX_ELEMENTS} elements")
-    if 0 in size:
-        return np.empty(size, storage.dtype)
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if last >= len(storage):
-        raise ModelLoadError(f"a tensor that reaches element {last} of a storage of {len(storage)}")
-    strides = tuple(s * storage.itemsize for s in stride)
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
-
-
-def _new_tensor_of_dtype(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *rest: Any
-) -> np.ndarray:
-    """A tensor of a dtype without a storage class: its storage is bytes, in this machine's order."""
-    usable = len(storage) // dtype.itemsize * dtype.itemsize
-    return _new_tensor(storage[:usable].view(dtype), offset, size, stride)
-
-
-def _new_parameter(data: Any, requires_grad: Any, hooks: Any) -> np.ndarray:
-    return data
-
-
-def _new_ordered_dict(*pairs: Any) -> OrderedDict:
-    return OrderedDict((_key(key), value) for key, value in (pairs[0] if pairs else ()))
-
-
-def _new_bytes() -> bytes:
-    """How protocol 2 spells b""."""
-    return b""
-
-
-def _new_set(items: Any = ()) -> set:
-    return set(map(_key, items))
-
-
-def _new_frozenset(items: Any = ()) -> frozenset:
-    return frozenset(map(_key, items))
-
-
-def _new_complex(real: Any, imaginary: Any) -> complex:
-    return complex(float(real), float(imaginary))
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _new_ordered_dict,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): _Marker,
-    ("numpy", "dtype"): _new_dtype,
-    ("torch._utils", "_rebuild_tensor_v2"): _new_tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _new_tensor_of_dtype,
-    ("torch._utils", "_rebuild_parameter"): _new_parameter,
-    ("torch.storage", "UntypedStorage"): np.dtype("u1"),
-    **{("torch", name): dtype for name, dtype in _STORAGE_DTYPES.items()},
-    **{("torch", name): dtype for name, dtype in _TORCH_DTYPES.items()},
-    **{(module, "bytes"): _new_bytes for module in ("__builtin__", "builtins")},
-    **{(module, "set"): _new_set for module in ("__builtin__", "builtins")},
-    **{(module, "frozenset"): _new_frozenset for module in ("__builtin__", "builtins")},
-    **{(module, "complex"): _new_complex for module in ("__builtin__", "builtins")},
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _new_array for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _Scalar for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Buffered for core in ("core", "_core")},
-}
-
-
-# The pickle module's Python implementation: unlike the C one it can be narrowed opcode by opcode, and it
-# allocates nothing on the word of a length in the file.
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
-
-    def __init__(self, file: Any, persistent_load: Any):
-        super().__init__(file, encoding="latin1")
-        self.persistent_load = persistent_load
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise UnsafeFileError(f"the object {module}.{name}")
-        return _ALLOWED[module, name]
-
-    def get_extension(self, code: int) -> None:
-        raise UnsafeFileError(f"the registered extension {code}")
-
-    def load_build(self) -> None:
-        state = self.stack.pop()
-        target = self.stack[-1]
-        if type(target) is OrderedDict:
-            # How a module's state dict pickles: its _metadata, which says nothing about the weights.
-            if not (isinstance(state, dict) and set(state) <= {"_metadata"}):
-                raise UnsafeFileError("an OrderedDict with attributes of its own")
-        elif type(target) is _Parts and isinstance(target.value, np.dtype):
-            target.value = target.value.newbyteorder(_byte_order(state))
-        elif type(target) is _Parts and target.value is None:
-            target.value = state
-        else:
-            raise UnsafeFileError(f"state for an object of type {type(target).__name__}")
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-    def load_bytearray8(self) -> None:
-        (count,) = struct.unpack("<Q", self.read(8))
-        data = self.read(count)
-        if len(data) != count:
-            raise EOFError("the file ends inside an array")
-        self.append(data)
-
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
-
-    def load_readonly_buffer(self) -> None:
-        """Nothing to do: the bytes that stand for a buffer are read-only here anyway."""
-
-    dispatch[pickle.READONLY_BUFFER[0]] = load_readonly_buffer
-
-    def _refuse_object(self) -> None:
-        raise UnsafeFileError("an object built from its class")
-
-    for _code in (pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX):
-        dispatch[_code[0]] = _refuse_object
-
-    def load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        _mapping(self.stack[-1])[_key(key)] = value
-
-    dispatch[pickle.SETITEM[0]] = load_setitem
-
-    def load_setitems(self) -> None:
-        items = self.pop_mark()
-        target = _mapping(self.stack[-1])
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_key(key)] = value
-
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-
-    def load_dict(self) -> None:
-        items = self.pop_mark()
-        self.append({_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)})
-
-    dispatch[pickle.DICT[0]] = load_dict
-
-    def load_additems(self) -> None:
-        items = self.pop_mark()
-        if type(self.stack[-1]) is not set:
-            raise UnsafeFileError("items for an object that is not a set")
-        self.stack[-1].update(map(_key, items))
-
-    dispatch[pickle.ADDITEMS[0]] = load_additems
-
-    def load_frozenset(self) -> None:
-        items = self.pop_mark()  # before self.append is looked up, which it replaces
-        self.append(frozenset(map(_key, items)))
-
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
-
-    def load_append(self) -> None:
-        value = self.stack.pop()
-        _list(self.stack[-1]).append(value)
-
-    dispatch[pickle.APPEND[0]] = load_append
-
-    def load_appends(self) -> None:
-        items = self.pop_mark()
-        _list(self.stack[-1]).extend(items)
-
-    dispatch[pickle.APPENDS[0]] = load_appends
-
-
-def _mapping(target: Any) -> dict:
-    if type(target) not in (dict, OrderedDict):
-        raise UnsafeFileError(f"items for an object of type {type(target).__name__}")
-    return target
-
-
-def _list(target: Any) -> list:
-    if type(target) is not list:
-        raise UnsafeFileError(f"elements for an object of type {type(target).__name__}")
-    return target
-
-
-def _key(value: Any) -> Any:
-    # Hashing nested tuples that share their parts can take for ever.
-    if not isinstance(value, (str, bytes, int, float, type(None))):
-        raise UnsafeFileError(f"a dictionary key of type {type(value).__name__}")
-    return value
-
-
-def _byte_order(state: Any) -> str:
-    match state:
-        case (int(), ("<" | ">" | "=" | "|") as order, None, None, None, int(), int(), int()):
-            return order
-        case _:
-            raise UnsafeFileError("a NumPy dtype with fields or metadata")
-
-
-def _unpickle(file: Any, persistent_load: Callable[[Any], np.ndarray]) -> Any:
-    return _resolve(_Unpickler(file, persistent_load).load(), {})
-
-
-def _no_storage(persistent_id: Any) -> Any:
-    raise UnsafeFileError(f"a reference to {str(persistent_id)[:80]}")
 
 
 @contextlib.contextmanager
@@ -446,83 +174,3 @@ def _explained(path: Path) -> Iterator[None]:
         raise ModelLoadError(
             f"{path} cannot be read: {type(error).__name__}: {error}. It may be truncated or damaged."
         ) from error
-
-
-def _resolve(value: Any, done: dict[int, Any]) -> Any:
-    """Replace the parts of NumPy objects by the objects, in place of every reference to them."""
-    if isinstance(value, (str, bytes, int, float, type(None), np.ndarray)):
-        return value
-    if id(value) in done:
-        return done[id(value)][1]
-    result: Any
-    match value:
-        case dict():
-            done[id(value)] = (value, result := {})
-            result.update((key, _resolve(item, done)) for key, item in value.items())
-        case list():
-            done[id(value)] = (value, result := [])
-            result.extend(_resolve(item, done) for item in value)
-        case tuple():
-            result = tuple(_resolve(item, done) for item in value)
-        case set() | frozenset() | complex() | bytearray():
-            result = value
-        case _Scalar():
-            result = _scalar(value)
-        case _Buffered():
-            result = _buffered(value)
-        case _Parts():
-            result = _array(value, done)
-        case _:
-            raise UnsafeFileError(f"a {type(value).__name__} among the data")
-    done[id(value)] = (value, result)  # the value too, so that its id stays its own
-    return result
-
-
-def _dtype_of(parts: Any) -> np.dtype:
-    if not (type(parts) is _Parts and isinstance(parts.value, np.dtype)):
-        raise UnsafeFileError("a NumPy object without a plain dtype")
-    return parts.value
-
-
-def _shape_of(shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
-        raise ModelLoadError(f"an array of shape {str(shape)[:80]}")
-    return shape
-
-
-def _array(parts: _Parts, done: dict[int, Any]) -> np.ndarray:
-    match parts.value:
-        case (int(), tuple() as shape, _Parts() as kind, bool() as fortran, (bytes() | list()) as data):
-            shape, dtype = _shape_of(shape), _dtype_of(kind)
-        case np.dtype():
-            raise UnsafeFileError("a NumPy dtype among the data")
-        case _:
-            raise UnsafeFileError("an array without plain data")
-    if dtype.kind == "O":
-        if not isinstance(data, list) or len(data) != math.prod(shape):
-            raise ModelLoadError(f"an array of objects of shape {shape} whose data do not fit")
-        result = np.empty(len(data), object)
-        done[id(parts)] = (parts, result)
-        for index, item in enumerate(data):
-            result[index] = _resolve(item, done)
-    else:
-        if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
-            raise ModelLoadError(f"an array of {dtype} and shape {shape} whose data do not fit")
-        result = np.frombuffer(data, dtype) if data else np.empty(0, dtype)
-    return result.reshape(shape, order="F" if fortran else "C")
-
-
-def _scalar(parts: _Scalar) -> Any:
-    dtype = _dtype_of(parts.dtype)
-    if dtype.kind == "O" or not isinstance(parts.data, bytes) or len(parts.data) != dtype.itemsize:
-        raise ModelLoadError(f"a scalar of {dtype} whose data do not fit")
-    return np.frombuffer(parts.data, dtype)[0]
-
-
-def _buffered(parts: _Buffered) -> np.ndarray:
-    dtype, shape = _dtype_of(parts.dtype), _shape_of(parts.shape)
-    if dtype.kind == "O" or not isinstance(parts.buffer, (bytes, bytearray)) or parts.order not in ("C", "F"):
-        raise ModelLoadError("an array from a buffer that is not plain")
-    if len(parts.buffer) != math.prod(shape) * dtype.itemsize:
-        raise ModelLoadError(f"an array of {dtype} and shape {shape} whose data do not fit")
-    return np.frombuffer(parts.buffer, dtype).reshape(shape, order=parts.order)

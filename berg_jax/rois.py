@@ -134,6 +134,20 @@ class Vertices:
         return hash((self.hemisphere_size, self.lh.tobytes(), self.rh.tobytes()))
 
 
+def check_vertices(vertices: Any, hemisphere_size: int) -> None:
+    """Raise InvalidParameterError unless these are Vertices of hemispheres of this size."""
+    if not isinstance(vertices, Vertices):
+        raise InvalidParameterError(
+            f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}. For a ROI use roi=…; for arrays use "
+            f"Vertices(lh, rh, hemisphere_size={hemisphere_size})."
+        )
+    if vertices.hemisphere_size != hemisphere_size:
+        raise InvalidParameterError(
+            f"The selection is of hemispheres of {vertices.hemisphere_size} vertices, this subject or model of "
+            f"{hemisphere_size}. Build it with hemisphere_size={hemisphere_size}."
+        )
+
+
 def resolve(
     selection: str | Sequence[str] | Mapping[str, Any] | Vertices | None,
     metadata: Metadata,
@@ -189,10 +203,7 @@ def _chosen(selection: Any, metadata: Metadata) -> dict[str, np.ndarray]:
     if selection is None:
         return dict.fromkeys(HEMISPHERES, np.arange(size))
     if isinstance(selection, Vertices):
-        if selection.hemisphere_size != size:
-            raise InvalidParameterError(
-                f"The selection is of hemispheres of {selection.hemisphere_size} vertices, this subject has {size}."
-            )
+        check_vertices(selection, size)
         return {"lh": selection.lh, "rh": selection.rh}
     if isinstance(selection, str):
         return _Expression(selection, metadata).value()

@@ -16,7 +16,7 @@ from .berg_dir import DESCRIPTION, SubjectFiles, available_subjects, check_subje
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import sha256
 from .metadata import Metadata, find_metadata
-from .rois import Vertices, resolve
+from .rois import Vertices, check_vertices, resolve
 
 if TYPE_CHECKING:
     from .checkpoint import Description
@@ -66,7 +66,7 @@ class Subject:
     ) -> None:
         from .checkpoint import read_description
 
-        files = SubjectFiles(Path(berg_dir), check_subject(subject))
+        files = SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject))
         self._files = files
         self.folder = _find(files) or _convert(files, num_heads)
         self.description: Description = read_description(self.folder)
@@ -173,6 +173,7 @@ class Subject:
         """
         d = self.description
         vertices = Vertices.all(d.hemisphere_size) if vertices is None else vertices
+        check_vertices(vertices, d.hemisphere_size)
         facts = {
             "sources": {name: source["sha256"] for name, source in d.sources.items() if name != "metadata"},
             "options": d.options,

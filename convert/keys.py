@@ -191,7 +191,7 @@ def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Si
     ModelLoadError
         One message with every missing, unexpected, misshapen or non-numeric tensor.
     """
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ModelLoadError(f"{source} holds a {type(state).__name__}, expected a state dict: tensors by name.")
     swiglu = [key for key in state if re.search(r"\.mlp\.w(12|[123])\.", str(key))]
     if swiglu:
@@ -211,6 +211,8 @@ def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Si
             problems.append(f"not a tensor: {name} is a {type(tensor).__name__}")
         elif tensor.shape != shape:
             problems.append(f"misshapen: {name} is {tensor.shape}, expected {shape}")
+        elif any(step == 0 and n > 1 for step, n in zip(tensor.strides, shape, strict=True)):
+            problems.append(f"expanded from fewer elements: {name}")
         elif not (tensor.dtype.kind == "f" or tensor.dtype.name == "bfloat16"):
             problems.append(f"not floating point: {name} is {tensor.dtype}")
     if problems:
@@ -240,7 +242,8 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, so
         for name, number in _expand(key, subject, sizes.depth, sizes.layers):
             if key.path is None:
                 continue
-            tensor = key.transform(state[name])
+            with np.errstate(over="ignore"):  # what overflows is not finite
+                tensor = key.transform(state[name]).astype(np.float32)
             if not np.isfinite(tensor).all():
                 raise ModelLoadError(f"{source}: {name} holds NaN or infinity. The file is damaged; get it again.")
             converted.setdefault(key.path.format(l=number), []).append(tensor)
@@ -250,14 +253,14 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, so
             for folder in folders:
                 node = node.setdefault(folder, {})
             value = np.stack(of_blocks) if "{i}" in key.pattern else of_blocks[0]
-            node[leaf] = np.ascontiguousarray(value, np.float32)
+            node[leaf] = np.ascontiguousarray(value)
     return tree
 
 
 def _sizes(state: Mapping[str, np.ndarray], subject: str) -> Sizes:
     shapes = {name: tensor.shape for name, tensor in state.items() if isinstance(tensor, np.ndarray)}
-    blocks = _numbers(shapes, r"model\.backbone\.vision_model\.blocks\.(0|[1-9]\d*)\.")
-    layers = _numbers(shapes, r"model\.conv_blocks\.blocks_dict\.(0|[1-9]\d*)\.")
+    blocks = _numbers(shapes, r"model\.backbone\.vision_model\.blocks\.(0|[1-9]\d{0,4})\.")
+    layers = _numbers(shapes, r"model\.conv_blocks\.blocks_dict\.(0|[1-9]\d{0,4})\.")
     # Counted rather than numbered: a block that is misnumbered is unexpected, and another one missing.
     depth = max(len(blocks), 1)
     layers = tuple(layer for layer in layers if layer < depth)

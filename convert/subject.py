@@ -44,8 +44,16 @@ class Options:
     layers: tuple[int, ...] | None = None  # that a configuration file promises
 
     def __post_init__(self) -> None:
-        if self.num_heads is not None and (isinstance(self.num_heads, bool) or self.num_heads < 1):
-            raise InvalidParameterError(f"num_heads must be at least 1, got {self.num_heads}.")
+        # Plain Python numbers, whatever was given: they go into subject.json.
+        if self.num_heads is not None:
+            if isinstance(self.num_heads, bool) or not hasattr(self.num_heads, "__index__") or self.num_heads < 1:
+                raise InvalidParameterError(f"num_heads must be an integer of at least 1, got {self.num_heads!r}.")
+            object.__setattr__(self, "num_heads", int(self.num_heads))
+        for name in ("lora_scale", "retina_sigma"):
+            try:
+                object.__setattr__(self, name, float(getattr(self, name)))
+            except (TypeError, ValueError) as error:
+                raise InvalidParameterError(f"{name} must be a number, got {getattr(self, name)!r}.") from error
         if not math.isfinite(self.lora_scale):
             raise InvalidParameterError(f"lora_scale must be a finite number, got {self.lora_scale}.")
         if not 0 <= self.retina_sigma < 1:
@@ -98,10 +106,12 @@ def convert_subject(
     ResourceError
         The output exists and differs, or cannot be written, or the disk is too full.
     """
-    files = SubjectFiles(Path(berg_dir), check_subject(subject))
+    files = SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject))
     files.require()
     options = read_options(config, num_heads, lora_scale, retina_sigma)
-    destination = Path(output) if output is not None else files.converted
+    destination = Path(output).expanduser() if output is not None else files.converted
+    if destination.is_symlink() or (destination.exists() and destination.samefile(Path.cwd())):
+        raise ResourceError(f"{destination} is a link or the current folder. Choose another output folder.")
     if destination.exists() and not is_converted(destination) and not _is_empty_folder(destination):
         raise ResourceError(f"{destination} exists and is not a converted subject. Choose another output folder.")
 
@@ -113,7 +123,12 @@ def convert_subject(
     needed = sum(source["size"] for source in description.sources.values())
     require_space(destination, needed, f"Converting subject {subject}")
     metadata = files.metadata if files.metadata.is_file() else None
-    write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
+    try:
+        write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
+    except ResourceError:
+        if overwrite or not is_converted(destination):
+            raise
+        _require_same(destination, description)  # another process was faster
     return destination
 
 
@@ -135,7 +150,7 @@ def read_options(
     if config is None:
         return Options(**given)
     try:
-        tree = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        tree = yaml.safe_load(Path(config).expanduser().read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"There is no file {config}.") from error
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
@@ -273,7 +288,10 @@ def _part1_indices(files: SubjectFiles, rows: int) -> Int[np.ndarray, " rows"]:
     if not isinstance(every, dict) or files.name not in every:
         there = sorted(map(str, every)) if isinstance(every, dict) else type(every).__name__
         raise ModelLoadError(f"{files.indices} has no entry {files.name}; it holds {there}.")
-    indices = np.asarray(every[files.name])
+    try:
+        indices = np.asarray(every[files.name])
+    except ValueError as error:  # ragged
+        raise ModelLoadError(f"{files.indices}: {files.name} is no list of integers: {error}.") from error
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
         raise ModelLoadError(
             f"{files.indices}: {files.name} is {indices.dtype} of shape {indices.shape}, expected a list of integers."

@@ -194,8 +194,9 @@ KEY = "model.conv_blocks.blocks_dict.5.block.0.0.weight"
         ),
         (lambda s: s.update({k.replace("subj01", "subj07"): s.pop(k) for k in list(s)}), ["unexpected: .*subj07"]),
         (lambda s: s.clear(), ["missing: .*cls_token"]),
+        (lambda s: s.update({f"model.backbone.vision_model.blocks.{'1' * 5000}.x": s[KEY]}), ["unexpected: .*1111"]),
     ],
-    ids=["renamed", "several", "nan", "block", "layer", "swiglu", "another subject", "empty"],
+    ids=["renamed", "several", "nan", "block", "layer", "swiglu", "another subject", "empty", "huge number"],
 )
 def test_misfit_tensors_are_all_listed(change: Callable[[State], object], said: list[str], berg_dir: Path) -> None:
     files = SubjectFiles(berg_dir, 1)
@@ -318,6 +319,9 @@ def test_options_from_a_configuration_file(tmp_path: Path, berg_dir: Path) -> No
         ({}, "no multiple of 64"),
         ({"num_heads": 5}, "does not divide into 5 heads"),
         ({"num_heads": 0}, "at least 1"),
+        ({"num_heads": 4.0}, "must be an integer"),
+        ({"num_heads": "4"}, "must be an integer"),
+        ({"num_heads": 4, "lora_scale": "big"}, "lora_scale must be a number"),
         ({"num_heads": 4, "lora_scale": float("nan")}, "finite"),
         ({"num_heads": 4, "retina_sigma": 1.0}, r"\[0, 1\)"),
     ],
@@ -357,6 +361,81 @@ def test_a_full_disk(foreseen: bool, berg_dir: Path, tmp_path: Path, monkeypatch
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_weights_that_overflow_float32(berg_dir: Path) -> None:
+    path = SubjectFiles(berg_dir, 1).part1
+    state = {name: np.array(tensor) for name, tensor in read_torch(path).items()}
+    name = "model.voxel_outs_weight.subj01.bias"
+    content = pickle.dumps(state | {name: np.full(64, 1e300)}, protocol=2)
+    archive(path, content)
+    with pytest.raises(ModelLoadError, match=f"{name} holds NaN or infinity"):
+        convert_subject(berg_dir, 1, num_heads=4)
+
+
+def test_expanded_tensors_are_refused(berg_dir: Path) -> None:
+    path = SubjectFiles(berg_dir, 1).part2
+    state = {name: np.array(tensor) for name, tensor in read_torch(path).items()}
+    from berg_jax.convert.keys import check_part
+
+    state["coord_dict.subj01"] = np.broadcast_to(state["coord_dict.subj01"][:1], (192, 3))
+    with pytest.raises(ModelLoadError, match=r"expanded from fewer elements: coord_dict\.subj01"):
+        check_part(state, "subj01", "x")
+
+
+def test_odd_paths(berg_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / r"sp ace é日[1] #%20 {a}*? \x"
+    berg_dir.rename(odd)
+    model = berg_jax.load(odd, 2, num_heads=np.int64(3))
+    assert len(model.vertices) == 160
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert berg_jax.Subject(f"~/{odd.name}", 2).hemisphere_size == 80
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(ResourceError, match="current folder"):
+        convert_subject(odd, 1, num_heads=4, output=".")
+
+
+def test_two_processes_at_once(berg_dir: Path) -> None:
+    program = "import sys, berg_jax; print(len(berg_jax.load(sys.argv[1], 2, num_heads=3).vertices))"
+    command = [sys.executable, "-c", program, berg_dir]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    answers = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], answers
+    assert [out.strip() for out, _ in answers] == [b"160"] * 3
+    assert [path.name for path in SubjectFiles(berg_dir, 2).converted.parent.iterdir()] == ["subj02"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hemisphere_size": "80"},
+        {"hemisphere_size": None},
+        {"hemisphere_size": 10**12},
+        {"sources": {"part1": {}}},
+        {"sources": {"part1": 1}},
+        {"sources": None},
+        {"parts": []},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_damaged_descriptions(change: dict, complement: Golden, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(complement.folder, tmp_path / "copy"))
+    fields = json.loads((folder / "subject.json").read_text())
+    (folder / "subject.json").write_text(json.dumps(fields | change))
+    for attempt in (lambda: load_model(folder), lambda: berg_jax.Subject(folder, 2)):
+        with pytest.raises(IntegrityError):
+            attempt()
+
+
+def test_damage_is_an_error_without_the_check_too(complement: Golden, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(complement.folder, tmp_path / "copy"))
+    for path in (folder / "part1" / "state").glob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(IntegrityError, match="part1 cannot be read"):
+        load_model(folder, check=False)
 
 
 def test_a_killed_conversion_leaves_nothing_that_looks_finished(berg_dir: Path, tmp_path: Path) -> None:
@@ -421,7 +500,7 @@ def test_other_formats_are_refused(golden: Golden, tmp_path: Path) -> None:
     fields = json.loads((folder / "subject.json").read_text())
     (folder / "subject.json").write_text(json.dumps(fields | {"format_version": 99}))
     with pytest.raises(ModelLoadError, match="in format 99"):
-        load_model(folder)
+        berg_jax.Subject(folder, golden.subject)
 
 
 def test_every_tensor_of_the_table_is_used_once() -> None:

@@ -32,7 +32,7 @@ def relative(a: jax.Array, b: np.ndarray) -> float:
 @pytest.mark.parametrize("size", [224, 96, 301])
 def test_responses_equal_the_reference(golden: Golden, size: int) -> None:
     images, expected = golden.expected[f"images_{size}"], golden.expected[f"responses_{size}"]
-    for given_images in (images, images.astype(np.float32), jnp.asarray(images)):
+    for given_images in (images, images.astype(">f4"), images.astype(">i2"), jnp.asarray(images)):
         responses = golden.model(given_images)
         assert responses.dtype == jnp.float32
         np.testing.assert_allclose(np.asarray(responses), expected, atol=1e-4, rtol=0)
@@ -146,6 +146,14 @@ def test_unknown_vertices_are_refused(complement: Golden) -> None:
         complement.model.select(Vertices(np.array([], int), np.array([], int), size))
     with pytest.raises(InvalidParameterError, match=f"hemispheres of {size + 1} vertices.*of {size}"):
         complement.model.select(Vertices(np.array([0]), np.array([0]), size + 1))
+    for answer in (complement.model.select, lambda v: berg_jax.load(complement.folder, complement.subject, v)):
+        with pytest.raises(InvalidParameterError, match=f"of {size // 2} vertices.*of {size}"):
+            answer(Vertices([], [0], size // 2))
+        for wrong in ("V1", np.arange(3)):
+            with pytest.raises(InvalidParameterError, match=r"must be berg_jax\.Vertices"):
+                answer(wrong)
+    with pytest.raises(InvalidParameterError, match="of 7 vertices"):
+        berg_jax.Subject(complement.folder, 2).identity(Vertices([0], [0], 7))
     with pytest.raises(InvalidParameterError, match="No vertex is selected"):
         berg_jax.load(complement.folder, complement.subject, Vertices(np.array([], int), np.array([], int), size))
 
@@ -345,6 +353,8 @@ BAD_IMAGES = {
     "complex": (np.zeros((1, 3, 8, 8), complex), "complex128"),
     "bool": (np.zeros((1, 3, 8, 8), bool), "bool"),
     "list": ([[1]], "got list"),
+    "long double": (np.zeros((1, 3, 8, 8), np.longdouble), "integers or floats in 0–255"),
+    "another library's": (type("Tensor", (), {"shape": (1, 3, 8, 8), "dtype": "float"})(), "got Tensor"),
 }
 
 

@@ -25,7 +25,7 @@ LAYERS = [
     {"nn"},
 ]
 # These import neither JAX nor Flax, and every layer but nn may import them.
-LIGHT = {"berg_dir", "errors", "files", "images", "metadata", "reading", "rois"}
+LIGHT = {"berg_dir", "errors", "files", "images", "metadata", "reading", "rois", "unpickling"}
 
 
 def modules() -> dict[str, Path]:

@@ -144,7 +144,7 @@ HOSTILE = {
     "structured array": (np.zeros(2, [("a", "f4")]), "dtype"),
     "dates": (np.array(["2020-01-01"], "M8[D]"), "M8"),
     "other encoding": (_Reduced(__import__("codecs").encode, ("x", "zip")), "encoded as"),
-    "tuple as key": ({(1, 2): 3}, "key of type tuple"),
+    "tuple as key": ({(1, 2): 3}, "key or set element of type tuple"),
 }
 
 
@@ -275,3 +275,47 @@ def test_reading_maps_the_file_instead_of_copying(tmp_path: Path) -> None:
         file.seek(place)
         file.write(np.float32(5).tobytes())
     np.testing.assert_array_equal(tensor, [5, 1, 2])
+
+
+SHARED = b")" + b"2\x86" * 40  # t = (t, t) forty times over: small, but endless as text or as a hash
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02" + SHARED + b"Q.",
+        b"\x80\x02cnumpy\ndtype\n" + SHARED + b"\x85R.",
+        b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00a" + SHARED + b"\x86R.",
+        b"\x80\x02}" + SHARED + b"K\x01s.",
+        pickle.dumps({i * (2**61 - 1): 0 for i in range(40_000)}, protocol=2),
+        # a megabyte of text, encoded again and again
+        b"\x80\x02X\x00\x00\x10\x00"
+        + b"a" * 2**20
+        + b"q\x000c_codecs\nencode\nq\x010("
+        + b"h\x01h\x00\x85R" * 3000
+        + b"t.",
+    ],
+    ids=["id", "dtype", "encoding", "key", "colliding keys", "memory"],
+)
+def test_small_files_that_would_take_for_ever(program: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError):
+        read_torch(archive(tmp_path / "x.pth", program))
+
+
+def test_a_negated_view_is_refused_not_misread(tmp_path: Path) -> None:
+    write_state_dict(tmp_path / "good.pth", {"a": np.arange(3, dtype=np.float32)})
+    with zipfile.ZipFile(tmp_path / "good.pth") as file:
+        records = {info.filename.partition("/")[2]: file.read(info) for info in file.infolist()}
+    pickled = records.pop("data.pkl")
+    end = b"ccollections\nOrderedDict\n)Rt"
+    assert pickled.count(end) == 1
+    negated = pickled.replace(end, end[:-1] + b"}X\x03\x00\x00\x00neg\x88st")
+    with pytest.raises(UnsafeFileError, match="negated"):
+        read_torch(archive(tmp_path / "bad.pth", negated, records))
+
+
+def test_text_that_is_none(tmp_path: Path) -> None:
+    pickled = pickle.dumps(np.array(["abc"]), protocol=4).replace(b"a\0\0\0b", b"\xff\xff\xff\xffb")
+    with pytest.raises(ModelLoadError, match="characters"):
+        read_torch(archive(tmp_path / "x.pth", pickled))
