@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .subject import Subject
 
 MODEL_ID = "fmri-nsd_fsaverage-huze"
-_BATCH = 16  # images a step: more gains nothing on CPU, and the program is compiled for a few sizes only
+_BATCH = 16  # images a step; the last step is filled up, so that one program serves all
 
 
 class BERG:

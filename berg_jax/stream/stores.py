@@ -4,7 +4,9 @@ responses   (image, vertex) float32, z units; NaN where nothing was written
 image       names of the images
 vertex      index within the hemisphere
 hemisphere  "lh" or "rh" of each vertex
-attributes  subject, identity, synthetic, precision, versions, complete
+roi         names of the subject's ROIs, and
+membership  (roi, vertex) whether a vertex belongs to it; both absent without metadata
+attributes  subject, identity, synthetic, selection, precision, versions, complete
 """
 
 from __future__ import annotations
