@@ -1,8 +1,8 @@
 """Safe readers of ``.pth``, ``.pt`` and pickled ``.npy`` files: no torch, no JAX, no code from the file.
 
 A PyTorch file is a zip archive of a pickle and of raw storages; the metadata are a pickled dict in a
-``.npy`` file. A pickle is a program, so it runs here on a machine that knows only a fixed list of names,
-each bound to a small function of this module which checks its arguments. Anything else is refused by name.
+``.npy`` file. A pickle is a program, so it runs here on the machine of :mod:`berg_jax.unpickling`, which
+knows tensors, arrays and plain containers alone. Anything else is refused by name.
 Tensors come back as read-only NumPy views of the memory-mapped file; nothing is copied until it is used.
 """
 
