@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .errors import (
         BERGError,
         IntegrityError,
+        Interrupted,
         InvalidParameterError,
         ModelLoadError,
         ModelNotFoundError,
@@ -38,6 +39,7 @@ _HOMES = {
         (
             "BERGError",
             "IntegrityError",
+            "Interrupted",
             "InvalidParameterError",
             "ModelLoadError",
             "ModelNotFoundError",
@@ -55,6 +57,7 @@ __all__ = [
     "BERGError",
     "EncodingModel",
     "IntegrityError",
+    "Interrupted",
     "InvalidParameterError",
     "ModelLoadError",
     "ModelNotFoundError",

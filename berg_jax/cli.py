@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import BERGError
+from .errors import BERGError, Interrupted
 
 if TYPE_CHECKING:
     from .checkpoint import Description
@@ -25,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
 )
 _debug = False
+INTERRUPTED = 75  # exit code (EX_TEMPFAIL): run the same command again
 
 BergDir = Annotated[
     Path, typer.Option("--berg-dir", help="Folder that holds encoding_models/…, as BERG lays it out.")
@@ -56,6 +57,13 @@ class Fit(enum.StrEnum):
     stretch = "stretch"
 
 
+class Layout(enum.StrEnum):
+    """Order of the axes of an array of images."""
+
+    NCHW = "NCHW"
+    NHWC = "NHWC"
+
+
 class PrecisionName(enum.StrEnum):
     """How exactly the network multiplies."""
 
@@ -74,13 +82,17 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show a traceba
     global _debug
     _debug = debug
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("berg_jax").setLevel(logging.INFO)
 
 
 @contextlib.contextmanager
 def _messages() -> Iterator[None]:
-    """Errors that are about the user's input become one message on stderr and exit code 2."""
+    """Errors that are about the user's input become one message on stderr and exit code 2; an interruption is 75."""
     try:
         yield
+    except Interrupted as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(INTERRUPTED) from stopped
     except BERGError as error:
         if _debug:
             raise
@@ -164,10 +176,20 @@ def photographs(output: Annotated[Path, typer.Option(help="Folder to copy them t
 
 @app.command()
 def encode(
-    images: Annotated[Path, typer.Argument(help="Folder of image files.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="IMAGES", help="Folder of image files, or a .npy or HDF5 file (nsd_stimuli.hdf5)."),
+    ],
     berg_dir: BergDir,
     subject: SubjectNumber,
-    output: Annotated[Path, typer.Option(help="The zarr store to write.")],
+    output: Annotated[Path, typer.Option(help="The zarr store to write, or to go on with.")],
+    images: Annotated[
+        str | None,
+        typer.Option(help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"),
+    ] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="Order of a file's axes, where its shape does not tell.")
+    ] = None,
     roi: Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")] = None,
     hemisphere: Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")] = Hemisphere.both,
     min_ncsnr: Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")] = None,
@@ -180,15 +202,17 @@ def encode(
     ),
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
 ) -> None:
-    """Predict the vertices' responses to every image of a folder, into a zarr store."""
+    """Predict the vertices' responses to images, into a zarr store. Given again after an interruption, it goes on."""
     with _messages():
-        from .encoding import encode_folder
+        from .encoding import encode_images
 
-        summary = encode_folder(
-            images,
+        summary = encode_images(
+            path,
             berg_dir,
             subject,
             output,
+            images=images,
+            layout=layout.value if layout else None,
             roi=roi,
             hemisphere=hemisphere.value,
             min_ncsnr=min_ncsnr,

@@ -1,4 +1,4 @@
-"""Encode a folder of images with a subject's model into a response store, and say what came out."""
+"""Encode images on disk with a subject's model into a response store, and say what came out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import importlib.metadata
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray
 
-from .errors import InvalidParameterError, ModelNotFoundError, ResourceError
-from .metadata import HEMISPHERES
+from .errors import InvalidParameterError, ModelNotFoundError
+from .metadata import HEMISPHERES, SPLITS
 from .rois import Vertices
+from .stream.arrays import HDF5, NUMPY, ArraySource, Subset, parse_numbers
 from .stream.loop import encode
-from .stream.sources import FolderSource
+from .stream.sources import FolderSource, Source
 from .stream.stores import RESPONSES, ResponseStore
 from .subject import Subject
 
@@ -23,12 +23,14 @@ MODEL_ID = "fmri-nsd_fsaverage-huze"
 _SHOWN = 10  # images that the summary lists
 
 
-def encode_folder(
-    images: str | Path,
+def encode_images(
+    path: str | Path,
     berg_dir: str | Path,
     subject: int,
     output: str | Path,
     *,
+    images: str | None = None,
+    layout: str | None = None,
     roi: str | Sequence[str] | None = None,
     hemisphere: str = "both",
     min_ncsnr: float | None = None,
@@ -38,26 +40,34 @@ def encode_folder(
     batch_size: int = 8,
     show_progress: bool = True,
 ) -> str:
-    """Predict the vertices' responses to every image of a folder.
+    """Predict the vertices' responses to images on disk.
+
+    An encoding that was interrupted goes on where it was when called again with the same arguments.
 
     Parameters
     ----------
-    images
-        Folder of image files: see :class:`~berg_jax.stream.sources.FolderSource`.
+    path
+        A folder of image files (:class:`~berg_jax.stream.sources.FolderSource`), or a ``.npy`` or HDF5 file of an
+        array of images (:class:`~berg_jax.stream.arrays.ArraySource`), such as NSD's ``nsd_stimuli.hdf5``.
     berg_dir, subject
         As for :func:`berg_jax.load`.
     output
         The zarr store to write: see :mod:`berg_jax.stream.stores`.
+    images
+        Of an array which images, by default all: ``"train"``, ``"val"`` or ``"test"`` (the NSD image numbers of the
+        subject's metadata, so for NSD's file), or numbers: see :func:`~berg_jax.stream.arrays.parse_numbers`.
+    layout
+        ``"NCHW"`` or ``"NHWC"``, where an array's shape does not tell.
     roi, hemisphere, min_ncsnr, min_explained_variance
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
     fit
-        What to do with images that are not square.
+        What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``.
     precision
         As for :func:`berg_jax.load`.
     batch_size
         Images a step.
     show_progress
-        Show a progress bar where there is a terminal.
+        Show a progress bar where there is a terminal, else log progress now and then.
 
     Returns
     -------
@@ -66,34 +76,69 @@ def encode_folder(
     Raises
     ------
     BERGError
-        Something is wrong with the images, the subject or the output. All but a damaged image or a disk that
+        Something is wrong with the images, the subject or the output. All but damaged images or a disk that
         fills up later is found before work starts.
+    Interrupted
+        Ctrl-C or SIGTERM came, and what was finished is recorded.
     """
     if batch_size < 1:
         raise InvalidParameterError(f"batch_size must be at least 1, got {batch_size}.")
-    source = FolderSource(images, fit)
-    if Path(output).exists():
-        raise ResourceError(f"{output} exists. Choose another output, or remove it first.")
+    output = Path(output)
+    source = _source(Path(path), fit, layout)
     person = Subject(berg_dir, subject)
+    if images is not None:
+        source = _subset(source, images, person)
     if (roi, hemisphere, min_ncsnr, min_explained_variance) == (None, "both", None, None):
         vertices = Vertices.all(person.hemisphere_size)  # for which no metadata are needed
     else:
         vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
-    model = person.model(vertices, precision=precision)
     attributes = {
-        **_attributes(person, vertices, precision, fit),
+        "model": MODEL_ID,
+        "subject": person.description.subject,
+        "weights": person.description.origin,
+        "synthetic": person.description.synthetic,
         "selection": {
             "roi": roi,
             "hemisphere": hemisphere,
             "min_ncsnr": min_ncsnr,
             "min_explained_variance": min_explained_variance,
         },
+        "precision": precision,
+        "fit": fit,
+        "batch_size": batch_size,
+        "images": source.fingerprint,
+        "identity": person.identity(vertices, precision),
+        "versions": {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")},
     }
-    store = ResponseStore(output, source.ids, vertices, attributes, batch_size, _membership(person, vertices))
+    store = ResponseStore.reopen(output, attributes) if output.exists() else None
     start = time.perf_counter()
-    encode(model, source, store, batch_size, show_progress=show_progress)
-    seconds = time.perf_counter() - start
-    return _summary(Path(output), person, seconds)
+    if store is None or not store.complete:
+        model = person.model(vertices, precision=precision)
+        if store is None:
+            membership = _membership(person, vertices)
+            store = ResponseStore.create(output, source.ids, vertices, attributes, batch_size, membership)
+        start = time.perf_counter()
+        encode(model, source, store, batch_size, show_progress=show_progress)
+    return _summary(output, person, time.perf_counter() - start)
+
+
+def _source(path: Path, fit: str, layout: str | None) -> Source:
+    if path.suffix.lower() in NUMPY + HDF5 and not path.is_dir():
+        return ArraySource(path, fit, layout)
+    if layout is not None:
+        raise InvalidParameterError(f"layout is for arrays, and {path} is none. Leave it out.")
+    if path.is_file():
+        raise InvalidParameterError(
+            f"{path} is no source of images: give a folder of image files, or a {', '.join(NUMPY + HDF5)} file."
+        )
+    return FolderSource(path, fit)
+
+
+def _subset(source: Source, images: str, person: Subject) -> Source:
+    if not isinstance(source, ArraySource):
+        raise InvalidParameterError(f"images={images!r} counts the rows of an array; a folder is encoded as a whole.")
+    numbers = person.metadata.image_numbers(images) if images in SPLITS else parse_numbers(images)
+    return Subset(source, numbers)
 
 
 def _membership(person: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
@@ -107,19 +152,6 @@ def _membership(person: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
         name: np.concatenate([np.isin(vertices.lh, lh), np.isin(vertices.rh, rh)])
         for name in person.rois
         for lh, rh in [[rois[h].get(name, empty) for h in HEMISPHERES]]
-    }
-
-
-def _attributes(person: Subject, vertices: Vertices, precision: str, fit: str) -> dict[str, Any]:
-    return {
-        "model": MODEL_ID,
-        "subject": person.description.subject,
-        "identity": person.identity(vertices, precision),
-        "synthetic": person.description.synthetic,
-        "weights": person.description.origin,
-        "precision": precision,
-        "fit": fit,
-        "versions": {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")},
     }
 
 

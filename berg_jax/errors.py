@@ -35,3 +35,7 @@ class ResourceError(BERGError):
 
 class ValidationError(BERGError):
     """Data that were read contradict each other."""
+
+
+class Interrupted(BERGError):
+    """The work was asked to stop; what was finished is recorded, and the same call goes on with the rest."""

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 
 import berg_jax
 from berg_jax.demo import photographs
-from berg_jax.encoding import encode_folder
+from berg_jax.encoding import encode_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
 from berg_jax.stream.sources import FolderSource, resize
 
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_store(golden: Golden, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zarr"
-    summary = encode_folder(folder, golden.folder, golden.subject, output, batch_size=2, show_progress=False)
+    summary = encode_images(folder, golden.folder, golden.subject, output, batch_size=2, show_progress=False)
     assert "5 images" in summary
     with xarray.open_zarr(output) as data:
         data.load()
@@ -71,7 +71,7 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     subject = berg_jax.Subject(complement.folder, 2)
     vertices = subject.vertices("ventral - hV4", "rh", min_ncsnr=0.1)
     options = {"roi": "ventral - hV4", "hemisphere": "rh", "min_ncsnr": 0.1}
-    encode_folder(folder, complement.folder, 2, tmp_path / "o.zarr", **options, show_progress=False)
+    encode_images(folder, complement.folder, 2, tmp_path / "o.zarr", **options, show_progress=False)
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         data.load()
     np.testing.assert_array_equal(data.vertex, vertices.rh)
@@ -85,7 +85,7 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     expected = np.isin(vertices.rh, subject.metadata.rois["rh"]["V3v"])
     np.testing.assert_array_equal(data.membership.sel(roi="V3v"), expected)
     with pytest.raises(InvalidParameterError, match="Invalid ROI"):
-        encode_folder(folder, complement.folder, 2, tmp_path / "x.zarr", roi="FFB")
+        encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", roi="FFB")
     assert not (tmp_path / "x.zarr").exists()
 
 
@@ -93,7 +93,7 @@ def test_synthetic_weights_are_called_so(tmp_path: Path, folder: Path) -> None:
     from berg_jax.convert.synthetic import synthesize_subject
 
     berg_dir = synthesize_subject(tmp_path / "berg")
-    summary = encode_folder(folder, berg_dir, 1, tmp_path / "out.zarr", show_progress=False)
+    summary = encode_images(folder, berg_dir, 1, tmp_path / "out.zarr", show_progress=False)
     assert "SYNTHETIC" in summary
     with xarray.open_zarr(tmp_path / "out.zarr") as data:
         assert data.attrs["synthetic"] is True
@@ -180,11 +180,11 @@ def test_bad_folders_and_outputs(golden: Golden, folder: Path, tmp_path: Path) -
         FolderSource(folder, "zoom")
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ResourceError, match="exists"):
-        encode_folder(folder, golden.folder, golden.subject, tmp_path / "mine")
+        encode_images(folder, golden.folder, golden.subject, tmp_path / "mine")
     with pytest.raises(ResourceError, match="Cannot write"):
-        encode_folder(folder, golden.folder, golden.subject, tmp_path / "mine" / "below.zarr", show_progress=False)
+        encode_images(folder, golden.folder, golden.subject, tmp_path / "mine" / "below.zarr", show_progress=False)
     with pytest.raises(InvalidParameterError, match="batch_size"):
-        encode_folder(folder, golden.folder, golden.subject, tmp_path / "x.zarr", batch_size=0)
+        encode_images(folder, golden.folder, golden.subject, tmp_path / "x.zarr", batch_size=0)
     assert not (tmp_path / "x.zarr").exists()
     assert (tmp_path / "mine").read_text() == "mine"
 
@@ -197,6 +197,6 @@ def test_a_full_disk(golden: Golden, folder: Path, tmp_path: Path) -> None:
         pytest.skip("no disks can be mounted here")
     try:
         with pytest.raises(ResourceError, match="Make room"):
-            encode_folder(folder, golden.folder, golden.subject, disk / "out.zarr", show_progress=False)
+            encode_images(folder, golden.folder, golden.subject, disk / "out.zarr", show_progress=False)
     finally:
         subprocess.run(["umount", disk], check=True)

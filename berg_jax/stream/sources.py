@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InvalidParameterError, ModelNotFoundError, StimulusError
@@ -23,16 +24,20 @@ GREY = 128  # of padding, the middle of 0–255
 
 
 class Source(Protocol):
-    """Images by index; ``ids`` names each one."""
+    """Images by index, of one size in every batch."""
 
     @property
     def ids(self) -> list[str]:
         """A name for each image."""
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells this source from others: a sha256 of names and sizes, not of paths, times or contents."""
+
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int]) -> Float[np.ndarray, "n 3 224 224"]:
-        """The images at these indices, RGB in 0–255."""
+    def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
+        """The images at these indices, square, RGB in 0–255."""
 
 
 class FolderSource:
@@ -74,6 +79,12 @@ class FolderSource:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the files' names and sizes."""
+        facts = "".join(f"{name}\0{(self.folder / name).stat().st_size}\n" for name in self.ids)
+        return hashlib.sha256(facts.encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Float[np.ndarray, "n 3 224 224"]:
         """The images at these indices, RGB in 0–255, float32.

@@ -1,0 +1,88 @@
+"""What is done of an output: one small file for each block of images, written after the block's data.
+
+A file appears whole or not at all, and only when the data that it vouches for are on the disk. So whatever a
+crash leaves behind, what the ledger names is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import IntegrityError
+from ..files import explained
+
+_NAME = re.compile(r"(\d{9})\.json")
+
+
+class Ledger:
+    """The ledger in a folder, of ``images`` images in blocks of ``block``.
+
+    Attributes
+    ----------
+    images, block
+        As given; the last block may be shorter.
+    """
+
+    def __init__(self, folder: Path, images: int, block: int) -> None:
+        self.folder, self.images, self.block = folder, images, block
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.images // self.block)
+
+    def range(self, block: int) -> tuple[int, int]:
+        """First image of a block, and the one after its last."""
+        return block * self.block, min((block + 1) * self.block, self.images)
+
+    def done(self) -> dict[int, int]:
+        """Of each block that has an entry, how many images are done, counted from its first.
+
+        Raises
+        ------
+        IntegrityError
+            An entry makes no sense.
+        """
+        found = {}
+        for path in sorted(self.folder.glob("*.json")):
+            match = _NAME.fullmatch(path.name)
+            try:
+                block, count = int(match[1]), json.loads(path.read_text(encoding="utf-8"))["done"]
+                start, stop = self.range(block)
+                if type(count) is not int or not 0 < count <= stop - start:
+                    raise ValueError(f"{count!r:.20} images done, of {stop - start}")
+            except (TypeError, ValueError, KeyError, RecursionError) as error:
+                raise IntegrityError(
+                    f"{path} is no entry of this ledger: {error}. Remove it, and its images are encoded again."
+                ) from error
+            found[block] = count
+        return found
+
+    def record(self, block: int, done: int, **facts: Any) -> None:
+        """Vouch for the first ``done`` images of a block, whose data must be on the disk."""
+        start, _ = self.range(block)
+        entry = {"start": start, "done": done, "time": time.time(), **facts}
+        path = self.folder / f"{block:09d}.json"
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with explained("write", path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with partial.open("w", encoding="utf-8") as file:
+                json.dump(entry, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            _flush_folder(self.folder)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the folder's new name durable, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
