@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,11 @@ from .errors import InvalidParameterError, ModelNotFoundError
 
 MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
 DESCRIPTION = "subject.json"  # in every converted subject's folder
+DEMO = "demo"  # the berg_dir that stands for the synthetic demo subjects
+DEMO_SUBJECTS = (1, 2, 3, 4)
+DEMO_VERSION = 1  # of their generator: a change of what it builds changes it
+CACHE_VARIABLE = "BERG_JAX_CACHE"
+_log = logging.getLogger(__name__)
 
 # sha256 of the files that the model's author published.
 PUBLISHED = {
@@ -28,12 +35,45 @@ def check_subject(subject: int) -> int:
     return int(subject)
 
 
+def cache_folder() -> Path:
+    """Where berg_jax keeps what it can make again: ``BERG_JAX_CACHE``, else the user's cache folder."""
+    cache = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "berg_jax"
+    return Path(cache).expanduser()
+
+
+def demo_folder() -> Path:
+    """The BERG directory of the demo subjects, in the cache."""
+    return cache_folder() / f"{DEMO}-{DEMO_VERSION}"
+
+
+def resolve_berg_dir(berg_dir: str | Path) -> Path:
+    """A BERG directory's path: ``~`` and ``"demo"`` are written out.
+
+    A folder named ``demo`` that is a BERG directory goes before the demo subjects, and a warning says so.
+    """
+    path = Path(berg_dir).expanduser()
+    if path != Path(DEMO):
+        return path
+    if (path / "encoding_models").is_dir():
+        _log.warning("berg_dir 'demo' is the folder %s here, not the demo subjects.", path.absolute())
+        return path
+    return demo_folder()
+
+
 @dataclass(frozen=True)
 class SubjectFiles:
     """The paths of one subject's files below a BERG directory, whether or not they exist."""
 
     berg_dir: Path
     subject: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "berg_dir", resolve_berg_dir(self.berg_dir))
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is one of the synthetic demo subjects."""
+        return self.berg_dir == demo_folder()
 
     @property
     def name(self) -> str:
@@ -82,6 +122,11 @@ class SubjectFiles:
 
     def require(self) -> None:
         """Raise ModelNotFoundError unless the files that conversion needs are all there."""
+        if self.is_demo:
+            raise ModelNotFoundError(
+                "The demo subjects are synthetic and exist in converted form only: there are no PyTorch files to "
+                "convert or to compare with. Use berg-jax synthesize-subject for such files."
+            )
         if not self.berg_dir.is_dir():
             raise ModelNotFoundError(
                 f"There is no folder {self.berg_dir}. Give the berg_dir, which holds {MODEL_FOLDER}."

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import logging
 import os
 import shutil
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from .errors import ResourceError
 
 _PARTIAL = ".partial-"
+_log = logging.getLogger(__name__)
 
 
 def sha256(path: Path) -> str:
@@ -67,6 +69,37 @@ def explained(what: str, path: Path) -> Iterator[None]:
         remedy = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path"
         reason = error.strerror or error
         raise ResourceError(f"Cannot {what} {path}: {reason}. {remedy} or choose another output folder.") from error
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock of this name while the block runs; while another process holds it, log ``waiting`` and wait.
+
+    The system frees a lock when its process ends, however it ends. The lock's file is removed with it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    with explained("lock", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = path.open("ab")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _log.warning("%s", waiting)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # Its last holder may have removed it meanwhile, and then another process may hold a new file.
+            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                break
+            file.close()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .berg_dir import DESCRIPTION, SubjectFiles, available_subjects, check_subject
+from .berg_dir import DESCRIPTION, SubjectFiles, cache_folder, check_subject
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import sha256
 from .metadata import Metadata, find_metadata
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .checkpoint import Description
     from .model import EncodingModel
 
-CACHE_VARIABLE = "BERG_JAX_CACHE"
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +35,8 @@ class Subject:
     Parameters
     ----------
     berg_dir
-        The folder that holds ``encoding_models/…``, or a converted subject's own folder.
+        The folder that holds ``encoding_models/…``, or a converted subject's own folder; or ``"demo"``, for the
+        synthetic demo subjects 1 to 4.
     subject
         Number of the subject.
     num_heads
@@ -66,9 +66,9 @@ class Subject:
     ) -> None:
         from .checkpoint import read_description
 
-        files = SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject))
+        files = SubjectFiles(Path(berg_dir), check_subject(subject))
         self._files = files
-        self.folder = _find(files) or _convert(files, num_heads)
+        self.folder = _find(files) or _make(files, num_heads)
         self.description: Description = read_description(self.folder)
         self._check = check
         if self.description.subject != files.subject:
@@ -205,7 +205,8 @@ def load(
     Parameters
     ----------
     berg_dir
-        The folder that holds ``encoding_models/…``, or a converted subject's own folder.
+        The folder that holds ``encoding_models/…``, or a converted subject's own folder; or ``"demo"``, for the
+        synthetic demo subjects 1 to 4.
     subject
         Number of the subject.
     vertices
@@ -245,12 +246,15 @@ def _find(files: SubjectFiles) -> Path | None:
 
 
 def _cached(files: SubjectFiles) -> Path:
-    cache = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "berg_jax"
     place = hashlib.sha256(str(files.model.resolve()).encode()).hexdigest()[:16]
-    return Path(cache).expanduser() / "converted" / place / files.name
+    return cache_folder() / "converted" / place / files.name
 
 
-def _convert(files: SubjectFiles, num_heads: int | None) -> Path:
+def _make(files: SubjectFiles, num_heads: int | None) -> Path:
+    if files.is_demo:
+        from .demo.subjects import build_demo_subject
+
+        return build_demo_subject(files)
     from .convert.subject import convert_subject
 
     files.require()
@@ -284,6 +288,3 @@ def _require_fresh(folder: Path, description: Description, files: SubjectFiles) 
                 f"{path} changed since {folder} was made from it. Convert the subject again: "
                 f"berg-jax convert --berg-dir {files.berg_dir} --subject {files.subject} --overwrite"
             )
-
-
-__all__ = ["CACHE_VARIABLE", "Subject", "available_subjects", "load"]

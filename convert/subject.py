@@ -22,7 +22,7 @@ from ..checkpoint import (
     write_converted,
 )
 from ..errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
-from ..files import require_space, sha256_many
+from ..files import locked, require_space, sha256_many
 from ..model import Part
 from ..nn.config import PartConfig, ViTConfig
 from ..reading import read_pickled_npy, read_torch, torch_record
@@ -106,7 +106,7 @@ def convert_subject(
     ResourceError
         The output exists and differs, or cannot be written, or the disk is too full.
     """
-    files = SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject))
+    files = SubjectFiles(Path(berg_dir), check_subject(subject))
     files.require()
     options = read_options(config, num_heads, lora_scale, retina_sigma)
     destination = Path(output).expanduser() if output is not None else files.converted
@@ -115,20 +115,20 @@ def convert_subject(
     if destination.exists() and not is_converted(destination) and not _is_empty_folder(destination):
         raise ResourceError(f"{destination} exists and is not a converted subject. Choose another output folder.")
 
-    conversion = _Conversion(files, options)
-    description = conversion.describe()
     if is_converted(destination) and not overwrite:
-        _require_same(destination, description)
+        _require_same(destination, _Conversion(files, options).describe())
         return destination
-    needed = sum(source["size"] for source in description.sources.values())
-    require_space(destination, needed, f"Converting subject {subject}")
-    metadata = files.metadata if files.metadata.is_file() else None
-    try:
+    lock = destination.parent / f".{destination.name}.lock"
+    with locked(lock, f"Another process is making {destination}: waiting for it."):
+        conversion = _Conversion(files, options)
+        description = conversion.describe()
+        if is_converted(destination) and not overwrite:
+            _require_same(destination, description)
+            return destination
+        needed = sum(source["size"] for source in description.sources.values())
+        require_space(destination, needed, f"Converting subject {subject}")
+        metadata = files.metadata if files.metadata.is_file() else None
         write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
-    except ResourceError:
-        if overwrite or not is_converted(destination):
-            raise
-        _require_same(destination, description)  # another process was faster
     return destination
 
 

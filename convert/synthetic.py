@@ -117,7 +117,9 @@ def synthesize_subject(
         if size not in SIZES:
             raise InvalidParameterError(f"size must be one of {sorted(SIZES)}, got {size!r}.")
         size = SIZES[size]
-    files = SubjectFiles(Path(output).expanduser(), check_subject(subject))
+    files = SubjectFiles(Path(output), check_subject(subject))
+    if files.is_demo:
+        raise InvalidParameterError(f"{str(output)!r} stands for the demo subjects. Choose another output folder.")
     for path in (files.part1, files.part2, files.metadata):
         if path.exists():
             raise ResourceError(f"{path} exists. Choose another output folder or another subject.")

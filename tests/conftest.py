@@ -75,6 +75,15 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that all workers share, so that a demo subject is built once."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder) / "cache"
+    os.environ["BERG_JAX_CACHE"] = str(folder)
+    return folder
+
+
 @pytest.fixture
 def berg_dir(tmp_path: Path) -> Path:
     """A BERG directory of one's own, with the golden subjects' PyTorch files."""
