@@ -10,15 +10,14 @@ lh, rh = berg.encode(model, images)
 from __future__ import annotations
 
 import copy
-import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from jaxtyping import Array, Float
 
 from .berg_dir import SubjectFiles
+from .cards import MODEL_ID, card_text, read_card
 from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
 from .metadata import HEMISPHERES, Metadata, find_metadata
 from .rois import UNIONS, Vertices, resolve
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from .model import EncodingModel
     from .subject import Subject
 
-MODEL_ID = "fmri-nsd_fsaverage-huze"
 _BATCH = 8  # images a step (16 is slower on CPU); the last step is filled up, so that one program serves all
 
 
@@ -49,7 +47,7 @@ class BERG:
 
     def get_model_catalog(self, print_format: bool = False) -> dict[str, list[str]]:
         """Training data sets by recording modality, printed too if asked."""
-        card = _card()
+        card = read_card()
         catalog = {card["modality"]: [card["training_dataset"]]}
         if print_format:
             for modality, datasets in catalog.items():
@@ -65,9 +63,8 @@ class BERG:
             There is no such model.
         """
         _check_model(model_id)
-        card = _card()
-        print(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100))
-        return card
+        print(card_text())
+        return read_card()
 
     def get_model_variants(self, model_id: str) -> list[str]:
         """Pretrained variants of a model: none.
@@ -177,7 +174,7 @@ class BERGModel:
         precision: str = "float32",
         num_heads: int | None = None,
     ) -> None:
-        card = _card()
+        card = read_card()
         self.berg_dir, self.subject = berg_dir, _check_subject(subject)
         devices = card["parameters"]["device"]["valid_values"]
         if device not in devices:
@@ -293,18 +290,13 @@ def roi_vertices(name: str, metadata: Metadata) -> Vertices:
     return Vertices(lh, rh, metadata.hemisphere_size)
 
 
-def _card() -> dict[str, Any]:
-    text = (importlib.resources.files("berg_jax") / "cards" / f"{MODEL_ID}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
-
-
 def _check_model(model_id: str) -> None:
     if model_id != MODEL_ID:
         raise ModelNotFoundError(f"Model '{model_id}' not found in registry. Models here: {[MODEL_ID]}.")
 
 
 def _check_subject(subject: Any) -> int:
-    valid = _card()["parameters"]["subject"]["valid_values"]
+    valid = read_card()["parameters"]["subject"]["valid_values"]
     if isinstance(subject, bool) or not hasattr(subject, "__index__") or int(subject) not in valid:
         raise InvalidParameterError(f"Subject must be one of {valid}, got {subject}. Give subject=1, for example.")
     return int(subject)

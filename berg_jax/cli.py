@@ -28,7 +28,10 @@ _debug = False
 INTERRUPTED = 75  # exit code (EX_TEMPFAIL): run the same command again
 
 BergDir = Annotated[
-    Path, typer.Option("--berg-dir", help="Folder that holds encoding_models/…, as BERG lays it out.")
+    Path,
+    typer.Option(
+        "--berg-dir", help="Folder that holds encoding_models/…, or 'demo' for the synthetic demo subjects."
+    ),
 ]
 SubjectNumber = Annotated[int, typer.Option("--subject", help="Number of the subject.")]
 
@@ -141,7 +144,66 @@ def info(berg_dir: BergDir, subject: SubjectNumber) -> None:
         from .metadata import find_metadata, roi_table
 
         files = SubjectFiles(berg_dir, check_subject(subject))
+        if files.is_demo and not any(place.is_file() for place in files.metadata_places):
+            from .subject import Subject
+
+            Subject(berg_dir, subject)  # builds it
         typer.echo(roi_table(find_metadata(*files.metadata_places)))
+
+
+@app.command()
+def fetch(
+    subject: Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")],
+    berg_dir: Annotated[Path, typer.Option("--berg-dir", help="The folder to fetch into.")] = Path("berg_dir"),
+    metadata_only: Annotated[bool, typer.Option("--metadata-only", help="Only the metadata, no weights.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be fetched.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that differ.")] = False,
+    mirror: Annotated[
+        str | None, typer.Option(help="s3://bucket, https://host or file:///folder [default: the public bucket]")
+    ] = None,
+) -> None:
+    """Fetch the files that subjects need from the public bucket: 2.3 GB a subject. Given again, it goes on."""
+    with _messages():
+        from .fetch import fetch as fetch_files
+        from .fetch import plan, plan_text
+        from .mirror import PUBLIC
+
+        options = {"mirror": mirror or PUBLIC, "metadata_only": metadata_only}
+        if dry_run:
+            typer.echo(plan_text(plan(subject, berg_dir, **options)))
+            return
+        found = fetch_files(subject, berg_dir, overwrite=overwrite, **options)
+        fetched = sum(download.state != "complete" for download in found)
+        typer.echo(f"{fetched} files fetched, {len(found) - fetched} were there already: {berg_dir}")
+
+
+@app.command()
+def describe() -> None:
+    """Print the model's card: what it is, what it takes and gives, how well it predicts, what to cite."""
+    from .cards import card_text
+
+    typer.echo(card_text())
+
+
+@app.command()
+def env() -> None:
+    """Print versions, devices and settings, for a bug report."""
+    from .environment import environment
+
+    typer.echo(environment())
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="The folder to write.")] = Path("berg-jax-demo"),
+    subject: Annotated[int, typer.Option(help="Which synthetic demo subject, 1 to 4.")] = 1,
+    roi: Annotated[str, typer.Option(help="The region that a photograph is changed to drive.")] = "FFA-1",
+) -> None:
+    """Encode pictures with a synthetic subject, draw its brain, and change a photograph by gradient ascent."""
+    with _messages():
+        from .experiments.demonstration import demonstrate
+
+        typer.echo(demonstrate(output, subject, roi))
 
 
 @app.command("synthesize-subject")

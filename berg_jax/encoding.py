@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray
 
+from .cards import MODEL_ID
 from .errors import InvalidParameterError, ModelNotFoundError
 from .metadata import HEMISPHERES, SPLITS
 from .rois import Vertices
@@ -19,7 +20,6 @@ from .stream.sources import FolderSource, Source
 from .stream.stores import RESPONSES, ResponseStore
 from .subject import Subject
 
-MODEL_ID = "fmri-nsd_fsaverage-huze"
 _SHOWN = 10  # images that the summary lists
 
 

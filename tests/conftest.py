@@ -41,6 +41,19 @@ class Golden:
         return int(self.expected["num_heads"])
 
 
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's folder, which all its workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one worker has compiled, others load."""
+    jax.config.update("jax_compilation_cache_dir", str(_shared(tmp_path_factory) / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 @pytest.fixture(scope="session")
 def golden_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERG directory with the golden subjects' PyTorch files. Tests must not change it."""
@@ -78,8 +91,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that all workers share, so that a demo subject is built once."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder) / "cache"
+    folder = _shared(tmp_path_factory) / "cache"
     os.environ["BERG_JAX_CACHE"] = str(folder)
     return folder
 

@@ -35,6 +35,17 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
     assert store.is_dir()
 
 
+def test_fetch(golden_source: Path, tmp_path: Path) -> None:
+    options = ("--subject", 1, "--berg-dir", tmp_path / "b", "--mirror", golden_source.as_uri())
+    code, said = run("fetch", *options, "--dry-run")
+    assert code == 0
+    assert "4 files" in said
+    assert not (tmp_path / "b").exists()
+    assert run("fetch", *options)[1].startswith("4 files fetched, 0 were there already")
+    assert run("fetch", *options)[1].startswith("0 files fetched, 4 were there already")
+    assert run("info", "--berg-dir", tmp_path / "b", "--subject", 1)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -43,6 +54,8 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
         (["convert", "--berg-dir", "{golden}", "--subject", "1"], "--num-heads"),
         (["encode", "nowhere", "--berg-dir", "{golden}", "--subject", "1", "--output", "x"], "no folder nowhere"),
         (["synthesize-subject", "--output", "/proc/x"], "/proc/x"),
+        (["fetch", "--subject", "1", "--mirror", "ftp://x"], "mirror must begin with"),
+        (["fetch", "--subject", "1", "--berg-dir", "demo"], "built here"),
     ],
 )
 def test_mistakes_get_one_message(arguments: list[str], said: str, golden_source: Path, tmp_path: Path) -> None:
@@ -70,8 +83,28 @@ def test_importing_is_light(code: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_describe_and_help_need_no_jax() -> None:
+    for arguments, said in ((["describe"], "fmri-nsd_fsaverage-huze"), (["--help"], "synthesize-subject")):
+        program = (
+            f"import sys\nfrom berg_jax.cli import app\napp({arguments!r}, standalone_mode=False)\n"
+            "print('jax' in sys.modules)"
+        )
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert said in result.stdout
+        assert result.stdout.strip().endswith("False")
+
+
+def test_env_tells_what_a_bug_report_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    code, said = run("env")
+    assert code == 0
+    for line in (f"berg_jax {berg_jax.__version__}", "devices cpu", "JAX_PLATFORMS=cpu", "nilearn ", "python 3."):
+        assert line in said
+
+
 def test_public_names_exist(golden: Golden) -> None:
     assert all(getattr(berg_jax, name) for name in berg_jax.__all__)
-    assert set(berg_jax.__all__) <= set(dir(berg_jax))
+    assert {*berg_jax.__all__, "demo", "surface"} <= set(dir(berg_jax))
+    assert callable(berg_jax.surface.plot)
     with pytest.raises(AttributeError, match="nothing"):
         _ = berg_jax.nothing

@@ -18,7 +18,7 @@ LAYERS = [
     {"cli"},
     {"experiments"},
     {"encoding", "berg"},
-    {"stream", "subject"},
+    {"stream", "subject", "surface"},
     {"demo"},
     {"convert"},
     {"checkpoint"},
@@ -26,7 +26,20 @@ LAYERS = [
     {"nn"},
 ]
 # These import neither JAX nor Flax, and every layer but nn may import them.
-LIGHT = {"berg_dir", "errors", "files", "images", "metadata", "reading", "rois", "unpickling"}
+LIGHT = {
+    "berg_dir",
+    "cards",
+    "environment",
+    "errors",
+    "fetch",
+    "files",
+    "images",
+    "metadata",
+    "mirror",
+    "reading",
+    "rois",
+    "unpickling",
+}
 
 
 def modules() -> dict[str, Path]:
@@ -98,9 +111,10 @@ def test_light_modules_need_no_jax() -> None:
     for name, path in modules().items():
         if layer(name) in LIGHT:
             heavy = {t.split(".")[0] for t in imports(name, path)} & {"jax", "flax", "orbax", "torch"}
-            assert not heavy - ({"jax"} if layer(name) == "rois" else set()), name
+            assert not heavy - ({"jax"} if layer(name) in ("rois", "environment") else set()), name
     program = (
-        "import sys, berg_jax.reading, berg_jax.rois, berg_jax.berg_dir, berg_jax.files; print('jax' in sys.modules)"
+        "import sys, berg_jax.reading, berg_jax.rois, berg_jax.berg_dir, berg_jax.files, berg_jax.cards, "
+        "berg_jax.fetch, berg_jax.environment; print('jax' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
@@ -141,7 +155,7 @@ def test_the_wheel_s_top_level_names(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("METADATA"))
     metadata = wheel.read(name).decode()
-    for extra in ("cuda12", "cuda13", "tpu", "plot", "demo", "hf", "torch", "test"):
+    for extra in ("cuda12", "cuda13", "tpu", "plot", "demo", "fetch", "hf", "torch", "test"):
         assert f"Provides-Extra: {extra}" in metadata
     assert "License-Expression: MIT" in metadata
     plain = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]

@@ -33,6 +33,7 @@ def photograph_crops(n: int) -> np.ndarray:
     return np.stack(crops)
 
 
+@pytest.mark.nightly
 def test_responses_to_photographs_vary_by_about_half(tmp_path: Path) -> None:
     model = berg_jax.load(synthesize_subject(tmp_path, size="tiny"), 1)
     responses = np.concatenate([model(images) for images in np.split(photograph_crops(36), 6)])
