@@ -178,6 +178,38 @@ def fetch(
 
 
 @app.command()
+def verify(
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for certificate.json and report.html [default: certificate-subjNN]")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another machine's certificate.json to compare with; needs no PyTorch.")
+    ] = None,
+    precision: Annotated[
+        list[PrecisionName] | None, typer.Option(help="What to report besides float32 [default: all]")
+    ] = None,
+    num_heads: Annotated[
+        int | None, typer.Option(help="The reference's attention heads [default: embed_dim / 64]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="The model's config.yaml, for the reference.")] = None,
+) -> None:
+    """Prove that the converted model equals the PyTorch one, on this machine and these files. Exit code 0 or 1."""
+    with _messages():
+        from .experiments.certificate import certify, check_against
+
+        output = output or Path(f"certificate-subj{subject:02d}")
+        if against is not None:
+            certificate = check_against(berg_dir, subject, against, output)
+        else:
+            chosen = [item.value for item in precision or PrecisionName]
+            certificate = certify(berg_dir, subject, output, config=config, num_heads=num_heads, precisions=chosen)
+        typer.echo(certificate.summary())
+    raise typer.Exit(0 if certificate.passed else 1)
+
+
+@app.command()
 def describe() -> None:
     """Print the model's card: what it is, what it takes and gives, how well it predicts, what to cite."""
     from .cards import card_text

@@ -358,3 +358,59 @@ def load_reference(berg_dir: str | Path, subject: int, **options: Any) -> Refere
     else:
         overlay = bool((indices < rows).all())
     return ReferenceModel(parts, indices, overlay)
+
+
+def run(
+    model: ReferenceModel, images: np.ndarray
+) -> tuple[np.ndarray, dict[tuple[str, str, int], np.ndarray], np.ndarray]:
+    """One forward pass, NumPy in and out.
+
+    Parameters
+    ----------
+    model
+        From :func:`load_reference`.
+    images
+        (batch, 3, height, width), RGB in 0–255, square.
+
+    Returns
+    -------
+    responses
+        (batch, vertices), in z units.
+    inside
+        By part, kind and layer, as in ``inside["part1", "tokens", 2]``: ``tokens`` (batch, 257, embed_dim) after the
+        block, ``map`` (batch, width, 16, 16) and ``vector`` (batch, width).
+    second
+        (batch, rows): part 2's own responses, before part 1's are put among them.
+    """
+    seen = {}
+
+    def keep(key: Any) -> Any:
+        return lambda module, inputs, output: seen.update({key: output.numpy()})
+
+    hooks = [model.part2.register_forward_hook(keep("second"))]
+    for name, part in (("part1", model.part1), ("part2", model.part2)):
+        for layer in part.layers:
+            places = {
+                "tokens": part.backbone.vision_model.blocks[layer],
+                "map": part.conv_blocks.blocks_dict[str(layer)],
+                "vector": part.cls_blocks.mlp_dict[str(layer)],
+            }
+            hooks += [place.register_forward_hook(keep((name, kind, layer))) for kind, place in places.items()]
+    try:
+        with torch.no_grad():
+            responses = model(torch.tensor(images)).numpy()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    second = seen.pop("second")
+    return responses, seen, second
+
+
+def pixel_gradient(model: ReferenceModel, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Gradient of Σ weight · response, over images and vertices, with respect to the pixels; NumPy in and out.
+
+    ``images`` and the gradient are (batch, 3, height, width), ``weights`` (vertices,).
+    """
+    pixels = torch.tensor(images, dtype=torch.float32, requires_grad=True)
+    (gradient,) = torch.autograd.grad((model(pixels) * torch.tensor(weights)).sum(), pixels)
+    return gradient.numpy()
