@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .model import EncodingModel
     from .rois import Vertices
+    from .stream.responses import open_responses
     from .subject import Subject, load
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ _HOMES = {
     "Subject": "subject",
     "Vertices": "rois",
     "load": "subject",
+    "open_responses": "stream.responses",
     **dict.fromkeys(
         (
             "BERGError",
@@ -68,6 +70,7 @@ __all__ = [
     "ValidationError",
     "Vertices",
     "load",
+    "open_responses",
 ]
 
 

@@ -67,6 +67,13 @@ class Layout(enum.StrEnum):
     NHWC = "NHWC"
 
 
+class OnError(enum.StrEnum):
+    """What to do with an image that cannot be read."""
+
+    error = "error"
+    skip = "skip"
+
+
 class PrecisionName(enum.StrEnum):
     """How exactly the network multiplies."""
 
@@ -294,11 +301,19 @@ def encode(
     precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
         PrecisionName.float32
     ),
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")] = 8,
+    devices: Annotated[int | None, typer.Option(help="On how many local devices [default: all]")] = None,
+    process_index: Annotated[
+        int | None, typer.Option(help="Of several processes with one output: which [default: as the scheduler says]")
+    ] = None,
+    process_count: Annotated[int | None, typer.Option(help="Of several processes with one output: how many.")] = None,
+    on_error: Annotated[OnError, typer.Option(help="What to do with an image that cannot be read.")] = OnError.error,
+    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")] = None,
 ) -> None:
     """Predict the vertices' responses to images, into a zarr store. Given again after an interruption, it goes on."""
     with _messages():
         from .encoding import encode_images
+        from .stream.devices import find_process
 
         summary = encode_images(
             path,
@@ -314,8 +329,21 @@ def encode(
             fit=fit.value,
             precision=precision.value,
             batch_size=batch_size,
+            devices=devices,
+            process=find_process(process_index, process_count),
+            on_error=on_error.value,
+            time_limit=None if time_limit is None else 60 * time_limit,
         )
         typer.echo(summary)
+
+
+@app.command()
+def status(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+    """Say how far a run is: what is done, by whom, how fast, and what was skipped."""
+    with _messages():
+        from .stream.status import status_text
+
+        typer.echo(status_text(output))
 
 
 def _described(description: Description) -> str:

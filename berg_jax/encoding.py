@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 import xarray
 
@@ -15,9 +15,10 @@ from .errors import InvalidParameterError, ModelNotFoundError
 from .metadata import HEMISPHERES, SPLITS
 from .rois import Vertices
 from .stream.arrays import HDF5, NUMPY, ArraySource, Subset, parse_numbers
-from .stream.loop import encode
+from .stream.devices import Process
+from .stream.loop import stream
 from .stream.sources import FolderSource, Source
-from .stream.stores import RESPONSES, ResponseStore
+from .stream.stores import RESPONSES, Columns, is_complete
 from .subject import Subject
 
 _SHOWN = 10  # images that the summary lists
@@ -38,6 +39,10 @@ def encode_images(
     fit: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    devices: int | None = None,
+    process: Process | None = None,
+    on_error: str = "error",
+    time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
     """Predict the vertices' responses to images on disk.
@@ -65,9 +70,11 @@ def encode_images(
     precision
         As for :func:`berg_jax.load`.
     batch_size
-        Images a step.
-    show_progress
-        Show a progress bar where there is a terminal, else log progress now and then.
+        Images that a device computes at a time.
+    devices
+        On how many local devices, by default all.
+    process, on_error, time_limit, show_progress
+        As for :func:`berg_jax.stream.loop.stream`.
 
     Returns
     -------
@@ -83,6 +90,9 @@ def encode_images(
     """
     if batch_size < 1:
         raise InvalidParameterError(f"batch_size must be at least 1, got {batch_size}.")
+    there = jax.local_devices()
+    if devices is not None and not 1 <= devices <= len(there):
+        raise InvalidParameterError(f"devices must be from 1 to {len(there)}, which are here, got {devices}.")
     output = Path(output)
     source = _source(Path(path), fit, layout)
     person = Subject(berg_dir, subject)
@@ -92,11 +102,9 @@ def encode_images(
         vertices = Vertices.all(person.hemisphere_size)  # for which no metadata are needed
     else:
         vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
-    attributes = {
+    run = {
         "model": MODEL_ID,
         "subject": person.description.subject,
-        "weights": person.description.origin,
-        "synthetic": person.description.synthetic,
         "selection": {
             "roi": roi,
             "hemisphere": hemisphere,
@@ -105,20 +113,33 @@ def encode_images(
         },
         "precision": precision,
         "fit": fit,
-        "batch_size": batch_size,
-        "images": source.fingerprint,
-        "identity": person.identity(vertices, precision),
-        "versions": {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")},
     }
-    store = ResponseStore.reopen(output, attributes) if output.exists() else None
+    attributes = {
+        **run,
+        "weights": person.description.origin,
+        "synthetic": person.description.synthetic,
+        "identity": person.identity(vertices, precision),
+    }
+    # A complete output needs no model; an incomplete one is not begun before the model is loaded.
+    model = None if is_complete(output) else person.model(vertices, precision=precision)
     start = time.perf_counter()
-    if store is None or not store.complete:
-        model = person.model(vertices, precision=precision)
-        if store is None:
-            membership = _membership(person, vertices)
-            store = ResponseStore.create(output, source.ids, vertices, attributes, batch_size, membership)
-        start = time.perf_counter()
-        encode(model, source, store, batch_size, show_progress=show_progress)
+    stream(
+        model,
+        source,
+        [Columns(vertices, _membership(person, vertices))],
+        output=output,
+        identity=attributes["identity"],
+        batch_size=batch_size,
+        run=run,
+        attributes=attributes,
+        devices=there[:devices],
+        process=process,
+        on_error=on_error,
+        time_limit=time_limit,
+        show_progress=show_progress,
+    )
+    if not is_complete(output):
+        return f"This process has done its share of {output}; others have not yet."
     return _summary(output, person, time.perf_counter() - start)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from .berg_dir import MODEL_FOLDER, PUBLISHED, SubjectFiles, check_subject
 from .errors import IntegrityError, InvalidParameterError, ResourceError
-from .files import explained, locked, require_space, reserve, sha256, sha256_many
+from .files import explained, locked, require_space, reserve, sha256, sha256_many, write_whole
 from .mirror import PUBLIC, Mirror
 
 CHECKSUMS = "SHA256SUMS.berg_jax"  # in the model folder
@@ -344,14 +344,8 @@ def _record(model: Path, name: str, digest: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a text file that at any moment has either its old or its new text."""
-    new = path.with_name(f"{path.name}.new")
     with explained("write", path):
-        with new.open("w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
+        write_whole(path, text.encode(errors="surrogateescape"))
 
 
 @contextlib.contextmanager

@@ -46,6 +46,16 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
         )
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that has at any moment either its old bytes or all of its new ones, which are on the disk."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 def reserve(folder: Path, needed: int) -> None:
     """Raise OSError if ``needed`` bytes cannot be written now, be it for a full disk or for a quota.
 

@@ -33,6 +33,7 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
     assert code == 0
     assert "china.jpg" in said
     assert store.is_dir()
+    assert "3 of 3 images done" in run("status", store)[1]
 
 
 def test_fetch(golden_source: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 import berg_jax
+from berg_jax import encoding
 from berg_jax.demo import photographs
-from berg_jax.encoding import encode_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
 from berg_jax.stream.sources import FolderSource, resize
 
 from .conftest import Golden
+
+encode_images = partial(encoding.encode_images, devices=1, show_progress=False)
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_store(golden: Golden, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zarr"
-    summary = encode_images(folder, golden.folder, golden.subject, output, batch_size=2, show_progress=False)
+    summary = encode_images(folder, golden.folder, golden.subject, output, batch_size=2)
     assert "5 images" in summary
     with xarray.open_zarr(output) as data:
         data.load()
@@ -71,7 +74,7 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     subject = berg_jax.Subject(complement.folder, 2)
     vertices = subject.vertices("ventral - hV4", "rh", min_ncsnr=0.1)
     options = {"roi": "ventral - hV4", "hemisphere": "rh", "min_ncsnr": 0.1}
-    encode_images(folder, complement.folder, 2, tmp_path / "o.zarr", **options, show_progress=False)
+    encode_images(folder, complement.folder, 2, tmp_path / "o.zarr", **options)
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         data.load()
     np.testing.assert_array_equal(data.vertex, vertices.rh)
@@ -93,7 +96,7 @@ def test_synthetic_weights_are_called_so(tmp_path: Path, folder: Path) -> None:
     from berg_jax.convert.synthetic import synthesize_subject
 
     berg_dir = synthesize_subject(tmp_path / "berg")
-    summary = encode_images(folder, berg_dir, 1, tmp_path / "out.zarr", show_progress=False)
+    summary = encode_images(folder, berg_dir, 1, tmp_path / "out.zarr")
     assert "SYNTHETIC" in summary
     with xarray.open_zarr(tmp_path / "out.zarr") as data:
         assert data.attrs["synthetic"] is True
@@ -182,7 +185,7 @@ def test_bad_folders_and_outputs(golden: Golden, folder: Path, tmp_path: Path) -
     with pytest.raises(ResourceError, match="exists"):
         encode_images(folder, golden.folder, golden.subject, tmp_path / "mine")
     with pytest.raises(ResourceError, match="Cannot write"):
-        encode_images(folder, golden.folder, golden.subject, tmp_path / "mine" / "below.zarr", show_progress=False)
+        encode_images(folder, golden.folder, golden.subject, tmp_path / "mine" / "below.zarr")
     with pytest.raises(InvalidParameterError, match="batch_size"):
         encode_images(folder, golden.folder, golden.subject, tmp_path / "x.zarr", batch_size=0)
     assert not (tmp_path / "x.zarr").exists()
@@ -197,6 +200,6 @@ def test_a_full_disk(golden: Golden, folder: Path, tmp_path: Path) -> None:
         pytest.skip("no disks can be mounted here")
     try:
         with pytest.raises(ResourceError, match="Make room"):
-            encode_images(folder, golden.folder, golden.subject, disk / "out.zarr", show_progress=False)
+            encode_images(folder, golden.folder, golden.subject, disk / "out.zarr")
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -8,52 +8,52 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import h5py
+import jax
 import numpy as np
 import pytest
 import xarray
 import zarr
 
 import berg_jax
+from berg_jax import encoding
 from berg_jax.berg_dir import SubjectFiles
-from berg_jax.encoding import encode_images
 from berg_jax.errors import IntegrityError, InvalidParameterError, ResourceError, StimulusError
 from berg_jax.rois import Vertices
 from berg_jax.stream.arrays import ArraySource, Subset, parse_numbers
 from berg_jax.stream.ledger import Ledger
-from berg_jax.stream.loop import encode
-from berg_jax.stream.stores import ResponseStore
+from berg_jax.stream.loop import stream
+from berg_jax.stream.stores import Columns, Output
 
 from .conftest import Golden
 
+encode_images = partial(encoding.encode_images, devices=1, show_progress=False)
 VERTICES = Vertices(np.arange(3), np.arange(2), 4)
 # A pure function of the images in place of the network: any callable can be encoded.
 PROGRAM = """
 import sys, time
-from pathlib import Path
 import numpy as np
 from berg_jax.errors import Interrupted
 from berg_jax.rois import Vertices
 from berg_jax.stream.arrays import ArraySource
-from berg_jax.stream.loop import encode
-from berg_jax.stream.stores import ResponseStore
+from berg_jax.stream.devices import Process
+from berg_jax.stream.loop import stream
+from berg_jax.stream.stores import Columns
 
 def model(images):
     time.sleep(0.02)
     return images.reshape(len(images), -1)[:, :5].astype(np.float32)
 
-source, path = ArraySource(sys.argv[1]), Path(sys.argv[2])
-attributes = {"name": "test"}
-store = (
-    ResponseStore.reopen(path, attributes) if path.exists()
-    else ResponseStore.create(path, source.ids, Vertices(np.arange(3), np.arange(2), 4), attributes, 8)
-)
+source = ArraySource(sys.argv[1])
+process = Process(*map(int, sys.argv[3:5])) if len(sys.argv) > 3 else None
 print("begun", flush=True)
 try:
-    encode(model, source, store, 8)
+    stream(model, source, [Columns(Vertices(np.arange(3), np.arange(2), 4))], output=sys.argv[2], identity="test",
+           process=process)
 except Interrupted as stopped:
     print(stopped)
     sys.exit(75)
@@ -134,7 +134,7 @@ def test_a_damaged_image_ends_the_run_and_costs_only_itself(complement: Golden, 
     good = random.integers(0, 256, (9, 3, 32, 32)).astype(np.float32)
     np.save(tmp_path / "images.npy", good)
     whole, resumed = tmp_path / "whole.zarr", tmp_path / "resumed.zarr"
-    options = {"batch_size": 2, "show_progress": False, "roi": "V3v"}
+    options = {"batch_size": 2, "roi": "V3v"}
     encode_images(tmp_path / "images.npy", complement.folder, 2, whole, **options)
     bad = good.copy()
     bad[7, 0, 0, 0] = np.nan
@@ -171,13 +171,13 @@ def test_nsd_s_own_file(berg_dir: Path, tmp_path: Path) -> None:
         for number, image in zip(numbers, shown, strict=True):
             bricks[number] = image
     subject = berg_jax.Subject(berg_dir, 2, num_heads=3)
-    encode_images(path, berg_dir, 2, tmp_path / "o.zarr", images="test", roi="V3v", show_progress=False)
+    encode_images(path, berg_dir, 2, tmp_path / "o.zarr", images="test", roi="V3v")
     model = subject.model(roi="V3v")
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         assert data.image.values.tolist() == [str(number) for number in numbers]
         np.testing.assert_allclose(data.responses, model(shown.transpose(0, 3, 1, 2)), atol=1e-5)
     with pytest.raises(InvalidParameterError, match="images 0 to 72999, but image 73000"):
-        encode_images(path, berg_dir, 2, tmp_path / "x.zarr", images="73000", show_progress=False)
+        encode_images(path, berg_dir, 2, tmp_path / "x.zarr", images="73000")
 
 
 def test_arrays_are_read_by_row_in_any_order(tmp_path: Path) -> None:
@@ -306,8 +306,8 @@ def test_an_output_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     zarr.create_group(tmp_path / "other.zarr")
     for name in ("folder", "file", "other.zarr"):
-        with pytest.raises(ResourceError, match="no store of responses"):
-            ResponseStore.reopen(tmp_path / name, {})
+        with pytest.raises(ResourceError, match="no output of berg_jax"):
+            Output.reopen(tmp_path / name, {}, {})
 
 
 def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:
@@ -332,8 +332,16 @@ def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:
         assert max(read) <= seen[-1] + 3 + 4 * 3
         return np.repeat(images[:, 0, 0], 5, axis=1)
 
-    store = ResponseStore.create(tmp_path / "o.zarr", Source.ids, VERTICES, {}, 4)
-    encode(model, Source(), store, 4, show_progress=False)
+    stream(
+        model,
+        Source(),
+        [Columns(VERTICES)],
+        output=tmp_path / "o.zarr",
+        identity="x",
+        batch_size=4,
+        devices=jax.devices()[:1],
+        show_progress=False,
+    )
     assert seen == list(range(0, 38, 4))
     np.testing.assert_array_equal(responses(tmp_path / "o.zarr")[:, 0], np.arange(38))
 

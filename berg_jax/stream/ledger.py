@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IntegrityError
-from ..files import explained
+from ..files import explained, write_whole
 
 _NAME = re.compile(r"(\d{9})\.json")
 
@@ -40,8 +40,8 @@ class Ledger:
         """First image of a block, and the one after its last."""
         return block * self.block, min((block + 1) * self.block, self.images)
 
-    def done(self) -> dict[int, int]:
-        """Of each block that has an entry, how many images are done, counted from its first.
+    def entries(self) -> dict[int, dict[str, Any]]:
+        """What is recorded of each block: ``done`` and the facts that :meth:`record` was given.
 
         Raises
         ------
@@ -52,30 +52,29 @@ class Ledger:
         for path in sorted(self.folder.glob("*.json")):
             match = _NAME.fullmatch(path.name)
             try:
-                block, count = int(match[1]), json.loads(path.read_text(encoding="utf-8"))["done"]
+                block, entry = int(match[1]), json.loads(path.read_text(encoding="utf-8"))
                 start, stop = self.range(block)
+                count = entry["done"]
                 if type(count) is not int or not 0 < count <= stop - start:
                     raise ValueError(f"{count!r:.20} images done, of {stop - start}")
             except (TypeError, ValueError, KeyError, RecursionError) as error:
                 raise IntegrityError(
                     f"{path} is no entry of this ledger: {error}. Remove it, and its images are encoded again."
                 ) from error
-            found[block] = count
+            found[block] = entry
         return found
+
+    def done(self) -> dict[int, int]:
+        """Of each block that has an entry, how many images are done, counted from its first."""
+        return {block: entry["done"] for block, entry in self.entries().items()}
 
     def record(self, block: int, done: int, **facts: Any) -> None:
         """Vouch for the first ``done`` images of a block, whose data must be on the disk."""
-        start, _ = self.range(block)
-        entry = {"start": start, "done": done, "time": time.time(), **facts}
+        entry = {"start": self.range(block)[0], "done": done, "time": time.time(), **facts}
         path = self.folder / f"{block:09d}.json"
-        partial = path.with_suffix(f".{os.getpid()}.partial")
         with explained("write", path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump(entry, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            write_whole(path, json.dumps(entry).encode())
             _flush_folder(self.folder)
 
 

@@ -1,13 +1,14 @@
-"""Responses on disk: a zarr v3 store that xarray opens with its names.
+"""What a stream leaves on disk: a zarr v3 store that xarray opens with its names.
 
-responses   (image, vertex) float32, z units; NaN where nothing was written
+responses   (image, vertex) float32, z units; NaN where nothing was written; absent if only reducers ran
 image       names of the images
 vertex      index within the hemisphere
 hemisphere  "lh" or "rh" of each vertex
 roi         names of the subject's ROIs, and
 membership  (roi, vertex) whether a vertex belongs to it; both absent without metadata
-attributes  subject, identity, synthetic, selection, precision, versions, complete, …
+attributes  run (what a resumed run must agree with), block, complete; subject, weights, versions, …
 ledger/     what is done: see :mod:`berg_jax.stream.ledger`
+reducers/   states of reducers, and at the end their results
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,31 @@ from ..rois import Vertices
 from .ledger import Ledger
 
 RESPONSES = "responses"
-_LEDGER = "ledger"
+_LEDGER, _REDUCERS = "ledger", "reducers"
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
+_BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes have their share
 _log = logging.getLogger(__name__)
 
 
-class ResponseStore:
-    """A store of responses that is being written, block by block. A block is one chunk of the array.
+def is_complete(path: Path) -> bool:
+    """Whether there is an output at this path that a run has finished."""
+    try:
+        return bool(zarr.open_group(path, mode="r", use_consolidated=False).attrs["complete"])
+    except (OSError, KeyError, ValueError, TypeError):
+        return False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The responses' columns: vertices, and of each ROI which of them belong to it."""
+
+    vertices: Vertices
+    membership: dict[str, Bool[np.ndarray, " vertices"]] = field(default_factory=dict)
+
+
+class Output:
+    """The output of a stream that is being made, block by block. A block is one chunk of the responses.
 
     Use :meth:`create` or :meth:`reopen`.
 
@@ -49,45 +68,47 @@ class ResponseStore:
         Which images are done.
     """
 
-    def __init__(self, path: Path, ledger: Ledger) -> None:
-        self.path, self.ledger = path, ledger
-        with explained("open", path):
-            spec = {
-                "driver": "zarr3",
-                "kvstore": {"driver": "file", "path": str(path.absolute() / RESPONSES)},
-                "recheck_cached_data": "open",
-            }
-            try:
-                self._responses = tensorstore.open(spec).result()
-            except ValueError as error:
-                raise IntegrityError(f"{path} cannot be opened: {error}. Choose another output.") from error
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            group = zarr.open_group(path, mode="r", use_consolidated=False)
+            self.attributes = dict(group.attrs)
+            images, block = self.attributes["images"], self.attributes["block"]
+            stores = RESPONSES in group
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ResourceError(
+                f"{path} exists and is no output of berg_jax ({error}). Choose another one."
+            ) from error
+        self.ledger = Ledger(path / _LEDGER, images, block)
+        self.reducers = path / _REDUCERS
+        self._responses = self._open() if stores else None
 
     @classmethod
     def create(
         cls,
         path: Path,
         ids: list[str],
-        vertices: Vertices,
-        attributes: Mapping[str, Any],
+        run: Mapping[str, Any],
         batch_size: int,
-        membership: dict[str, Bool[np.ndarray, " vertices"]] | None = None,
-    ) -> ResponseStore:
-        """A new store, which appears at once with all its coordinates.
+        columns: Columns | None,
+        attributes: Mapping[str, Any],
+    ) -> Output:
+        """A new output, which appears at once with all its coordinates.
 
         Parameters
         ----------
         path
-            The store's folder, by custom ``….zarr``. It must not exist.
+            Its folder, by custom ``….zarr``. It must not exist.
         ids
             Names of the images.
-        vertices
-            The columns.
-        attributes
-            JSON values that say where the responses come from; what :meth:`reopen` compares.
+        run
+            JSON values that a resumed run must agree with.
         batch_size
-            How many images are computed at a time; a block is a multiple of it.
-        membership
-            Of each ROI, which of the vertices belong to it.
+            How many images a device computes at a time; a block is a multiple of it.
+        columns
+            Of the responses; None if they are not stored.
+        attributes
+            More JSON values, for who reads it.
 
         Raises
         ------
@@ -96,58 +117,64 @@ class ResponseStore:
         """
         if path.exists():
             raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
-        shape = (len(ids), len(vertices))
-        require_space(path, 4 * shape[0] * shape[1], "Storing the responses")
-        coordinates = {
-            "image": ("image", np.array(ids, dtype=np.dtypes.StringDType())),
-            "vertex": ("vertex", vertices.indices.astype(np.int32)),
-            "hemisphere": ("vertex", vertices.hemispheres.astype(np.dtypes.StringDType())),
-        }
-        if membership:
-            coordinates["roi"] = ("roi", np.array(list(membership), dtype=np.dtypes.StringDType()))
-            coordinates["membership"] = (("roi", "vertex"), np.stack(list(membership.values())))
-        block = _block(batch_size, shape[1])
+        vertices = len(columns.vertices) if columns else 0
+        require_space(path, 4 * len(ids) * vertices, "Storing the responses")
+        block = _block(batch_size, len(ids), vertices)
+        coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
+        if columns:
+            coordinates |= _coordinates(columns)
         with explained("write", path), atomic_folder(path, replace=False) as folder:
-            everything = {**attributes, "block": block, "complete": False}
+            everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
             dataset = xarray.Dataset(coords=coordinates, attrs=everything)
             dataset.to_zarr(folder, zarr_format=3, consolidated=False, mode="a")
-            zarr.open_group(folder, mode="r+", use_consolidated=False).create_array(
-                RESPONSES,
-                shape=shape,
-                dtype="float32",
-                chunks=(block, shape[1]),
-                compressors=None,  # responses are noise to a compressor: 8% at best
-                fill_value=np.nan,
-                dimension_names=("image", "vertex"),
-                attributes={"units": "z", "long_name": "predicted fMRI response"},
-            )
+            if columns:
+                zarr.open_group(folder, mode="r+", use_consolidated=False).create_array(
+                    RESPONSES,
+                    shape=(len(ids), vertices),
+                    dtype="float32",
+                    chunks=(min(block, len(ids)), vertices),
+                    compressors=None,  # responses are noise to a compressor: 8% at best
+                    fill_value=np.nan,
+                    dimension_names=("image", "vertex"),
+                    attributes={"units": "z", "long_name": "predicted fMRI response"},
+                )
             _consolidate(folder)
-        return cls(path, Ledger(path / _LEDGER, shape[0], block))
+        return cls(path)
 
     @classmethod
-    def reopen(cls, path: Path, attributes: Mapping[str, Any]) -> ResponseStore:
-        """A store that an earlier run with the same attributes has begun.
+    def reopen(cls, path: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> Output:
+        """An output that an earlier run of the same description has begun. Other versions are only warned of.
 
         Raises
         ------
         ResourceError
-            It is no such store, or belongs to another run; the message says what differs.
+            It is no such output, or belongs to another run; the message says what differs.
         """
-        try:
-            group = zarr.open_group(path, mode="r", use_consolidated=False)
-            there, shape = dict(group.attrs), group[RESPONSES].shape
-            block = there["block"]
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        output = cls(path)
+        there = output.attributes.get("run", {})
+        differences = [
+            f"{name} is {there.get(name)!r:.80} there and {value!r:.80} now"
+            for name, value in run.items()
+            if there.get(name) != value
+        ]
+        if differences:
             raise ResourceError(
-                f"{path} exists and is no store of responses ({error}). Choose another output."
-            ) from error
-        _require_same(path, there, attributes)
-        return cls(path, Ledger(path / _LEDGER, shape[0], block))
+                f"{path} exists and belongs to another run: {'; '.join(differences)}. Choose another output, or "
+                "remove it first."
+            )
+        if output.attributes.get("versions") != dict(versions):
+            _log.warning("%s was begun with other versions: %s.", path, output.attributes.get("versions"))
+        return output
+
+    @property
+    def stores_responses(self) -> bool:
+        """Whether responses are stored, or only reduced."""
+        return self._responses is not None
 
     @property
     def complete(self) -> bool:
-        """Whether every image is done and the store finished."""
-        return bool(zarr.open_group(self.path, mode="r", use_consolidated=False).attrs["complete"])
+        """Whether every image is done and the output finished."""
+        return is_complete(self.path)
 
     def write(self, start: int, responses: Float[np.ndarray, "images vertices"]) -> None:
         """Write the responses to images ``start``, ``start`` + 1, …, durably."""
@@ -158,16 +185,37 @@ class ResponseStore:
                 raise OSError(str(error)[:300]) from error
 
     def finish(self) -> None:
-        """Mark the store as complete."""
+        """Mark the output as complete."""
         with explained("write", self.path):
             zarr.open_group(self.path, mode="r+", use_consolidated=False).attrs["complete"] = True
             _consolidate(self.path)
 
+    def _open(self) -> Any:
+        store = {"driver": "file", "path": str((self.path / RESPONSES).absolute())}
+        spec = {"driver": "zarr3", "kvstore": store, "recheck_cached_data": "open"}
+        with explained("open", self.path):
+            try:
+                return tensorstore.open(spec).result()
+            except ValueError as error:
+                raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
 
-def _block(batch_size: int, vertices: int) -> int:
-    """Images of a block: whole batches, of about 8 MB of responses in all."""
-    images = min(_BLOCK_BYTES // (4 * vertices), _BLOCK_IMAGES)
-    return batch_size * max(1, images // batch_size)
+
+def _coordinates(columns: Columns) -> dict[str, Any]:
+    vertices, membership = columns.vertices, columns.membership
+    found: dict[str, Any] = {
+        "vertex": ("vertex", vertices.indices.astype(np.int32)),
+        "hemisphere": ("vertex", vertices.hemispheres.astype(np.dtypes.StringDType())),
+    }
+    if membership:
+        found["roi"] = ("roi", np.array(list(membership), dtype=np.dtypes.StringDType()))
+        found["membership"] = (("roi", "vertex"), np.stack(list(membership.values())))
+    return found
+
+
+def _block(batch_size: int, images: int, vertices: int) -> int:
+    """Images of a block: whole batches, of about 8 MB of responses in all, and a share of a small run."""
+    most = min(_BLOCK_BYTES // (4 * max(vertices, 1)), _BLOCK_IMAGES, images // _BLOCKS)
+    return batch_size * max(1, most // batch_size)
 
 
 def _consolidate(folder: Path) -> None:
@@ -177,19 +225,3 @@ def _consolidate(folder: Path) -> None:
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         zarr.consolidate_metadata(folder)
-
-
-def _require_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """ResourceError unless a store's attributes are the wanted ones; other versions are only warned of."""
-    differences = [
-        f"{name} is {there.get(name)!r:.80} there and {value!r:.80} now"
-        for name, value in wanted.items()
-        if name != "versions" and there.get(name) != value
-    ]
-    if differences:
-        raise ResourceError(
-            f"{path} exists and belongs to another run: {'; '.join(differences)}. Choose another output, or remove "
-            "it first."
-        )
-    if there.get("versions") != wanted.get("versions"):
-        _log.warning("%s was begun with other versions: %s.", path, there.get("versions"))

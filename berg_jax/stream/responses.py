@@ -1,0 +1,102 @@
+"""Stored responses, to be read by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray
+
+from ..errors import InvalidParameterError, ModelNotFoundError
+from ..metadata import HEMISPHERES
+from ..rois import UNIONS
+from .stores import RESPONSES
+
+
+class Responses:
+    """Responses of a run: see :func:`open_responses`.
+
+    Attributes
+    ----------
+    data
+        All of them, (image, vertex), lazy, with coordinates ``image``, ``vertex`` (within the hemisphere),
+        ``hemisphere``.
+    attributes
+        What is known of the run: subject, weights, precision, versions, whether it is complete, …
+    """
+
+    def __init__(self, dataset: xarray.Dataset) -> None:
+        self._dataset = dataset
+        self.data: xarray.DataArray = dataset[RESPONSES]
+        self.attributes = dict(dataset.attrs)
+
+    def sel(
+        self,
+        *,
+        roi: str | Sequence[str] | None = None,
+        hemisphere: str | None = None,
+        image: str | Sequence[str] | None = None,
+    ) -> xarray.DataArray:
+        """Some of the responses, still lazy.
+
+        Parameters
+        ----------
+        roi
+            Name of a ROI, or of several, whose union is taken; V1, V2, V3, FFA, FBA and VWFA stand for their parts.
+        hemisphere
+            ``"lh"`` or ``"rh"``.
+        image
+            Name of an image, or of several in the order wanted.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no ROI, hemisphere or image of that name.
+        """
+        chosen, kept = self.data, np.ones(self.data.sizes["vertex"], bool)
+        if roi is not None:
+            kept &= self._membership([roi] if isinstance(roi, str) else list(roi))
+        if hemisphere is not None:
+            if hemisphere not in HEMISPHERES:
+                raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
+            kept &= self.data.hemisphere.values == hemisphere
+        if image is not None:
+            names = self.data.image.values.tolist()
+            wanted = [image] if isinstance(image, str) else list(image)
+            missing = [name for name in wanted if name not in names]
+            if missing:
+                raise InvalidParameterError(f"There is no image {missing[0]!r}; there are {names[:5]} and so on.")
+            chosen = chosen.isel(image=[names.index(name) for name in wanted])
+        return chosen.isel(vertex=np.flatnonzero(kept))
+
+    def _membership(self, names: list[str]) -> np.ndarray:
+        known = self._dataset.roi.values.tolist() if "roi" in self._dataset.coords else []
+        parts: list[str] = []
+        for name in names:
+            found = [name] if name in known else [part for part in UNIONS.get(name, ()) if part in known]
+            if not found:
+                raise InvalidParameterError(f"There is no ROI {name!r} here; there are {known}.")
+            parts += found
+        return self._dataset.membership.sel(roi=parts).values.any(axis=0)
+
+
+def open_responses(path: str | Path) -> Responses:
+    """The responses that an encoding has stored, read when they are needed.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There are no stored responses at this path.
+
+    Examples
+    --------
+    ::
+
+        responses = berg_jax.open_responses("responses.zarr")
+        faces = responses.sel(roi="FFA", hemisphere="rh").values  # (images, vertices), z units
+    """
+    try:
+        return Responses(xarray.open_zarr(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelNotFoundError(f"There are no stored responses at {path}: {error}.") from error

@@ -1,0 +1,338 @@
+"""The loop with many devices, processes and reducers: nothing is lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+import berg_jax
+from berg_jax.errors import (
+    IntegrityError,
+    Interrupted,
+    InvalidParameterError,
+    ModelNotFoundError,
+    ResourceError,
+    StimulusError,
+    ValidationError,
+)
+from berg_jax.rois import Vertices
+from berg_jax.stream import loop, states
+from berg_jax.stream.devices import Process, find_process
+from berg_jax.stream.loop import stream
+from berg_jax.stream.status import status_text
+from berg_jax.stream.stores import Columns
+
+VERTICES = Vertices(np.arange(3), np.arange(2), 4)
+COLUMNS = Columns(VERTICES, {"V1v": np.array([True, False, False, True, False]), "V1d": np.arange(5) == 1})
+
+
+class Source:
+    """300 tiny images whose pixels are their number; some may be unreadable."""
+
+    fingerprint: ClassVar = "numbers"
+
+    def __init__(self, count: int = 300, bad: tuple[int, ...] = ()) -> None:
+        self.count, self.bad = count, bad
+        self.ids = [f"image-{index}" for index in range(count)]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        if wrong := set(self.bad) & {int(index) for index in indices}:
+            raise StimulusError(f"image {min(wrong)} is broken")
+        return np.broadcast_to(np.asarray(indices, np.float32)[:, None, None, None], (len(indices), 3, 2, 2))
+
+
+@jax.jit
+def model(images: jax.Array) -> jax.Array:
+    return jnp.sin(images[:, 0, 0, :1] * (1 + jnp.arange(5.0))[None])
+
+
+EXPECTED = np.asarray(model(Source().read(np.arange(300))))
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Sum and count of responses, a reducer of one's own; exact for the counts."""
+
+    name: str = "sum"
+    fingerprint: str = "1"
+
+    def init(self) -> dict[str, jax.Array]:
+        return {"sum": jnp.zeros(5), "count": jnp.zeros((), jnp.int32), "seen": jnp.zeros(300, jnp.int32)}
+
+    def update(self, state: dict, responses: jax.Array, indices: jax.Array, valid: jax.Array) -> dict:
+        kept = jnp.where(valid[:, None], responses, 0)
+        return {
+            "sum": state["sum"] + kept.sum(0),
+            "count": state["count"] + valid.sum(),
+            "seen": state["seen"].at[indices].add(valid.astype(jnp.int32)),
+        }
+
+    def merge(self, a: dict, b: dict) -> dict:
+        return {name: a[name] + b[name] for name in a}
+
+    def finalize(self, state: dict) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in state.items()}
+
+
+run = partial(stream, model, identity="sines", batch_size=4, show_progress=False)
+
+
+def responses(path: Path) -> np.ndarray:
+    with xarray.open_zarr(path) as data:
+        assert data.attrs["complete"] is True
+        return data.responses.values
+
+
+def assert_each_once(results: dict, count: int = 300) -> None:
+    assert (results["sum"]["seen"] == 1).sum() == count
+    assert results["sum"]["count"] == count
+    np.testing.assert_allclose(results["sum"]["sum"], EXPECTED.astype(np.float64).sum(0), atol=1e-3)
+
+
+@pytest.mark.parametrize("devices", [1, 3, 8])
+def test_devices_share_the_work(devices: int, tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    results = run(Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:devices])
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+    assert_each_once(results)
+    again = run(Source(), [COLUMNS, Sum()], output=output)
+    np.testing.assert_array_equal(again["sum"]["sum"], results["sum"]["sum"])
+
+
+def test_processes_share_the_work(tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    share = partial(run, Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:2])
+    assert share(process=Process(0, 3)) == {}
+    assert "100 of 300 images done" in status_text(output)
+    assert share(process=Process(2, 3)) == {}
+    assert share(process=Process(0, 3)) == {}  # again, with nothing to do
+    assert zarr.open_group(output, mode="r").attrs["complete"] is False
+    assert_each_once(share(process=Process(1, 3)))
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+    said = status_text(output)
+    assert "300 of 300 images done" in said
+    assert said.count("\n  process ") == 3
+    assert "complete" in said
+
+
+def test_only_reduced(tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    assert_each_once(run(Source(), [Sum()], output=output, devices=jax.devices()[:1]))
+    assert "responses" not in zarr.open_group(output, mode="r")
+    with np.load(output / "reducers" / "sum.npz") as stored:
+        assert stored["count"] == 300
+
+
+@pytest.mark.parametrize("reducers", [[], [Sum()]], ids=["stored", "reduced too"])
+def test_a_time_limit_stops_and_a_later_run_goes_on(reducers: list, tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    slow = Source()
+    read = slow.read
+    slow.read = lambda indices: (time.sleep(0.06), read(indices))[1]
+    options = {"output": output, "devices": jax.devices()[:2]}
+    stops = 0
+    while True:
+        try:
+            results = run(slow, [COLUMNS, *reducers], time_limit=0.25, **options)
+            break
+        except Interrupted:
+            stops += 1
+    assert 1 < stops < 60
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+    if reducers:
+        assert_each_once(results)
+        assert len(list((output / "reducers").glob("*.state.npz"))) > 2
+
+
+def test_a_crash_between_two_records_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The states are saved, and the process dies before the ledger says so; and the other way round."""
+    output = tmp_path / "o.zarr"
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1)
+    options = {"output": output, "devices": jax.devices()[:2]}
+    real, calls = loop.Output, []
+
+    def die(self: object, *arguments: object, **facts: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise OSError("killed")
+        recorded(self, *arguments, **facts)
+
+    recorded = berg_jax.stream.ledger.Ledger.record
+    with monkeypatch.context() as patch:
+        patch.setattr(berg_jax.stream.ledger.Ledger, "record", die)
+        with pytest.raises(OSError, match="killed"):
+            run(Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:2])
+    assert real is loop.Output
+    left = next((output / "ledger").glob("*.json"))
+    left.unlink()  # as if this one had not been written
+    assert_each_once(run(Source(), [COLUMNS, Sum()], **options))
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+
+
+def test_two_processes_that_did_the_same_work_are_noticed(tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    assert run(Source(), [Sum()], output=output, devices=jax.devices()[:1], process=Process(0, 2)) == {}
+    (state,) = (output / "reducers").glob("*.state.npz")
+    state.with_name("copy.state.npz").write_bytes(state.read_bytes())
+    with pytest.raises(ValidationError, match="both hold block 0"):
+        run(Source(), [Sum()], output=output)
+    state.with_name("copy.state.npz").write_bytes(b"PK")
+    with pytest.raises(IntegrityError, match=r"copy\.state\.npz is damaged"):
+        states.reduced_blocks(output / "reducers")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_unreadable_images(devices: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bad = (0, 17, 160, 161, 162, 163, 299)
+    source = Source(bad=bad)
+    options = {"output": tmp_path / "o.zarr", "devices": jax.devices()[:devices]}
+    with pytest.raises(StimulusError, match="image 0 is broken"):
+        run(source, [COLUMNS, Sum()], **options)
+    with caplog.at_level(logging.WARNING):
+        results = run(source, [COLUMNS, Sum()], on_error="skip", **options)
+    assert "Skipped: image 17 is broken" in caplog.text
+    stored = responses(tmp_path / "o.zarr")
+    assert np.flatnonzero(np.isnan(stored).any(axis=1)).tolist() == list(bad)
+    good = np.setdiff1d(np.arange(300), bad)
+    np.testing.assert_array_equal(stored[good], EXPECTED[good])
+    assert np.flatnonzero(results["sum"]["seen"] == 0).tolist() == list(bad)
+    assert "7 images could not be read and were skipped: 0, 17, 160" in status_text(tmp_path / "o.zarr")
+
+
+PROGRAM = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from tests.test_loop import *
+slow = Source()
+read = slow.read
+slow.read = lambda indices: (time.sleep(0.01), read(indices))[1]
+loop._SAVE_SECONDS = 0.05
+print("begun", flush=True)
+run(slow, [COLUMNS, Sum()], output=sys.argv[2], devices=jax.devices()[:2], process=Process(*map(int, sys.argv[3:])))
+"""
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 25))])
+def test_two_processes_one_of_them_killed(seed: int, tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    root = Path(__file__).parent.parent
+    random = np.random.default_rng(seed)
+
+    def start(index: int) -> subprocess.Popen:
+        command = [sys.executable, "-c", PROGRAM, str(root), str(output), str(index), "2"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    first, second = start(0), start(1)
+    time.sleep(random.uniform(0, 1.2))
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    second.communicate()
+    assert second.returncode == 0
+    assert_each_once(run(Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:2]))
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+
+
+def test_another_run_is_refused(tmp_path: Path) -> None:
+    options = {"output": tmp_path / "o.zarr", "devices": jax.devices()[:1]}
+    run(Source(), [COLUMNS], **options)
+    for change, said in (
+        ({"identity": "cosines"}, "identity is 'sines' there and 'cosines' now"),
+        ({"batch_size": 8}, "batch_size is 4 there and 8 now"),
+        ({"run": {"fit": "crop"}}, "fit is None there"),
+    ):
+        with pytest.raises(ResourceError, match=said):
+            run(Source(), [COLUMNS], **{**options, **change})
+    with pytest.raises(ResourceError, match=r"reducers is \{\} there"):
+        run(Source(), [COLUMNS, Sum()], **options)
+
+
+def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
+    options = {"output": tmp_path / "o.zarr"}
+    for sinks in ([], [COLUMNS, COLUMNS], [Sum(), Sum()]):
+        with pytest.raises(InvalidParameterError, match="at most one Columns and reducers of different names"):
+            run(Source(), sinks, **options)
+    with pytest.raises(InvalidParameterError, match="on_error must be"):
+        run(Source(), [COLUMNS], on_error="ignore", **options)
+    with pytest.raises(InvalidParameterError, match="batch_size must be"):
+        run(Source(), [COLUMNS], **{**options, "batch_size": 0})
+    assert not (tmp_path / "o.zarr").exists()
+    with pytest.raises(ModelNotFoundError, match="Give the output of a run"):
+        status_text(tmp_path / "o.zarr")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (0, 1)),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, (0, 1)),
+        (
+            {
+                **{"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_ARRAY_TASK_ID": "6"},
+                **{"SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "5"},
+            },
+            (1, 4),
+        ),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, (1, 2)),
+        ({"JOB_COMPLETION_INDEX": "4", "JOB_COMPLETION_COUNT": "5"}, (4, 5)),
+    ],
+)
+def test_schedulers(environment: dict[str, str], expected: tuple[int, int]) -> None:
+    assert find_process(environment=environment) == expected
+    assert find_process(1, 3, environment) == (1, 3)
+    for wrong in ((1, None), (None, 2), (3, 3), (-1, 2)):
+        with pytest.raises(InvalidParameterError, match="makes no sense"):
+            find_process(*wrong, environment)
+
+
+def test_responses_by_name(tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    run(Source(), [COLUMNS], output=output, devices=jax.devices()[:1])
+    stored = berg_jax.open_responses(output)
+    assert stored.data.dims == ("image", "vertex")
+    assert stored.attributes["complete"] is True
+    np.testing.assert_array_equal(stored.sel(roi="V1v"), EXPECTED[:, [0, 3]])
+    np.testing.assert_array_equal(stored.sel(roi="V1", hemisphere="lh"), EXPECTED[:, [0, 1]])
+    np.testing.assert_array_equal(stored.sel(image=["image-7", "image-2"], hemisphere="rh"), EXPECTED[[7, 2], 3:])
+    for wrong, said in (
+        ({"roi": "FFA-1"}, "no ROI 'FFA-1'"),
+        ({"hemisphere": "left"}, "must be 'lh' or 'rh'"),
+        ({"image": "x"}, "no image 'x'"),
+    ):
+        with pytest.raises(InvalidParameterError, match=said):
+            stored.sel(**wrong)
+    with pytest.raises(ModelNotFoundError, match="no stored responses"):
+        berg_jax.open_responses(tmp_path / "nothing")
+
+
+def test_no_collective_in_the_compiled_step(complement: object) -> None:
+    """Each device answers for its own images: nothing waits for another device."""
+    from berg_jax.stream.devices import Devices
+
+    devices = Devices(jax.devices()[:2])
+    replicated = devices.replicate(complement.model)
+    images = devices.split(np.zeros((4, 3, 224, 224), np.uint8))
+    compiled = jax.jit(lambda model, images: model(images)).lower(replicated, images).compile().as_text()
+    for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert collective not in compiled
+    assert jax.tree.leaves(replicated)[0].sharding.is_fully_replicated
