@@ -19,7 +19,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from berg_jax import surface
+from berg_jax import surface, surface_drawing
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.rois import Vertices
 
@@ -223,7 +223,7 @@ def test_many_outlines_have_many_colors() -> None:
 
 def test_what_lies_behind_is_not_seen() -> None:
     """In the ventral view the temporal lobe covers a part of the frontal one: neither values nor outlines show."""
-    points, faces, *_ = surface._picture("lh", "ventral")
+    points, faces, *_ = surface_drawing._picture("lh", "ventral")
     corners = points[faces]
     some = np.random.default_rng(0).choice(len(faces), 400, replace=False)
     over = []  # how far before the face's middle the nearest face above it is
@@ -234,7 +234,7 @@ def test_what_lies_behind_is_not_seen() -> None:
         over.append(above.max())
     hidden = np.array(over) > 0
     assert 20 < hidden.sum() < 100
-    np.testing.assert_array_equal(surface._hidden(corners[some].mean(1), corners), hidden)
+    np.testing.assert_array_equal(surface_drawing._hidden(corners[some].mean(1), corners), hidden)
     deep = Vertices(np.unique(faces[some[np.array(over) > 30]]), [], SIZE)
     assert len(deep) > 20
     image = pixels(surface.plot(np.ones(len(deep)), deep, views=("ventral",), flat=False))
@@ -250,7 +250,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (surface._fsaverage5, surface._nearest, surface._picture):
+    for cache in (surface_drawing.fsaverage5, surface._nearest, surface_drawing._picture):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))

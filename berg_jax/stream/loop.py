@@ -10,6 +10,7 @@ import collections
 import contextlib
 import importlib.metadata
 import logging
+import math
 import signal
 import socket
 import threading
@@ -122,7 +123,9 @@ def stream(
         "identity": identity,
         "reducers": {reducer.name: reducer.fingerprint for reducer in reducers},
     }
-    place = open_output(Path(output), source, description, batch_size, columns, attributes or {})
+    # A block holds whole batches, and whole probes where a reducer needs them.
+    multiple = math.lcm(batch_size, *(getattr(reducer, "whole", 1) for reducer in reducers))
+    place = open_output(Path(output), source, description, multiple, columns, attributes or {})
     if not place.complete:
         work = _Work(place, reducers, process or Process(), on_error)
         work.run(model, source, batch_size, devices, time_limit, show_progress)
@@ -137,7 +140,7 @@ def open_output(
     path: Path,
     source: Source,
     run: Mapping[str, Any],
-    batch_size: int,
+    multiple: int,
     columns: Columns | None,
     attributes: Mapping[str, Any],
 ) -> Output:
@@ -145,7 +148,7 @@ def open_output(
     versions = {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")}
     if not path.exists():
         try:
-            return Output.create(path, source.ids, run, batch_size, columns, {**attributes, "versions": versions})
+            return Output.create(path, source.ids, run, multiple, columns, {**attributes, "versions": versions})
         except ResourceError:
             if not path.exists():
                 raise

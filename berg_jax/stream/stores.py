@@ -89,7 +89,7 @@ class Output:
         path: Path,
         ids: list[str],
         run: Mapping[str, Any],
-        batch_size: int,
+        multiple: int,
         columns: Columns | None,
         attributes: Mapping[str, Any],
     ) -> Output:
@@ -103,8 +103,8 @@ class Output:
             Names of the images.
         run
             JSON values that a resumed run must agree with.
-        batch_size
-            How many images a device computes at a time; a block is a multiple of it.
+        multiple
+            A block is a multiple of so many images.
         columns
             Of the responses; None if they are not stored.
         attributes
@@ -119,7 +119,7 @@ class Output:
             raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
         vertices = len(columns.vertices) if columns else 0
         require_space(path, 4 * len(ids) * vertices, "Storing the responses")
-        block = _block(batch_size, len(ids), vertices)
+        block = _block(multiple, len(ids), vertices)
         coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
         if columns:
             coordinates |= _coordinates(columns)
@@ -212,10 +212,10 @@ def _coordinates(columns: Columns) -> dict[str, Any]:
     return found
 
 
-def _block(batch_size: int, images: int, vertices: int) -> int:
-    """Images of a block: whole batches, of about 8 MB of responses in all, and a share of a small run."""
+def _block(multiple: int, images: int, vertices: int) -> int:
+    """Images of a block: about 8 MB of responses, and a share of a small run."""
     most = min(_BLOCK_BYTES // (4 * max(vertices, 1)), _BLOCK_IMAGES, images // _BLOCKS)
-    return batch_size * max(1, most // batch_size)
+    return multiple * max(1, most // multiple)
 
 
 def _consolidate(folder: Path) -> None:

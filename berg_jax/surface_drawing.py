@@ -1,0 +1,233 @@
+"""How hemispheres of fsaverage5 are drawn: projected, colored, outlined and laid out on one canvas, in mm."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from .errors import ResourceError
+from .rois import HEMISPHERES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+SHOWN = 10_242  # vertices of a hemisphere of fsaverage5
+# What points right and up in a picture of the left hemisphere (in space: x right, y front, z up). Pictures of the
+# right one are mirror images. Lateral, ventral and dorsal rows share their horizontal axis.
+_X, _Y, _Z = np.eye(3)
+VIEWS = {
+    "lateral": (-_Y, _Z),
+    "medial": (_Y, _Z),
+    "ventral": (-_Y, -_X),
+    "dorsal": (-_Y, _X),
+    "posterior": (_X, _Z),
+    "anterior": (-_X, _Z),
+}
+_MIRROR = np.array([-1, 1, 1])
+_GYRI, _SULCI = 0.82, 0.62  # grey of vertices without a value
+# Colors of outlines that stand out from blue, white and red; more outlines than these share a rainbow.
+_OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "#7b2fbe", "#8c5a2b", "#b9f227"]
+# Measures of a picture in mm of the surfaces; a column is as wide as the inflated hemispheres are long.
+_COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
+_CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
+_WIDTH, DPI = 9.0, 150  # inches, dots per inch
+
+Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
+
+
+def require(*packages: str) -> None:
+    """Raise ResourceError unless these packages are installed."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ResourceError(f"The cortical surface needs {package}: pip install 'berg_jax[plot]'.") from error
+
+
+@functools.cache
+def fsaverage5(hemisphere: str, name: str) -> Any:
+    """A surface of fsaverage5 (coordinates in mm, faces), or its sulcal depth, from nilearn's own files."""
+    require("nilearn")
+    from nilearn import datasets, surface
+
+    path = datasets.fetch_surf_fsaverage("fsaverage5")[f"{name}_{'left' if hemisphere == 'lh' else 'right'}"]
+    return surface.load_surf_data(path) if name == "sulc" else surface.load_surf_mesh(path)
+
+
+class _Picture(NamedTuple):
+    """A hemisphere as it is seen: points right, up and toward the viewer; the farthest faces first."""
+
+    points: Float[np.ndarray, "10242 3"]
+    faces: Int[np.ndarray, "n 3"]
+    light: Float[np.ndarray, " 10242"]
+    grey: Float[np.ndarray, " 10242"]
+
+
+@functools.cache
+def _picture(hemisphere: str, row: str) -> _Picture:
+    """A picture around its middle, of the faces that are turned to the viewer."""
+    surface = fsaverage5(hemisphere, "flat" if row == "flat" else "infl")
+    points, faces = surface.coordinates.astype(np.float64), surface.faces
+    if row == "flat":
+        points *= np.array([1, 1, 0]) * _COLUMN / np.ptp(points[faces, 0])
+        light = np.ones(SHOWN)
+    else:
+        right, up = VIEWS[row]
+        if hemisphere == "rh":
+            right, up = -right * _MIRROR, up * _MIRROR
+        points = points @ np.column_stack([right, up, np.cross(right, up)])
+        # A lamp at the viewer, dimmer only near the rim: it shows the shape and leaves colors readable.
+        light = 0.55 + 0.45 * np.clip(_normals(points, faces)[:, 2], 0, 1) ** 0.6
+    faces = faces[np.argsort(points[faces, 2].mean(1), kind="stable")]
+    x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
+    used = points[faces.ravel()]
+    middle = (used.min(0) + used.max(0)) / 2
+    grey = _GYRI + (_SULCI - _GYRI) * np.clip(0.5 + 2.5 * fsaverage5(hemisphere, "sulc"), 0, 1)
+    return _Picture(points - middle, faces[x[:, 1] * y[:, 2] > x[:, 2] * y[:, 1]], light, grey)
+
+
+def _normals(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Float[np.ndarray, "n 3"]:
+    """Unit normals of vertices: means of their faces', weighted by area."""
+    first, second, third = points[faces].swapaxes(0, 1)
+    normals = np.zeros_like(points)
+    np.add.at(normals, faces, np.cross(second - first, third - first)[:, None])
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
+
+
+def draw_rows(
+    axes: Axes, rows: list[str], shown: Halves, regions: Mapping[str, Halves], scale: ScalarMappable
+) -> float:
+    """Draw the rows from y = 0 downward, and return where they end."""
+    for x, name in zip(_CENTERS, ("left hemisphere", "right hemisphere"), strict=True):
+        axes.text(x, 0, name, size=10, ha="center", va="top")
+    top = -_LINE
+    for row in rows:
+        pictures = [_picture(hemisphere, row) for hemisphere in HEMISPHERES]
+        height = max(np.ptp(picture.points[picture.faces, 1]) for picture in pictures)
+        for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
+            picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
+            _draw_values(axes, picture, shown[index], scale)
+            _draw_outlines(axes, picture, [masks[index] for masks in regions.values()])
+            if row == "flat":
+                _draw_rim(axes, picture)
+        axes.text(8 - _EDGE, top - height / 2, row, size=10, ha="center", va="center", rotation=90)
+        top -= height + _GAP
+    return top
+
+
+def _draw_values(axes: Axes, picture: _Picture, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> None:
+    """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only."""
+    from matplotlib.collections import TriMesh
+    from matplotlib.tri import Triangulation
+
+    points, faces, light, grey = picture
+    quarters = _quartered(values[faces])
+    there = ~np.isnan(values[faces])
+    # A quarter at a corner is as this corner, the middle one as most, so that the border of the values is sharp.
+    painted = np.column_stack([there, there.sum(1) >= 2])[:, :, None, None]
+    colors = np.where(painted, scale.cmap(scale.norm(quarters))[..., :3], _quartered(grey[faces])[..., None])
+    colors = colors * _quartered(light[faces])[..., None]
+    x, y, _ = _quartered(points[faces]).reshape(-1, 3).T
+    mesh = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)), rasterized=True)
+    mesh.set_facecolor(colors.reshape(-1, 3))
+    axes.add_collection(mesh, autolim=False)
+
+
+def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 3 ..."]:
+    """Corners of faces → corners of the four triangles that the middles of a face's edges cut it into.
+
+    A middle is the mean of its edge's ends, or equal to the one that is not NaN.
+    """
+    ends = np.roll(corners, -1, axis=1)
+    middles = np.where(np.isnan(corners), ends, corners) / 2 + np.where(np.isnan(ends), corners, ends) / 2
+    outer = np.stack([corners, middles, np.roll(middles, 1, axis=1)], axis=2)
+    return np.concatenate([outer, middles[:, None]], axis=1)
+
+
+def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " 10242"]]) -> None:
+    """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side."""
+    from matplotlib.collections import LineCollection
+
+    points, faces = picture.points, picture.faces
+    lines, colors = [np.zeros((0, 2, 3))], []
+    for inside, color in zip(masks, _outline_colors(len(masks)), strict=True):
+        number = inside[faces].sum(1)
+        mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
+        odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that is unlike the others
+        one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
+        lines.append(one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None])
+        colors += [color] * len(mixed)
+    lines = np.concatenate(lines)
+    seen = ~_hidden(lines.mean(1), points[faces])
+    for width, shades, order in ((2.6, "white", 3), (1.5, list(itertools.compress(colors, seen)), 4)):
+        collection = LineCollection(
+            lines[seen, :, :2], colors=shades, linewidths=width, capstyle="round", zorder=order
+        )
+        axes.add_collection(collection, autolim=False)
+
+
+def _hidden(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "m 3 3"]) -> Bool[np.ndarray, " n"]:
+    """Which points lie behind a face. A face that covers a point is among the nearest 64, on these surfaces."""
+    from scipy.spatial import cKDTree
+
+    near = cKDTree(corners.mean(1)[:, :2]).query(points[:, :2], k=64)[1]
+    x, y, depth = np.moveaxis(corners[near] - points[:, None, None], -1, 0)
+    covers = (x * np.roll(y, -1, axis=2) > y * np.roll(x, -1, axis=2)).all(2)
+    return (covers & (depth > 0).all(2)).any(1)
+
+
+def _draw_rim(axes: Axes, picture: _Picture) -> None:
+    """Draw the edges that have a face on one side only, so that light colors stand out from the paper."""
+    from matplotlib.collections import LineCollection
+
+    edges = np.sort(np.stack([picture.faces, np.roll(picture.faces, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+    edges, number = np.unique(edges, axis=0, return_counts=True)
+    lines = picture.points[edges[number == 1], :2]
+    axes.add_collection(LineCollection(lines, colors="0.5", linewidths=0.6, capstyle="round"), autolim=False)
+
+
+def _outline_colors(number: int) -> list[Any]:
+    if number <= len(_OUTLINES):
+        return list(_OUTLINES[:number])
+    import matplotlib
+
+    return list(matplotlib.colormaps["turbo"](np.linspace(0, 1, number)))
+
+
+def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
+    """Name the outlines below ``top``, and return where the names end."""
+    from matplotlib.lines import Line2D
+
+    if not regions:
+        return top
+    names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
+    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names))]
+    place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
+    axes.legend(lines, names, ncols=columns, fontsize=9, handlelength=1.4, frameon=False, borderpad=0, **place)
+    return top - 10.5 * math.ceil(len(names) / columns)
+
+
+def draw_frame(axes: Axes, bottom: float, scale: ScalarMappable, label: str, title: str, small_print: str) -> None:
+    """Draw the color bar, the title and the small print, and give the figure its size."""
+    bar = bottom - 7
+    top = 6 + (1.5 * _LINE if title else 0)
+    dot = 2 * _EDGE / (_WIDTH * DPI)
+    rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
+    height = rows * dot  # in whole dots, so that what stands below does not move the brains by a fraction of one
+    bottom = top - height
+    axes.set(xlim=(-_EDGE, _EDGE), ylim=(bottom, top))
+    axes.text(0, top - 5, title, size=13, weight="bold", ha="center", va="top")
+    axes.text(0, bottom + 3, small_print, size=7.5, color="0.4", ha="center", va="bottom")
+    axes.figure.set_size_inches(_WIDTH, rows / DPI)
+    bar_axes = axes.figure.add_axes((0.3, (bar - bottom) / height, 0.4, 6 / height))
+    axes.figure.colorbar(scale, cax=bar_axes, orientation="horizontal").set_label(label, size=9)
+    bar_axes.tick_params(labelsize=8)
