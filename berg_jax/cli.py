@@ -279,7 +279,7 @@ def photographs(output: Annotated[Path, typer.Option(help="Folder to copy them t
 def encode(
     path: Annotated[
         Path,
-        typer.Argument(metavar="IMAGES", help="Folder of image files, or a .npy or HDF5 file (nsd_stimuli.hdf5)."),
+        typer.Argument(metavar="IMAGES", help="Folder, list or tars of image files; .npy, HDF5 (NSD) or zarr."),
     ],
     berg_dir: BergDir,
     subject: SubjectNumber,
@@ -335,6 +335,18 @@ def encode(
             time_limit=None if time_limit is None else 60 * time_limit,
         )
         typer.echo(summary)
+
+
+@app.command("bench-stream")
+def bench_stream(
+    images: Annotated[int, typer.Option(min=1, help="How many images to stream.")] = 20_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+) -> None:
+    """Measure what the stream itself costs, with a model that computes nothing."""
+    with _messages():
+        from .experiments.stream_benchmark import bench_stream
+
+        typer.echo(bench_stream(images, batch_size))
 
 
 @app.command()

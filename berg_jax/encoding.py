@@ -14,10 +14,11 @@ from .cards import MODEL_ID
 from .errors import InvalidParameterError, ModelNotFoundError
 from .metadata import HEMISPHERES, SPLITS
 from .rois import Vertices
-from .stream.arrays import HDF5, NUMPY, ArraySource, Subset, parse_numbers
+from .stream.arrays import ArraySource, Subset, parse_numbers
 from .stream.devices import Process
 from .stream.loop import stream
-from .stream.sources import FolderSource, Source
+from .stream.opening import open_source
+from .stream.sources import Source
 from .stream.stores import RESPONSES, Columns, is_complete
 from .subject import Subject
 
@@ -52,8 +53,8 @@ def encode_images(
     Parameters
     ----------
     path
-        A folder of image files (:class:`~berg_jax.stream.sources.FolderSource`), or a ``.npy`` or HDF5 file of an
-        array of images (:class:`~berg_jax.stream.arrays.ArraySource`), such as NSD's ``nsd_stimuli.hdf5``.
+        A folder of image files, an array such as NSD's ``nsd_stimuli.hdf5``, tar files, a list: see
+        :func:`~berg_jax.stream.opening.open_source`.
     berg_dir, subject
         As for :func:`berg_jax.load`.
     output
@@ -94,7 +95,7 @@ def encode_images(
     if devices is not None and not 1 <= devices <= len(there):
         raise InvalidParameterError(f"devices must be from 1 to {len(there)}, which are here, got {devices}.")
     output = Path(output)
-    source = _source(Path(path), fit, layout)
+    source = open_source(path, fit, layout)
     person = Subject(berg_dir, subject)
     if images is not None:
         source = _subset(source, images, person)
@@ -141,18 +142,6 @@ def encode_images(
     if not is_complete(output):
         return f"This process has done its share of {output}; others have not yet."
     return _summary(output, person, time.perf_counter() - start)
-
-
-def _source(path: Path, fit: str, layout: str | None) -> Source:
-    if path.suffix.lower() in NUMPY + HDF5 and not path.is_dir():
-        return ArraySource(path, fit, layout)
-    if layout is not None:
-        raise InvalidParameterError(f"layout is for arrays, and {path} is none. Leave it out.")
-    if path.is_file():
-        raise InvalidParameterError(
-            f"{path} is no source of images: give a folder of image files, or a {', '.join(NUMPY + HDF5)} file."
-        )
-    return FolderSource(path, fit)
 
 
 def _subset(source: Source, images: str, person: Subject) -> Source:

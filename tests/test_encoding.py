@@ -108,6 +108,7 @@ def test_fits(fit: str, tmp_path: Path) -> None:
     pixels[:, 10:30] = 200
     pixels[10:] += 20
     Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "z.png")  # of another size, so that images are resized on the host
     image = FolderSource(tmp_path, fit).read([0])[0]
     assert image.shape == (3, 224, 224)
     assert image.dtype == np.float32

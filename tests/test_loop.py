@@ -325,6 +325,23 @@ def test_responses_by_name(tmp_path: Path) -> None:
         berg_jax.open_responses(tmp_path / "nothing")
 
 
+def test_the_benchmark_runs() -> None:
+    from berg_jax.experiments.stream_benchmark import bench_stream
+
+    assert bench_stream(100, 8).startswith("100 images of 64 pixels, 200 responses each, stored: ")
+
+
+@pytest.mark.nightly
+def test_memory_is_flat() -> None:
+    """Ten times the images, at most a tenth more memory."""
+    used = []
+    for images in ("10000", "100000"):
+        command = [sys.executable, "-c", "from berg_jax.cli import main; main()", "bench-stream", "--images", images]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        used.append(int(said.rpartition("memory ")[2].split()[0]))
+    assert used[1] < 1.1 * used[0], used
+
+
 def test_no_collective_in_the_compiled_step(complement: object) -> None:
     """Each device answers for its own images: nothing waits for another device."""
     from berg_jax.stream.devices import Devices

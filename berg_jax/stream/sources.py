@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import io
+import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
-from PIL import Image, UnidentifiedImageError
+import scipy.sparse
+from jaxtyping import Array, Float, Num, UInt8
+from PIL import Image
 
-from ..errors import InvalidParameterError, ModelNotFoundError, StimulusError
+from ..errors import BERGError, InvalidParameterError, ModelNotFoundError, StimulusError
 from ..nn.config import IMAGE
 from ..nn.preprocess import bilinear_matrix
+
+try:
+    import simplejpeg
+except ImportError:  # Pillow decodes the same pixels, at half the speed
+    simplejpeg = None
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FITS = ("error", "crop", "pad", "stretch")
 GREY = 128  # of padding, the middle of 0–255
+
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the name says: others may start programs
+_LARGEST_FILE = 1 << 30
+_LARGEST_SIDE = 2 * IMAGE  # up to which an image of bytes is smaller than the resized one of floats
+_SCANNERS, _SCANNED = 8, 64  # threads, and files that each takes at a time
 
 
 class Source(Protocol):
@@ -36,88 +50,197 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
-        """The images at these indices, square, RGB in 0–255."""
+    def read(self, indices: Sequence[int]) -> Num[np.ndarray | Array, "n 3 h w"]:
+        """The images at these indices, square, RGB in 0–255; several threads may call it at once."""
 
 
-class FolderSource:
-    """The image files of a folder and its subfolders, in natural order (2 before 10).
+class ImageFile(Protocol):
+    """An image file, on its own or inside another; ``str()`` is what messages call it."""
 
-    Headers are read at once, so that a file which cannot be used is named before work starts. Images reach
-    224 × 224 here, on the host, by the resize that the network would do: bilinear, float32, without
-    antialiasing. Pixels are taken as stored; orientation tags are not applied.
+    @property
+    def name(self) -> str:
+        """What the image is called in the output."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def open(self) -> BinaryIO:
+        """A new stream of its bytes, that can seek."""
+
+
+class PathFile(NamedTuple):
+    """An image file in a folder."""
+
+    name: str
+    path: Path
+    size: int
+    listed: str = ""  # where it was named, for messages
+
+    def __str__(self) -> str:
+        return f"{self.listed}{self.path}"
+
+    def open(self) -> BinaryIO:
+        """A new stream of its bytes."""
+        return self.path.open("rb")
+
+
+class FilesSource:
+    """Image files, whose headers are read at once, so that one that cannot be used is named before work starts.
+
+    If all images have one size (once fitted) of at most 448 × 448, they are passed on as they are, and the model
+    resizes them on its device. Others reach 224 × 224 here, on the host, by the same resize: bilinear, float32,
+    without antialiasing. The two agree within 1e-3 of a grey level. Pixels are taken as stored; orientation tags
+    are not applied.
 
     Parameters
     ----------
-    folder
-        Where the files are. Files that are no images by their name are passed over.
+    files
+        The images' files, in order; their names are different.
     fit
         What to do with an image that is not square: ``"error"``, ``"crop"`` its middle, ``"pad"`` with grey,
         or ``"stretch"``.
 
     Raises
     ------
-    ModelNotFoundError
-        There is no such folder.
+    InvalidParameterError
+        There is no such ``fit``.
     StimulusError
-        It holds no images, or one that cannot be read, has transparency, or is not square while ``fit`` is
-        ``"error"``.
+        An image cannot be read, is not 8 bits a channel, or is not square while ``fit`` is ``"error"``.
     """
 
-    def __init__(self, folder: str | Path, fit: str = "error") -> None:
-        self.folder, self.fit = Path(folder), fit
+    def __init__(self, files: Sequence[ImageFile], fit: str = "error") -> None:
         if fit not in FITS:
             raise InvalidParameterError(f"fit must be one of {list(FITS)}, got {fit!r}.")
-        if not self.folder.is_dir():
-            raise ModelNotFoundError(f"There is no folder {folder}. Give a folder of image files.")
-        paths = [p for p in self.folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
-        self.ids = sorted((p.relative_to(self.folder).as_posix() for p in paths), key=_natural)
-        if not self.ids:
-            raise StimulusError(f"{folder} holds no image files ({', '.join(EXTENSIONS)}).")
-        for name in self.ids:
-            self._check(name)
+        self.files, self.fit = files, fit
+        chunks = [files[start : start + _SCANNED] for start in range(0, len(files), _SCANNED)]
+        with ThreadPoolExecutor(_SCANNERS) as pool:
+            sides = set().union(*pool.map(lambda chunk: {_check(file, fit) for file in chunk}, chunks))
+        side = sides.pop() if len(sides) == 1 else None
+        self.side = side if side is not None and side <= _LARGEST_SIDE else None  # that all images have, or None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.files)
+
+    @property
+    def ids(self) -> list[str]:
+        """The files' names."""
+        return [file.name for file in self.files]
 
     @property
     def fingerprint(self) -> str:
         """sha256 of the files' names and sizes."""
-        facts = "".join(f"{name}\0{(self.folder / name).stat().st_size}\n" for name in self.ids)
+        facts = "".join(f"{file.name}\0{file.size}\n" for file in self.files)
         return hashlib.sha256(facts.encode()).hexdigest()
 
-    def read(self, indices: Sequence[int]) -> Float[np.ndarray, "n 3 224 224"]:
-        """The images at these indices, RGB in 0–255, float32.
+    def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
+        """The images at these indices, RGB in 0–255: uint8 if all the source's are of one size, else 224², float32.
 
         Raises
         ------
         StimulusError
-            A file cannot be decoded.
+            A file cannot be decoded, is partly transparent, or has changed its size.
         """
-        return np.stack([self._image(self.ids[index]) for index in indices])
+        size, kind = (IMAGE, np.float32) if self.side is None else (self.side, np.uint8)
+        images = np.empty((len(indices), 3, size, size), kind)
+        for place, index in enumerate(indices):
+            if place and index == indices[place - 1]:  # a batch that is filled up
+                images[place] = images[place - 1]
+            else:
+                images[place] = self._image(self.files[index]).transpose(2, 0, 1)
+        return images
 
-    def _check(self, name: str) -> None:
-        with _readable(self.folder / name) as image:
-            width, height = image.size
-            if self.fit == "error" and width != height:
-                raise StimulusError(
-                    f"{self.folder / name} is not square: {width} × {height} pixels. Choose how to fit it: "
-                    "--fit crop, pad or stretch."
-                )
-            if image.mode.startswith(("I", "F")):
-                raise StimulusError(
-                    f"{self.folder / name} has mode {image.mode}, expected 8 bits a channel. Convert it first."
-                )
+    def _image(self, file: ImageFile) -> Num[np.ndarray, "h w 3"]:
+        with _named(file), file.open() as stream:
+            pixels = fit_square(_decoded(stream.read(), file), self.fit)
+        height, width = pixels.shape[:2]
+        if (height != width and self.fit != "stretch") or self.side not in (None, height):
+            raise StimulusError(f"{file} has changed: it is {width} × {height} pixels now. Start again.")
+        return resize(pixels) if self.side is None else pixels
 
-    def _image(self, name: str) -> Float[np.ndarray, "3 224 224"]:
-        with _readable(self.folder / name) as image:
-            if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-                raise StimulusError(
-                    f"{self.folder / name} is partly transparent, so what it shows depends on the background. "
-                    "Put it on one first."
-                )
-            pixels = np.asarray(image.convert("RGB"))
-        return resize(fit_square(pixels, self.fit)).transpose(2, 0, 1)
+
+class FolderSource(FilesSource):
+    """The image files of a folder and its subfolders, in natural order (2 before 10).
+
+    Parameters
+    ----------
+    folder
+        Where the files are. Files that are no images by their name are passed over.
+    fit
+        As for :class:`FilesSource`, which says what is done with them.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such folder.
+    StimulusError
+        It holds no images, or one that cannot be used.
+    """
+
+    def __init__(self, folder: str | Path, fit: str = "error") -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise ModelNotFoundError(f"There is no folder {folder}. Give a folder of image files.")
+        paths = [p for p in self.folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
+        if not paths:
+            raise StimulusError(f"{folder} holds no image files ({', '.join(EXTENSIONS)}).")
+        files = [PathFile(p.relative_to(self.folder).as_posix(), p, p.stat().st_size) for p in paths]
+        super().__init__(sorted(files, key=lambda file: natural(file.name)), fit)
+
+
+class ListSource(FilesSource):
+    """The image files that a text file lists, in its order.
+
+    Parameters
+    ----------
+    path
+        One path a line, from the list's own folder or absolute. Empty lines and lines that begin with ``#`` are
+        passed over. A path is its image's name; of an absolute one, what follows the folder that all absolute
+        ones share.
+    fit
+        As for :class:`FilesSource`, which says what is done with them.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such list, or no file of a line.
+    StimulusError
+        The list is no text, is empty, or names an image twice or one that cannot be used.
+    """
+
+    def __init__(self, path: str | Path, fit: str = "error") -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ModelNotFoundError(f"There is no file {path}. Give a text file with the path of one image a line.")
+        try:
+            lines = [line.strip() for line in self.path.read_text(encoding="utf-8-sig").split("\n")]
+        except (OSError, UnicodeDecodeError) as error:
+            raise StimulusError(
+                f"{path} cannot be read as text: {error}. Give the path of one image a line."
+            ) from error
+        listed = {number: Path(line) for number, line in enumerate(lines, 1) if line and line[0] != "#"}
+        if not listed:
+            raise StimulusError(f"{path} lists no images. Give the path of one image a line.")
+        absolute = [str(file.parent) for file in listed.values() if file.is_absolute()]
+        shared = os.path.commonpath(absolute) if absolute else ""
+        files: dict[str, PathFile] = {}
+        first: dict[str, int] = {}
+        for number, file in listed.items():
+            name = (file.relative_to(shared) if file.is_absolute() else file).as_posix()
+            where = f"{path}, line {number}: "
+            if name in files:
+                raise StimulusError(f"{where}{name!r} stands in line {first[name]} already. List each image once.")
+            target = self.path.parent / file
+            if not target.is_file():
+                raise ModelNotFoundError(f"{where}there is no file {target}. Give the path of one image a line.")
+            first[name] = number
+            files[name] = PathFile(name, target, target.stat().st_size, where)
+        super().__init__(list(files.values()), fit)
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """A key to sort names by, in which 2 comes before 10."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray, "h w 3"]:
@@ -138,25 +261,73 @@ def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray
 
 def resize(pixels: UInt8[np.ndarray, "h w 3"], size: int = IMAGE) -> Float[np.ndarray, "size size 3"]:
     """Bilinear between pixel centres, without antialiasing, as ``interpolate(align_corners=False)``."""
-    rows, columns = (bilinear_matrix(length, size).astype(np.float32) for length in pixels.shape[:2])
-    return np.einsum("yh,hwc,xw->yxc", rows, pixels.astype(np.float32), columns, optimize=True)
+    height, width, _ = pixels.shape
+    rows = _weights(height, size) @ pixels.reshape(height, -1).astype(np.float32)
+    rows = np.ascontiguousarray(rows.reshape(size, width, 3).transpose(1, 2, 0))  # width, channels, size
+    both = _weights(width, size) @ rows.reshape(width, -1)
+    return both.reshape(size, 3, size).transpose(2, 0, 1)
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+@functools.lru_cache(maxsize=256)
+def _weights(length: int, size: int) -> scipy.sparse.csr_array:
+    """Of two pixels in each new one, which is why a sparse product costs a few per cent of a dense one."""
+    return scipy.sparse.csr_array(bilinear_matrix(length, size).astype(np.float32))
+
+
+def _check(file: ImageFile, fit: str) -> int | None:
+    """The image's side once it is fitted, or None if it is not square then."""
+    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file.name):
+        raise StimulusError(f"{str(file)!r} has a name with control characters or not in UTF-8. Rename it.")
+    if file.size > _LARGEST_FILE:
+        raise StimulusError(f"{file} is too large: {file.size:,} bytes. Make it smaller first.")
+    with _named(file), file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
+        _check_area(image.size, file)
+        width, height = image.size
+        if fit == "error" and width != height:
+            raise StimulusError(
+                f"{file} is not square: {width} × {height} pixels. Choose how to fit it: --fit crop, pad or stretch."
+            )
+        if image.mode.startswith(("I", "F")):
+            raise StimulusError(f"{file} has mode {image.mode}, expected 8 bits a channel. Convert it first.")
+    if fit == "stretch":
+        return width if width == height else None
+    return max(width, height) if fit == "pad" else min(width, height)
+
+
+def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
+    if simplejpeg is not None and contents.startswith(b"\xff\xd8\xff"):
+        with contextlib.suppress(ValueError):  # on what is damaged, Pillow decides
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
+            if colors in ("YCbCr", "Gray", "RGB"):  # of CMYK it makes other pixels than Pillow
+                _check_area((width, height), file)
+                return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
+    with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
+        _check_area(image.size, file)
+        if not image.has_transparency_data:
+            return np.asarray(image.convert("RGB"))
+        layers = np.asarray(image.convert("RGBA"))
+    if layers[..., 3].min() < 255:
+        raise StimulusError(
+            f"{file} is partly transparent, so what it shows depends on the background. Put it on one first."
+        )
+    return layers[..., :3]
+
+
+def _check_area(size: tuple[int, int], file: ImageFile) -> None:
+    """Pillow only warns of an image between its limit and twice that; and warnings are no matter of threads."""
+    width, height = size
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise StimulusError(f"{file} is too large: {width} × {height} pixels. Make it smaller first.")
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[Image.Image]:
-    """An open image, whose every failure to be read is a StimulusError that names the file."""
+def _named(file: ImageFile) -> Iterator[None]:
+    """Whatever goes wrong in a decoder becomes a StimulusError that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                yield image
-    except StimulusError:
+        yield
+    except (BERGError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise StimulusError(f"{path} is too large: {error}. Make it smaller first.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-        raise StimulusError(f"{path} cannot be read as an image: {error}. Replace or remove it.") from error
+        raise StimulusError(f"{file} is too large: {error}. Make it smaller first.") from error
+    except Exception as error:
+        raise StimulusError(f"{file} cannot be read as an image: {error}. Replace or remove it.") from error

@@ -185,10 +185,9 @@ class Output:
                 raise OSError(str(error)[:300]) from error
 
     def finish(self) -> None:
-        """Mark the output as complete."""
+        """Mark the output as complete, in one write."""
         with explained("write", self.path):
-            zarr.open_group(self.path, mode="r+", use_consolidated=False).attrs["complete"] = True
-            _consolidate(self.path)
+            zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs["complete"] = True
 
     def _open(self) -> Any:
         store = {"driver": "file", "path": str((self.path / RESPONSES).absolute())}

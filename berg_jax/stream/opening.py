@@ -1,0 +1,64 @@
+"""From a path to the source of images that it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InvalidParameterError
+from .arrays import HDF5, NUMPY, ZARR, ArraySource
+from .sources import EXTENSIONS, FolderSource, ListSource, Source
+from .tars import COMPRESSED, TarSource, refusal
+
+LISTS = (".txt", ".csv")
+TARS = (".tar",)
+
+
+def open_source(path: str | Path, fit: str = "error", layout: str | None = None) -> Source:
+    """The images at a path.
+
+    Parameters
+    ----------
+    path
+        A folder of image files, or of ``.tar`` files and no images; a ``.tar`` file; a ``.txt`` or ``.csv`` file
+        with the path of one image a line; or an array: ``.npy``, ``.h5``, ``.hdf5`` or a ``.zarr`` folder.
+    fit
+        What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``.
+    layout
+        Of an array, ``"NCHW"`` or ``"NHWC"``, where its shape does not tell.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is nothing at the path.
+    StimulusError
+        The images cannot be used.
+    InvalidParameterError
+        An option makes no sense here, or the path's name does not say what it holds.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in ZARR or (suffix in NUMPY + HDF5 and not path.is_dir()):
+        return ArraySource(path, fit, layout)
+    if layout is not None:
+        raise InvalidParameterError(f"layout is for arrays, and {path} is none. Leave it out.")
+    if path.is_dir():
+        return TarSource(path, fit) if _holds_shards(path) else FolderSource(path, fit)
+    if suffix in LISTS:
+        return ListSource(path, fit)
+    if suffix in TARS:
+        return TarSource(path, fit)
+    if path.is_file():
+        if suffix in COMPRESSED:
+            raise InvalidParameterError(refusal(path, suffix))
+        raise InvalidParameterError(
+            f"{path} is no source of images: give a folder of image files, or a "
+            f"{', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file."
+        )
+    return FolderSource(path, fit)
+
+
+def _holds_shards(folder: Path) -> bool:
+    """Whether there are tar files in a folder, and no images."""
+    if not any(path.suffix.lower() in TARS for path in folder.iterdir()):
+        return False
+    return not any(path.suffix.lower() in EXTENSIONS for path in folder.rglob("*"))
