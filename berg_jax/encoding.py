@@ -146,7 +146,9 @@ def encode_images(
 
 def _subset(source: Source, images: str, person: Subject) -> Source:
     if not isinstance(source, ArraySource):
-        raise InvalidParameterError(f"images={images!r} counts the rows of an array; a folder is encoded as a whole.")
+        raise InvalidParameterError(
+            f"images={images!r} counts the rows of an array; image files are encoded as a whole."
+        )
     numbers = person.metadata.image_numbers(images) if images in SPLITS else parse_numbers(images)
     return Subset(source, numbers)
 

@@ -92,16 +92,6 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "x.zarr").exists()
 
 
-def test_synthetic_weights_are_called_so(tmp_path: Path, folder: Path) -> None:
-    from berg_jax.convert.synthetic import synthesize_subject
-
-    berg_dir = synthesize_subject(tmp_path / "berg")
-    summary = encode_images(folder, berg_dir, 1, tmp_path / "out.zarr")
-    assert "SYNTHETIC" in summary
-    with xarray.open_zarr(tmp_path / "out.zarr") as data:
-        assert data.attrs["synthetic"] is True
-
-
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_fits(fit: str, tmp_path: Path) -> None:
     pixels = np.zeros((20, 40, 3), np.uint8)

@@ -34,6 +34,7 @@ from berg_jax.rois import Vertices
 from berg_jax.stream import loop, states
 from berg_jax.stream.devices import Process, find_process
 from berg_jax.stream.loop import stream
+from berg_jax.stream.reducers import ArgmaxOverProbes, Moments, TopK
 from berg_jax.stream.status import status_text
 from berg_jax.stream.stores import Columns
 
@@ -73,6 +74,9 @@ class Sum:
 
     name: str = "sum"
     fingerprint: str = "1"
+    vertices: int = 5
+    images: int | None = None
+    whole: int = 1
 
     def init(self) -> dict[str, jax.Array]:
         return {"sum": jnp.zeros(5), "count": jnp.zeros((), jnp.int32), "seen": jnp.zeros(300, jnp.int32)}
@@ -187,6 +191,21 @@ def test_a_crash_between_two_records_counts_nothing_twice(tmp_path: Path, monkey
     np.testing.assert_array_equal(responses(output), EXPECTED)
 
 
+def test_real_reducers_in_the_loop(tmp_path: Path) -> None:
+    """Against NumPy, with devices and processes that share the work, and blocks that hold whole probes."""
+    reducers = [Moments(5), ArgmaxOverProbes(10, 30, 5), TopK(3, np.eye(5, dtype=np.float32))]
+    share = partial(run, Source(), reducers, output=tmp_path / "o.zarr", devices=jax.devices()[:2])
+    assert share(process=Process(1, 2)) == {}
+    results = share(process=Process(0, 2))
+    exact = EXPECTED.astype(np.float64)
+    np.testing.assert_allclose(results["moments"]["mean"], exact.mean(0), atol=1e-6)
+    np.testing.assert_allclose(results["moments"]["std"], exact.std(0, ddof=1), atol=1e-6)
+    best = exact.reshape(10, 30, 5).mean(axis=1).argmax(axis=0)
+    np.testing.assert_array_equal(results["argmax_over_probes"]["probe"], best)
+    top = np.argsort(-exact, axis=0)[:3].T
+    assert any(np.array_equal(value, top) for value in results["top_k"].values())
+
+
 def test_two_processes_that_did_the_same_work_are_noticed(tmp_path: Path) -> None:
     output = tmp_path / "o.zarr"
     assert run(Source(), [Sum()], output=output, devices=jax.devices()[:1], process=Process(0, 2)) == {}
@@ -271,6 +290,8 @@ def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
     for sinks in ([], [COLUMNS, COLUMNS], [Sum(), Sum()]):
         with pytest.raises(InvalidParameterError, match="at most one Columns and reducers of different names"):
             run(Source(), sinks, **options)
+    with pytest.raises(InvalidParameterError, match=r"is for any number of images and 6 vertices"):
+        run(Source(), [COLUMNS, Sum(vertices=6)], **options)
     with pytest.raises(InvalidParameterError, match="on_error must be"):
         run(Source(), [COLUMNS], on_error="ignore", **options)
     with pytest.raises(InvalidParameterError, match="batch_size must be"):

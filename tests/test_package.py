@@ -156,7 +156,7 @@ def test_the_wheel_s_top_level_names(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("METADATA"))
     metadata = wheel.read(name).decode()
-    for extra in ("cuda12", "cuda13", "tpu", "plot", "demo", "fetch", "hf", "torch", "test"):
+    for extra in ("cuda12", "cuda13", "tpu", "plot", "demo", "fast", "fetch", "hf", "torch", "test"):
         assert f"Provides-Extra: {extra}" in metadata
     assert "License-Expression: MIT" in metadata
     plain = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]

@@ -194,6 +194,11 @@ def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(encoded(pixels(0, 20, 21)))
     with pytest.raises(StimulusError, match=r"b\.png has changed: it is 21 × 20 pixels now"):
         mixed.read([1])
+    (tmp_path / "b.png").write_bytes(encoded(pixels(0)))
+    stretched = FolderSource(tmp_path, "stretch")
+    (tmp_path / "b.png").write_bytes(encoded(pixels(0, 16, 17)))
+    with pytest.raises(StimulusError, match=r"b\.png has changed: it is 17 × 16 pixels now"):
+        stretched.read([1])
     (tmp_path / "b.png").unlink()
     with pytest.raises(StimulusError, match=r"b\.png cannot be read"):
         mixed.read([1])
@@ -576,9 +581,10 @@ def test_zarr_that_holds_no_images(tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(StimulusError, match=r"a\.zarr cannot be read"):
         ArraySource(tmp_path / "a.zarr")
-    (tmp_path / "a.zarr" / "zarr.json").write_text("{")
-    with pytest.raises(StimulusError, match=r"a\.zarr cannot be read"):
-        ArraySource(tmp_path / "a.zarr")
+    for text in ("{", "[]", "null", '{"zarr_format": 3, "node_type": "array"}'):
+        (tmp_path / "a.zarr" / "zarr.json").write_text(text)
+        with pytest.raises(StimulusError, match=r"a\.zarr cannot be read"):
+            ArraySource(tmp_path / "a.zarr")
     zarr.create_group(tmp_path / "b.zarr").create_array("responses", data=np.zeros((3, 4)))
     with pytest.raises(StimulusError, match=r"0 arrays of four axes"):
         ArraySource(tmp_path / "b.zarr")

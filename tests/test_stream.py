@@ -273,7 +273,7 @@ def test_numbers(tmp_path: Path) -> None:
 def test_options_for_other_sources(complement: Golden, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     for arguments, said in (
-        ({"path": tmp_path, "images": "test"}, "a folder is encoded as a whole"),
+        ({"path": tmp_path, "images": "test"}, "image files are encoded as a whole"),
         ({"path": tmp_path, "layout": "NCHW"}, "layout is for arrays"),
         ({"path": tmp_path / "a.mp4"}, "no source of images"),
     ):

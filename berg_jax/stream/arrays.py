@@ -224,7 +224,9 @@ class _Zarr:
                 open=True,
                 read=True,
             ).result()
-        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        except StimulusError:
+            raise
+        except Exception as error:  # of damaged metadata both raise many, such as AttributeError
             raise StimulusError(f"{path} cannot be read: {error}. Get it again.") from error
         self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
 

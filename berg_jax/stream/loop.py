@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,9 @@ from ..errors import Interrupted, InvalidParameterError, ResourceError, Stimulus
 from ..nn.config import IMAGE
 from . import states
 from .devices import Devices, Process
+from .reducers import Reducer, check_reducers
+from .sources import Source
 from .stores import Columns, Output
-
-if TYPE_CHECKING:
-    from .reducers import Reducer
-    from .sources import Source
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
 ON_ERROR = ("error", "skip")
@@ -124,7 +122,10 @@ def stream(
         "reducers": {reducer.name: reducer.fingerprint for reducer in reducers},
     }
     # A block holds whole batches, and whole probes where a reducer needs them.
-    multiple = math.lcm(batch_size, *(getattr(reducer, "whole", 1) for reducer in reducers))
+    multiple = math.lcm(batch_size, *(reducer.whole for reducer in reducers))
+    vertices = len(columns.vertices if columns else getattr(model, "vertices", ()))
+    if vertices:  # else a function of one's own, which does not say
+        check_reducers(reducers, len(source), vertices, multiple)
     place = open_output(Path(output), source, description, multiple, columns, attributes or {})
     if not place.complete:
         work = _Work(place, reducers, process or Process(), on_error)

@@ -319,8 +319,10 @@ class _Comoments(_Settings):
         count = valid.sum(dtype=jnp.int32)
         first, distances = _near(responses, valid)
         mean = _sum(distances) / jnp.maximum(count, 1)
-        products = self._products(jnp.where(valid[:, None], distances - mean[None], 0))
-        return {"count": count, "mean": _two_sum(first, mean), "products": _pair(products)}
+        deviations = jnp.where(valid[:, None], distances - mean[None], 0)
+        high, low = _two_sum(first, mean)
+        low += _sum(deviations) / jnp.maximum(count, 1)  # the rounding of the mean
+        return {"count": count, "mean": Pair(high, low), "products": _pair(self._products(deviations))}
 
     def merge(self, a: State, b: State) -> State:
         """The state of two disjoint sets of images."""

@@ -154,7 +154,7 @@ class FilesSource:
         with _named(file), file.open() as stream:
             pixels = fit_square(_decoded(stream.read(), file), self.fit)
         height, width = pixels.shape[:2]
-        if (height != width and self.fit != "stretch") or self.side not in (None, height):
+        if (height != width and self.fit != "stretch") or (self.side and {height, width} != {self.side}):
             raise StimulusError(f"{file} has changed: it is {width} × {height} pixels now. Start again.")
         return resize(pixels) if self.side is None else pixels
 

@@ -11,16 +11,14 @@ import uuid
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
 from ..errors import IntegrityError, ValidationError
 from ..files import explained, write_whole
-
-if TYPE_CHECKING:
-    from .reducers import Reducer
+from .reducers import Reducer
 
 
 def new_name() -> str:
@@ -72,10 +70,11 @@ def merge(folder: Path, reducers: Sequence[Reducer]) -> dict[str, dict[str, np.n
             files.append((int(arrays["blocks"][0]), path))
     results = {}
     for reducer in reducers:
+        join = jax.jit(reducer.merge)  # for each file, and slow unless compiled
         total = None
         for _, path in sorted(files):
             state = _load(path, reducer)
-            total = state if total is None else reducer.merge(total, state)
+            total = state if total is None else join(total, state)
         results[reducer.name] = reducer.finalize(reducer.init() if total is None else total)
     return results
 

@@ -132,7 +132,8 @@ def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
         path = Path(shards)
         if not path.is_dir():
             return [path]
-        paths = sorted((p for p in path.glob("*.tar") if p.is_file()), key=lambda p: natural(p.name))
+        paths = [p for p in path.iterdir() if p.suffix.lower() == ".tar" and p.is_file()]
+        paths.sort(key=lambda p: natural(p.name))
     else:
         paths = [Path(shard) for shard in shards]
     if not paths:
