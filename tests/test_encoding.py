@@ -43,29 +43,29 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-def test_the_store(golden: Golden, folder: Path, tmp_path: Path) -> None:
+def test_the_store(complement: Golden, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zarr"
-    summary = encode_images(folder, golden.folder, golden.subject, output, batch_size=2)
+    summary = encode_images(folder, complement.folder, complement.subject, output, batch_size=2)
     assert "5 images" in summary
     with xarray.open_zarr(output) as data:
         data.load()
     names = ["1.png", "2.png", "10.png", "palette.png", "sub/a.bmp"]
     assert data.image.values.tolist() == names
-    size = golden.hemisphere_size
+    size = complement.hemisphere_size
     assert data.vertex.dtype == np.int32
     np.testing.assert_array_equal(data.vertex, np.tile(np.arange(size), 2))
     assert data.hemisphere.values.tolist() == ["lh"] * size + ["rh"] * size
     assert data.responses.dims == ("image", "vertex")
     assert data.responses.dtype == np.float32
     assert data.responses.attrs["units"] == "z"
-    assert data.attrs["subject"] == golden.subject
-    assert data.attrs["identity"] == berg_jax.Subject(golden.folder, golden.subject).identity()
+    assert data.attrs["subject"] == complement.subject
+    assert data.attrs["identity"] == berg_jax.Subject(complement.folder, complement.subject).identity()
     assert data.attrs["synthetic"] is False
     assert data.attrs["complete"] is True
     assert set(data.attrs["versions"]) == {"berg_jax", "jax", "flax"}
     for index, name in enumerate(names):
         pixels = np.asarray(Image.open(folder / name).convert("RGB")).transpose(2, 0, 1)[None]
-        np.testing.assert_allclose(data.responses[index], golden.model(pixels)[0], atol=1e-4)
+        np.testing.assert_allclose(data.responses[index], complement.model(pixels)[0], atol=1e-4)
     plain = zarr.open_group(output, mode="r")
     np.testing.assert_array_equal(plain["responses"][:], data.responses)
 

@@ -155,7 +155,7 @@ def test_a_time_limit_stops_and_a_later_run_goes_on(reducers: list, tmp_path: Pa
     stops = 0
     while True:
         try:
-            results = run(slow, [COLUMNS, *reducers], time_limit=0.25, **options)
+            results = run(slow, [COLUMNS, *reducers], time_limit=0.5, **options)
             break
         except Interrupted:
             stops += 1

@@ -113,7 +113,7 @@ def full_responses(model_id: int) -> np.ndarray:
 _GOLDEN: dict[int, Golden] = {}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_selection_equals_the_slice(golden: Golden, data: st.DataObject) -> None:
     _GOLDEN[golden.subject] = golden
@@ -332,6 +332,7 @@ def test_transformations(complement: Golden) -> None:
     assert hash(model.config) == hash(complement.model.config)
 
 
+@pytest.mark.nightly
 def test_gradient_with_respect_to_the_weights(complement: Golden) -> None:
     images = jnp.asarray(complement.expected["images_96"], jnp.float32)
 
