@@ -7,13 +7,10 @@ batch at a time, so what is computed does not depend on how many devices or proc
 from __future__ import annotations
 
 import collections
-import contextlib
 import importlib.metadata
 import logging
 import math
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
-from tqdm.auto import tqdm
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
 from ..nn.config import IMAGE
 from . import states
 from .devices import Devices, Process
+from .progress import progress, stop_requests
 from .reducers import Reducer, check_reducers
 from .sources import Source
 from .stores import Columns, Output
@@ -37,7 +34,6 @@ from .stores import Columns, Output
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
 ON_ERROR = ("error", "skip")
 _AHEAD = 2  # steps that are read while one is computed
-_LOG_SECONDS = 30
 _SAVE_SECONDS = 30  # between two savings of reducers' states
 _log = logging.getLogger(__name__)
 
@@ -223,7 +219,7 @@ class _Work:
         left = sum(map(self.remaining, todo))
         model = devices.replicate(model)
         kept = _Kept(self, devices)
-        with _stop_requests(time_limit) as stopped, _progress(total, total - left, show_progress) as advance:
+        with stop_requests(time_limit) as stopped, progress(total, total - left, show_progress) as advance:
             steps = self._read_ahead(source, self._plan(todo, batch_size, devices.count), batch_size, devices)
             try:
                 for step, responses in _computed(model, steps):
@@ -428,52 +424,3 @@ def _computed(model: Model, steps: Iterator[_Step]) -> Iterator[tuple[_Step, Flo
         waiting = step, responses
     if waiting is not None:
         yield waiting
-
-
-@contextlib.contextmanager
-def _stop_requests(time_limit: float | None) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came, or the time is up; a second signal acts as it would have without us."""
-    requested = threading.Event()
-    end = time.monotonic() + (np.inf if time_limit is None else time_limit)
-
-    def stopped() -> bool:
-        return requested.is_set() or time.monotonic() > end
-
-    if threading.current_thread() is not threading.main_thread():  # signals cannot be handled there
-        yield stopped
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: object) -> None:
-        _log.warning("Stopping after the batch at hand. Once more to stop at once.")
-        requested.set()
-        signal.signal(number, before[number])
-
-    try:
-        for number in before:
-            signal.signal(number, request)
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _progress(total: int, done: int, show: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar where there is a terminal, else a line in the log now and then."""
-    start = last = time.monotonic()
-    count = 0
-    with tqdm(total=total, initial=done, unit="image", disable=None if show else True) as bar:
-
-        def advance(images: int) -> None:
-            nonlocal last, count
-            count += images
-            bar.update(images)
-            now = time.monotonic()
-            if show and bar.disable and now - last >= _LOG_SECONDS:
-                last = now
-                rate = count / (now - start)
-                left = (total - done - count) / rate
-                _log.info("%d of %d images, %.2f images/s, %.0f s left", done + count, total, rate, left)
-
-        yield advance
