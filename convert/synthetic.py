@@ -247,7 +247,8 @@ def _response_statistics(
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
     """Mean and standard deviation over images of each row's response."""
     order = np.argsort(part.vertices)
-    model = build({"part": part}, hemisphere_size, Vertices.from_global(part.vertices[order], hemisphere_size))
+    chosen = Vertices.from_global(part.vertices[order], hemisphere_size)
+    model = build({"part": part}, hemisphere_size, chosen, winograd=False)
     batches = [np.asarray(model(images[i : i + _BATCH])) for i in range(0, len(images), _BATCH)]
     responses = np.concatenate(batches)
     mean, std = np.empty(responses.shape[1], np.float32), np.empty(responses.shape[1], np.float32)

@@ -23,6 +23,8 @@ LAYERS = [
     {"demo"},
     {"convert"},
     {"checkpoint"},
+    {"gradients"},
+    {"stacking"},
     {"model"},
     {"nn"},
 ]

@@ -85,7 +85,8 @@ def test_tapped_tokens(golden: Golden) -> None:
         expected, _, _ = theirs.part2.features(theirs.normalize(torch.tensor(images)))
     config = dict(golden.model.config.parts)["part2"]
     params = golden.model.params["part2"]
-    taps, _, _ = features_of(params["vit"], params["heads"], config, "float32", pixels_of(images, "float32"))
+    pixels, execution = pixels_of(images, "float32"), golden.model.config.execution
+    taps, _, _ = features_of(params["vit"], params["heads"], config, "float32", pixels, execution)
     for layer, tokens in zip(config.layers, expected, strict=True):
         assert np.linalg.norm(taps[layer] - tokens.numpy()) / np.linalg.norm(tokens) < 2e-6
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 PATCH = 14  # pixels a patch is wide
 GRID = 16  # patches an image is wide
 IMAGE = PATCH * GRID  # pixels an image is wide when it reaches the network
+STEP = 4  # a window of the map is a multiple of so many cells wide, so that programs are shared
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,52 @@ class PartConfig:
     def global_size(self, layer: int) -> int:
         """Length of a layer's pooled vector: the class token's for the last block, else two poolings."""
         return self.vit.embed_dim * (1 if layer == self.vit.depth - 1 else 2)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Cells of the 16 × 16 map, ``top`` ≤ row < ``bottom`` and ``left`` ≤ column < ``right``."""
+
+    top: int = 0
+    bottom: int = GRID
+    left: int = 0
+    right: int = GRID
+
+    def __post_init__(self) -> None:
+        for low, high in ((self.top, self.bottom), (self.left, self.right)):
+            if not 0 <= low < high <= GRID or (high - low) % STEP:
+                raise ValueError(f"A window lies in 0 to {GRID} and is a multiple of {STEP} wide, got {self}")
+
+    def grown(self, cells: int) -> Window:
+        """With so many more cells on each side, and as many as make its size a multiple of 4; none off the map."""
+        rows, columns = _fitted(self.top - cells, self.bottom + cells), _fitted(self.left - cells, self.right + cells)
+        return Window(*rows, *columns)
+
+
+def window_around(top: int, bottom: int, left: int, right: int) -> Window:
+    """The window that holds these cells."""
+    return Window(*_fitted(top, bottom), *_fitted(left, right))
+
+
+def _fitted(low: int, high: int) -> tuple[int, int]:
+    low, high = max(low, 0), min(high, GRID)
+    size = -(-(high - low) // STEP) * STEP
+    low = min(low, GRID - size)
+    return low, low + size
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a network is computed; what it computes is the same.
+
+    ``winograd``: the heads' 5 × 5 kernels are given as values at 8 × 8 points. ``window``: the cells of the
+    feature maps that are computed, the others are zero. ``rematerialize``: for a gradient keep only what each
+    block is given, and compute the block again.
+    """
+
+    winograd: bool = False
+    window: Window = Window()
+    rematerialize: bool = False
+
+
+PLAIN = Execution()

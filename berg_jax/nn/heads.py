@@ -7,31 +7,64 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .config import GRID, PartConfig
+from . import winograd
+from .config import GRID, PLAIN, Execution, PartConfig, Window
 from .precision import Precision
 from .vit import Linear, layer_norm
 
-KERNEL = 5
+KERNEL = winograd.KERNEL
+_REACH = KERNEL // 2  # cells that a convolution looks beyond its output
+_init = nn.initializers.lecun_normal()
 
 
 class FeatureMap(nn.Module):
-    """Three 5 × 5 convolutions; the first two are residual, the last one goes to the part's width."""
+    """Three 5 × 5 convolutions; the first two are residual, the last one goes to the part's width.
+
+    Only what the window needs is computed: each convolution's output is the window of the next one's, grown by
+    its reach.
+    """
 
     width: int
     precision: Precision
+    execution: Execution
 
     @nn.compact
     def __call__(self, grid: Float[Array, "b 16 16 c"]) -> Float[Array, "b 16 16 d"]:  # noqa: D102
         p, c = self.precision, grid.shape[-1]
-        x = grid
+        last = self.execution.window
+        windows = [last.grown(2 * _REACH), last.grown(_REACH), last]
+        x, there = grid, Window()
         for index in (0, 1):
-            kernel = self.param(f"conv_{index}", _init, (KERNEL, KERNEL, c, c))
-            x += jax.nn.silu(layer_norm(p, f"norm_{index}")(p.convolve(x, kernel)))
-        kernel = self.param("conv_2", _init, (KERNEL, KERNEL, c, self.width))
-        return jax.nn.silu(p.convolve(x, kernel))
+            y = self._convolve(x, there, windows[index], f"conv_{index}", c)
+            x = _cut(x, there, windows[index]) + jax.nn.silu(layer_norm(p, f"norm_{index}")(y))
+            there = windows[index]
+        x = jax.nn.silu(self._convolve(x, there, last, "conv_2", self.width))
+        outside = ((last.top, GRID - last.bottom), (last.left, GRID - last.right))
+        return jnp.pad(x, ((0, 0), *outside, (0, 0)))
+
+    def _convolve(self, x: Array, there: Window, wanted: Window, name: str, width: int) -> Array:
+        """The convolution's ``wanted`` outputs from a map's cells ``there``."""
+        side = winograd.POINTS if self.execution.winograd else KERNEL
+        kernel = self.param(name, _init, (side, side, x.shape[-1], width))
+        x = _cut(x, there, wanted, _REACH)
+        convolve = winograd.convolve if self.execution.winograd else _direct
+        return convolve(x, kernel, self.precision)
 
 
-_init = nn.initializers.lecun_normal()
+def _direct(maps: Array, kernel: Array, precision: Precision) -> Array:
+    return precision.convolve(maps, kernel)
+
+
+def _cut(x: Float[Array, "b h w c"], there: Window, wanted: Window, margin: int = 0) -> Float[Array, "b h2 w2 c"]:
+    """The wanted cells of a map and a margin around them, with zeros beyond the 16 × 16 cells."""
+
+    def one_axis(low: int, high: int, first: int) -> tuple[slice, tuple[int, int]]:
+        inside = max(low - margin, 0), min(high + margin, GRID)
+        return slice(inside[0] - first, inside[1] - first), (inside[0] - low + margin, high + margin - inside[1])
+
+    rows, above = one_axis(wanted.top, wanted.bottom, there.top)
+    columns, beside = one_axis(wanted.left, wanted.right, there.left)
+    return jnp.pad(x[:, rows, columns], ((0, 0), above, beside, (0, 0)))
 
 
 def pool(tokens: Float[Array, "b 257 c"], is_last: bool) -> Float[Array, "b g"]:
@@ -46,6 +79,7 @@ class Heads(nn.Module):
 
     config: PartConfig
     precision: Precision
+    execution: Execution = PLAIN
 
     @nn.compact
     def __call__(  # noqa: D102
@@ -56,7 +90,7 @@ class Heads(nn.Module):
         for layer in c.layers:
             tokens = taps[layer]
             grid = tokens[:, 1:].reshape(tokens.shape[0], GRID, GRID, -1)
-            maps.append(FeatureMap(c.width, p, name=f"map_{layer}")(grid))
+            maps.append(FeatureMap(c.width, p, self.execution, name=f"map_{layer}")(grid))
             pooled = pool(tokens, is_last=layer == c.vit.depth - 1)
             hidden = Linear(pooled.shape[-1], p, name=f"global_{layer}_fc1")(pooled)
             hidden = jax.nn.gelu(hidden, approximate=False)

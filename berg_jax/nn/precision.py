@@ -32,13 +32,13 @@ class Precision:
             preferred_element_type=self.accumulate,
         )
 
-    def convolve(self, maps: Float[Array, "b h w i"], kernel: Float[Array, "kh kw i o"]) -> Float[Array, "b h w o"]:
-        """Cross-correlation with zero padding that keeps the map's size."""
+    def convolve(self, maps: Float[Array, "b h w i"], kernel: Float[Array, "kh kw i o"]) -> Float[Array, "b h2 w2 o"]:
+        """Cross-correlation without padding."""
         result = lax.conv_general_dilated(
             maps.astype(self.operands),
             kernel.astype(self.operands),
             window_strides=(1, 1),
-            padding="SAME",
+            padding="VALID",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=self.products,
         )

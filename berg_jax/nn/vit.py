@@ -37,13 +37,14 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:  # noqa: D102
         product = self.precision.einsum
-        y = product("...i,io->...o", x, self.param("kernel", _weights, (x.shape[-1], self.features)))
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # one axis of rows: a tenth faster than two, on CPU
+        y = product("ni,io->no", x, self.param("kernel", _weights, (x.shape[-1], self.features)))
         if self.lora_rank:
             down = self.param("lora_down", _weights, (x.shape[-1], self.lora_rank))
             up = self.param("lora_up", nn.initializers.zeros, (self.lora_rank, self.features))
-            y += self.lora_scale * product("...r,ro->...o", product("...i,ir->...r", x, down), up)
+            y += self.lora_scale * product("nr,ro->no", product("ni,ir->nr", x, down), up)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+        return (y + bias[None]).reshape(*shape[:-1], -1)
 
 
 class Attention(nn.Module):
@@ -57,10 +58,13 @@ class Attention(nn.Module):
         c, p = self.config, self.precision
         lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
         qkv = Linear(3 * c.embed_dim, p, **lora, name="qkv")(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, c.num_heads, -1), 2, 0)
-        scores = p.einsum("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
-        y = p.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(scores), v)
-        return Linear(c.embed_dim, p, **lora, name="proj")(y.reshape(x.shape))
+        # (batch, head, token, channel): products of whole matrices, which on CPU are faster than strided ones
+        q, k, v = qkv.reshape(*x.shape[:2], 3, c.num_heads, -1).transpose(2, 0, 3, 1, 4)
+        scores = p.einsum("bhnd,bhmd->bhnm", q * q.shape[-1] ** -0.5, k)
+        # Softmax whose division comes after the sum over tokens, where it is of fewer numbers.
+        weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+        y = p.einsum("bhnm,bhmd->bhnd", weights, v) / weights.sum(axis=-1, keepdims=True)
+        return Linear(c.embed_dim, p, **lora, name="proj")(y.transpose(0, 2, 1, 3).reshape(x.shape))
 
 
 class MLP(nn.Module):
@@ -104,6 +108,7 @@ class ViT(nn.Module):
     config: ViTConfig
     precision: Precision
     taps: tuple[int, ...] = ()
+    rematerialize: bool = False
 
     @nn.compact
     def __call__(  # noqa: D102
@@ -122,6 +127,7 @@ class ViT(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(cls_token, (b, 1, c.embed_dim)), x], axis=1) + pos_embed[None]
 
         # One traced block for all: gradients compile several times faster than twelve copies do.
-        blocks = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True}, length=c.depth)
+        block = nn.remat(Block, prevent_cse=False) if self.rematerialize else Block
+        blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True}, length=c.depth)
         x, after = blocks(c, p, name="blocks")(x, None)
         return x, {layer: after[layer] for layer in self.taps}
