@@ -137,6 +137,49 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     assert "complete" in said
 
 
+def test_the_ledger_names_the_sinks(tmp_path: Path) -> None:
+    for name, sinks, expected in (
+        ("both", [COLUMNS, Sum()], ["responses", "sum"]),
+        ("stored", [COLUMNS], ["responses"]),
+        ("reduced", [Sum()], ["sum"]),
+    ):
+        run(Source(), sinks, output=tmp_path / name, devices=jax.devices()[:1])
+        entries = loop.Output(tmp_path / name).ledger.entries()
+        assert len(entries) == 75
+        assert all(entry["sinks"] == expected for entry in entries.values())
+
+
+def test_float16(tmp_path: Path) -> None:
+    """Rounded to nearest; half the bytes; part of the run's key; what does not fit is an error and not infinity."""
+    output = tmp_path / "o.zarr"
+    half = Columns(VERTICES, dtype="float16")
+    run(Source(bad=(5,)), [half], output=output, devices=jax.devices()[:2], on_error="skip")
+    expected = EXPECTED.astype(np.float16)
+    expected[5] = np.nan
+    stored = responses(output)
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored, expected)
+    assert zarr.open_group(output, mode="r").attrs["run"]["dtype"] == "float16"
+    assert sum(path.stat().st_size for path in (output / "responses" / "c").rglob("*") if path.is_file()) == 300 * 10
+    with pytest.raises(ResourceError, match="dtype is 'float16' there and 'float32' now"):
+        run(Source(), [COLUMNS], output=output)
+    with pytest.raises(InvalidParameterError, match=r"dtype must be one of \['float32', 'float16'\], got 'int8'"):
+        Columns(VERTICES, dtype="int8")
+
+    def large(images: jax.Array) -> jax.Array:
+        number = images[:, 0, 0, :1]
+        return jnp.where(number == 41, 65520.0, jnp.where(number == 40, jnp.inf, 65504.0)) + jnp.zeros((1, 5))
+
+    options = {"output": tmp_path / "large.zarr", "identity": "large", "batch_size": 4, "show_progress": False}
+    with pytest.raises(InvalidParameterError, match=r"65520 to image 41, column 0, .*float16 .*\(65504\).*float32"):
+        stream(large, Source(), [half], devices=jax.devices()[:1], **options)
+    done = loop.Output(tmp_path / "large.zarr").ledger.done()
+    assert sum(done.values()) == 40
+    there = zarr.open_group(tmp_path / "large.zarr", mode="r")["responses"]
+    assert (there[:40] == 65504).all()
+    assert np.isnan(there[40:]).all()
+
+
 def test_only_reduced(tmp_path: Path) -> None:
     output = tmp_path / "o.zarr"
     assert_each_once(run(Source(), [Sum()], output=output, devices=jax.devices()[:1]))

@@ -29,7 +29,7 @@ from .devices import Devices, Process
 from .progress import progress, stop_requests
 from .reducers import Reducer, check_reducers
 from .sources import Source
-from .stores import Columns, Output
+from .stores import RESPONSES, Columns, Output
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
 ON_ERROR = ("error", "skip")
@@ -103,7 +103,7 @@ def stream(
     ResourceError
         The output cannot be written, or belongs to another run; the message says which part differs.
     InvalidParameterError
-        An argument makes no sense.
+        An argument makes no sense, or a response is too large for the type that it is to be stored as.
     """
     columns, reducers = _sorted_sinks(sinks)
     if batch_size < 1:
@@ -116,6 +116,7 @@ def stream(
         "images": source.fingerprint,
         "identity": identity,
         "reducers": {reducer.name: reducer.fingerprint for reducer in reducers},
+        "dtype": columns.dtype if columns else None,
     }
     # A block holds whole batches, and whole probes where a reducer needs them.
     multiple = math.lcm(batch_size, *(reducer.whole for reducer in reducers))
@@ -291,6 +292,7 @@ class _Kept:
     def __init__(self, work: _Work, devices: Devices) -> None:
         self.work, self.devices = work, devices
         self.output, self.ledger = work.output, work.output.ledger
+        self.sinks = [RESPONSES] * self.output.stores_responses + [reducer.name for reducer in work.reducers]
         self.rows: dict[int, list[np.ndarray]] = {}
         self.skipped: dict[int, list[int]] = {}
         self.open: dict[int, int] = {}  # blocks of the group at hand that are not whole, and where they began
@@ -349,7 +351,7 @@ class _Kept:
         """Vouch for blocks in the ledger: whole ones, or the first ``images`` of one."""
         for block in blocks:
             start, stop = self.ledger.range(block)
-            facts = {"process": self.work.process.index, "host": socket.gethostname()}
+            facts = {"process": self.work.process.index, "host": socket.gethostname(), "sinks": self.sinks}
             earlier = self.work.entries.get(block, {}).get("skipped", [])
             skipped = sorted({*earlier, *self.skipped.pop(block, [])})
             self.ledger.record(block, stop - start if images is None else images, skipped=skipped, **facts)

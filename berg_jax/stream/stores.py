@@ -1,6 +1,6 @@
 """What a stream leaves on disk: a zarr v3 store that xarray opens with its names.
 
-responses   (image, vertex) float32, z units; NaN where nothing was written; absent if only reducers ran
+responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
 image       names of the images
 vertex      index within the hemisphere
 hemisphere  "lh" or "rh" of each vertex
@@ -26,12 +26,13 @@ import xarray
 import zarr
 from jaxtyping import Bool, Float
 
-from ..errors import IntegrityError, ResourceError
+from ..errors import IntegrityError, InvalidParameterError, ResourceError
 from ..files import atomic_folder, explained, require_space
 from ..rois import Vertices
 from .ledger import Ledger
 
 RESPONSES = "responses"
+DTYPES = ("float32", "float16")
 _LEDGER, _REDUCERS = "ledger", "reducers"
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
@@ -49,10 +50,18 @@ def is_complete(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Columns:
-    """The responses' columns: vertices, and of each ROI which of them belong to it."""
+    """The responses' columns: vertices, of each ROI which of them belong to it, and the type they are stored as.
+
+    ``"float16"`` takes half the room and keeps three digits; what it cannot hold, from 65,520 on, is an error.
+    """
 
     vertices: Vertices
     membership: dict[str, Bool[np.ndarray, " vertices"]] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InvalidParameterError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}.")
 
 
 class Output:
@@ -118,8 +127,9 @@ class Output:
         if path.exists():
             raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
         vertices = len(columns.vertices) if columns else 0
-        require_space(path, 4 * len(ids) * vertices, "Storing the responses")
-        block = _block(multiple, len(ids), vertices)
+        row = vertices * np.dtype(columns.dtype).itemsize if columns else 0
+        require_space(path, len(ids) * row, "Storing the responses")
+        block = _block(multiple, len(ids), row)
         coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
         if columns:
             coordinates |= _coordinates(columns)
@@ -131,7 +141,7 @@ class Output:
                 zarr.open_group(folder, mode="r+", use_consolidated=False).create_array(
                     RESPONSES,
                     shape=(len(ids), vertices),
-                    dtype="float32",
+                    dtype=columns.dtype,
                     chunks=(min(block, len(ids)), vertices),
                     compressors=None,  # responses are noise to a compressor: 8% at best
                     fill_value=np.nan,
@@ -177,10 +187,19 @@ class Output:
         return is_complete(self.path)
 
     def write(self, start: int, responses: Float[np.ndarray, "images vertices"]) -> None:
-        """Write the responses to images ``start``, ``start`` + 1, …, durably."""
+        """Write the responses to images ``start``, ``start`` + 1, …, durably.
+
+        Raises
+        ------
+        InvalidParameterError
+            A response is too large for the store's type.
+        ResourceError
+            They cannot be written.
+        """
+        stored = _narrowed(responses, start, self._responses.dtype.numpy_dtype)
         with explained("write", self.path):
             try:
-                self._responses[start : start + len(responses)].write(responses).result()
+                self._responses[start : start + len(responses)].write(stored).result()
             except ValueError as error:  # as tensorstore reports what the system refuses
                 raise OSError(str(error)[:300]) from error
 
@@ -211,9 +230,25 @@ def _coordinates(columns: Columns) -> dict[str, Any]:
     return found
 
 
-def _block(multiple: int, images: int, vertices: int) -> int:
-    """Images of a block: about 8 MB of responses, and a share of a small run."""
-    most = min(_BLOCK_BYTES // (4 * max(vertices, 1)), _BLOCK_IMAGES, images // _BLOCKS)
+def _narrowed(
+    responses: Float[np.ndarray, "images vertices"], start: int, dtype: np.dtype
+) -> Float[np.ndarray, "images vertices"]:
+    """The responses in the store's type, in which nothing finite may become infinite."""
+    with np.errstate(over="ignore"):
+        stored = responses.astype(dtype, copy=False)
+    over = np.isinf(stored) & np.isfinite(responses)
+    if over.any():
+        image, column = np.argwhere(over)[0]
+        raise InvalidParameterError(
+            f"The response {responses[image, column]:g} to image {start + image}, column {column}, is more than "
+            f"{dtype} holds ({np.finfo(dtype).max:g}). Store it as float32, in another output."
+        )
+    return stored
+
+
+def _block(multiple: int, images: int, row: int) -> int:
+    """Images of a block, whose responses take ``row`` bytes each: about 8 MB, and a share of a small run."""
+    most = min(_BLOCK_BYTES // max(row, 1), _BLOCK_IMAGES, images // _BLOCKS)
     return multiple * max(1, most // multiple)
 
 
