@@ -17,7 +17,6 @@ import scipy.stats
 
 from berg_jax.errors import InvalidParameterError, ValidationError
 from berg_jax.rois import Vertices
-from berg_jax.stream import reducers as module
 from berg_jax.stream.reducers import (
     GLM,
     ArgmaxOverProbes,
@@ -30,6 +29,7 @@ from berg_jax.stream.reducers import (
     check_reducers,
     roi_weights,
 )
+from berg_jax.stream.reducers.pairs import add_pairs, exact, paired
 
 IMAGES, VERTICES, BATCH, BLOCK, PER_PROBE = 576, 7, 32, 96, 6  # a batch holds parts of six or seven probes
 PROBES = IMAGES // PER_PROBE
@@ -332,14 +332,14 @@ def test_compensation_survives_compilation() -> None:
         return jax.lax.fori_loop(
             0,
             len(values),
-            lambda i, s: (module._add(s[0], module._pair(values[i])), s[1] + values[i]),
-            (module._pair(zero), zero),
+            lambda i, s: (add_pairs(s[0], paired(values[i])), s[1] + values[i]),
+            (paired(zero), zero),
         )
 
     pair, plain = sums(values)
     size = math.fsum(np.abs(values.astype(np.float64)))
     truth = math.fsum(values.astype(np.float64))
-    assert abs(module._exact(pair) - truth) / size < 1e-13
+    assert abs(exact(pair) - truth) / size < 1e-13
     assert abs(float(plain) - truth) / size > 1e-10
 
 
