@@ -33,8 +33,8 @@ class Comoments(Settings):
     """Means of some numbers for each image, and sums over images of products of them about the mean.
 
     The numbers are the image's row of ``_table``, if there is one, and its responses. Merging two sets adds to their
-    products those of one more row, the weighted difference of their means (Chan et al.); so one function of deviations serves
-    batches and merging.
+    products those of one more row, the weighted difference of their means (Chan et al.); so one function of
+    deviations serves batches and merging.
     """
 
     _table: Float[np.ndarray, "images p"] | None = None
