@@ -369,6 +369,15 @@ def status(output: Annotated[Path, typer.Argument(help="The output of a run.")])
         typer.echo(status_text(output))
 
 
+@app.command()
+def merge(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+    """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
+    with _messages():
+        from .stream.finishing import merge_output
+
+        typer.echo(merge_output(output))
+
+
 def _described(description: Description) -> str:
     """What a converted subject is, in a few lines."""
     part = description.parts["part1"]

@@ -8,7 +8,7 @@ roi         names of the subject's ROIs, and
 membership  (roi, vertex) whether a vertex belongs to it; both absent without metadata
 attributes  run (what a resumed run must agree with), block, complete; subject, weights, versions, …
 ledger/     what is done: see :mod:`berg_jax.stream.ledger`
-reducers/   states of reducers, and at the end their results
+reducers/   settings and states of reducers, and at the end their results
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import xarray
 import zarr
 from jaxtyping import Bool, Float
 
-from ..errors import IntegrityError, InvalidParameterError, ResourceError
+from ..errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ..files import atomic_folder, explained, require_space
 from ..rois import Vertices
 from .ledger import Ledger
@@ -67,7 +67,7 @@ class Columns:
 class Output:
     """The output of a stream that is being made, block by block. A block is one chunk of the responses.
 
-    Use :meth:`create` or :meth:`reopen`.
+    Use :meth:`create`, :meth:`reopen` or :meth:`existing`.
 
     Attributes
     ----------
@@ -91,6 +91,19 @@ class Output:
         self.ledger = Ledger(path / _LEDGER, images, block)
         self.reducers = path / _REDUCERS
         self._responses = self._open() if stores else None
+
+    @classmethod
+    def existing(cls, path: str | Path) -> Output:
+        """An output that is there, of whatever run.
+
+        Raises
+        ------
+        ModelNotFoundError, ResourceError
+            There is nothing, or something else.
+        """
+        if not Path(path).exists():
+            raise ModelNotFoundError(f"There is no {path}. Give the output of a run.")
+        return cls(Path(path))
 
     @classmethod
     def create(
