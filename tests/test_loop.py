@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -398,6 +400,62 @@ def test_two_processes_one_of_them_killed(seed: int, tmp_path: Path) -> None:
     assert second.returncode == 0
     assert_each_once(run(Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:2]))
     np.testing.assert_array_equal(responses(output), EXPECTED)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 12 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no disks can be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("reducers", [[], [Moments(5000)]], ids=["stored", "reduced too"])
+def test_a_disk_that_fills_up_and_is_freed(
+    reducers: list, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others fill the disk while a run writes; nothing partial is trusted, and freed, the run ends with its bits."""
+    monkeypatch.setattr(keeping, "_SAVE_SECONDS", 0.01)
+    columns = Columns(Vertices(np.arange(2500), np.arange(2500), 2500))
+    wide = jax.jit(lambda images: jnp.sin(images[:, 0, 0, :1] * (1 + jnp.arange(5000.0))[None]))
+    share = partial(stream, wide, identity="wide", batch_size=4, show_progress=False, devices=jax.devices()[:1])
+    whole = share(Source(), [columns, *reducers], output=tmp_path / "whole.zarr")
+    expected = responses(tmp_path / "whole.zarr")
+    source, output, filler = Source(), small_disk / "o.zarr", small_disk / "filler"
+    read = source.read
+
+    def fill(indices: np.ndarray) -> np.ndarray:
+        if 100 in indices:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        return read(indices)
+
+    source.read = fill
+    with pytest.raises(ResourceError, match=r"No space left on device\. Make room there"):
+        share(source, [columns, *reducers], output=output)
+    left = filler.stat().st_size
+    assert left > 2**20
+    done = loop.Output(output).ledger.done()
+    assert 10 < len(done) < 40
+    there = zarr.open_group(output, mode="r")["responses"]
+    for block, count in done.items():
+        np.testing.assert_array_equal(there[4 * block : 4 * block + count], expected[4 * block : 4 * block + count])
+    with pytest.raises(ResourceError, match="Make room there"):  # still full
+        share(Source(), [columns, *reducers], output=output)
+    filler.unlink()
+    results = share(Source(), [columns, *reducers], output=output)
+    np.testing.assert_array_equal(responses(output), expected)
+    for name, arrays in results.items():
+        assert arrays["count"] == 300
+        np.testing.assert_allclose(arrays["mean"], whole[name]["mean"], atol=1e-6)
 
 
 def test_another_run_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ reducers/   settings and states of reducers, and at the end their results
 from __future__ import annotations
 
 import logging
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -214,7 +216,9 @@ class Output:
             try:
                 self._responses[start : start + len(responses)].write(stored).result()
             except ValueError as error:  # as tensorstore reports what the system refuses
-                raise OSError(str(error)[:300]) from error
+                number = re.search(r"os_error_code='(\d+)'", str(error))
+                reason = os.strerror(int(number[1])) if number else str(error)[:300]
+                raise OSError(int(number[1]) if number else None, reason) from error
 
     def finish(self) -> None:
         """Mark the output as complete, in one write."""
