@@ -74,6 +74,13 @@ class OnError(enum.StrEnum):
     skip = "skip"
 
 
+class Dtype(enum.StrEnum):
+    """What stored responses are rounded to."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
 class PrecisionName(enum.StrEnum):
     """How exactly the network multiplies."""
 
@@ -301,6 +308,9 @@ def encode(
     precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
         PrecisionName.float32
     ),
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of the stored responses; float16 takes half the room.")
+    ] = Dtype.float32,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")] = 8,
     devices: Annotated[int | None, typer.Option(help="On how many local devices [default: all]")] = None,
     process_index: Annotated[
@@ -328,6 +338,7 @@ def encode(
             min_explained_variance=min_explained_variance,
             fit=fit.value,
             precision=precision.value,
+            dtype=dtype.value,
             batch_size=batch_size,
             devices=devices,
             process=find_process(process_index, process_count),
@@ -356,6 +367,15 @@ def status(output: Annotated[Path, typer.Argument(help="The output of a run.")])
         from .stream.status import status_text
 
         typer.echo(status_text(output))
+
+
+@app.command()
+def merge(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+    """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
+    with _messages():
+        from .stream.finishing import merge_output
+
+        typer.echo(merge_output(output))
 
 
 def _described(description: Description) -> str:

@@ -39,6 +39,7 @@ def encode_images(
     min_explained_variance: float | None = None,
     fit: str = "error",
     precision: str = "float32",
+    dtype: str = "float32",
     batch_size: int = 8,
     devices: int | None = None,
     process: Process | None = None,
@@ -70,6 +71,8 @@ def encode_images(
         What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``.
     precision
         As for :func:`berg_jax.load`.
+    dtype
+        Of the stored responses: ``"float32"`` or ``"float16"``.
     batch_size
         Images that a device computes at a time.
     devices
@@ -120,14 +123,16 @@ def encode_images(
         "weights": person.description.origin,
         "synthetic": person.description.synthetic,
         "identity": person.identity(vertices, precision),
+        "dtype": dtype,
     }
+    columns = Columns(vertices, _membership(person, vertices), dtype)
     # A complete output needs no model; an incomplete one is not begun before the model is loaded.
     model = None if is_complete(output) else person.model(vertices, precision=precision)
     start = time.perf_counter()
     stream(
         model,
         source,
-        [Columns(vertices, _membership(person, vertices))],
+        [columns],
         output=output,
         identity=attributes["identity"],
         batch_size=batch_size,
@@ -177,7 +182,7 @@ def _summary(path: Path, person: Subject, seconds: float) -> str:
             f"  {'image':<32}{'mean':>8}{'std':>8}  strongest vertex",
         ]
         for index in range(min(images, _SHOWN)):
-            row = responses[index].load()
+            row = responses[index].load().astype(np.float32)
             best = row[int(row.values.argmax())]
             name = str(row.image.values)
             lines.append(

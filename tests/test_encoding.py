@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +72,15 @@ def test_the_store(complement: Golden, folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain["responses"][:], data.responses)
 
 
+def test_half_the_room(complement: Golden, folder: Path, tmp_path: Path) -> None:
+    for dtype in ("float32", "float16"):
+        encode_images(folder, complement.folder, 2, tmp_path / dtype, roi="V3v", dtype=dtype)
+    whole, half = (berg_jax.open_responses(tmp_path / dtype) for dtype in ("float32", "float16"))
+    assert half.data.dtype == np.float16
+    assert half.attributes["dtype"] == "float16"
+    np.testing.assert_array_equal(half.data, whole.data.values.astype(np.float16))
+
+
 def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     subject = berg_jax.Subject(complement.folder, 2)
     vertices = subject.vertices("ventral - hV4", "rh", min_ncsnr=0.1)
@@ -131,6 +142,18 @@ def transparent(path: Path) -> None:
     Image.new("RGBA", (8, 8), (1, 2, 3, 100)).save(path)
 
 
+def png_16(color: int) -> bytes:
+    """A PNG of 16 bits a channel, RGB (color type 2) or RGBA (6), as libraries other than Pillow write it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" + bytes([3, 232] * 8 * {2: 3, 6: 4}[color])
+    header = struct.pack(">IIBBBBB", 8, 8, 16, color, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(row * 8)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 def cut(path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:3000])
@@ -139,6 +162,9 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "said", "early"),
     [
+        (lambda path: path.write_bytes(png_16(2)), "more than 8 bits a channel", True),
+        (lambda path: path.write_bytes(png_16(6)), "more than 8 bits a channel", True),
+        (lambda path: path.write_bytes(b"P6 8 8 65535\n" + bytes(384)), "more than 8 bits a channel", True),
         (lambda path: Image.new("RGB", (8, 9)).save(path), "8 × 9 pixels.*--fit crop", True),
         (lambda path: path.write_text("no image"), "cannot be read as an image", True),
         (lambda path: path.write_bytes(b""), "cannot be read as an image", True),
@@ -146,7 +172,17 @@ def cut(path: Path) -> None:
         (transparent, "transparent", False),
         (cut, "cannot be read as an image", False),
     ],
-    ids=["not square", "text", "empty", "32 bit", "transparent", "cut"],
+    ids=[
+        "16 bits",
+        "16 bits with alpha",
+        "16 bits PPM",
+        "not square",
+        "text",
+        "empty",
+        "32 bit",
+        "transparent",
+        "cut",
+    ],
 )
 def test_bad_image_files_are_named(write: object, said: str, early: bool, tmp_path: Path) -> None:
     write(tmp_path / "bad.png")

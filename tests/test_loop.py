@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,10 +33,20 @@ from berg_jax.errors import (
     ValidationError,
 )
 from berg_jax.rois import Vertices
-from berg_jax.stream import loop, states
+from berg_jax.stream import keeping, loop, settings, states
 from berg_jax.stream.devices import Process, find_process
+from berg_jax.stream.finishing import merge_output
 from berg_jax.stream.loop import stream
-from berg_jax.stream.reducers import ArgmaxOverProbes, Moments, TopK
+from berg_jax.stream.reducers import (
+    GLM,
+    ArgmaxOverProbes,
+    Covariance,
+    GroupMeans,
+    Moments,
+    RoiMeans,
+    TopK,
+    WeightedSums,
+)
 from berg_jax.stream.status import status_text
 from berg_jax.stream.stores import Columns
 
@@ -137,6 +149,49 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     assert "complete" in said
 
 
+def test_the_ledger_names_the_sinks(tmp_path: Path) -> None:
+    for name, sinks, expected in (
+        ("both", [COLUMNS, Sum()], ["responses", "sum"]),
+        ("stored", [COLUMNS], ["responses"]),
+        ("reduced", [Sum()], ["sum"]),
+    ):
+        run(Source(), sinks, output=tmp_path / name, devices=jax.devices()[:1])
+        entries = loop.Output(tmp_path / name).ledger.entries()
+        assert len(entries) == 75
+        assert all(entry["sinks"] == expected for entry in entries.values())
+
+
+def test_float16(tmp_path: Path) -> None:
+    """Rounded to nearest; half the bytes; part of the run's key; what does not fit is an error and not infinity."""
+    output = tmp_path / "o.zarr"
+    half = Columns(VERTICES, dtype="float16")
+    run(Source(bad=(5,)), [half], output=output, devices=jax.devices()[:2], on_error="skip")
+    expected = EXPECTED.astype(np.float16)
+    expected[5] = np.nan
+    stored = responses(output)
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored, expected)
+    assert zarr.open_group(output, mode="r").attrs["run"]["dtype"] == "float16"
+    assert sum(path.stat().st_size for path in (output / "responses" / "c").rglob("*") if path.is_file()) == 300 * 10
+    with pytest.raises(ResourceError, match="dtype is 'float16' there and 'float32' now"):
+        run(Source(), [COLUMNS], output=output)
+    with pytest.raises(InvalidParameterError, match=r"dtype must be one of \['float32', 'float16'\], got 'int8'"):
+        Columns(VERTICES, dtype="int8")
+
+    def large(images: jax.Array) -> jax.Array:
+        number = images[:, 0, 0, :1]
+        return jnp.where(number == 41, 65520.0, jnp.where(number == 40, jnp.inf, 65504.0)) + jnp.zeros((1, 5))
+
+    options = {"output": tmp_path / "large.zarr", "identity": "large", "batch_size": 4, "show_progress": False}
+    with pytest.raises(InvalidParameterError, match=r"65520 to image 41, column 0, .*float16 .*\(65504\).*float32"):
+        stream(large, Source(), [half], devices=jax.devices()[:1], **options)
+    done = loop.Output(tmp_path / "large.zarr").ledger.done()
+    assert sum(done.values()) == 40
+    there = zarr.open_group(tmp_path / "large.zarr", mode="r")["responses"]
+    assert (there[:40] == 65504).all()
+    assert np.isnan(there[40:]).all()
+
+
 def test_only_reduced(tmp_path: Path) -> None:
     output = tmp_path / "o.zarr"
     assert_each_once(run(Source(), [Sum()], output=output, devices=jax.devices()[:1]))
@@ -169,7 +224,7 @@ def test_a_time_limit_stops_and_a_later_run_goes_on(reducers: list, tmp_path: Pa
 def test_a_crash_between_two_records_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The states are saved, and the process dies before the ledger says so; and the other way round."""
     output = tmp_path / "o.zarr"
-    monkeypatch.setattr(loop, "_SAVE_SECONDS", -1)
+    monkeypatch.setattr(keeping, "_SAVE_SECONDS", -1)
     options = {"output": output, "devices": jax.devices()[:2]}
     real, calls = loop.Output, []
 
@@ -204,6 +259,82 @@ def test_real_reducers_in_the_loop(tmp_path: Path) -> None:
     np.testing.assert_array_equal(results["argmax_over_probes"]["probe"], best)
     top = np.argsort(-exact, axis=0)[:3].T
     assert any(np.array_equal(value, top) for value in results["top_k"].values())
+
+
+def of_all_kinds() -> list:
+    random = np.random.default_rng(0)
+    rois = np.eye(5, dtype=np.float32)[:2]
+    groups = np.arange(300) % 7 - 1
+    design = np.eye(3)[np.arange(300) % 3]
+    return [
+        ArgmaxOverProbes(10, 30, 5),
+        Covariance(5),
+        GLM(design, [[1, -1, 0]], 5, names=["a > b"]),
+        GroupMeans(groups, 5),
+        Moments(5),
+        RoiMeans(rois, 300),
+        TopK(3, rois),
+        WeightedSums(random.normal(size=(300, 2)).astype(np.float32), 5),
+    ]
+
+
+def test_a_run_that_no_process_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the last block and the end, it is merged without the model to the bits of a whole run."""
+    options = {"devices": jax.devices()[:2]}
+    whole = run(Source(), [COLUMNS, *of_all_kinds()], output=tmp_path / "whole.zarr", **options)
+    output = tmp_path / "o.zarr"
+
+    def die(*_: object) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "finish", die)
+        with pytest.raises(OSError, match="killed"):
+            run(Source(), [COLUMNS, *of_all_kinds()], output=output, **options)
+    assert "300 of 300 images done" in status_text(output)
+    assert "to be finished (berg-jax merge)" in status_text(output)
+    assert "is complete now: 300 images" in merge_output(output)
+    for name, arrays in whole.items():
+        with np.load(output / "reducers" / f"{name}.npz") as stored:
+            assert set(stored.files) == set(arrays)
+            for key, value in arrays.items():
+                np.testing.assert_array_equal(stored[key], value, err_msg=f"{name} {key}")
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+    assert "complete already" in merge_output(output)
+    assert set(run(Source(), [COLUMNS, *of_all_kinds()], output=output)) == set(whole)
+
+
+def test_merging_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "o.zarr"
+    with pytest.raises(ModelNotFoundError, match="Give the output of a run"):
+        merge_output(output)
+    share = partial(run, Source(), [Moments(5), Sum()], output=output, devices=jax.devices()[:1])
+    assert share(process=Process(0, 2)) == {}
+    with pytest.raises(ResourceError, match=r"37 of 75 blocks are missing, of images 4–7, 12–15, .*, …\. Run the"):
+        merge_output(output)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "finish", lambda *_: None)
+        with pytest.raises(FileNotFoundError):  # nothing was finished, so there are no results to load
+            share(process=Process(1, 2))
+    with pytest.raises(ResourceError, match="'sum' is none of this package"):
+        merge_output(output)
+    stored = output / "reducers" / "settings" / "moments.npz"
+    for damage in (stored.read_bytes()[:100], b""):
+        stored.write_bytes(damage)
+        with pytest.raises(IntegrityError, match=r"moments\.npz is damaged"):
+            merge_output(output)
+    results = share()  # which needs no settings
+    assert_each_once(results)
+    np.testing.assert_allclose(results["moments"]["mean"], EXPECTED.astype(np.float64).mean(0), atol=1e-6)
+
+
+def test_settings_of_another_run(tmp_path: Path) -> None:
+    """The settings that are on the disk are the run's, or refused."""
+    settings.save(tmp_path, [Moments(5)])
+    (made,) = settings.load(tmp_path, {"moments": Moments(5).fingerprint})
+    assert made.vertices == 5
+    with pytest.raises(IntegrityError, match="not the run's"):
+        settings.load(tmp_path, {"moments": Moments(6).fingerprint})
 
 
 def test_two_processes_that_did_the_same_work_are_noticed(tmp_path: Path) -> None:
@@ -243,7 +374,7 @@ from tests.test_loop import *
 slow = Source()
 read = slow.read
 slow.read = lambda indices: (time.sleep(0.01), read(indices))[1]
-loop._SAVE_SECONDS = 0.05
+keeping._SAVE_SECONDS = 0.05
 print("begun", flush=True)
 run(slow, [COLUMNS, Sum()], output=sys.argv[2], devices=jax.devices()[:2], process=Process(*map(int, sys.argv[3:])))
 """
@@ -269,6 +400,62 @@ def test_two_processes_one_of_them_killed(seed: int, tmp_path: Path) -> None:
     assert second.returncode == 0
     assert_each_once(run(Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:2]))
     np.testing.assert_array_equal(responses(output), EXPECTED)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 12 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no disks can be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("reducers", [[], [Moments(5000)]], ids=["stored", "reduced too"])
+def test_a_disk_that_fills_up_and_is_freed(
+    reducers: list, small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others fill the disk while a run writes; nothing partial is trusted, and freed, the run ends with its bits."""
+    monkeypatch.setattr(keeping, "_SAVE_SECONDS", 0.01)
+    columns = Columns(Vertices(np.arange(2500), np.arange(2500), 2500))
+    wide = jax.jit(lambda images: jnp.sin(images[:, 0, 0, :1] * (1 + jnp.arange(5000.0))[None]))
+    share = partial(stream, wide, identity="wide", batch_size=4, show_progress=False, devices=jax.devices()[:1])
+    whole = share(Source(), [columns, *reducers], output=tmp_path / "whole.zarr")
+    expected = responses(tmp_path / "whole.zarr")
+    source, output, filler = Source(), small_disk / "o.zarr", small_disk / "filler"
+    read = source.read
+
+    def fill(indices: np.ndarray) -> np.ndarray:
+        if 100 in indices:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        return read(indices)
+
+    source.read = fill
+    with pytest.raises(ResourceError, match=r"No space left on device\. Make room there"):
+        share(source, [columns, *reducers], output=output)
+    left = filler.stat().st_size
+    assert left > 2**20
+    done = loop.Output(output).ledger.done()
+    assert 10 < len(done) < 40
+    there = zarr.open_group(output, mode="r")["responses"]
+    for block, count in done.items():
+        np.testing.assert_array_equal(there[4 * block : 4 * block + count], expected[4 * block : 4 * block + count])
+    with pytest.raises(ResourceError, match="Make room there"):  # still full
+        share(Source(), [columns, *reducers], output=output)
+    filler.unlink()
+    results = share(Source(), [columns, *reducers], output=output)
+    np.testing.assert_array_equal(responses(output), expected)
+    for name, arrays in results.items():
+        assert arrays["count"] == 300
+        np.testing.assert_allclose(arrays["mean"], whole[name]["mean"], atol=1e-6)
 
 
 def test_another_run_is_refused(tmp_path: Path) -> None:

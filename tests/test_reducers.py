@@ -17,7 +17,6 @@ import scipy.stats
 
 from berg_jax.errors import InvalidParameterError, ValidationError
 from berg_jax.rois import Vertices
-from berg_jax.stream import reducers as module
 from berg_jax.stream.reducers import (
     GLM,
     ArgmaxOverProbes,
@@ -30,6 +29,7 @@ from berg_jax.stream.reducers import (
     check_reducers,
     roi_weights,
 )
+from berg_jax.stream.reducers.pairs import Pair, add_pairs, exact, paired
 
 IMAGES, VERTICES, BATCH, BLOCK, PER_PROBE = 576, 7, 32, 96, 6  # a batch holds parts of six or seven probes
 PROBES = IMAGES // PER_PROBE
@@ -327,19 +327,19 @@ def test_compensation_survives_compilation() -> None:
     values = (RANDOM.normal(size=4096) * 10.0 ** RANDOM.uniform(-6, 6, 4096)).astype(np.float32)
 
     @jax.jit
-    def sums(values: jax.Array) -> tuple[module.Pair, jax.Array]:
+    def sums(values: jax.Array) -> tuple[Pair, jax.Array]:
         zero = jnp.zeros((), jnp.float32)
         return jax.lax.fori_loop(
             0,
             len(values),
-            lambda i, s: (module._add(s[0], module._pair(values[i])), s[1] + values[i]),
-            (module._pair(zero), zero),
+            lambda i, s: (add_pairs(s[0], paired(values[i])), s[1] + values[i]),
+            (paired(zero), zero),
         )
 
     pair, plain = sums(values)
     size = math.fsum(np.abs(values.astype(np.float64)))
     truth = math.fsum(values.astype(np.float64))
-    assert abs(module._exact(pair) - truth) / size < 1e-13
+    assert abs(exact(pair) - truth) / size < 1e-13
     assert abs(float(plain) - truth) / size > 1e-10
 
 
@@ -405,7 +405,7 @@ def test_a_design_that_has_no_intercept() -> None:
     both = np.concatenate([reducer._basis.rows, y], axis=1)
     deviations = both - both.mean(axis=0)
     products = np.concatenate([deviations[:, :2].T @ deviations, (deviations**2).sum(0)[None]])
-    pairs = [module.Pair(x.astype(np.float32), x - x.astype(np.float32)) for x in (both.mean(axis=0), products)]
+    pairs = [Pair(x.astype(np.float32), x - x.astype(np.float32)) for x in (both.mean(axis=0), products)]
     results = reducer.finalize({"count": np.int32(IMAGES), "mean": pairs[0], "products": pairs[1]})
     truth = fitted(design, contrasts, y)
     assert_close({key: results[key] for key in truth}, truth, 1e-5)

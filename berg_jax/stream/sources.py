@@ -289,9 +289,20 @@ def _check(file: ImageFile, fit: str) -> int | None:
             )
         if image.mode.startswith(("I", "F")):
             raise StimulusError(f"{file} has mode {image.mode}, expected 8 bits a channel. Convert it first.")
+        if _cut_to_8_bits(image):
+            raise StimulusError(f"{file} has more than 8 bits a channel, expected 8. Convert it first.")
     if fit == "stretch":
         return width if width == height else None
     return max(width, height) if fit == "pad" else min(width, height)
+
+
+def _cut_to_8_bits(image: Image.Image) -> bool:
+    """Whether Pillow would drop the lower bits of 16-bit colors, which it does without a word."""
+    for decoder, *_, arguments in getattr(image, "tile", ()):
+        mode, *more = [arguments] if isinstance(arguments, str) else arguments or [""]
+        if ";16" in str(mode) or (decoder.startswith("ppm") and more[-1] > 255):
+            return True
+    return False
 
 
 def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:

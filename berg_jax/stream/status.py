@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 from pathlib import Path
 
-from ..errors import ModelNotFoundError
 from .stores import Output
 
 
@@ -17,15 +16,13 @@ def status_text(path: str | Path) -> str:
     ModelNotFoundError, ResourceError, IntegrityError
         There is no such output; it is something else; its ledger is damaged.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ModelNotFoundError(f"There is no {path}. Give the output of a run.")
-    output = Output(path)
+    output = Output.existing(path)
     ledger, entries = output.ledger, output.ledger.entries()
     done = sum(entry["done"] for entry in entries.values())
-    state = (
-        "complete" if output.complete else "to be finished" if done == ledger.images else "under way or interrupted"
-    )
+    if output.complete:
+        state = "complete"
+    else:
+        state = "to be finished (berg-jax merge)" if done == ledger.images else "under way or interrupted"
     lines = [f"{path}: {done} of {ledger.images} images done, in blocks of {ledger.block}: {state}"]
     shares = collections.defaultdict(list)
     for entry in entries.values():

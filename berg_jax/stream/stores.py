@@ -1,6 +1,6 @@
 """What a stream leaves on disk: a zarr v3 store that xarray opens with its names.
 
-responses   (image, vertex) float32, z units; NaN where nothing was written; absent if only reducers ran
+responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
 image       names of the images
 vertex      index within the hemisphere
 hemisphere  "lh" or "rh" of each vertex
@@ -8,12 +8,14 @@ roi         names of the subject's ROIs, and
 membership  (roi, vertex) whether a vertex belongs to it; both absent without metadata
 attributes  run (what a resumed run must agree with), block, complete; subject, weights, versions, …
 ledger/     what is done: see :mod:`berg_jax.stream.ledger`
-reducers/   states of reducers, and at the end their results
+reducers/   settings and states of reducers, and at the end their results
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,12 +28,13 @@ import xarray
 import zarr
 from jaxtyping import Bool, Float
 
-from ..errors import IntegrityError, ResourceError
+from ..errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ..files import atomic_folder, explained, require_space
 from ..rois import Vertices
 from .ledger import Ledger
 
 RESPONSES = "responses"
+DTYPES = ("float32", "float16")
 _LEDGER, _REDUCERS = "ledger", "reducers"
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
@@ -49,16 +52,24 @@ def is_complete(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Columns:
-    """The responses' columns: vertices, and of each ROI which of them belong to it."""
+    """The responses' columns: vertices, of each ROI which of them belong to it, and the type they are stored as.
+
+    ``"float16"`` takes half the room and keeps three digits; what it cannot hold, from 65,520 on, is an error.
+    """
 
     vertices: Vertices
     membership: dict[str, Bool[np.ndarray, " vertices"]] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InvalidParameterError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}.")
 
 
 class Output:
     """The output of a stream that is being made, block by block. A block is one chunk of the responses.
 
-    Use :meth:`create` or :meth:`reopen`.
+    Use :meth:`create`, :meth:`reopen` or :meth:`existing`.
 
     Attributes
     ----------
@@ -82,6 +93,19 @@ class Output:
         self.ledger = Ledger(path / _LEDGER, images, block)
         self.reducers = path / _REDUCERS
         self._responses = self._open() if stores else None
+
+    @classmethod
+    def existing(cls, path: str | Path) -> Output:
+        """An output that is there, of whatever run.
+
+        Raises
+        ------
+        ModelNotFoundError, ResourceError
+            There is nothing, or something else.
+        """
+        if not Path(path).exists():
+            raise ModelNotFoundError(f"There is no {path}. Give the output of a run.")
+        return cls(Path(path))
 
     @classmethod
     def create(
@@ -118,8 +142,9 @@ class Output:
         if path.exists():
             raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
         vertices = len(columns.vertices) if columns else 0
-        require_space(path, 4 * len(ids) * vertices, "Storing the responses")
-        block = _block(multiple, len(ids), vertices)
+        row = vertices * np.dtype(columns.dtype).itemsize if columns else 0
+        require_space(path, len(ids) * row, "Storing the responses")
+        block = _block(multiple, len(ids), row)
         coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
         if columns:
             coordinates |= _coordinates(columns)
@@ -131,7 +156,7 @@ class Output:
                 zarr.open_group(folder, mode="r+", use_consolidated=False).create_array(
                     RESPONSES,
                     shape=(len(ids), vertices),
-                    dtype="float32",
+                    dtype=columns.dtype,
                     chunks=(min(block, len(ids)), vertices),
                     compressors=None,  # responses are noise to a compressor: 8% at best
                     fill_value=np.nan,
@@ -177,12 +202,23 @@ class Output:
         return is_complete(self.path)
 
     def write(self, start: int, responses: Float[np.ndarray, "images vertices"]) -> None:
-        """Write the responses to images ``start``, ``start`` + 1, …, durably."""
+        """Write the responses to images ``start``, ``start`` + 1, …, durably.
+
+        Raises
+        ------
+        InvalidParameterError
+            A response is too large for the store's type.
+        ResourceError
+            They cannot be written.
+        """
+        stored = _narrowed(responses, start, self._responses.dtype.numpy_dtype)
         with explained("write", self.path):
             try:
-                self._responses[start : start + len(responses)].write(responses).result()
+                self._responses[start : start + len(responses)].write(stored).result()
             except ValueError as error:  # as tensorstore reports what the system refuses
-                raise OSError(str(error)[:300]) from error
+                number = re.search(r"os_error_code='(\d+)'", str(error))
+                reason = os.strerror(int(number[1])) if number else str(error)[:300]
+                raise OSError(int(number[1]) if number else None, reason) from error
 
     def finish(self) -> None:
         """Mark the output as complete, in one write."""
@@ -211,9 +247,25 @@ def _coordinates(columns: Columns) -> dict[str, Any]:
     return found
 
 
-def _block(multiple: int, images: int, vertices: int) -> int:
-    """Images of a block: about 8 MB of responses, and a share of a small run."""
-    most = min(_BLOCK_BYTES // (4 * max(vertices, 1)), _BLOCK_IMAGES, images // _BLOCKS)
+def _narrowed(
+    responses: Float[np.ndarray, "images vertices"], start: int, dtype: np.dtype
+) -> Float[np.ndarray, "images vertices"]:
+    """The responses in the store's type, in which nothing finite may become infinite."""
+    with np.errstate(over="ignore"):
+        stored = responses.astype(dtype, copy=False)
+    over = np.isinf(stored) & np.isfinite(responses)
+    if over.any():
+        image, column = np.argwhere(over)[0]
+        raise InvalidParameterError(
+            f"The response {responses[image, column]:g} to image {start + image}, column {column}, is more than "
+            f"{dtype} holds ({np.finfo(dtype).max:g}). Store it as float32, in another output."
+        )
+    return stored
+
+
+def _block(multiple: int, images: int, row: int) -> int:
+    """Images of a block, whose responses take ``row`` bytes each: about 8 MB, and a share of a small run."""
+    most = min(_BLOCK_BYTES // max(row, 1), _BLOCK_IMAGES, images // _BLOCKS)
     return multiple * max(1, most // multiple)
 
 

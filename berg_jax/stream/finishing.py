@@ -1,0 +1,64 @@
+"""The end of a run: once all blocks are done, the reducers' states become results and the output is complete.
+
+The process that does the last block does this; should it die in between, ``berg-jax merge`` does, without the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ResourceError
+from . import settings, states
+from .reducers import Reducer
+from .stores import Output
+
+_SHOWN = 5  # blocks that a message lists
+
+
+def missing_blocks(output: Output, reduced: bool) -> list[int]:
+    """Blocks that are not whole, or if responses are reduced in no state, as the disk says now."""
+    ledger = output.ledger
+    done, in_states = ledger.done(), states.reduced_blocks(output.reducers) if reduced else range(ledger.blocks)
+    lengths = {block: stop - start for block in range(ledger.blocks) for start, stop in [ledger.range(block)]}
+    return [block for block, length in lengths.items() if done.get(block) != length or block not in in_states]
+
+
+def finish(output: Output, reducers: Sequence[Reducer]) -> None:
+    """Merge the states of all processes, write the results, and mark the output as complete."""
+    states.write_results(output.reducers, states.merge(output.reducers, reducers))
+    output.finish()
+
+
+def merge_output(path: str | Path) -> str:
+    """Finish an output whose blocks are all done, without its model or images.
+
+    Parameters
+    ----------
+    path
+        The output of a run that has stopped, or that no process has finished.
+
+    Returns
+    -------
+    A line that says what came out.
+
+    Raises
+    ------
+    ModelNotFoundError, ResourceError, IntegrityError, ValidationError
+        There is no such output; blocks are missing, and the message says which, or a reducer's settings are; a file
+        is damaged; two hold the same block.
+    """
+    output = Output.existing(path)
+    if output.complete:
+        return f"{path} is complete already."
+    fingerprints = output.attributes["run"]["reducers"]
+    if left := missing_blocks(output, bool(fingerprints)):
+        ranges = [output.ledger.range(block) for block in left[:_SHOWN]]
+        shown = ", ".join(f"{start}–{stop - 1}" for start, stop in ranges) + (", …" if len(left) > _SHOWN else "")
+        raise ResourceError(
+            f"{path} cannot be finished: {len(left)} of {output.ledger.blocks} blocks are missing, of images "
+            f"{shown}. Run the command that began it again, which computes them and finishes."
+        )
+    finish(output, settings.load(output.reducers, fingerprints))
+    results = "".join(f", {output.reducers / name}.npz" for name in fingerprints)
+    return f"{path} is complete now: {output.ledger.images} images{results}"

@@ -1,0 +1,44 @@
+"""Reductions of a stream of responses on the device, so that a million responses need not be stored.
+
+A reducer's state is a dict of arrays and pairs of arrays. ``update`` takes a batch in, ``merge`` joins the states of
+two disjoint sets of images, in any order, and ``finalize`` gives the results as NumPy arrays. Every reducer has a
+``name``, its results', and ``vertices``, the columns of the responses that it takes. Responses are in z units, and
+results too unless they say otherwise.
+
+float32 alone would lose a variance next to a large mean, and one image next to the sum of a million. So means and
+sums of products about the mean are kept, which two sets of images merge without cancellation [1]_, and each is a pair
+of float32 numbers whose sum is meant, added without loss [2]_.
+
+If the response to a valid image is NaN or infinite, that vertex' results are NaN: nothing is left out in silence.
+
+References
+----------
+.. [1] T. F. Chan, G. H. Golub & R. J. LeVeque (1983). Algorithms for computing the sample variance: analysis and
+   recommendations. The American Statistician 37 (3), 242–247.
+.. [2] D. E. Knuth, The Art of Computer Programming, volume 2, section 4.2.2 (a sum and its rounding error);
+   T. J. Dekker (1971). A floating-point technique for extending the available precision. Numerische Mathematik 18,
+   224–242 (pairs).
+"""
+
+from __future__ import annotations
+
+from .base import Reducer, check_reducers
+from .glm import GLM
+from .groups import GroupMeans
+from .moments import Covariance, Moments, WeightedSums
+from .probes import ArgmaxOverProbes
+from .regions import RoiMeans, TopK, roi_weights
+
+__all__ = [
+    "GLM",
+    "ArgmaxOverProbes",
+    "Covariance",
+    "GroupMeans",
+    "Moments",
+    "Reducer",
+    "RoiMeans",
+    "TopK",
+    "WeightedSums",
+    "check_reducers",
+    "roi_weights",
+]

@@ -1,0 +1,85 @@
+"""Reducers' settings on disk, from which a run can be finished without the program that began it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import errors
+from ..files import explained, write_whole
+from . import reducers as package
+from .reducers import Reducer
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        package.ArgmaxOverProbes,
+        package.Covariance,
+        package.GLM,
+        package.GroupMeans,
+        package.Moments,
+        package.RoiMeans,
+        package.TopK,
+        package.WeightedSums,
+    )
+}
+_FACTS = "facts"  # JSON of what is no array
+
+
+def save(folder: Path, reducers: Sequence[Reducer]) -> None:
+    """Write the settings of all reducers of this package. Those of one's own only their program can make again."""
+    for reducer in reducers:
+        path, kind = _path(folder, reducer.name), type(reducer)
+        if _KINDS.get(kind.__name__) is not kind or path.exists():
+            continue
+        values = {field.name: getattr(reducer, field.name) for field in dataclasses.fields(reducer)}
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        facts = {name: value for name, value in values.items() if name not in arrays}
+        memory = io.BytesIO()
+        np.savez(memory, **{_FACTS: np.array(json.dumps({"kind": kind.__name__, "settings": facts}))}, **arrays)
+        with explained("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, memory.getvalue())
+
+
+def load(folder: Path, fingerprints: Mapping[str, str]) -> list[Reducer]:
+    """The reducers of a run, by the fingerprints that are recorded for it.
+
+    Raises
+    ------
+    ResourceError
+        There are no settings of one.
+    IntegrityError
+        A file is damaged, or of other settings than the run's.
+    """
+    found = []
+    for name, fingerprint in fingerprints.items():
+        path = _path(folder, name)
+        if not path.exists():
+            raise errors.ResourceError(
+                f"Reducer {name!r} is none of this package, or {path} was removed. Run the program that began the "
+                "run again: it finds everything done, and finishes."
+            )
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+                facts = json.loads(str(arrays[_FACTS]))
+                tables = {key: arrays[key] for key in arrays.files if key != _FACTS}
+            reducer = _KINDS[facts["kind"]](**facts["settings"], **tables)
+            if reducer.fingerprint != fingerprint:
+                raise ValueError("its settings are not the run's")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, errors.BERGError) as error:
+            raise errors.IntegrityError(
+                f"{path} is damaged: {error}. Remove it, and run the program that began the run again."
+            ) from error
+        found.append(reducer)
+    return found
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / "settings" / f"{name}.npz"
