@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         UnsafeFileError,
         ValidationError,
     )
+    from .gradients import value_and_pixel_gradient
     from .model import EncodingModel
     from .rois import Vertices
+    from .stacking import stack
     from .stream.responses import open_responses
     from .subject import Subject, load
 
@@ -37,6 +39,8 @@ _HOMES = {
     "Vertices": "rois",
     "load": "subject",
     "open_responses": "stream.responses",
+    "stack": "stacking",
+    "value_and_pixel_gradient": "gradients",
     **dict.fromkeys(
         (
             "BERGError",
@@ -71,6 +75,8 @@ __all__ = [
     "Vertices",
     "load",
     "open_responses",
+    "stack",
+    "value_and_pixel_gradient",
 ]
 
 

@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,7 @@ def load_model(
         raise IntegrityError(f"{folder} is damaged: {error}. Convert the subject again.") from error
     if check:
         verify(folder, needed)
-    parts = {name: Part(description.parts[name], _read_part(folder / name), rows[name]) for name in needed}
+    parts = {name: Part(description.parts[name], partial(_read_part, folder / name), rows[name]) for name in needed}
     return build(parts, size, vertices, precision=precision, fuse_lora=fuse_lora)
 
 

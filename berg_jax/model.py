@@ -9,7 +9,7 @@ baked into the program as constants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,11 +47,12 @@ class Part(NamedTuple):
     """One network on the host: sizes, weights as nested dicts of NumPy arrays, global vertex of each row.
 
     ``weights`` has ``vit`` and ``heads``, Flax params, and ``readout``: ``weight`` (rows, width), ``bias``
-    (rows,), ``layer_weights`` (rows, layers), ``rf_center`` (rows, 2).
+    (rows,), ``layer_weights`` (rows, layers), ``rf_center`` (rows, 2). Or it is a function that reads them, so
+    that one part at a time is held twice.
     """
 
     config: PartConfig
-    weights: dict[str, Any]
+    weights: dict[str, Any] | Callable[[], dict[str, Any]]
     vertices: Int[np.ndarray, " rows"]
 
 
@@ -129,15 +130,15 @@ class EncodingModel:
         columns = _positions(np.asarray(self.vertices), vertices, what="model")
         slots = np.asarray(self.order)[columns]
         counts = [TILE * len(self.corners[name]) for name, _ in self.config.parts]
-        part = np.searchsorted(np.cumsum(counts), slots, side="right")
-        rows = slots - np.concatenate([[0], np.cumsum(counts)])[part]
+        part_of = np.searchsorted(np.cumsum(counts), slots, side="right")
+        rows = slots - np.concatenate([[0], np.cumsum(counts)])[part_of]
         tables = {
-            name: {key: _flat(table) for key, table in self.params[name]["readout"].items()}
-            for name, _ in self.config.parts
+            name: {key: np.asarray(table).reshape(-1, *table.shape[2:]) for key, table in part["readout"].items()}
+            for name, part in self.params.items()
         }
         networks = {name: {k: self.params[name][k] for k in ("vit", "heads")} for name, _ in self.config.parts}
         whole = replace(self.config, execution=replace(self.config.execution, window=Window()))
-        return _arrange(whole, networks, tables, part, rows, vertices)
+        return _arrange(whole, networks, tables, part_of, rows, vertices)
 
     def crop(self) -> EncodingModel:
         """The same model, which computes only the part of the feature maps that its vertices look at.
@@ -189,7 +190,7 @@ def build(
         Add the low-rank adapters to the weights they adapt (in float64, rounded once). Without it they stay
         parameters of their own.
     winograd
-        Give the heads' convolutions in Winograd's form (:mod:`berg_jax.nn.winograd`), 3.2 times as large and
+        Give the heads' convolutions in Winograd's form (:mod:`berg_jax.nn.winograd`), 1.8 times as large and
         several times as fast. By default for fused float32 models: on tensor cores, which the lower precisions
         have, direct ones are as fast, and the form would cost them digits.
 
@@ -215,18 +216,9 @@ def build(
         winograd = fuse_lora and precision == "float32"
     networks, tables, configs = {}, {}, []
     for index, name in enumerate(names):
-        config, weights, _ = parts[name]
-        if not (owner[columns] == index).any():
-            continue
-        network = {key: weights[key] for key in ("vit", "heads")}
-        if fuse_lora:
-            network["vit"] = _fused(network["vit"], config.vit.lora_scale, kind)
-            config = _without_lora(config)
-        if winograd:
-            network["heads"] = _transformed(network["heads"])
-        configs.append((name, config))
-        networks[name] = _on_device(network, kind)
-        tables[name] = weights["readout"]
+        if (owner[columns] == index).any():
+            config, networks[name], tables[name] = _prepared(parts[name], kind, fuse_lora, winograd)
+            configs.append((name, config))
     used = {name: position for position, (name, _) in enumerate(configs)}
     part_of = np.array([used.get(name, -1) for name in names])[owner[columns]]
     config = ModelConfig(tuple(configs), precision, Execution(winograd=winograd))
@@ -307,10 +299,24 @@ def _positions(known: Int[np.ndarray, " k"], vertices: Vertices, what: str) -> I
     return positions
 
 
+def _prepared(
+    part: Part, precision: Precision, fuse_lora: bool, winograd: bool
+) -> tuple[PartConfig, dict[str, Any], dict[str, np.ndarray]]:
+    """A part's sizes, its network on the device in the form that is computed with, and its tables."""
+    weights = dict(part.weights() if callable(part.weights) else part.weights)
+    network, config = {key: weights.pop(key) for key in ("vit", "heads")}, part.config
+    if fuse_lora:
+        network["vit"] = _fused(network["vit"], config.vit.lora_scale, precision)
+        config = _without_lora(config)
+    if winograd:
+        network["heads"] = _transformed(network.pop("heads"))
+    return config, _on_device(network, precision), weights["readout"]
+
+
 def _arrange(
     config: ModelConfig,
     networks: dict[str, Any],
-    tables: dict[str, dict[str, Any]],
+    tables: dict[str, dict[str, np.ndarray]],
     part: Int[np.ndarray, " n"],
     rows: Int[np.ndarray, " n"],
     vertices: Vertices,
@@ -331,7 +337,9 @@ def _arrange(
         order[columns[tiled.ravel()[filled]]] = offset + filled
         offset += tiled.size
         source = np.where(tiled >= 0, chosen[tiled], 0)
-        readouts = {key: _emptied(values[source], tiled >= 0) for key, values in table.items()}
+        readouts = {key: values[source] for key, values in table.items()}
+        for values in readouts.values():
+            values[tiled < 0] = 0  # the slots that hold no vertex
         params[name] = {**networks[name], "readout": _on_device(readouts, precision)}
         corners[name] = jnp.asarray(corner)
         kept.append((name, part_config))
@@ -343,15 +351,6 @@ def _arrange(
         hemisphere_size=jnp.asarray(vertices.hemisphere_size, jnp.int32),
         config=replace(config, parts=tuple(kept)),
     )
-
-
-def _flat(table: Array) -> Array:
-    return table.reshape(-1, *table.shape[2:])
-
-
-def _emptied(values: Any, filled: np.ndarray) -> Any:
-    """Zero in the slots that hold no vertex."""
-    return values * filled.reshape(filled.shape + (1,) * (values.ndim - 2)).astype(values.dtype)
 
 
 def _on_device(tree: Any, precision: Precision) -> Any:
@@ -374,13 +373,12 @@ def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str
 
 
 def _transformed(heads: dict[str, Any]) -> dict[str, Any]:
-    """The feature maps' convolutions in Winograd's form."""
-    return {
-        name: {key: transform_kernel(v) if key.startswith("conv_") else v for key, v in module.items()}
-        if name.startswith("map_")
-        else module
-        for name, module in heads.items()
-    }
+    """The feature maps' convolutions in Winograd's form, one after the other, so that few are held twice."""
+    heads = {name: dict(module) for name, module in heads.items()}
+    for module in heads.values():
+        for key in module.keys() & {"conv_0", "conv_1", "conv_2"}:
+            module[key] = transform_kernel(module[key])
+    return heads
 
 
 def _without_lora(config: PartConfig) -> PartConfig:

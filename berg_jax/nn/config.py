@@ -115,7 +115,7 @@ def _fitted(low: int, high: int) -> tuple[int, int]:
 class Execution:
     """How a network is computed; what it computes is the same.
 
-    ``winograd``: the heads' 5 × 5 kernels are given as values at 8 × 8 points. ``window``: the cells of the
+    ``winograd``: the heads' 5 × 5 kernels are given in Winograd's form. ``window``: the cells of the
     feature maps that are computed, the others are zero. ``rematerialize``: for a gradient keep only what each
     block is given, and compute the block again.
     """

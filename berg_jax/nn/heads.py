@@ -32,7 +32,8 @@ class FeatureMap(nn.Module):
     def __call__(self, grid: Float[Array, "b 16 16 c"]) -> Float[Array, "b 16 16 d"]:  # noqa: D102
         p, c = self.precision, grid.shape[-1]
         last = self.execution.window
-        windows = [last.grown(2 * _REACH), last.grown(_REACH), last]
+        middle = last.grown(_REACH)
+        windows = [middle.grown(_REACH), middle, last]
         x, there = grid, Window()
         for index in (0, 1):
             y = self._convolve(x, there, windows[index], f"conv_{index}", c)
@@ -44,8 +45,8 @@ class FeatureMap(nn.Module):
 
     def _convolve(self, x: Array, there: Window, wanted: Window, name: str, width: int) -> Array:
         """The convolution's ``wanted`` outputs from a map's cells ``there``."""
-        side = winograd.POINTS if self.execution.winograd else KERNEL
-        kernel = self.param(name, _init, (side, side, x.shape[-1], width))
+        rows = winograd.POINTS if self.execution.winograd else KERNEL
+        kernel = self.param(name, _init, (rows, KERNEL, x.shape[-1], width))
         x = _cut(x, there, wanted, _REACH)
         convolve = winograd.convolve if self.execution.winograd else _direct
         return convolve(x, kernel, self.precision)

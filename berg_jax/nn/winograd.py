@@ -7,7 +7,7 @@ product's coefficients that are the convolution's outputs are read off it. In tw
 
 (Lavin & Gray 2016, arXiv:1509.09308.) The points are 0, 1, −1, ½, −2, ∞ and the imaginary unit, whose product
 takes three real ones. Eight real points would save a fifth of the products; but float32's rounding, which they
-enlarge 19 times, these enlarge 4 times. The kernels' values ``G g Gᵀ`` are constants, computed once.
+enlarge 19 times, these enlarge 4 times.
 """
 
 from __future__ import annotations
@@ -62,14 +62,16 @@ _A = np.array(
 )
 
 
-def transform_kernel(kernel: Float[np.ndarray, "5 5 i o"]) -> Float[np.ndarray, "9 9 i o"]:
-    """A convolution's kernel → its values at the points: float32, computed in float64."""
-    rows = np.tensordot(_G, np.asarray(kernel, np.float32), axes=(1, 0))
-    return np.einsum("ek,akio->aeio", _G, rows, optimize=True).astype(np.float32)
+def transform_kernel(kernel: Float[np.ndarray, "5 5 i o"]) -> Float[np.ndarray, "9 5 i o"]:
+    """A convolution's kernel → its columns' values at the points: float32, computed in float64.
+
+    Both axes' values would be 1.8 times as large, and reading them as slow as computing them.
+    """
+    return np.tensordot(_G, np.asarray(kernel, np.float32), axes=(1, 0)).astype(np.float32)
 
 
 def convolve(
-    maps: Float[Array, "b rows columns i"], kernel: Float[Array, "9 9 i o"], precision: Precision
+    maps: Float[Array, "b rows columns i"], kernel: Float[Array, "9 5 i o"], precision: Precision
 ) -> Float[Array, "b rows-4 columns-4 o"]:
     """Cross-correlation without padding; the output's height and width are multiples of 4.
 
@@ -82,9 +84,10 @@ def convolve(
     values = jnp.stack([_weighted(row, tiles) for row in _B])  # (points, batch, tiles down, columns, i)
 
     def one_row(of_row: tuple[Array, Array]) -> Float[Array, "b down columns-4 o"]:
-        row, weights = of_row
+        row, kernel_row = of_row
         tiles = [row[:, :, k : k + TILE * (wide - 1) + 1 : TILE] for k in range(INPUTS)]
         at_points = jnp.stack([_weighted(column, tiles) for column in _B])
+        weights = precision.einsum("pk,kio->pio", jnp.asarray(_G), kernel_row)
         products = precision.einsum("pbyxi,pio->pbyxo", at_points, weights)
         return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
 
