@@ -235,15 +235,35 @@ def load_model(
     size = description.hemisphere_size
     if vertices is not None:
         check_vertices(vertices, size)
-    try:
-        rows = {name: np.load(folder / f"{name}_vertices.npy", allow_pickle=False) for name in description.parts}
-        needed = _parts_needed(rows, size, vertices)
-    except (OSError, ValueError, EOFError, IndexError) as error:
-        raise IntegrityError(f"{folder} is damaged: {error}. Convert the subject again.") from error
+    parts = {name: read_part(folder, name) for name in description.parts}
+    needed = _parts_needed(parts, size, vertices)
     if check:
         verify(folder, needed)
-    parts = {name: Part(description.parts[name], partial(_read_part, folder / name), rows[name]) for name in needed}
+    parts = {name: parts[name] for name in needed}
     return build(parts, size, vertices, precision=precision, fuse_lora=fuse_lora)
+
+
+def read_part(folder: Path, name: str) -> Part:
+    """One network of a converted subject; its weights are read when they are called for.
+
+    Parameters
+    ----------
+    folder
+        A converted subject.
+    name
+        ``"part1"`` or ``"part2"``.
+
+    Raises
+    ------
+    ModelNotFoundError, ModelLoadError
+        The folder is no converted subject, or is damaged.
+    """
+    config = read_description(folder).parts[name]
+    try:
+        vertices = np.load(folder / f"{name}_vertices.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise IntegrityError(f"{folder} is damaged: {error}. Convert the subject again.") from error
+    return Part(config, partial(_read_weights, folder / name), vertices)
 
 
 def _save(path: Path, weights: dict[str, Any]) -> None:
@@ -257,17 +277,17 @@ def _save(path: Path, weights: dict[str, Any]) -> None:
         raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error)[:300])) from error
 
 
-def _parts_needed(rows: dict[str, np.ndarray], size: int, vertices: Vertices | None) -> list[str]:
+def _parts_needed(parts: dict[str, Part], size: int, vertices: Vertices | None) -> list[str]:
     owner = np.full(2 * size, -1)
-    names = sorted(rows)
+    names = sorted(parts)
     for index in reversed(range(len(names))):
-        owner[rows[names[index]]] = index
+        owner[parts[names[index]].vertices] = index
     if vertices is not None and len(vertices):
         owner = owner[vertices.global_indices]
     return [name for index, name in enumerate(names) if (owner == index).any()]
 
 
-def _read_part(folder: Path) -> dict[str, Any]:
+def _read_weights(folder: Path) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     try:

@@ -348,6 +348,32 @@ def encode(
         typer.echo(summary)
 
 
+@app.command()
+def bench(
+    berg_dir: Annotated[
+        Path | None, typer.Option("--berg-dir", help="By default a synthetic subject of published size is made.")
+    ] = None,
+    subject: SubjectNumber = 1,
+    precision: Annotated[list[PrecisionName] | None, typer.Option(help="Several can be given.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images of a batch; half as many for gradients.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each side is timed.")] = 5,
+    output: Annotated[Path | None, typer.Option(help="A JSON file to write, with a picture beside it.")] = None,
+) -> None:
+    """Measure speed and memory, beside PyTorch where it is installed."""
+    with _messages():
+        from .experiments.benchmark import benchmark
+
+        benchmark(
+            berg_dir,
+            subject,
+            precisions=[name.value for name in precision or [PrecisionName.float32]],
+            batch_size=batch_size,
+            repeats=repeats,
+            output=output,
+            say=typer.echo,
+        )
+
+
 @app.command("bench-stream")
 def bench_stream(
     images: Annotated[int, typer.Option(min=1, help="How many images to stream.")] = 20_000,

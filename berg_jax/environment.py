@@ -22,7 +22,7 @@ def environment() -> str:
     lines = [
         f"python {sys.version.split()[0]} ({platform.python_implementation()})",
         f"system {platform.platform()}",
-        f"cores {os.cpu_count()}",
+        f"processor {processor()}, {os.cpu_count()} cores",
         f"memory {_memory()}",
         f"cache {cache_folder()}",
         f"devices {_devices()}",
@@ -30,6 +30,15 @@ def environment() -> str:
     lines += [f"{name} {_version(name)}" for name in _PACKAGES]
     settings = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES) or name in _VARIABLES}
     return "\n".join(lines + [f"{name}={value}" for name, value in sorted(settings.items())])
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):  # no Linux, or an ARM processor
+        return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str:

@@ -278,17 +278,28 @@ class ReferencePart(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalized images → responses (batch, rows)."""
         _, maps, vectors = self.features(images)
-        layer_weights, centers = self.tables()
-        readout = self.voxel_outs_weight[self.subject]
+        return self.readout(maps, vectors, *self.tables())
+
+    def readout(
+        self,
+        maps: list[Tensor],
+        vectors: list[Tensor],
+        layer_weights: Tensor,
+        centers: Tensor,
+        rows: Tensor | slice = slice(None),
+    ) -> Tensor:
+        """Responses (batch, rows) of features; ``rows`` are the vertices that the two tables are of."""
+        weights = self.voxel_outs_weight[self.subject]
+        weight, bias = weights.weight[rows], weights.bias[rows]
         responses = []
         for start in range(0, len(centers), CHUNK):
             chunk = slice(start, start + CHUNK)
-            grid = centers[chunk][None, :, None].expand(len(images), -1, -1, -1)
+            grid = centers[chunk][None, :, None].expand(len(vectors[0]), -1, -1, -1)
             mixed = 0
             for index, (feature_map, vector) in enumerate(zip(maps, vectors, strict=True)):
                 sampled = F.grid_sample(feature_map, grid, align_corners=False)[..., 0].transpose(1, 2)
                 mixed = mixed + layer_weights[chunk, index, None] * (sampled + vector[:, None])
-            responses.append((mixed * readout.weight[chunk]).mean(-1) + readout.bias[chunk])
+            responses.append((mixed * weight[chunk]).mean(-1) + bias[chunk])
         return torch.cat(responses, dim=1)
 
 
