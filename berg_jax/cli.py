@@ -374,6 +374,41 @@ def bench(
         )
 
 
+@app.command("bench-precision")
+def bench_precision(
+    berg_dir: BergDir,
+    subject: SubjectNumber = 1,
+    precision: Annotated[list[PrecisionName] | None, typer.Option(help="Several can be given.")] = None,
+    images: Annotated[int, typer.Option(min=3, help="How many images to show.")] = 200,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
+) -> None:
+    """Correlate each vertex' responses in lower precisions with those in float32."""
+    with _messages():
+        from .experiments.precision_errors import precision_errors
+
+        names = [name.value for name in precision or [PrecisionName.tensorfloat32, PrecisionName.bfloat16]]
+        for errors in precision_errors(berg_dir, subject, precisions=names, images=images, batch_size=batch_size):
+            typer.echo(str(errors))
+
+
+@app.command("compile-tpu")
+def compile_tpu(
+    berg_dir: BergDir,
+    subject: SubjectNumber = 1,
+    roi: Annotated[str | None, typer.Option(help="A ROI expression. Default: every vertex.")] = None,
+    precision: Annotated[PrecisionName, typer.Option(help="How exactly the network multiplies.")] = (
+        PrecisionName.bfloat16
+    ),
+    batch_size: Annotated[int, typer.Option(min=4, help="Images a chip; a quarter as many for gradients.")] = 64,
+) -> None:
+    """Compile for TPU v5e and v6e, one chip and eight, without a TPU: memory and estimated time."""
+    with _messages():
+        from .experiments.tpu_compilation import compile_for_tpu
+
+        for compiled in compile_for_tpu(berg_dir, subject, roi=roi, precision=precision.value, batch_size=batch_size):
+            typer.echo(str(compiled))
+
+
 @app.command("bench-stream")
 def bench_stream(
     images: Annotated[int, typer.Option(min=1, help="How many images to stream.")] = 20_000,

@@ -25,8 +25,9 @@ from .keys import Sizes, convert_part, tensors
 from .subject import LORA_SCALE, RETINA_SIGMA, SYNTHETIC_RECORD
 from .torch_file import write_object, write_state_dict
 
-VERSION = 1  # of the generator: a change of what a seed makes changes it
+VERSION = 2  # of the generator: a change of what a seed makes changes it
 RESPONSE_STD = 0.5  # of every vertex over natural images, in z units
+CENTER_STD = 0.35  # of a part's receptive-field centers, in halves of the image's width, around its middle
 CALIBRATION_IMAGES = 12
 _BATCH = 4
 _SMOOTHNESS = 0.05  # frequency up to which coordinates are heeded, in radians a step of the encoding
@@ -234,12 +235,24 @@ def _state_dict(
     layer_weights, rf_center = vertex_tables(
         tree.pop("coordinates"), tree.pop("layer_selector"), tree.pop("retina_mapper"), RETINA_SIGMA, "synthetic"
     )
+    rf_center = _centered(state, f"model.retina_mapper.{subject}.mlp.5", rf_center)
     tree["readout"] |= {"layer_weights": layer_weights, "rf_center": rf_center}
     mean, std = _response_statistics(Part(config, tree, vertices), size.hemisphere_size, images)
     scale = RESPONSE_STD / std
     state[f"model.voxel_outs_weight.{subject}.weight"] *= scale[:, None]
     state[f"model.voxel_outs_weight.{subject}.bias"] = -mean * scale
     return state
+
+
+def _centered(
+    state: dict[str, np.ndarray], last_layer: str, rf_center: Float[np.ndarray, "rows 2"]
+) -> Float[np.ndarray, "rows 2"]:
+    """The centers, once the layer that gives them has been changed such that they spread around the middle."""
+    argument = np.arctanh(rf_center.astype(np.float64) / (1 - RETINA_SIGMA))
+    mean, scale = argument.mean(axis=0), CENTER_STD / argument.std(axis=0)
+    weight, bias = state[f"{last_layer}.weight"], state[f"{last_layer}.bias"]
+    weight[:], bias[:] = weight * scale[:, None], (bias - mean) * scale
+    return (np.tanh((argument - mean) * scale) * (1 - RETINA_SIGMA)).astype(np.float32)
 
 
 def _response_statistics(

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 
 from ..nn.precision import PRECISIONS
 
@@ -58,7 +59,7 @@ def _of_jaxpr(jaxpr: Any) -> int:
             kernel, (outputs, *_) = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
             total += 2 * prod(equation.outvars[0].aval.shape) * prod(kernel) // kernel[outputs]
         times = params["length"] if name == "scan" else 1
-        total += times * sum(_of_jaxpr(inner) for inner in jax.core.jaxprs_in_params(params))
+        total += times * sum(_of_jaxpr(inner) for inner in jaxprs_in_params(params))
     return total
 
 
