@@ -322,9 +322,11 @@ def encode(
 ) -> None:
     """Predict the vertices' responses to images, into a zarr store. Given again after an interruption, it goes on."""
     with _messages():
+        from .compiled import keep_compiled
         from .encoding import encode_images
         from .stream.devices import find_process
 
+        keep_compiled()
         summary = encode_images(
             path,
             berg_dir,

@@ -127,7 +127,7 @@ def encode_images(
     }
     columns = Columns(vertices, _membership(person, vertices), dtype)
     # A complete output needs no model; an incomplete one is not begun before the model is loaded.
-    model = None if is_complete(output) else person.model(vertices, precision=precision)
+    model = None if is_complete(output) else person.model(vertices, precision=precision).crop()
     start = time.perf_counter()
     stream(
         model,

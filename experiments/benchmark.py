@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from .. import __version__
 from ..berg_dir import cache_folder
 from ..checkpoint import read_part
 from ..convert.synthetic import natural_like_images, synthesize_subject
@@ -184,7 +184,7 @@ def _pytorch(say: Callable[[str], None]) -> Any:
 
 
 def _machine(person: Subject, pytorch: Any) -> dict[str, Any]:
-    versions = {"berg_jax": __version__, "jax": jax.__version__, "python": platform.python_version()}
+    versions = {"berg_jax": version("berg_jax"), "jax": jax.__version__, "python": platform.python_version()}
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "processor": f"{processor()}, {os.cpu_count()} cores",

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from typer.testing import CliRunner
 
 import berg_jax
 from berg_jax.cli import app
+from berg_jax.compiled import keep_compiled
 
 from .conftest import Golden
 
@@ -109,3 +111,20 @@ def test_public_names_exist(golden: Golden) -> None:
     assert callable(berg_jax.surface.plot)
     with pytest.raises(AttributeError, match="nothing"):
         _ = berg_jax.nothing
+
+
+def test_programs_of_accelerators_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BERG_JAX_CACHE", str(tmp_path))
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        keep_compiled()
+        assert jax.config.jax_compilation_cache_dir is None  # on a CPU
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        keep_compiled()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
+        jax.config.update("jax_compilation_cache_dir", "elsewhere")
+        keep_compiled()
+        assert jax.config.jax_compilation_cache_dir == "elsewhere"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
