@@ -290,7 +290,9 @@ def encode(
     ],
     berg_dir: BergDir,
     subject: SubjectNumber,
-    output: Annotated[Path, typer.Option(help="The zarr store to write, or to go on with.")],
+    output: Annotated[
+        str, typer.Option(help="The zarr store to write, or to go on with: a folder, s3://… or gs://….")
+    ],
     images: Annotated[
         str | None,
         typer.Option(help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"),
@@ -361,7 +363,7 @@ def bench_stream(
 
 
 @app.command()
-def status(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+def status(output: Annotated[str, typer.Argument(help="The output of a run, a folder or a URL.")]) -> None:
     """Say how far a run is: what is done, by whom, how fast, and what was skipped."""
     with _messages():
         from .stream.status import status_text
@@ -370,7 +372,7 @@ def status(output: Annotated[Path, typer.Argument(help="The output of a run.")])
 
 
 @app.command()
-def merge(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+def merge(output: Annotated[str, typer.Argument(help="The output of a run, a folder or a URL.")]) -> None:
     """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
     with _messages():
         from .stream.finishing import merge_output
