@@ -474,9 +474,19 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
     options = {"output": tmp_path / "o.zarr"}
-    for sinks in ([], [COLUMNS, COLUMNS], [Sum(), Sum()]):
-        with pytest.raises(InvalidParameterError, match="at most one Columns and reducers of different names"):
+    for sinks in ([], [COLUMNS, COLUMNS]):
+        with pytest.raises(InvalidParameterError, match="at most one Columns and any number of reducers"):
             run(Source(), sinks, **options)
+    for names, said in (
+        (("sum", "Sum"), "needs its own name"),
+        (("vm-12.state",), "keeps something else under that name"),  # its results would pass for a state
+        (("A.STATE",), "keeps something else"),
+        (("responses",), "keeps something else"),  # in the ledger, the stored responses
+        (("../sum",), "name must be of"),
+        (("s" * 101,), "at most 100"),
+    ):
+        with pytest.raises(InvalidParameterError, match=said):
+            run(Source(), [COLUMNS, *map(Sum, names)], **options)
     with pytest.raises(InvalidParameterError, match=r"is for any number of images and 6 vertices"):
         run(Source(), [COLUMNS, Sum(vertices=6)], **options)
     with pytest.raises(InvalidParameterError, match="on_error must be"):

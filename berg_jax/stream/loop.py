@@ -25,7 +25,7 @@ from .devices import Devices, Process
 from .finishing import finish, missing_blocks
 from .keeping import Kept, Share, Slot, Step
 from .progress import progress, stop_requests
-from .reducers import Reducer, check_reducers
+from .reducers import Reducer, check_names, check_reducers
 from .sources import Source
 from .storage import Place, find_place
 from .stores import Columns, Output, is_there
@@ -155,12 +155,12 @@ def open_output(
 def _sorted_sinks(sinks: Sequence[Columns | Reducer]) -> tuple[Columns | None, list[Reducer]]:
     columns = [sink for sink in sinks if isinstance(sink, Columns)]
     reducers = [sink for sink in sinks if not isinstance(sink, Columns)]
-    names = [reducer.name for reducer in reducers]
-    if not sinks or len(columns) > 1 or len(set(names)) < len(names):
+    if not sinks or len(columns) > 1:
         raise InvalidParameterError(
-            f"sinks must be at most one Columns and reducers of different names, and not empty; got {len(columns)} "
-            f"Columns and reducers {names}."
+            f"sinks must be at most one Columns and any number of reducers, and not empty; got {len(columns)} "
+            f"Columns and {len(reducers)} reducers."
         )
+    check_names(reducers)
     return (columns[0] if columns else None), reducers
 
 

@@ -203,9 +203,10 @@ def explained(what: str, place: Place) -> Iterator[None]:
 def _reason(place: Remote, said: str) -> str:
     """Why an object store refused, and what to do."""
     bucket, short = place.spec.get("bucket"), said.partition(" [")[0][:300]
+    endpoint = " and AWS_ENDPOINT_URL" if place.spec["driver"] == "s3" else ""
     at = f" at {place.spec['endpoint']}" if "endpoint" in place.spec else ""
     if "NoSuchBucket" in said or ("bucket does not exist" in said and bucket):
-        return f"there is no bucket {bucket!r}{at}. Create it, or check its name and AWS_ENDPOINT_URL. ({short})"
+        return f"there is no bucket {bucket!r}{at}. Create it, or check its name{endpoint}. ({short})"
     if re.search(r"http_response_code='40[13]'|PERMISSION_DENIED|UNAUTHENTICATED|AccessDenied", said):
         return (
             f"access to bucket {bucket!r}{at} is denied. Give credentials that may list, read and write there: "
@@ -213,8 +214,8 @@ def _reason(place: Remote, said: str) -> str:
             f"for gs://. ({short})"
         )
     return (
-        f"the store{at} does not answer as it should. Check the URL, the network and AWS_ENDPOINT_URL; what is "
-        f"recorded there is kept, and the same command goes on with the rest. ({short})"
+        f"the store{at} does not answer as it should. Check the URL, the network{endpoint}; what is recorded there "
+        f"is kept, and the same command goes on with the rest. ({short})"
     )
 
 
