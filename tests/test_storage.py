@@ -124,14 +124,9 @@ def test_small_objects(kind: str, url: str, tmp_path: Path) -> None:
     assert list_folder(folder, ".json") == list(read_all(folder, ".json")) == []
     with pytest.raises(FileNotFoundError):
         read(folder / "1.json")
-    for name, data in (
-        ("2.json", b"two"),
-        ("1.json", b""),
-        ("1.json", b"one"),
-        ("1.npz", b"x"),
-        ("1.json.old", b"y"),
-    ):
-        write(folder / name, data)
+    for name in ("2.json", "1.json", "1.npz", "1.json.old"):
+        write(folder / name, b"old")
+        write(folder / name, name.encode())
     write(root / "ledgers" / "3.json", b"of another folder")
     write(folder / "deep" / "4.json", b"further down")
     assert exists(folder / "1.json")
