@@ -354,12 +354,20 @@ def encode(
 def bench_stream(
     images: Annotated[int, typer.Option(min=1, help="How many images to stream.")] = 20_000,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+    berg_dir: BergDir = Path("demo"),
+    subject: SubjectNumber = 1,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="Of the model, bare and streamed, and of decoding; 0: only the loop.")
+    ] = 5,
+    seconds: Annotated[float, typer.Option(help="About how long the bare model runs each time.")] = 5.0,
+    output: Annotated[Path | None, typer.Option(help="A JSON file for all figures.")] = None,
 ) -> None:
-    """Measure what the stream itself costs, with a model that computes nothing."""
+    """Measure what the stream costs: alone, next to the bare model, and in decoding JPEG files."""
     with _messages():
         from .experiments.stream_benchmark import bench_stream
 
-        typer.echo(bench_stream(images, batch_size))
+        options = {"berg_dir": berg_dir, "subject": subject, "repeats": repeats, "seconds": seconds, "output": output}
+        typer.echo(bench_stream(images, batch_size, **options))
 
 
 @app.command()

@@ -51,7 +51,7 @@ from berg_jax.stream.stores import Columns
 keeping._SAVE_SECONDS = 0.1
 
 def model(images):
-    time.sleep(0.02)
+    time.sleep(0.03)
     return images.reshape(len(images), -1)[:, :5].astype(np.float32)
 
 print("begun", flush=True)
@@ -232,7 +232,7 @@ def test_kill_9(seed: int, url: str, tmp_path: Path) -> None:
     while not list_folder(find_place(url) / "ledger", ".json"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(np.random.default_rng(seed).uniform(0, 1))
+    time.sleep(np.random.default_rng(seed).uniform(0, 0.5))
     process.kill()
     process.communicate()
     output = Output(url)
