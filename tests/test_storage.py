@@ -354,6 +354,19 @@ def test_something_else_is_there(url: str) -> None:
         run(Source(), [COLUMNS], output=url)
 
 
+def test_a_run_that_died_as_it_began(url: str) -> None:
+    """Its remains are used by the same run, and keep another one out."""
+    run(Source(count=8), [COLUMNS], output=url)
+    store = find_place(url).store()
+    for key in keys(url):
+        if key == "zarr.json" or key.startswith(("ledger", "responses")):
+            store.write(key, None).result()  # deleted
+    with pytest.raises(ResourceError, match=r"holds image/.* of another run\. Choose another output, or remove"):
+        run(Source(count=9), [COLUMNS], output=url)
+    run(Source(count=8), [COLUMNS], output=url)
+    np.testing.assert_array_equal(berg_jax.open_responses(url).data, EXPECTED[:8])
+
+
 def test_urls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_place("a/b.zarr") == Path("a/b.zarr")
     assert find_place(tmp_path.as_uri()) == tmp_path

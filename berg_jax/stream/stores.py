@@ -270,15 +270,14 @@ def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block
 def _put(path: Remote, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
     """Write an output's beginning into an object store, where it appears with its last object.
 
-    Processes that do this at the same time for the same run write the same; only one of them writes the last object.
+    Several processes may do this at the same time, or one may have died of it: what is there must be the same.
     """
     objects: dict[str, Any] = {}
     _lay_out(MemoryStore(objects), dataset, columns, block)
-    root = objects.pop(_ROOT)
-    for key, data in objects.items():
-        write(path / key, data.to_bytes())
-    if not write_new(path / _ROOT, root.to_bytes()):
-        raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
+    for key in sorted(objects, key=lambda key: key == _ROOT):
+        data = objects[key].to_bytes()
+        if not write_new(path / key, data) and (key == _ROOT or read(path / key) != data):
+            raise ResourceError(f"{path} holds {key} of another run. Choose another output, or remove it first.")
 
 
 def _coordinates(columns: Columns) -> dict[str, Any]:
