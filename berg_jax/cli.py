@@ -290,7 +290,9 @@ def encode(
     ],
     berg_dir: BergDir,
     subject: SubjectNumber,
-    output: Annotated[Path, typer.Option(help="The zarr store to write, or to go on with.")],
+    output: Annotated[
+        str, typer.Option(help="The zarr store to write, or to go on with: a folder, s3://… or gs://….")
+    ],
     images: Annotated[
         str | None,
         typer.Option(help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"),
@@ -415,16 +417,24 @@ def compile_tpu(
 def bench_stream(
     images: Annotated[int, typer.Option(min=1, help="How many images to stream.")] = 20_000,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+    berg_dir: BergDir = Path("demo"),
+    subject: SubjectNumber = 1,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="Of the model, bare and streamed, and of decoding; 0: only the loop.")
+    ] = 5,
+    seconds: Annotated[float, typer.Option(help="About how long the bare model runs each time.")] = 5.0,
+    output: Annotated[Path | None, typer.Option(help="A JSON file for all figures.")] = None,
 ) -> None:
-    """Measure what the stream itself costs, with a model that computes nothing."""
+    """Measure what the stream costs: alone, next to the bare model, and in decoding JPEG files."""
     with _messages():
         from .experiments.stream_benchmark import bench_stream
 
-        typer.echo(bench_stream(images, batch_size))
+        options = {"berg_dir": berg_dir, "subject": subject, "repeats": repeats, "seconds": seconds, "output": output}
+        typer.echo(bench_stream(images, batch_size, **options))
 
 
 @app.command()
-def status(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+def status(output: Annotated[str, typer.Argument(help="The output of a run, a folder or a URL.")]) -> None:
     """Say how far a run is: what is done, by whom, how fast, and what was skipped."""
     with _messages():
         from .stream.status import status_text
@@ -433,7 +443,7 @@ def status(output: Annotated[Path, typer.Argument(help="The output of a run.")])
 
 
 @app.command()
-def merge(output: Annotated[Path, typer.Argument(help="The output of a run.")]) -> None:
+def merge(output: Annotated[str, typer.Argument(help="The output of a run, a folder or a URL.")]) -> None:
     """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
     with _messages():
         from .stream.finishing import merge_output

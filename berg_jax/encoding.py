@@ -18,7 +18,9 @@ from .stream.arrays import ArraySource, Subset, parse_numbers
 from .stream.devices import Process
 from .stream.loop import stream
 from .stream.opening import open_source
+from .stream.remote_zarr import zarr_store
 from .stream.sources import Source
+from .stream.storage import Place, find_place
 from .stream.stores import RESPONSES, Columns, is_complete
 from .subject import Subject
 
@@ -29,7 +31,7 @@ def encode_images(
     path: str | Path,
     berg_dir: str | Path,
     subject: int,
-    output: str | Path,
+    output: str | Place,
     *,
     images: str | None = None,
     layout: str | None = None,
@@ -59,7 +61,8 @@ def encode_images(
     berg_dir, subject
         As for :func:`berg_jax.load`.
     output
-        The zarr store to write: see :mod:`berg_jax.stream.stores`.
+        The zarr store to write, a folder or ``s3://bucket/prefix`` and the like: see
+        :mod:`berg_jax.stream.stores` and :mod:`~berg_jax.stream.storage`.
     images
         Of an array which images, by default all: ``"train"``, ``"val"`` or ``"test"`` (the NSD image numbers of the
         subject's metadata, so for NSD's file), or numbers: see :func:`~berg_jax.stream.arrays.parse_numbers`.
@@ -97,7 +100,7 @@ def encode_images(
     there = jax.local_devices()
     if devices is not None and not 1 <= devices <= len(there):
         raise InvalidParameterError(f"devices must be from 1 to {len(there)}, which are here, got {devices}.")
-    output = Path(output)
+    output = find_place(output)
     source = open_source(path, fit, layout)
     person = Subject(berg_dir, subject)
     if images is not None:
@@ -172,8 +175,8 @@ def _membership(person: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
     }
 
 
-def _summary(path: Path, person: Subject, seconds: float) -> str:
-    with xarray.open_zarr(path) as data:
+def _summary(path: Place, person: Subject, seconds: float) -> str:
+    with xarray.open_zarr(zarr_store(path)) as data:
         responses = data[RESPONSES]
         images, vertices = responses.shape
         origin = " of SYNTHETIC weights, which predict nothing" if person.description.synthetic else ""

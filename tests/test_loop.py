@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -49,6 +50,8 @@ from berg_jax.stream.reducers import (
 )
 from berg_jax.stream.status import status_text
 from berg_jax.stream.stores import Columns
+
+from .conftest import Golden
 
 VERTICES = Vertices(np.arange(3), np.arange(2), 4)
 COLUMNS = Columns(VERTICES, {"V1v": np.array([True, False, False, True, False]), "V1d": np.arange(5) == 1})
@@ -474,9 +477,19 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
 
 def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
     options = {"output": tmp_path / "o.zarr"}
-    for sinks in ([], [COLUMNS, COLUMNS], [Sum(), Sum()]):
-        with pytest.raises(InvalidParameterError, match="at most one Columns and reducers of different names"):
+    for sinks in ([], [COLUMNS, COLUMNS]):
+        with pytest.raises(InvalidParameterError, match="at most one Columns and any number of reducers"):
             run(Source(), sinks, **options)
+    for names, said in (
+        (("sum", "Sum"), "needs its own name"),
+        (("vm-12.state",), "keeps something else under that name"),  # its results would pass for a state
+        (("A.STATE",), "keeps something else"),
+        (("responses",), "keeps something else"),  # in the ledger, the stored responses
+        (("../sum",), "name must be of"),
+        (("s" * 101,), "at most 100"),
+    ):
+        with pytest.raises(InvalidParameterError, match=said):
+            run(Source(), [COLUMNS, *map(Sum, names)], **options)
     with pytest.raises(InvalidParameterError, match=r"is for any number of images and 6 vertices"):
         run(Source(), [COLUMNS, Sum(vertices=6)], **options)
     with pytest.raises(InvalidParameterError, match="on_error must be"):
@@ -533,10 +546,28 @@ def test_responses_by_name(tmp_path: Path) -> None:
         berg_jax.open_responses(tmp_path / "nothing")
 
 
-def test_the_benchmark_runs() -> None:
-    from berg_jax.experiments.stream_benchmark import bench_stream
+def test_the_benchmark_runs(complement: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from berg_jax.experiments import stream_benchmark
 
-    assert bench_stream(100, 8).startswith("100 images of 64 pixels, 200 responses each, stored: ")
+    monkeypatch.setattr(stream_benchmark, "_FILES_PER_RUN", 20)
+    monkeypatch.setattr(stream_benchmark, "_JPEGS", 3)
+    options = {"berg_dir": complement.folder, "subject": 2, "repeats": 2, "seconds": 1e-3}
+    said = stream_benchmark.bench_stream(100, 8, output=tmp_path / "bench.json", **options).splitlines()
+    assert said[0].startswith("100 images of 64 pixels, 200 responses each, stored: ")
+    assert [line.rpartition("  ")[0].strip() for line in said[2:4]] == [
+        "the same streamed into a store",
+        "streamed over bare",
+    ]
+    figures = json.loads((tmp_path / "bench.json").read_text())
+    assert figures["model"]["images"] == 32
+    rates = figures["model"]["images_per_second"]
+    np.testing.assert_allclose(np.divide(rates["streamed"], rates["bare"]), figures["model"]["streamed_over_bare"])
+    assert len(rates["bare"]) == len(figures["jpeg"]["images_per_second"]) == 2
+    assert figures["cores"] >= 1
+    assert any(line.startswith("jax ") for line in figures["environment"])
+    for wrong in ({"repeats": -1}, {"seconds": 0}, {"images": 0}, {"batch_size": 0}):
+        with pytest.raises(InvalidParameterError, match="must be"):
+            stream_benchmark.bench_stream(**wrong)
 
 
 @pytest.mark.nightly
@@ -544,7 +575,8 @@ def test_memory_is_flat() -> None:
     """Ten times the images, at most a tenth more memory."""
     used = []
     for images in ("10000", "100000"):
-        command = [sys.executable, "-c", "from berg_jax.cli import main; main()", "bench-stream", "--images", images]
+        command = [sys.executable, "-c", "from berg_jax.cli import main; main()", "bench-stream", "--repeats", "0"]
+        command += ["--images", images]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         used.append(int(said.rpartition("memory ")[2].split()[0]))
     assert used[1] < 1.1 * used[0], used

@@ -6,18 +6,18 @@ The process that does the last block does this; should it die in between, ``berg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..errors import ResourceError
 from . import settings, states
 from .reducers import Reducer
+from .storage import Place
 from .stores import Output
 
 _SHOWN = 5  # blocks that a message lists
 
 
 def missing_blocks(output: Output, reduced: bool) -> list[int]:
-    """Blocks that are not whole, or if responses are reduced in no state, as the disk says now."""
+    """Blocks that are not whole, or if responses are reduced in no state, as the output says now."""
     ledger = output.ledger
     done, in_states = ledger.done(), states.reduced_blocks(output.reducers) if reduced else range(ledger.blocks)
     lengths = {block: stop - start for block in range(ledger.blocks) for start, stop in [ledger.range(block)]}
@@ -30,7 +30,7 @@ def finish(output: Output, reducers: Sequence[Reducer]) -> None:
     output.finish()
 
 
-def merge_output(path: str | Path) -> str:
+def merge_output(path: str | Place) -> str:
     """Finish an output whose blocks are all done, without its model or images.
 
     Parameters

@@ -1,20 +1,18 @@
 """What is done of an output: one small file for each block of images, written after the block's data.
 
 A file appears whole or not at all, and only when the data that it vouches for are on the disk. So whatever a
-crash leaves behind, what the ledger names is there.
+crash leaves behind, what the ledger names is there. In an object store, it is an object that one put writes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 from ..errors import IntegrityError
-from ..files import explained, write_whole
+from .storage import Place, read_all, write
 
 _NAME = re.compile(r"(\d{9})\.json")
 
@@ -28,7 +26,7 @@ class Ledger:
         As given; the last block may be shorter.
     """
 
-    def __init__(self, folder: Path, images: int, block: int) -> None:
+    def __init__(self, folder: Place, images: int, block: int) -> None:
         self.folder, self.images, self.block = folder, images, block
 
     @property
@@ -49,10 +47,10 @@ class Ledger:
             An entry makes no sense.
         """
         found = {}
-        for path in sorted(self.folder.glob("*.json")):
+        for path, text in read_all(self.folder, ".json"):
             match = _NAME.fullmatch(path.name)
             try:
-                block, entry = int(match[1]), json.loads(path.read_text(encoding="utf-8"))
+                block, entry = int(match[1]), json.loads(text)
                 start, stop = self.range(block)
                 count = entry["done"]
                 if type(count) is not int or not 0 < count <= stop - start:
@@ -71,17 +69,4 @@ class Ledger:
     def record(self, block: int, done: int, **facts: Any) -> None:
         """Vouch for the first ``done`` images of a block, whose data must be on the disk."""
         entry = {"start": self.range(block)[0], "done": done, "time": time.time(), **facts}
-        path = self.folder / f"{block:09d}.json"
-        with explained("write", path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, json.dumps(entry).encode())
-            _flush_folder(self.folder)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the folder's new name durable, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        write(self.folder / f"{block:09d}.json", json.dumps(entry).encode())

@@ -1,4 +1,4 @@
-"""The one loop: images from a source, in blocks, through a model, to disk and through reducers.
+"""The one loop: images from a source, in blocks, through a model, to a store and through reducers.
 
 A block of images is the unit of work, of ownership and of resuming. Every device computes blocks of its own, a
 batch at a time, so what is computed does not depend on how many devices or processes there are.
@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,14 +20,15 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
 from ..nn.config import IMAGE
-from . import settings
+from . import settings, states
 from .devices import Devices, Process
 from .finishing import finish, missing_blocks
 from .keeping import Kept, Share, Slot, Step
 from .progress import progress, stop_requests
-from .reducers import Reducer, check_reducers
+from .reducers import Reducer, check_names, check_reducers
 from .sources import Source
-from .stores import Columns, Output
+from .storage import Place, find_place
+from .stores import Columns, Output, is_there
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
 ON_ERROR = ("error", "skip")
@@ -41,7 +41,7 @@ def stream(
     source: Source,
     sinks: Sequence[Columns | Reducer],
     *,
-    output: str | Path,
+    output: str | Place,
     identity: str,
     batch_size: int = 8,
     run: Mapping[str, Any] | None = None,
@@ -68,7 +68,8 @@ def stream(
         :class:`~berg_jax.stream.stores.Columns`, to store the responses at these vertices, and any number of
         reducers (:mod:`berg_jax.stream.reducers`).
     output
-        The folder of the run: ledger, responses, reducers' states and results (``reducers/<name>.npz``).
+        The run's folder, or its URL in an object store (:mod:`berg_jax.stream.storage`): ledger, responses, reducers'
+        states and results (``reducers/<name>.npz``).
     identity
         What tells the model from others, such as ``Subject.identity(vertices)``.
     batch_size
@@ -121,7 +122,7 @@ def stream(
     vertices = len(columns.vertices if columns else getattr(model, "vertices", ()))
     if vertices:  # else a function of one's own, which does not say
         check_reducers(reducers, len(source), vertices, multiple)
-    place = open_output(Path(output), source, description, multiple, columns, attributes or {})
+    place = open_output(find_place(output), source, description, multiple, columns, attributes or {})
     if not place.complete:
         settings.save(place.reducers, reducers)
         share = Share(place, reducers, process or Process())
@@ -129,11 +130,11 @@ def stream(
         if missing_blocks(place, bool(reducers)):
             return {}
         finish(place, reducers)
-    return {reducer.name: dict(np.load(place.reducers / f"{reducer.name}.npz")) for reducer in reducers}
+    return {reducer.name: states.read_results(place.reducers, reducer.name) for reducer in reducers}
 
 
 def open_output(
-    path: Path,
+    path: Place,
     source: Source,
     run: Mapping[str, Any],
     multiple: int,
@@ -142,11 +143,11 @@ def open_output(
 ) -> Output:
     """The output of this run, made if it is not there; another process may make it at the same time."""
     versions = {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")}
-    if not path.exists():
+    if not is_there(path):
         try:
             return Output.create(path, source.ids, run, multiple, columns, {**attributes, "versions": versions})
         except ResourceError:
-            if not path.exists():
+            if not is_there(path):
                 raise
     return Output.reopen(path, run, versions)
 
@@ -154,12 +155,12 @@ def open_output(
 def _sorted_sinks(sinks: Sequence[Columns | Reducer]) -> tuple[Columns | None, list[Reducer]]:
     columns = [sink for sink in sinks if isinstance(sink, Columns)]
     reducers = [sink for sink in sinks if not isinstance(sink, Columns)]
-    names = [reducer.name for reducer in reducers]
-    if not sinks or len(columns) > 1 or len(set(names)) < len(names):
+    if not sinks or len(columns) > 1:
         raise InvalidParameterError(
-            f"sinks must be at most one Columns and reducers of different names, and not empty; got {len(columns)} "
-            f"Columns and reducers {names}."
+            f"sinks must be at most one Columns and any number of reducers, and not empty; got {len(columns)} "
+            f"Columns and {len(reducers)} reducers."
         )
+    check_names(reducers)
     return (columns[0] if columns else None), reducers
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import xarray
@@ -11,6 +10,8 @@ import xarray
 from ..errors import InvalidParameterError, ModelNotFoundError
 from ..metadata import HEMISPHERES
 from ..rois import UNIONS
+from .remote_zarr import zarr_store
+from .storage import Place, find_place
 from .stores import RESPONSES
 
 
@@ -81,8 +82,8 @@ class Responses:
         return self._dataset.membership.sel(roi=parts).values.any(axis=0)
 
 
-def open_responses(path: str | Path) -> Responses:
-    """The responses that an encoding has stored, read when they are needed.
+def open_responses(path: str | Place) -> Responses:
+    """The responses that an encoding has stored, in a folder or an object store, read when they are needed.
 
     Raises
     ------
@@ -97,6 +98,6 @@ def open_responses(path: str | Path) -> Responses:
         faces = responses.sel(roi="FFA", hemisphere="rh").values  # (images, vertices), z units
     """
     try:
-        return Responses(xarray.open_zarr(path))
+        return Responses(xarray.open_zarr(zarr_store(find_place(path))))
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"There are no stored responses at {path}: {error}.") from error

@@ -1,4 +1,4 @@
-"""Reducers' settings on disk, from which a run can be finished without the program that began it."""
+"""Reducers' settings in an output, from which a run can be finished without the program that began it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from .. import errors
-from ..files import explained, write_whole
 from . import reducers as package
 from .reducers import Reducer
+from .storage import Place, exists, read, write
 
 _KINDS = {
     kind.__name__: kind
@@ -32,23 +31,21 @@ _KINDS = {
 _FACTS = "facts"  # JSON of what is no array
 
 
-def save(folder: Path, reducers: Sequence[Reducer]) -> None:
+def save(folder: Place, reducers: Sequence[Reducer]) -> None:
     """Write the settings of all reducers of this package. Those of one's own only their program can make again."""
     for reducer in reducers:
         path, kind = _path(folder, reducer.name), type(reducer)
-        if _KINDS.get(kind.__name__) is not kind or path.exists():
+        if _KINDS.get(kind.__name__) is not kind or exists(path):
             continue
         values = {field.name: getattr(reducer, field.name) for field in dataclasses.fields(reducer)}
         arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
         facts = {name: value for name, value in values.items() if name not in arrays}
         memory = io.BytesIO()
         np.savez(memory, **{_FACTS: np.array(json.dumps({"kind": kind.__name__, "settings": facts}))}, **arrays)
-        with explained("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, memory.getvalue())
+        write(path, memory.getvalue())
 
 
-def load(folder: Path, fingerprints: Mapping[str, str]) -> list[Reducer]:
+def load(folder: Place, fingerprints: Mapping[str, str]) -> list[Reducer]:
     """The reducers of a run, by the fingerprints that are recorded for it.
 
     Raises
@@ -61,13 +58,13 @@ def load(folder: Path, fingerprints: Mapping[str, str]) -> list[Reducer]:
     found = []
     for name, fingerprint in fingerprints.items():
         path = _path(folder, name)
-        if not path.exists():
+        if not exists(path):
             raise errors.ResourceError(
                 f"Reducer {name!r} is none of this package, or {path} was removed. Run the program that began the "
                 "run again: it finds everything done, and finishes."
             )
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(read(path)), allow_pickle=False) as arrays:
                 facts = json.loads(str(arrays[_FACTS]))
                 tables = {key: arrays[key] for key in arrays.files if key != _FACTS}
             reducer = _KINDS[facts["kind"]](**facts["settings"], **tables)
@@ -81,5 +78,5 @@ def load(folder: Path, fingerprints: Mapping[str, str]) -> list[Reducer]:
     return found
 
 
-def _path(folder: Path, name: str) -> Path:
+def _path(folder: Place, name: str) -> Place:
     return folder / "settings" / f"{name}.npz"

@@ -1,4 +1,4 @@
-"""Reducers' states on disk: a file for each run of each process and device, which says which blocks are in it.
+"""Reducers' states in an output: a file for each run of each process and device, which says which blocks are in it.
 
 A file is replaced as a whole, so a block is in a state or it is not; and a file's blocks are never counted twice.
 """
@@ -17,8 +17,10 @@ import jax
 import numpy as np
 
 from ..errors import IntegrityError, ValidationError
-from ..files import explained, write_whole
 from .reducers import Reducer
+from .storage import Place, list_folder, read, write
+
+_SUFFIX = ".state.npz"
 
 
 def new_name() -> str:
@@ -26,7 +28,7 @@ def new_name() -> str:
     return f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
 
 
-def save(folder: Path, name: str, reducers: Sequence[Reducer], states: Sequence[Any], blocks: Sequence[int]) -> None:
+def save(folder: Place, name: str, reducers: Sequence[Reducer], states: Sequence[Any], blocks: Sequence[int]) -> None:
     """Write the states of all reducers, of the given blocks, in place of what this name held before."""
     arrays = {
         f"{reducer.name}.{index}": np.asarray(leaf)
@@ -35,13 +37,10 @@ def save(folder: Path, name: str, reducers: Sequence[Reducer], states: Sequence[
     }
     memory = io.BytesIO()
     np.savez(memory, blocks=np.array(sorted(blocks), np.int64), **arrays)
-    path = folder / f"{name}.state.npz"
-    with explained("write", path):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, memory.getvalue())
+    write(folder / f"{name}{_SUFFIX}", memory.getvalue())
 
 
-def reduced_blocks(folder: Path) -> set[int]:
+def reduced_blocks(folder: Place) -> set[int]:
     """Blocks that are in a state already.
 
     Raises
@@ -49,8 +48,8 @@ def reduced_blocks(folder: Path) -> set[int]:
     IntegrityError, ValidationError
         A file is damaged, or two hold the same block.
     """
-    found: dict[int, Path] = {}
-    for path in sorted(folder.glob("*.state.npz")):
+    found: dict[int, Place] = {}
+    for path in list_folder(folder, _SUFFIX):
         with _read(path) as arrays:
             for block in arrays["blocks"].tolist():
                 if block in found:
@@ -62,35 +61,38 @@ def reduced_blocks(folder: Path) -> set[int]:
     return set(found)
 
 
-def merge(folder: Path, reducers: Sequence[Reducer]) -> dict[str, dict[str, np.ndarray]]:
+def merge(folder: Place, reducers: Sequence[Reducer]) -> dict[str, dict[str, np.ndarray]]:
     """Results of all reducers over all states, merged in the order of their first blocks."""
     files = []
-    for path in folder.glob("*.state.npz"):
+    for path in list_folder(folder, _SUFFIX):
         with _read(path) as arrays:
             files.append((int(arrays["blocks"][0]), path))
     results = {}
     for reducer in reducers:
         join = jax.jit(reducer.merge)  # for each file, and slow unless compiled
         total = None
-        for _, path in sorted(files):
+        for _, path in sorted(files, key=lambda file: file[0]):
             state = _load(path, reducer)
             total = state if total is None else join(total, state)
         results[reducer.name] = reducer.finalize(reducer.init() if total is None else total)
     return results
 
 
-def write_results(folder: Path, results: dict[str, dict[str, np.ndarray]]) -> None:
+def write_results(folder: Place, results: dict[str, dict[str, np.ndarray]]) -> None:
     """Each reducer's results as ``<name>.npz``."""
     for name, arrays in results.items():
         memory = io.BytesIO()
         np.savez(memory, **arrays)
-        path = folder / f"{name}.npz"
-        with explained("write", path):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, memory.getvalue())
+        write(folder / f"{name}.npz", memory.getvalue())
 
 
-def _load(path: Path, reducer: Reducer) -> Any:
+def read_results(folder: Place, name: str) -> dict[str, np.ndarray]:
+    """The results of a reducer of this name."""
+    with np.load(_opened(folder / f"{name}.npz"), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _load(path: Place, reducer: Reducer) -> Any:
     leaves, structure = jax.tree.flatten(reducer.init())
     with _read(path) as arrays:
         try:
@@ -99,8 +101,13 @@ def _load(path: Path, reducer: Reducer) -> Any:
             raise IntegrityError(f"{path} lacks {error}. Remove it, and its blocks are computed again.") from error
 
 
-def _read(path: Path) -> Any:
+def _read(path: Place) -> Any:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(_opened(path), allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise IntegrityError(f"{path} is damaged: {error}. Remove it, and its blocks are computed again.") from error
+
+
+def _opened(path: Place) -> Path | io.BytesIO:
+    """What NumPy can load: of a file it reads no more than what is asked for."""
+    return path if isinstance(path, Path) else io.BytesIO(read(path))

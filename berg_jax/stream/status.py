@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
-from pathlib import Path
 
+from .storage import Place
 from .stores import Output
 
 
-def status_text(path: str | Path) -> str:
+def status_text(path: str | Place) -> str:
     """What is done of an output, by whom, how fast, and what is left, in a few lines.
 
     Raises

@@ -1,4 +1,4 @@
-"""What a stream leaves on disk: a zarr v3 store that xarray opens with its names.
+"""What a stream leaves in its output: a zarr v3 store that xarray opens with its names.
 
 responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
 image       names of the images
@@ -13,9 +13,8 @@ reducers/   settings and states of reducers, and at the end their results
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,25 +26,42 @@ import tensorstore
 import xarray
 import zarr
 from jaxtyping import Bool, Float
+from zarr.storage import MemoryStore
 
+from .. import files
 from ..errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
-from ..files import atomic_folder, explained, require_space
 from ..rois import Vertices
 from .ledger import Ledger
+from .remote_zarr import zarr_store
+from .storage import Place, Remote, exists, explained, find_place, read, write, write_new
 
 RESPONSES = "responses"
 DTYPES = ("float32", "float16")
 _LEDGER, _REDUCERS = "ledger", "reducers"
+_ROOT = "zarr.json"
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
 _BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes have their share
 _log = logging.getLogger(__name__)
 
 
-def is_complete(path: Path) -> bool:
-    """Whether there is an output at this path that a run has finished."""
+def is_there(path: Place) -> bool:
+    """Whether there is an output, or something else in its place.
+
+    Raises
+    ------
+    ResourceError
+        The object store cannot be reached, or refuses; the message says why.
+    """
+    return path.exists() if isinstance(path, Path) else exists(path / _ROOT)
+
+
+def is_complete(path: Place) -> bool:
+    """Whether there is an output at this path that a run has finished. It raises as :func:`is_there` does."""
+    if not is_there(path):
+        return False
     try:
-        return bool(zarr.open_group(path, mode="r", use_consolidated=False).attrs["complete"])
+        return bool(zarr.open_group(zarr_store(path), mode="r", use_consolidated=False).attrs["complete"])
     except (OSError, KeyError, ValueError, TypeError):
         return False
 
@@ -74,15 +90,15 @@ class Output:
     Attributes
     ----------
     path
-        The store's folder.
+        The store's folder, or place in an object store.
     ledger
         Which images are done.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Place) -> None:
+        self.path = path = find_place(path)
         try:
-            group = zarr.open_group(path, mode="r", use_consolidated=False)
+            group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
             self.attributes = dict(group.attrs)
             images, block = self.attributes["images"], self.attributes["block"]
             stores = RESPONSES in group
@@ -95,7 +111,7 @@ class Output:
         self._responses = self._open() if stores else None
 
     @classmethod
-    def existing(cls, path: str | Path) -> Output:
+    def existing(cls, path: str | Place) -> Output:
         """An output that is there, of whatever run.
 
         Raises
@@ -103,14 +119,15 @@ class Output:
         ModelNotFoundError, ResourceError
             There is nothing, or something else.
         """
-        if not Path(path).exists():
-            raise ModelNotFoundError(f"There is no {path}. Give the output of a run.")
-        return cls(Path(path))
+        place = find_place(path)
+        if not is_there(place):
+            raise ModelNotFoundError(f"There is no {place}. Give the output of a run.")
+        return cls(place)
 
     @classmethod
     def create(
         cls,
-        path: Path,
+        path: Place,
         ids: list[str],
         run: Mapping[str, Any],
         multiple: int,
@@ -122,7 +139,7 @@ class Output:
         Parameters
         ----------
         path
-            Its folder, by custom ``….zarr``. It must not exist.
+            Its folder, by custom ``….zarr``, or place in an object store. It must not exist.
         ids
             Names of the images.
         run
@@ -139,35 +156,27 @@ class Output:
         ResourceError
             The path exists, cannot be written, or its disk is too full.
         """
-        if path.exists():
+        if is_there(path):
             raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
         vertices = len(columns.vertices) if columns else 0
         row = vertices * np.dtype(columns.dtype).itemsize if columns else 0
-        require_space(path, len(ids) * row, "Storing the responses")
+        if isinstance(path, Path):
+            files.require_space(path, len(ids) * row, "Storing the responses")
         block = _block(multiple, len(ids), row)
         coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
         if columns:
             coordinates |= _coordinates(columns)
-        with explained("write", path), atomic_folder(path, replace=False) as folder:
-            everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
-            dataset = xarray.Dataset(coords=coordinates, attrs=everything)
-            dataset.to_zarr(folder, zarr_format=3, consolidated=False, mode="a")
-            if columns:
-                zarr.open_group(folder, mode="r+", use_consolidated=False).create_array(
-                    RESPONSES,
-                    shape=(len(ids), vertices),
-                    dtype=columns.dtype,
-                    chunks=(min(block, len(ids)), vertices),
-                    compressors=None,  # responses are noise to a compressor: 8% at best
-                    fill_value=np.nan,
-                    dimension_names=("image", "vertex"),
-                    attributes={"units": "z", "long_name": "predicted fMRI response"},
-                )
-            _consolidate(folder)
+        everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
+        dataset = xarray.Dataset(coords=coordinates, attrs=everything)
+        if isinstance(path, Path):
+            with files.explained("write", path), files.atomic_folder(path, replace=False) as folder:
+                _lay_out(folder, dataset, columns, block)
+        else:
+            _put(path, dataset, columns, block)
         return cls(path)
 
     @classmethod
-    def reopen(cls, path: Path, run: Mapping[str, Any], versions: Mapping[str, str]) -> Output:
+    def reopen(cls, path: Place, run: Mapping[str, Any], versions: Mapping[str, str]) -> Output:
         """An output that an earlier run of the same description has begun. Other versions are only warned of.
 
         Raises
@@ -213,26 +222,62 @@ class Output:
         """
         stored = _narrowed(responses, start, self._responses.dtype.numpy_dtype)
         with explained("write", self.path):
-            try:
-                self._responses[start : start + len(responses)].write(stored).result()
-            except ValueError as error:  # as tensorstore reports what the system refuses
-                number = re.search(r"os_error_code='(\d+)'", str(error))
-                reason = os.strerror(int(number[1])) if number else str(error)[:300]
-                raise OSError(int(number[1]) if number else None, reason) from error
+            self._responses[start : start + len(responses)].write(stored).result()
 
     def finish(self) -> None:
         """Mark the output as complete, in one write."""
-        with explained("write", self.path):
-            zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs["complete"] = True
+        if isinstance(self.path, Path):
+            with files.explained("write", self.path):
+                zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs["complete"] = True
+        else:
+            root = json.loads(read(self.path / _ROOT))
+            root["attributes"]["complete"] = True
+            write(self.path / _ROOT, json.dumps(root).encode())
 
     def _open(self) -> Any:
-        store = {"driver": "file", "path": str((self.path / RESPONSES).absolute())}
-        spec = {"driver": "zarr3", "kvstore": store, "recheck_cached_data": "open"}
-        with explained("open", self.path):
+        spec: dict[str, Any] = {"driver": "zarr3", "recheck_cached_data": "open"}
+        if not isinstance(self.path, Path):
+            # A block of NaN must not become a delete, which object stores do not order with writes.
+            spec["store_data_equal_to_fill_value"] = True
+            with explained("open", self.path):
+                return tensorstore.open(spec, kvstore=self.path.store() / f"{RESPONSES}/").result()
+        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).absolute())}
+        with files.explained("open", self.path):
             try:
                 return tensorstore.open(spec).result()
             except ValueError as error:
                 raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
+
+
+def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
+    """Write the coordinates, the attributes and the responses' metadata into a zarr store."""
+    dataset.to_zarr(store, zarr_format=3, consolidated=False, mode="a")
+    if columns:
+        shape = dataset.sizes["image"], dataset.sizes["vertex"]
+        zarr.open_group(store, mode="r+", use_consolidated=False).create_array(
+            RESPONSES,
+            shape=shape,
+            dtype=columns.dtype,
+            chunks=(min(block, shape[0]), shape[1]),
+            compressors=None,  # responses are noise to a compressor: 8% at best
+            fill_value=np.nan,
+            dimension_names=("image", "vertex"),
+            attributes={"units": "z", "long_name": "predicted fMRI response"},
+        )
+    _consolidate(store)
+
+
+def _put(path: Remote, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
+    """Write an output's beginning into an object store, where it appears with its last object.
+
+    Several processes may do this at the same time, or one may have died of it: what is there must be the same.
+    """
+    objects: dict[str, Any] = {}
+    _lay_out(MemoryStore(objects), dataset, columns, block)
+    for key in sorted(objects, key=lambda key: key == _ROOT):
+        data = objects[key].to_bytes()
+        if not write_new(path / key, data) and (key == _ROOT or read(path / key) != data):
+            raise ResourceError(f"{path} holds {key} of another run. Choose another output, or remove it first.")
 
 
 def _coordinates(columns: Columns) -> dict[str, Any]:
@@ -269,10 +314,10 @@ def _block(multiple: int, images: int, row: int) -> int:
     return multiple * max(1, most // multiple)
 
 
-def _consolidate(folder: Path) -> None:
+def _consolidate(store: Any) -> None:
     """Gather the metadata in one place, which also keeps zarr from looking into the ledger for arrays."""
     with warnings.catch_warnings():
         # Libraries other than zarr and xarray may not know consolidated metadata; they ignore them.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        zarr.consolidate_metadata(folder)
+        zarr.consolidate_metadata(store)

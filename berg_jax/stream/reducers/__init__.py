@@ -22,7 +22,7 @@ References
 
 from __future__ import annotations
 
-from .base import Reducer, check_reducers
+from .base import Reducer, check_names, check_reducers
 from .glm import GLM
 from .groups import GroupMeans
 from .moments import Covariance, Moments, WeightedSums
@@ -39,6 +39,7 @@ __all__ = [
     "RoiMeans",
     "TopK",
     "WeightedSums",
+    "check_names",
     "check_reducers",
     "roi_weights",
 ]

@@ -16,6 +16,7 @@ from ...errors import InvalidParameterError
 from .pairs import Indices, Responses, Results, State, Valid, full
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST = 100  # characters of a name
 
 
 class Reducer(Protocol):
@@ -58,8 +59,31 @@ class Reducer(Protocol):
         """Results by name; ``"count"`` is the number of images."""
 
 
+def check_names(reducers: Sequence[Reducer]) -> None:
+    """Refuse names under which a run cannot keep results beside all else that it keeps.
+
+    Raises
+    ------
+    InvalidParameterError
+        A name is no file's, is another's, or would be taken for a state or for the stored responses.
+    """
+    for reducer in reducers:
+        name = reducer.name
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
+            raise InvalidParameterError(
+                f"name must be of at most {_LONGEST} letters, digits, '.', '_' and '-', as a file's, got {name!r}."
+            )
+        if name.casefold() == "responses" or name.casefold().endswith(".state"):
+            raise InvalidParameterError(
+                f"A reducer cannot be named {name!r}: a run keeps something else under that name. Choose another one."
+            )
+    names = [reducer.name.casefold() for reducer in reducers]  # some file systems do not tell A from a
+    if len(set(names)) < len(names):
+        raise InvalidParameterError(f"Every reducer of a run needs its own name, got {sorted(names)}.")
+
+
 def check_reducers(reducers: Sequence[Reducer], images: int, vertices: int, block: int) -> None:
-    """Refuse reducers that do not fit each other or a run.
+    """Refuse reducers that do not fit a run.
 
     Parameters
     ----------
@@ -73,11 +97,8 @@ def check_reducers(reducers: Sequence[Reducer], images: int, vertices: int, bloc
     Raises
     ------
     InvalidParameterError
-        Two have the same name, or one is for another number of images or vertices, or for other blocks.
+        One is for another number of images or vertices, or for other blocks.
     """
-    names = [reducer.name.casefold() for reducer in reducers]  # some file systems do not tell A from a
-    if len(set(names)) < len(names):
-        raise InvalidParameterError(f"Every reducer of a run needs its own name, got {sorted(names)}.")
     for reducer in reducers:
         if reducer.vertices != vertices or reducer.images not in (None, images):
             expected = "any number of" if reducer.images is None else reducer.images
@@ -99,10 +120,7 @@ class Settings:
     _of: Callable[[Responses, Indices, Valid], State]  # a method: the state of one batch
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise InvalidParameterError(
-                f"name must be of letters, digits, '.', '_' and '-', as a file's, got {self.name!r}."
-            )
+        check_names([self])
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int":
