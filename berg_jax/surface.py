@@ -12,24 +12,25 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from .errors import InvalidParameterError
 from .files import explained
-from .rois import HEMISPHERES, Vertices, check_vertices
+from .rois import Vertices, check_vertices
 from .surface_drawing import DPI, SHOWN, VIEWS, Halves, draw_frame, draw_legend, draw_rows, fsaverage5, require
+from .surface_files import GIFTI, MESHES, hint, read, save, whole_map
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-MESHES = {642: "fsaverage3", 2_562: "fsaverage4", SHOWN: "fsaverage5", 40_962: "fsaverage6", 163_842: "fsaverage"}
+__all__ = ["plot", "read", "save", "to_fsaverage5", "write_gifti"]
 PICTURES = (".pdf", ".png", ".svg")
-DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
+DIVERGING, SEQUENTIAL, CYCLIC = "RdBu_r", "viridis", "hsv"
 
 
 def plot(
@@ -43,6 +44,7 @@ def plot(
     outlines: Mapping[str, Vertices] | None = None,
     limit: float | None = None,
     colormap: str | Colormap | None = None,
+    wheel: bool = False,
     note: str | None = None,
     output: str | Path | None = None,
 ) -> Figure:
@@ -59,8 +61,8 @@ def plot(
     vertices
         Which vertices the values are of, by default all.
     views
-        Rows of inflated hemispheres, of ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior`` and
-        ``anterior``.
+        Rows of inflated hemispheres, of ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior``,
+        ``anterior``, and ``flat``.
     flat
         Whether a row of flattened hemispheres follows. The medial wall is cut out of them.
     label
@@ -74,6 +76,8 @@ def plot(
         stronger values are shown, they have the same color, and the color bar ends in an arrow.
     colormap
         A colormap, or the name of one of matplotlib's. By default one that fits the signs.
+    wheel
+        Values are angles in degrees, counterclockwise from the right. Colors go around, and the legend is a wheel.
     note
         Small print below the picture, such as ``"SYNTHETIC weights"``.
     output
@@ -91,7 +95,7 @@ def plot(
     ResourceError
         matplotlib or nilearn is not installed, or ``output`` cannot be written.
     """
-    values, size = _whole(values, vertices)
+    values, size = whole_map(values, vertices)
     rows = _rows(views, flat)
     if output is not None and Path(output).suffix.lower() not in PICTURES:
         raise InvalidParameterError(f"output must end in {', '.join(PICTURES)}, got {str(output)!r}.")
@@ -103,7 +107,7 @@ def plot(
         )
     regions = _regions(outlines, size)
     require("matplotlib", "nilearn")
-    scale = _scale(np.concatenate(shown), limit, colormap)
+    scale = _around(limit, colormap) if wheel else _scale(np.concatenate(shown), limit, colormap)
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -112,9 +116,10 @@ def plot(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    bottom = draw_rows(axes, rows, shown, regions, scale)
+    bottom = draw_rows(axes, rows, shown, regions, scale, 360.0 if wheel else None)
     bottom = draw_legend(axes, regions, bottom)
-    draw_frame(axes, bottom, scale, label, title or "", " · ".join(filter(None, (note, _resolution(size)))))
+    small_print = " · ".join(filter(None, (note, _resolution(size))))
+    draw_frame(axes, bottom, scale, label, title or "", small_print, wheel)
     if output is not None:
         with explained("write", Path(output)):
             figure.savefig(output)
@@ -146,7 +151,8 @@ def to_fsaverage5(
         sizes = ", ".join(f"{size} ({name})" for size, name in MESHES.items())
         raise InvalidParameterError(
             f"A picture needs a mesh of fsaverage, of one of these numbers of vertices a hemisphere: {sizes}; got "
-            f"{hemisphere_size}. Resample the values to one of them, or use write_gifti and another viewer."
+            f"{hemisphere_size}{hint(hemisphere_size)}. Resample the values to one of them, or use save and another "
+            "viewer."
         )
     values = np.asarray(values)
     if values.shape != (2 * hemisphere_size,):
@@ -162,75 +168,18 @@ def write_gifti(
 ) -> tuple[Path, Path]:
     """Write ``<path_prefix>.lh.func.gii`` and ``<path_prefix>.rh.func.gii``, and return their paths.
 
-    Parameters
-    ----------
-    values, vertices
-        As for :func:`plot`, of hemispheres of any size. The files hold every vertex of a hemisphere as float32,
-        NaN where there is no value.
-    path_prefix
-        Folder and beginning of the files' names.
-
-    Raises
-    ------
-    InvalidParameterError
-        The values do not fit to the vertices, are infinite, or too large for float32.
-    ResourceError
-        nibabel is not installed, or the files cannot be written.
+    The same as ``save(values, f"{path_prefix}.func.gii", vertices)``: see :func:`save`.
     """
-    whole, size = _whole(values, vertices)
-    with np.errstate(over="ignore"):
-        halves = whole.astype(np.float32).reshape(2, size)
-    if np.isinf(halves).any():
-        raise InvalidParameterError("Some values are too large for float32, which the files hold. Scale them first.")
-    require("nibabel")
-    from nibabel import gifti
-
-    left, right = (Path(f"{path_prefix}.{hemisphere}.func.gii") for hemisphere in HEMISPHERES)
-    for half, path, structure in zip(halves, (left, right), ("CortexLeft", "CortexRight"), strict=True):
-        array = gifti.GiftiDataArray(half, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32")
-        meta = gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
-        with explained("write", path):
-            gifti.GiftiImage(meta=meta, darrays=[array]).to_filename(path)
+    left, right = save(values, f"{path_prefix}{GIFTI}", vertices)
     return left, right
 
 
-def _whole(values: Any, vertices: Vertices | None) -> tuple[Float[np.ndarray, " n"], int]:
-    """Values of all vertices, NaN where there is none, and the number of vertices of a hemisphere."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf" or array.ndim != 1 or not array.size:
-        raise InvalidParameterError(
-            f"values must be numbers of shape (n,), one for each vertex, got {array.dtype} of shape {array.shape}. "
-            "Of several images show one, such as responses[0]."
-        )
-    if np.isinf(array).any():
-        raise InvalidParameterError(
-            f"{int(np.isinf(array).sum())} values are infinite. Set them to NaN to leave them out."
-        )
-    if vertices is None:
-        if len(array) % 2:
-            raise InvalidParameterError(
-                f"values must be as many for the left as for the right hemisphere, got {len(array)} in all. If they "
-                "are of chosen vertices, pass vertices, too."
-            )
-        return array.astype(np.float64), len(array) // 2
-    if not isinstance(vertices, Vertices):
-        raise InvalidParameterError(f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}.")
-    if len(array) != len(vertices):
-        raise InvalidParameterError(
-            f"There are {len(array)} values for {len(vertices)} vertices; expected one for each."
-        )
-    whole = np.full(2 * vertices.hemisphere_size, np.nan)
-    whole[vertices.global_indices] = array
-    return whole, vertices.hemisphere_size
-
-
 def _rows(views: Sequence[str], flat: bool) -> list[str]:
-    known = isinstance(views, Sequence) and not isinstance(views, str) and all(view in list(VIEWS) for view in views)
+    names = [*VIEWS, "flat"]
+    known = isinstance(views, Sequence) and not isinstance(views, str) and all(view in names for view in views)
     if not known or not (views or flat):
-        raise InvalidParameterError(
-            f"views must be a list of {list(VIEWS)}, empty only with flat=True, got {views!r}."
-        )
-    return [*views, "flat"] if flat else list(views)
+        raise InvalidParameterError(f"views must be a list of {names}, empty only with flat=True, got {views!r}.")
+    return [*views, "flat"] if flat and "flat" not in views else list(views)
 
 
 def _regions(outlines: Mapping[str, Vertices] | None, size: int) -> dict[str, Halves]:
@@ -254,9 +203,8 @@ def _resolution(size: int) -> str:
 
 def _scale(values: Float[np.ndarray, " n"], limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:
     """Value → color. The colormap also says which ends of the color bar are arrows."""
-    import matplotlib
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Colormap, Normalize
+    from matplotlib.colors import Normalize
 
     values = values[~np.isnan(values)]
     if limit is None:
@@ -270,15 +218,33 @@ def _scale(values: Float[np.ndarray, " n"], limit: float | None, colormap: str |
     if colormap is None:
         # Reversed for negative values, so that 0 has the same color as for positive ones.
         colormap = DIVERGING if least < 0 < most else SEQUENTIAL if most > 0 else f"{SEQUENTIAL}_r"
+    colormap = _colormap(colormap)
+    colormap.colorbar_extend = ("neither", "min", "max", "both")[int(low < least) + 2 * int(high > most)]
+    return ScalarMappable(Normalize(least, most), colormap)
+
+
+def _around(limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:
+    """Angle → color, from −180° to 180°."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    if limit is not None:
+        raise InvalidParameterError("A wheel of angles has no limit. Leave it out.")
+    return ScalarMappable(Normalize(-180, 180), _colormap(CYCLIC if colormap is None else colormap))
+
+
+def _colormap(colormap: str | Colormap) -> Colormap:
+    """A copy, or that of this name."""
+    import matplotlib
+    from matplotlib.colors import Colormap
+
     if isinstance(colormap, str) and colormap in matplotlib.colormaps:
         colormap = matplotlib.colormaps[colormap]
     if not isinstance(colormap, Colormap):
         raise InvalidParameterError(
             f"colormap must be a matplotlib colormap, or the name of one such as {DIVERGING!r}, got {colormap!r:.80}."
         )
-    colormap = colormap.copy()
-    colormap.colorbar_extend = ("neither", "min", "max", "both")[int(low < least) + 2 * int(high > most)]
-    return ScalarMappable(Normalize(least, most), colormap)
+    return colormap.copy()
 
 
 @functools.cache

@@ -38,6 +38,7 @@ _OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "
 # Measures of a picture in mm of the surfaces; a column is as wide as the inflated hemispheres are long.
 _COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
 _CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
+_WHEEL = 44.0  # across
 _WIDTH, DPI = 9.0, 150  # inches, dots per inch
 
 Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
@@ -103,9 +104,14 @@ def _normals(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) ->
 
 
 def draw_rows(
-    axes: Axes, rows: list[str], shown: Halves, regions: Mapping[str, Halves], scale: ScalarMappable
+    axes: Axes,
+    rows: list[str],
+    shown: Halves,
+    regions: Mapping[str, Halves],
+    scale: ScalarMappable,
+    period: float | None = None,
 ) -> float:
-    """Draw the rows from y = 0 downward, and return where they end."""
+    """Draw the rows from y = 0 downward, and return where they end. Values may be such as begin again, as angles."""
     for x, name in zip(_CENTERS, ("left hemisphere", "right hemisphere"), strict=True):
         axes.text(x, 0, name, size=10, ha="center", va="top")
     top = -_LINE
@@ -114,7 +120,7 @@ def draw_rows(
         height = max(np.ptp(picture.points[picture.faces, 1]) for picture in pictures)
         for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
-            _draw_values(axes, picture, shown[index], scale)
+            _draw_values(axes, picture, shown[index], scale, period)
             _draw_outlines(axes, picture, [masks[index] for masks in regions.values()])
             if row == "flat":
                 _draw_rim(axes, picture)
@@ -123,13 +129,25 @@ def draw_rows(
     return top
 
 
-def _draw_values(axes: Axes, picture: _Picture, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> None:
+def _draw_values(
+    axes: Axes,
+    picture: _Picture,
+    values: Float[np.ndarray, " 10242"],
+    scale: ScalarMappable,
+    period: float | None,
+) -> None:
     """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only."""
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
 
     points, faces, light, grey = picture
-    quarters = _quartered(values[faces])
+    corners = values[faces]
+    if period is not None:  # between −179° and 179° lies 180°, not 0°
+        first = np.fmax.reduce(corners, axis=1, keepdims=True)
+        corners = first + _wrapped(corners - first, period)
+    quarters = _quartered(corners)
+    if period is not None:
+        quarters = _wrapped(quarters, period)
     there = ~np.isnan(values[faces])
     # A quarter at a corner is as this corner, the middle one as most, so that the border of the values is sharp.
     painted = np.column_stack([there, there.sum(1) >= 2])[:, :, None, None]
@@ -139,6 +157,10 @@ def _draw_values(axes: Axes, picture: _Picture, values: Float[np.ndarray, " 1024
     mesh = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)), rasterized=True)
     mesh.set_facecolor(colors.reshape(-1, 3))
     axes.add_collection(mesh, autolim=False)
+
+
+def _wrapped(values: Float[np.ndarray, " ..."], period: float) -> Float[np.ndarray, " ..."]:
+    return (values + period / 2) % period - period / 2
 
 
 def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 3 ..."]:
@@ -216,9 +238,17 @@ def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     return top - 10.5 * math.ceil(len(names) / columns)
 
 
-def draw_frame(axes: Axes, bottom: float, scale: ScalarMappable, label: str, title: str, small_print: str) -> None:
-    """Draw the color bar, the title and the small print, and give the figure its size."""
-    bar = bottom - 7
+def draw_frame(
+    axes: Axes,
+    bottom: float,
+    scale: ScalarMappable,
+    label: str,
+    title: str,
+    small_print: str,
+    wheel: bool = False,
+) -> None:
+    """Draw the color bar or wheel, the title and the small print, and give the figure its size."""
+    bar = bottom - (10 + _WHEEL if wheel else 7)
     top = 6 + (1.5 * _LINE if title else 0)
     dot = 2 * _EDGE / (_WIDTH * DPI)
     rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
@@ -228,6 +258,28 @@ def draw_frame(axes: Axes, bottom: float, scale: ScalarMappable, label: str, tit
     axes.text(0, top - 5, title, size=13, weight="bold", ha="center", va="top")
     axes.text(0, bottom + 3, small_print, size=7.5, color="0.4", ha="center", va="bottom")
     axes.figure.set_size_inches(_WIDTH, rows / DPI)
+    if wheel:
+        width = _WHEEL / (2 * _EDGE)
+        _draw_wheel(axes.figure.add_axes((0.5 - width / 2, (bar - bottom) / height, width, _WHEEL / height)), scale)
+        axes.text(0, bar - 12, label, size=9, ha="center", va="top")
+        return
     bar_axes = axes.figure.add_axes((0.3, (bar - bottom) / height, 0.4, 6 / height))
     axes.figure.colorbar(scale, cax=bar_axes, orientation="horizontal").set_label(label, size=9)
     bar_axes.tick_params(labelsize=8)
+
+
+def _draw_wheel(axes: Axes, scale: ScalarMappable) -> None:
+    """The visual field, colored by polar angle."""
+    place = np.linspace(-1, 1, 201)
+    angle = np.degrees(np.arctan2(place[:, None], place))
+    colors = scale.to_rgba(angle)
+    colors[..., 3] = np.hypot(place[:, None], place) <= 1
+    axes.imshow(colors, extent=(-1, 1, -1, 1), origin="lower", interpolation="antialiased")
+    axes.set_axis_off()
+    for name, x, y, across, along in (
+        ("up", 0, 1.1, "center", "bottom"),
+        ("down", 0, -1.1, "center", "top"),
+        ("left", -1.1, 0, "right", "center"),
+        ("right", 1.1, 0, "left", "center"),
+    ):
+        axes.text(x, y, name, size=8, ha=across, va=along, clip_on=False)

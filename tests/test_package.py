@@ -19,6 +19,7 @@ LAYERS = [
     {"experiments"},
     {"encoding", "berg"},
     {"stream", "subject", "surface"},
+    {"surface_files"},
     {"surface_drawing"},
     {"demo"},
     {"convert"},

@@ -364,3 +364,32 @@ def test_importing_is_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_angles_go_around() -> None:
+    """Between 175° and −175° lies 180°: the colors at both sides of it are near it, and none is of 0°."""
+    points = coordinates("rh")
+    values = np.full(2 * SIZE, np.nan)
+    values[SIZE:] = np.where(points[:, 1] > 0, 175.0, -175.0)
+    colormap = ListedColormap(["#00ff00"] * 30 + ["#ff0000"] * 60 + ["#00ff00"] * 30)
+    figure = surface.plot(values, **LATERAL, wheel=True, colormap=colormap)
+    brain = pixels(figure)
+    assert (colored(brain) & (brain[..., 1] > brain[..., 0])).sum() > 10_000
+    assert not (colored(brain) & (brain[..., 0] > brain[..., 1])).any()
+
+
+def test_the_wheel_stands_as_the_visual_field() -> None:
+    """Up is up and right is right: a quadrant's color is found in its quadrant of the wheel."""
+    colormap = ListedColormap(["#ff0000", "#00ff00", "#0000ff", "#ffff00"])  # from −180°: lower left, lower right, …
+    figure = surface.plot(np.zeros(2 * SIZE), **LATERAL, wheel=True, colormap=colormap)
+    (drawn,) = figure.axes[1].images
+    colors, corner = drawn.get_array(), {(0, 0): "r", (0, 1): "g", (1, 1): "b", (1, 0): "y"}
+    wanted = {"r": (1, 0, 0), "g": (0, 1, 0), "b": (0, 0, 1), "y": (1, 1, 0)}
+    assert drawn.origin == "lower"
+    for (up, right), name in corner.items():
+        np.testing.assert_allclose(colors[60 + 80 * up, 60 + 80 * right, :3], wanted[name])
+    places = {text.get_text(): text.get_position() for text in figure.axes[1].texts}
+    assert places["up"][1] > 1
+    assert places["left"][0] < -1
+    with pytest.raises(InvalidParameterError, match="no limit"):
+        surface.plot(np.zeros(2 * SIZE), **LATERAL, wheel=True, limit=3)
