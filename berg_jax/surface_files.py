@@ -211,8 +211,11 @@ def _from_numpy(path: Path, ending: str) -> list[Float[np.ndarray, " n"]]:
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {path}.")
     try:
-        found = np.load(path, allow_pickle=False)
-        halves = [found[hemisphere] for hemisphere in HEMISPHERES] if ending == NPZ else np.split(found, 2)
+        if ending == NPZ:
+            with np.load(path, allow_pickle=False) as found:
+                halves = [found[hemisphere] for hemisphere in HEMISPHERES]
+        else:
+            halves = np.split(np.load(path, allow_pickle=False), 2)
         return [np.asarray(half).reshape(len(half)).astype(np.float64) for half in halves]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValidationError(

@@ -1,0 +1,96 @@
+"""``berg-jax``'s experiments: one thin function a command, as in :mod:`berg_jax.cli`."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, messages
+
+app = typer.Typer()
+
+Output = Annotated[Path, typer.Option(help="The folder to write, or to go on with.")]
+Choose = Annotated[
+    str | None,
+    typer.Option(
+        "--images", help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"
+    ),
+]
+Roi = Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")]
+HemisphereName = Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")]
+MinNcsnr = Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")]
+MinExplainedVariance = Annotated[
+    float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
+]
+FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an image that is not square.")]
+Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
+TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
+
+
+class ProbeKind(enum.StrEnum):
+    """Windows on the visual field."""
+
+    gaussians = "gaussians"
+    bars = "bars"
+    wedges = "wedges"
+    rings = "rings"
+
+
+@app.command()
+def retinotopy(
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Output,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGES]",
+            help="Natural images to fill probes with, as for encode [default: demo's drawings]",
+        ),
+    ] = None,
+    images: Choose = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit a Gaussian receptive field to each vertex.")] = False,
+    probes: Annotated[list[ProbeKind] | None, typer.Option(help="Again for more [default: gaussians]")] = None,
+    grid: Annotated[int | None, typer.Option(min=1, help="Gaussians along each axis [default: 40, demo 16]")] = None,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the Gaussian windows, degrees.")] = 0.5,
+    measured: Annotated[
+        Path | None, typer.Option(help="Folder of measured {lh,rh}.prfangle, prfeccentricity and prfR2.mgz.")
+    ] = None,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Map receptive fields: polar angle, eccentricity and size of each vertex, by probing the model."""
+    with messages():
+        from .experiments.retinotopy import map_retinotopy
+
+        summary = map_retinotopy(
+            berg_dir,
+            subject,
+            output,
+            path,
+            choose=images,
+            fit_sizes=fit,
+            probes=[kind.value for kind in probes or [ProbeKind.gaussians]],
+            grid=grid,
+            sigma=sigma,
+            measured=measured,
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
