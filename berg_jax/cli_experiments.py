@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, messages
+from .errors import InvalidParameterError
 
 app = typer.Typer()
 
@@ -29,6 +30,9 @@ FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an i
 Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
 TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
+
+
+SubjectNumbers = Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")]
 
 
 class ProbeKind(enum.StrEnum):
@@ -94,3 +98,69 @@ def retinotopy(
             time_limit=None if time_limit is None else 60 * time_limit,
         )
         typer.echo(summary)
+
+
+@app.command()
+def localize(
+    berg_dir: BergDir,
+    subject: SubjectNumbers,
+    output: Output,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGES]", help="A folder with a folder for each category [default: the demo's drawings]"
+        ),
+    ] = None,
+    images: Choose = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns image and category, instead of folders.")
+    ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="As 'faces > places + objects'; again for more [default: each category > the others]"),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="False discovery rate over vertices.")] = 0.05,
+    measured: Annotated[
+        list[str] | None, typer.Option(help="Measured t map of a contrast: 'faces=floc-facestval.mgz'.")
+    ] = None,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
+    with messages():
+        from .experiments.localizer import localize as find_preferences
+
+        summary = find_preferences(
+            berg_dir,
+            subject,
+            output,
+            path,
+            choose=images,
+            table=table,
+            contrasts=contrast or (),
+            alpha=alpha,
+            measured=_pairs("--measured", measured or []),
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
+def _pairs(option: str, given: list[str]) -> dict[str, Path]:
+    """What is given as ``name=path``."""
+    pairs = [text.rpartition("=") for text in given]
+    if wrong := [text for text, (name, _, path) in zip(given, pairs, strict=True) if not name or not path]:
+        raise InvalidParameterError(f"{option} must be a name and a path, name=path, got {wrong[0]!r}.")
+    return {name.strip(): Path(path) for name, _, path in pairs}

@@ -45,6 +45,7 @@ def plot(
     limit: float | None = None,
     colormap: str | Colormap | None = None,
     wheel: bool = False,
+    labels: Sequence[str] | None = None,
     note: str | None = None,
     output: str | Path | None = None,
 ) -> Figure:
@@ -78,6 +79,8 @@ def plot(
         A colormap, or the name of one of matplotlib's. By default one that fits the signs.
     wheel
         Values are angles in degrees, counterclockwise from the right. Colors go around, and the legend is a wheel.
+    labels
+        Values are numbers of these names, from 0. Each has a color of its own, and the legend names them.
     note
         Small print below the picture, such as ``"SYNTHETIC weights"``.
     output
@@ -107,7 +110,14 @@ def plot(
         )
     regions = _regions(outlines, size)
     require("matplotlib", "nilearn")
-    scale = _around(limit, colormap) if wheel else _scale(np.concatenate(shown), limit, colormap)
+    if wheel and labels is not None:
+        raise InvalidParameterError("Values are angles (wheel) or numbers of names (labels), not both.")
+    if wheel:
+        scale = _around(limit, colormap)
+    elif labels is not None:
+        scale = _by_name(values, labels, limit, colormap)
+    else:
+        scale = _scale(np.concatenate(shown), limit, colormap)
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -116,10 +126,11 @@ def plot(
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    bottom = draw_rows(axes, rows, shown, regions, scale, 360.0 if wheel else None)
+    kind = "angles" if wheel else "names" if labels is not None else "values"
+    bottom = draw_rows(axes, rows, shown, regions, scale, kind)
     bottom = draw_legend(axes, regions, bottom)
     small_print = " · ".join(filter(None, (note, _resolution(size))))
-    draw_frame(axes, bottom, scale, label, title or "", small_print, wheel)
+    draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
     if output is not None:
         with explained("write", Path(output)):
             figure.savefig(output)
@@ -231,6 +242,27 @@ def _around(limit: float | None, colormap: str | Colormap | None) -> ScalarMappa
     if limit is not None:
         raise InvalidParameterError("A wheel of angles has no limit. Leave it out.")
     return ScalarMappable(Normalize(-180, 180), _colormap(CYCLIC if colormap is None else colormap))
+
+
+def _by_name(
+    values: Float[np.ndarray, " n"], names: Sequence[str], limit: float | None, colormap: str | Colormap | None
+) -> ScalarMappable:
+    """Number of a name → color."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    there, count = values[~np.isnan(values)], len(names)
+    if limit is not None or not count or not np.isin(there, np.arange(count)).all():
+        wrong = there[~np.isin(there, np.arange(count))]
+        raise InvalidParameterError(
+            f"With labels, values are whole numbers from 0 to {count - 1} or NaN, and there is no limit; got "
+            f"{wrong[0] if len(wrong) else limit} and {count} labels."
+        )
+    default = "tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"
+    chosen = _colormap(default if colormap is None else colormap)
+    listed = isinstance(chosen, ListedColormap) and chosen.N < 256
+    colors = chosen(np.arange(count) % chosen.N) if listed else chosen(np.linspace(0, 1, count))
+    return ScalarMappable(Normalize(-0.5, count - 0.5), ListedColormap(colors))
 
 
 def _colormap(colormap: str | Colormap) -> Colormap:

@@ -6,7 +6,7 @@ import functools
 import importlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -109,9 +109,12 @@ def draw_rows(
     shown: Halves,
     regions: Mapping[str, Halves],
     scale: ScalarMappable,
-    period: float | None = None,
+    kind: str,
 ) -> float:
-    """Draw the rows from y = 0 downward, and return where they end. Values may be such as begin again, as angles."""
+    """Draw the rows from y = 0 downward, and return where they end.
+
+    The values' kind is ``"values"``, ``"angles"`` (degrees, which begin again) or ``"names"`` (numbers of them).
+    """
     for x, name in zip(_CENTERS, ("left hemisphere", "right hemisphere"), strict=True):
         axes.text(x, 0, name, size=10, ha="center", va="top")
     top = -_LINE
@@ -120,7 +123,7 @@ def draw_rows(
         height = max(np.ptp(picture.points[picture.faces, 1]) for picture in pictures)
         for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
-            _draw_values(axes, picture, shown[index], scale, period)
+            _draw_values(axes, picture, shown[index], scale, kind)
             _draw_outlines(axes, picture, [masks[index] for masks in regions.values()])
             if row == "flat":
                 _draw_rim(axes, picture)
@@ -134,24 +137,17 @@ def _draw_values(
     picture: _Picture,
     values: Float[np.ndarray, " 10242"],
     scale: ScalarMappable,
-    period: float | None,
+    kind: str,
 ) -> None:
     """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only."""
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
 
     points, faces, light, grey = picture
-    corners = values[faces]
-    if period is not None:  # between −179° and 179° lies 180°, not 0°
-        first = np.fmax.reduce(corners, axis=1, keepdims=True)
-        corners = first + _wrapped(corners - first, period)
-    quarters = _quartered(corners)
-    if period is not None:
-        quarters = _wrapped(quarters, period)
     there = ~np.isnan(values[faces])
     # A quarter at a corner is as this corner, the middle one as most, so that the border of the values is sharp.
     painted = np.column_stack([there, there.sum(1) >= 2])[:, :, None, None]
-    colors = np.where(painted, scale.cmap(scale.norm(quarters))[..., :3], _quartered(grey[faces])[..., None])
+    colors = np.where(painted, _colors(values[faces], scale, kind), _quartered(grey[faces])[..., None])
     colors = colors * _quartered(light[faces])[..., None]
     x, y, _ = _quartered(points[faces]).reshape(-1, 3).T
     mesh = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)), rasterized=True)
@@ -159,8 +155,20 @@ def _draw_values(
     axes.add_collection(mesh, autolim=False)
 
 
-def _wrapped(values: Float[np.ndarray, " ..."], period: float) -> Float[np.ndarray, " ..."]:
-    return (values + period / 2) % period - period / 2
+def _colors(corners: Float[np.ndarray, "n 3"], scale: ScalarMappable, kind: str) -> Float[np.ndarray, "n 4 3 3"]:
+    """Colors at the corners of faces' quarters."""
+    if kind == "names":  # between two names lies no third one, so colors are blended
+        shades = np.where(np.isnan(corners)[..., None], np.nan, scale.cmap(scale.norm(corners))[..., :3])
+        return np.nan_to_num(_quartered(shades))  # NaN where nothing is painted
+    if kind == "values":
+        return scale.cmap(scale.norm(_quartered(corners)))[..., :3]
+    first = np.fmax.reduce(corners, axis=1, keepdims=True)
+    corners = first + _within_half_a_turn(corners - first)  # between −179° and 179° lies 180°, not 0°
+    return scale.cmap(scale.norm(_within_half_a_turn(_quartered(corners))))[..., :3]
+
+
+def _within_half_a_turn(degrees: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
+    return (degrees + 180) % 360 - 180
 
 
 def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 3 ..."]:
@@ -245,10 +253,13 @@ def draw_frame(
     label: str,
     title: str,
     small_print: str,
-    wheel: bool = False,
+    kind: str,
+    names: Sequence[str] = (),
 ) -> None:
-    """Draw the color bar or wheel, the title and the small print, and give the figure its size."""
-    bar = bottom - (10 + _WHEEL if wheel else 7)
+    """Draw the color bar, wheel or names, the title and the small print, and give the figure its size."""
+    bar = bottom - (10 + _WHEEL if kind == "angles" else 7)
+    if kind == "names":
+        bar = _draw_names(axes, names, scale, label, bottom) + 16
     top = 6 + (1.5 * _LINE if title else 0)
     dot = 2 * _EDGE / (_WIDTH * DPI)
     rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
@@ -258,7 +269,9 @@ def draw_frame(
     axes.text(0, top - 5, title, size=13, weight="bold", ha="center", va="top")
     axes.text(0, bottom + 3, small_print, size=7.5, color="0.4", ha="center", va="bottom")
     axes.figure.set_size_inches(_WIDTH, rows / DPI)
-    if wheel:
+    if kind == "names":
+        return
+    if kind == "angles":
         width = _WHEEL / (2 * _EDGE)
         _draw_wheel(axes.figure.add_axes((0.5 - width / 2, (bar - bottom) / height, width, _WHEEL / height)), scale)
         axes.text(0, bar - 12, label, size=9, ha="center", va="top")
@@ -266,6 +279,22 @@ def draw_frame(
     bar_axes = axes.figure.add_axes((0.3, (bar - bottom) / height, 0.4, 6 / height))
     axes.figure.colorbar(scale, cax=bar_axes, orientation="horizontal").set_label(label, size=9)
     bar_axes.tick_params(labelsize=8)
+
+
+def _draw_names(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: str, top: float) -> float:
+    """Name the colors below ``top``, and return where the names end."""
+    from matplotlib.patches import Patch
+
+    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    patches = [Patch(color=scale.to_rgba(index)) for index in range(len(names))]
+    place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
+    outlines = axes.get_legend()
+    axes.legend(patches, names, ncols=columns, fontsize=9, handlelength=1.2, frameon=False, borderpad=0, **place)
+    if outlines is not None:  # a new legend replaces it
+        axes.add_artist(outlines)
+    end = top - 10.5 * math.ceil(len(names) / columns)
+    axes.text(0, end - 2, label, size=9, ha="center", va="top")
+    return end - 12
 
 
 def _draw_wheel(axes: Axes, scale: ScalarMappable) -> None:
