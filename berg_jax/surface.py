@@ -1,36 +1,32 @@
 """Responses on the cortical surface: pictures, and files that surface viewers read.
 
 Pictures show fsaverage5 (10,242 vertices a hemisphere), whose surfaces come with nilearn; nothing is downloaded.
-The meshes of fsaverage are nested: a finer one has a coarser one's vertices first, in the same order (Fischl et al.
-1999, High-resolution intersubject averaging and a coordinate system for the cortical surface, Human Brain Mapping 8).
 """
 
 from __future__ import annotations
 
-import functools
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float
 
 from .errors import InvalidParameterError
 from .files import explained
 from .rois import Vertices, check_vertices
-from .surface_drawing import DPI, SHOWN, VIEWS, Halves, draw_frame, draw_legend, draw_rows, fsaverage5, require
-from .surface_files import GIFTI, MESHES, hint, read, save, whole_map
+from .surface_colors import angle_scale, color_scale, name_scale
+from .surface_drawing import DPI, SHOWN, VIEWS, Halves, draw_frame, draw_legend, draw_rows, require
+from .surface_files import GIFTI, read, save
+from .surface_page import html
+from .surface_spaces import MESHES, to_fsaverage5, whole_map
 
 if TYPE_CHECKING:
-    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-__all__ = ["plot", "read", "save", "to_fsaverage5", "write_gifti"]
+__all__ = ["html", "plot", "read", "save", "to_fsaverage5", "write_gifti"]
 PICTURES = (".pdf", ".png", ".svg")
-DIVERGING, SEQUENTIAL, CYCLIC = "RdBu_r", "viridis", "hsv"
 
 
 def plot(
@@ -113,11 +109,11 @@ def plot(
     if wheel and labels is not None:
         raise InvalidParameterError("Values are angles (wheel) or numbers of names (labels), not both.")
     if wheel:
-        scale = _around(limit, colormap)
+        scale = angle_scale(limit, colormap)
     elif labels is not None:
-        scale = _by_name(values, labels, limit, colormap)
+        scale = name_scale(values, labels, limit, colormap)
     else:
-        scale = _scale(np.concatenate(shown), limit, colormap)
+        scale = color_scale(np.concatenate(shown), limit, colormap)
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -135,43 +131,6 @@ def plot(
         with explained("write", Path(output)):
             figure.savefig(output)
     return figure
-
-
-def to_fsaverage5(
-    values: Shaped[np.ndarray, " n"], hemisphere_size: int
-) -> tuple[Shaped[np.ndarray, " 10242"], Shaped[np.ndarray, " 10242"]]:
-    """One value per vertex of any mesh of fsaverage → those of fsaverage5, left and right hemisphere.
-
-    Parameters
-    ----------
-    values
-        Left, then right hemisphere, (2 · hemisphere_size,).
-    hemisphere_size
-        Of finer meshes (40,962 and 163,842) the first 10,242 vertices of a hemisphere are fsaverage5; the others
-        are left out, not averaged. Of coarser ones (642 and 2,562) each fsaverage5 vertex takes the value of the
-        vertex nearest to it on the sphere.
-
-    Raises
-    ------
-    InvalidParameterError
-        This is not the size of a mesh of fsaverage, or the values do not fit to it.
-    ResourceError
-        nilearn is not installed, and the mesh is a coarser one.
-    """
-    if hemisphere_size not in MESHES:
-        sizes = ", ".join(f"{size} ({name})" for size, name in MESHES.items())
-        raise InvalidParameterError(
-            f"A picture needs a mesh of fsaverage, of one of these numbers of vertices a hemisphere: {sizes}; got "
-            f"{hemisphere_size}{hint(hemisphere_size)}. Resample the values to one of them, or use save and another "
-            "viewer."
-        )
-    values = np.asarray(values)
-    if values.shape != (2 * hemisphere_size,):
-        raise InvalidParameterError(f"values must have shape ({2 * hemisphere_size},), got {values.shape}.")
-    left, right = values.reshape(2, hemisphere_size)
-    if hemisphere_size >= SHOWN:
-        return left[:SHOWN], right[:SHOWN]
-    return left[_nearest("lh", hemisphere_size)], right[_nearest("rh", hemisphere_size)]
 
 
 def write_gifti(
@@ -210,79 +169,3 @@ def _resolution(size: int) -> str:
     if size >= SHOWN:
         return f"fsaverage5 subset of {MESHES[size]}" if size > SHOWN else ""
     return f"{MESHES[size]}: at each fsaverage5 vertex the nearest of {size:,} a hemisphere"
-
-
-def _scale(values: Float[np.ndarray, " n"], limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:
-    """Value → color. The colormap also says which ends of the color bar are arrows."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    values = values[~np.isnan(values)]
-    if limit is None:
-        # A few outliers must not wash out the rest; but where nearly all are 0, the few are what there is.
-        limit = float(np.percentile(abs(values), 99)) or float(abs(values).max()) or 1.0
-    elif isinstance(limit, bool) or not isinstance(limit, numbers.Real) or not 0 < limit < math.inf:
-        raise InvalidParameterError(f"limit must be a positive number, got {limit!r}.")
-    limit = float(limit)
-    low, high = values.min(), values.max()
-    least, most = (-limit if low < 0 else 0), (limit if high > 0 or low == 0 else 0)
-    if colormap is None:
-        # Reversed for negative values, so that 0 has the same color as for positive ones.
-        colormap = DIVERGING if least < 0 < most else SEQUENTIAL if most > 0 else f"{SEQUENTIAL}_r"
-    colormap = _colormap(colormap)
-    colormap.colorbar_extend = ("neither", "min", "max", "both")[int(low < least) + 2 * int(high > most)]
-    return ScalarMappable(Normalize(least, most), colormap)
-
-
-def _around(limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:
-    """Angle → color, from −180° to 180°."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    if limit is not None:
-        raise InvalidParameterError("A wheel of angles has no limit. Leave it out.")
-    return ScalarMappable(Normalize(-180, 180), _colormap(CYCLIC if colormap is None else colormap))
-
-
-def _by_name(
-    values: Float[np.ndarray, " n"], names: Sequence[str], limit: float | None, colormap: str | Colormap | None
-) -> ScalarMappable:
-    """Number of a name → color."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    there, count = values[~np.isnan(values)], len(names)
-    if limit is not None or not count or not np.isin(there, np.arange(count)).all():
-        wrong = there[~np.isin(there, np.arange(count))]
-        raise InvalidParameterError(
-            f"With labels, values are whole numbers from 0 to {count - 1} or NaN, and there is no limit; got "
-            f"{wrong[0] if len(wrong) else limit} and {count} labels."
-        )
-    default = "tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"
-    chosen = _colormap(default if colormap is None else colormap)
-    listed = isinstance(chosen, ListedColormap) and chosen.N < 256
-    colors = chosen(np.arange(count) % chosen.N) if listed else chosen(np.linspace(0, 1, count))
-    return ScalarMappable(Normalize(-0.5, count - 0.5), ListedColormap(colors))
-
-
-def _colormap(colormap: str | Colormap) -> Colormap:
-    """A copy, or that of this name."""
-    import matplotlib
-    from matplotlib.colors import Colormap
-
-    if isinstance(colormap, str) and colormap in matplotlib.colormaps:
-        colormap = matplotlib.colormaps[colormap]
-    if not isinstance(colormap, Colormap):
-        raise InvalidParameterError(
-            f"colormap must be a matplotlib colormap, or the name of one such as {DIVERGING!r}, got {colormap!r:.80}."
-        )
-    return colormap.copy()
-
-
-@functools.cache
-def _nearest(hemisphere: str, size: int) -> Int[np.ndarray, " 10242"]:
-    """For each fsaverage5 vertex the nearest of the first ``size`` ones, on the sphere."""
-    from scipy.spatial import cKDTree
-
-    points = fsaverage5(hemisphere, "sphere").coordinates
-    return cKDTree(points[:size]).query(points)[1]

@@ -32,7 +32,7 @@ VIEWS = {
     "anterior": (-_X, _Z),
 }
 _MIRROR = np.array([-1, 1, 1])
-_GYRI, _SULCI = 0.82, 0.62  # grey of vertices without a value
+GYRI, SULCI = 0.82, 0.62  # grey of vertices without a value
 # Colors of outlines that stand out from blue, white and red; more outlines than these share a rainbow.
 _OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "#7b2fbe", "#8c5a2b", "#b9f227"]
 # Measures of a picture in mm of the surfaces; a column is as wide as the inflated hemispheres are long.
@@ -91,7 +91,7 @@ def _picture(hemisphere: str, row: str) -> _Picture:
     x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
     used = points[faces.ravel()]
     middle = (used.min(0) + used.max(0)) / 2
-    grey = _GYRI + (_SULCI - _GYRI) * np.clip(0.5 + 2.5 * fsaverage5(hemisphere, "sulc"), 0, 1)
+    grey = GYRI + (SULCI - GYRI) * np.clip(0.5 + 2.5 * fsaverage5(hemisphere, "sulc"), 0, 1)
     return _Picture(points - middle, faces[x[:, 1] * y[:, 2] > x[:, 2] * y[:, 1]], light, grey)
 
 

@@ -14,35 +14,11 @@ from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import explained
 from .rois import HEMISPHERES, Vertices
 from .surface_drawing import require
+from .surface_spaces import hint, whole_map
 
-MESHES = {642: "fsaverage3", 2_562: "fsaverage4", 10_242: "fsaverage5", 40_962: "fsaverage6", 163_842: "fsaverage"}
-# Other numbers that maps come in, with what has so many.
-_OTHERS = {
-    32_492: "a hemisphere of fs_LR 32k",
-    64_984: "both hemispheres of fs_LR 32k",
-    59_412: "the cortical grayordinates of fs_LR 32k, without the medial wall",
-    91_282: "all grayordinates of CIFTI 91k (fs_LR 32k and subcortical voxels)",
-    29_696: "the left cortical grayordinates of fs_LR 32k",
-    29_716: "the right cortical grayordinates of fs_LR 32k",
-}
 GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
 FORMATS = (GIFTI, MGZ, NPZ, CSV)
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
-
-
-def looks_like(number: int) -> str:
-    """What has this many values, in words; empty if nothing known has."""
-    for size, name in MESHES.items():
-        for count, what in ((size, "a hemisphere"), (2 * size, "both hemispheres")):
-            if number == count:
-                return f"{what} of {name}{'7' if name == 'fsaverage' else ''}"
-    return _OTHERS.get(number, "")
-
-
-def hint(number: int) -> str:
-    """A clause that says what a number of values looks like, or nothing."""
-    known = looks_like(number)
-    return f", which looks like {known}" if known else ""
 
 
 def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices | None = None) -> list[Path]:
@@ -133,42 +109,6 @@ def read(path: str | Path, hemisphere_size: int | None = None) -> Float[np.ndarr
                 f"{hint(expected).replace(', which looks like', ',')}. Resample the map to this space."
             )
     return np.concatenate(halves)
-
-
-def whole_map(values: Any, vertices: Vertices | None) -> tuple[Float[np.ndarray, " n"], int]:
-    """Values of all vertices, NaN where there is none, and the number of vertices of a hemisphere.
-
-    Raises
-    ------
-    InvalidParameterError
-        The values are no finite numbers or NaN, or do not fit to the vertices.
-    """
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf" or array.ndim != 1 or not array.size:
-        raise InvalidParameterError(
-            f"values must be numbers of shape (n,), one for each vertex, got {array.dtype} of shape {array.shape}. "
-            "Of several images show one, such as responses[0]."
-        )
-    if np.isinf(array).any():
-        raise InvalidParameterError(
-            f"{int(np.isinf(array).sum())} values are infinite. Set them to NaN to leave them out."
-        )
-    if vertices is None:
-        if len(array) % 2:
-            raise InvalidParameterError(
-                f"values must be as many for the left as for the right hemisphere, got {len(array)} in all. If they "
-                "are of chosen vertices, pass vertices, too."
-            )
-        return array.astype(np.float64), len(array) // 2
-    if not isinstance(vertices, Vertices):
-        raise InvalidParameterError(f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}.")
-    if len(array) != len(vertices):
-        raise InvalidParameterError(
-            f"There are {len(array)} values for {len(vertices)} vertices{hint(len(array))}; expected one for each."
-        )
-    whole = np.full(2 * vertices.hemisphere_size, np.nan)
-    whole[vertices.global_indices] = array
-    return whole, vertices.hemisphere_size
 
 
 def _beside(path: Path, ending: str, hemisphere: str) -> Path:

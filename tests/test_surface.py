@@ -19,7 +19,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from berg_jax import surface, surface_drawing
+from berg_jax import surface, surface_colors, surface_drawing, surface_spaces
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.rois import Vertices
 
@@ -180,7 +180,7 @@ def test_the_scale_follows_the_signs(low: float, high: float, limits: tuple, ext
     assert figure.axes[1].get_xlabel() == "r"
     zero = {0: 0.5 if low == -1 else 0.0, 1: 1.0}[int(bar.vmax == 0)]
     assert bar.norm(0) == zero
-    signed = surface.DIVERGING if low == -1 else surface.SEQUENTIAL
+    signed = surface_colors.DIVERGING if low == -1 else surface_colors.SEQUENTIAL
     at_zero = matplotlib.colormaps[signed](0.5 if low == -1 else 0.0)
     assert bar.cmap(bar.norm(0)) == at_zero
 
@@ -250,7 +250,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (surface_drawing.fsaverage5, surface._nearest, surface_drawing._picture):
+    for cache in (surface_drawing.fsaverage5, surface_spaces._nearest, surface_drawing._picture):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))

@@ -12,7 +12,7 @@ import pytest
 from berg_jax import surface
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from berg_jax.rois import Vertices
-from berg_jax.surface_files import looks_like
+from berg_jax.surface_spaces import looks_like
 
 SIZE = 642
 
