@@ -158,6 +158,58 @@ def localize(
         typer.echo(summary)
 
 
+@app.command()
+def accuracy(
+    path: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="What was shown, as for encode: nsd_stimuli.hdf5, a folder, …")
+    ],
+    betas: Annotated[
+        Path, typer.Option(help="NSD's folder, or a .npy file of (trials, vertices), which needs --table.")
+    ],
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Output,
+    images: Choose = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns image and session, a row for each trial.")
+    ] = None,
+    zscored: Annotated[
+        bool, typer.Option("--zscored", help="The array is z-scored within sessions; take it as it is.")
+    ] = False,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Compare predicted with measured responses: r, explained variance, in silico against single trials."""
+    with messages():
+        from .experiments.accuracy import measure_accuracy
+
+        summary = measure_accuracy(
+            berg_dir,
+            subject,
+            output,
+            path,
+            betas,
+            choose=images,
+            table=table,
+            zscored=zscored,
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
 def _pairs(option: str, given: list[str]) -> dict[str, Path]:
     """What is given as ``name=path``."""
     pairs = [text.rpartition("=") for text in given]

@@ -31,7 +31,7 @@ from ..stream.sources import Source
 from ..subject import Subject
 from .contrasts import Design, design_of, over_subjects, preferences, significance
 from .pictures import draw_table
-from .results import note, outlined, provenance, write_results
+from .results import can_draw, note, outlined, provenance, write_results
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
 OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
@@ -257,7 +257,7 @@ def _draw(
     keys = [key for key in results if key.startswith("t_")]
     for name, key in zip(design.names, keys, strict=True):
         shown = np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan)
-        if np.isfinite(shown).any():
+        if can_draw(vertices) and np.isfinite(shown).any():
             surface.plot(
                 np.where(np.isfinite(shown), shown, np.nan),
                 vertices,
@@ -266,7 +266,7 @@ def _draw(
                 output=folder / f"{key}.png",
                 **options,
             )
-    if not np.isnan(results["preference"]).all():
+    if can_draw(vertices) and not np.isnan(results["preference"]).all():
         surface.plot(
             results["preference"],
             vertices,

@@ -19,6 +19,7 @@ from .. import surface
 from ..files import explained, write_whole
 from ..rois import UNIONS, Vertices
 from ..subject import Subject
+from ..surface_spaces import MESHES
 
 NUMBERS, MAPS = "results.json", "maps.npz"
 SYNTHETIC = "SYNTHETIC weights: no finding about brains"
@@ -45,6 +46,11 @@ def provenance(person: Subject, vertices: Vertices, precision: str, **settings: 
 def note(person: Subject) -> str | None:
     """What a picture's small print says of synthetic weights."""
     return SYNTHETIC if person.description.synthetic else None
+
+
+def can_draw(vertices: Vertices) -> bool:
+    """Whether there are pictures of this surface. Of others there are maps all the same."""
+    return vertices.hemisphere_size in MESHES
 
 
 def write_results(

@@ -32,7 +32,7 @@ from ..subject import Subject
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
 from .receptive_fields import agreement, fit, own_centers, polar
-from .results import note, outlined, provenance, write_results
+from .results import can_draw, note, outlined, provenance, write_results
 
 GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
@@ -262,7 +262,7 @@ def _comparisons(
 
 def _draw(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, output: Path) -> None:
     shown = maps["fit_r2"] >= _MIN_QUALITY if best == "fit" else ~np.isnan(maps["probe_angle"])
-    if not shown.any():
+    if not shown.any() or not can_draw(vertices):
         return
     options: dict[str, Any] = {
         "vertices": vertices,
