@@ -210,6 +210,58 @@ def accuracy(
         typer.echo(summary)
 
 
+@app.command()
+def rsa(
+    berg_dir: BergDir,
+    subject: SubjectNumbers,
+    output: Output,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[IMAGES]", help="As for encode [default: the demo's drawings]")
+    ] = None,
+    images: Choose = None,
+    roi: Annotated[
+        list[str] | None, typer.Option(help="ROI expression; again for more [default: visual areas]")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="'layer5=layer5.npy' of (images, features); again for more.")
+    ] = None,
+    matrix: Annotated[
+        list[str] | None, typer.Option(help="'behavior=rdm.npy', dissimilarities (images, images); again for more.")
+    ] = None,
+    searchlight: Annotated[
+        int | None, typer.Option(help="Map features and matrices over so many nearest vertices.")
+    ] = None,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
+    with messages():
+        from .experiments.representations import compare_representations
+
+        summary = compare_representations(
+            berg_dir,
+            subject,
+            output,
+            path,
+            choose=images,
+            rois=roi or (),
+            features=_pairs("--features", features or []),
+            matrices=_pairs("--matrix", matrix or []),
+            searchlight=searchlight,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
 def _pairs(option: str, given: list[str]) -> dict[str, Path]:
     """What is given as ``name=path``."""
     pairs = [text.rpartition("=") for text in given]

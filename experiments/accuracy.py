@@ -264,7 +264,7 @@ def _draw(
         [COLUMNS[name] for name in shown],
         "median r over vertices",
         output / "rois.png",
-        title="Correlations of",
+        title="Correlations",
         note=note(person),
     )
 
