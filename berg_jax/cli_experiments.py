@@ -231,6 +231,10 @@ def rsa(
     searchlight: Annotated[
         int | None, typer.Option(help="Map features and matrices over so many nearest vertices.")
     ] = None,
+    dinov2: Annotated[
+        Path | None,
+        typer.Option(help="A stock DINOv2 to compare with: a folder with model.safetensors."),
+    ] = None,
     min_ncsnr: MinNcsnr = None,
     min_explained_variance: MinExplainedVariance = None,
     fit_images: FitName = Fit.error,
@@ -252,6 +256,7 @@ def rsa(
             features=_pairs("--features", features or []),
             matrices=_pairs("--matrix", matrix or []),
             searchlight=searchlight,
+            dinov2=dinov2,
             min_ncsnr=min_ncsnr,
             min_explained_variance=min_explained_variance,
             fit_images=fit_images.value,

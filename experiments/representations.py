@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import surface
+from ..convert.dinov2 import load_dinov2
 from ..demo import images as drawings
 from ..demo.stimuli import CATEGORIES
 from ..encoding import choose_images
@@ -27,6 +28,7 @@ from ..stream.responses import open_responses
 from ..stream.sources import Source
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
+from .baseline import class_tokens
 from .dissimilarity import dissimilarities, from_square, neighborhoods, searchlights, similarities
 from .localizer import OUTLINED
 from .pictures import draw_table
@@ -47,6 +49,7 @@ def compare_representations(
     features: Mapping[str, str | Path] | None = None,
     matrices: Mapping[str, str | Path] | None = None,
     searchlight: int | None = None,
+    dinov2: str | Path | None = None,
     min_ncsnr: float | None = None,
     min_explained_variance: float | None = None,
     fit_images: str = "error",
@@ -78,6 +81,9 @@ def compare_representations(
     searchlight
         Also compare the features and matrices with the patterns of this many nearest vertices, around every vertex.
         For it the responses of all vertices (that pass the thresholds) are computed.
+    dinov2
+        A stock DINOv2 in Hugging Face's format, to compare with as a baseline: class tokens after four of its blocks,
+        ``dinov2-<block>``. See :func:`berg_jax.convert.dinov2.load_dinov2`.
     min_ncsnr, min_explained_variance
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
     fit_images, precision, batch_size, time_limit, show_progress
@@ -105,6 +111,11 @@ def compare_representations(
         raise InvalidParameterError(f"ROI {small[0]!r} has only one vertex; a pattern needs more.")
     source = _stimuli(people[0], output, images, choose, fit_images)
     targets = _given(features or {}, matrices or {}, len(source))
+    baseline = None if dinov2 is None else load_dinov2(dinov2)
+    if baseline is not None:
+        targets |= {
+            name: dissimilarities(tokens) for name, tokens in class_tokens(baseline, source, batch_size).items()
+        }
     if clash := set(names) & set(targets):
         raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
     chosen = []
