@@ -6,9 +6,9 @@ probes, which also gives its size. The model's own receptive-field centers, whic
 what was found.
 
 The published setting, 1,600 probes × 515 images, is 824,000 passes a subject: ``--images test`` of
-``nsd_stimuli.hdf5``, all by default. On the demo subject, with its own smaller default (256 probes × 8 drawings) and a
-fit, 40 seconds on 2 cores; over the early vertices angles then correlate with the planted ones by 0.97, eccentricities
-by 0.99. Without a fit the best probe's place is as coarse as the grid: x and y by 0.96, angles near fixation by less.
+``nsd_stimuli.hdf5``, all by default. On the demo subject, with its own smaller default (256 probes × 8 drawings) and
+a fit, 40 seconds on 2 cores; over the early vertices angles then correlate with the planted ones by 0.97,
+eccentricities by 0.99. Without a fit a center is as coarse as the grid: x and y by 0.98, angles near fixation by less.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ from berg_jax.experiments.receptive_fields import agreement, circular_correlatio
 from berg_jax.metadata import HEMISPHERES
 from berg_jax.stream.sources import FolderSource
 
+from .conftest import Golden
+
 PIXEL = 8.4 / 224
 
 
@@ -264,9 +266,9 @@ def test_measured_maps_that_cannot_be_compared(demo: Path, measured: Path, tmp_p
         retinotopy.map_retinotopy("demo", 1, tmp_path / "out", measured=measured)
 
 
-def test_real_subjects_need_images(golden_source: Path, overlay: Any, tmp_path: Path) -> None:
+def test_real_subjects_need_images(complement: Golden, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="give a folder or an array, such as NSD's"):
-        retinotopy.map_retinotopy(overlay.folder, 1, tmp_path / "out")
+        retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "out")
 
 
 def test_every_kind_of_probe_is_a_command_s(demo: Path) -> None:
