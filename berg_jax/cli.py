@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import BERGError, Interrupted
+from .cli_experiments import app as experiments
+from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, show_tracebacks
+from .cli_options import messages as _messages
 
 if TYPE_CHECKING:
     from .checkpoint import Description
@@ -24,16 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_debug = False
-INTERRUPTED = 75  # exit code (EX_TEMPFAIL): run the same command again
-
-BergDir = Annotated[
-    Path,
-    typer.Option(
-        "--berg-dir", help="Folder that holds encoding_models/…, or 'demo' for the synthetic demo subjects."
-    ),
-]
-SubjectNumber = Annotated[int, typer.Option("--subject", help="Number of the subject.")]
+app.add_typer(experiments)
 
 
 class Size(enum.StrEnum):
@@ -41,23 +32,6 @@ class Size(enum.StrEnum):
 
     published = "published"
     tiny = "tiny"
-
-
-class Hemisphere(enum.StrEnum):
-    """Which hemispheres."""
-
-    lh = "lh"
-    rh = "rh"
-    both = "both"
-
-
-class Fit(enum.StrEnum):
-    """What to do with an image that is not square."""
-
-    error = "error"
-    crop = "crop"
-    pad = "pad"
-    stretch = "stretch"
 
 
 class Layout(enum.StrEnum):
@@ -81,14 +55,6 @@ class Dtype(enum.StrEnum):
     float16 = "float16"
 
 
-class PrecisionName(enum.StrEnum):
-    """How exactly the network multiplies."""
-
-    float32 = "float32"
-    tensorfloat32 = "tensorfloat32"
-    bfloat16 = "bfloat16"
-
-
 def main() -> None:
     """Run the command line."""
     app()
@@ -96,25 +62,9 @@ def main() -> None:
 
 @app.callback()
 def _options(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with errors.")] = False) -> None:
-    global _debug
-    _debug = debug
+    show_tracebacks(debug)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("berg_jax").setLevel(logging.INFO)
-
-
-@contextlib.contextmanager
-def _messages() -> Iterator[None]:
-    """Errors that are about the user's input become one message on stderr and exit code 2; an interruption is 75."""
-    try:
-        yield
-    except Interrupted as stopped:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(INTERRUPTED) from stopped
-    except BERGError as error:
-        if _debug:
-            raise
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from error
 
 
 @app.command()

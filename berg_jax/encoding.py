@@ -104,7 +104,7 @@ def encode_images(
     source = open_source(path, fit, layout)
     person = Subject(berg_dir, subject)
     if images is not None:
-        source = _subset(source, images, person)
+        source = choose_images(source, images, person)
     if (roi, hemisphere, min_ncsnr, min_explained_variance) == (None, "both", None, None):
         vertices = Vertices.all(person.hemisphere_size)  # for which no metadata are needed
     else:
@@ -152,7 +152,14 @@ def encode_images(
     return _summary(output, person, time.perf_counter() - start)
 
 
-def _subset(source: Source, images: str, person: Subject) -> Source:
+def choose_images(source: Source, images: str, person: Subject) -> Source:
+    """Some images of an array: a split of the subject's metadata, or numbers, as for :func:`encode_images`.
+
+    Raises
+    ------
+    InvalidParameterError
+        The source is no array, or has no such images.
+    """
     if not isinstance(source, ArraySource):
         raise InvalidParameterError(
             f"images={images!r} counts the rows of an array; image files are encoded as a whole."

@@ -8,6 +8,7 @@ import numpy as np
 
 from .errors import StimulusError
 
+FIELD = 4.2  # degrees of visual angle from fixation to the image's border: NSD's images span 8.4°
 _OPENING = "Stimulus must be a 4D numpy array (batch, channels, height, width)"
 
 

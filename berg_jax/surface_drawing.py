@@ -6,7 +6,7 @@ import functools
 import importlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,12 +32,13 @@ VIEWS = {
     "anterior": (-_X, _Z),
 }
 _MIRROR = np.array([-1, 1, 1])
-_GYRI, _SULCI = 0.82, 0.62  # grey of vertices without a value
+GYRI, SULCI = 0.82, 0.62  # grey of vertices without a value
 # Colors of outlines that stand out from blue, white and red; more outlines than these share a rainbow.
 _OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "#7b2fbe", "#8c5a2b", "#b9f227"]
 # Measures of a picture in mm of the surfaces; a column is as wide as the inflated hemispheres are long.
 _COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
 _CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
+_WHEEL = 44.0  # across
 _WIDTH, DPI = 9.0, 150  # inches, dots per inch
 
 Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
@@ -90,7 +91,7 @@ def _picture(hemisphere: str, row: str) -> _Picture:
     x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
     used = points[faces.ravel()]
     middle = (used.min(0) + used.max(0)) / 2
-    grey = _GYRI + (_SULCI - _GYRI) * np.clip(0.5 + 2.5 * fsaverage5(hemisphere, "sulc"), 0, 1)
+    grey = GYRI + (SULCI - GYRI) * np.clip(0.5 + 2.5 * fsaverage5(hemisphere, "sulc"), 0, 1)
     return _Picture(points - middle, faces[x[:, 1] * y[:, 2] > x[:, 2] * y[:, 1]], light, grey)
 
 
@@ -103,9 +104,17 @@ def _normals(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) ->
 
 
 def draw_rows(
-    axes: Axes, rows: list[str], shown: Halves, regions: Mapping[str, Halves], scale: ScalarMappable
+    axes: Axes,
+    rows: list[str],
+    shown: Halves,
+    regions: Mapping[str, Halves],
+    scale: ScalarMappable,
+    kind: str,
 ) -> float:
-    """Draw the rows from y = 0 downward, and return where they end."""
+    """Draw the rows from y = 0 downward, and return where they end.
+
+    The values' kind is ``"values"``, ``"angles"`` (degrees, which begin again) or ``"names"`` (numbers of them).
+    """
     for x, name in zip(_CENTERS, ("left hemisphere", "right hemisphere"), strict=True):
         axes.text(x, 0, name, size=10, ha="center", va="top")
     top = -_LINE
@@ -114,7 +123,7 @@ def draw_rows(
         height = max(np.ptp(picture.points[picture.faces, 1]) for picture in pictures)
         for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
-            _draw_values(axes, picture, shown[index], scale)
+            _draw_values(axes, picture, shown[index], scale, kind)
             _draw_outlines(axes, picture, [masks[index] for masks in regions.values()])
             if row == "flat":
                 _draw_rim(axes, picture)
@@ -123,22 +132,43 @@ def draw_rows(
     return top
 
 
-def _draw_values(axes: Axes, picture: _Picture, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> None:
+def _draw_values(
+    axes: Axes,
+    picture: _Picture,
+    values: Float[np.ndarray, " 10242"],
+    scale: ScalarMappable,
+    kind: str,
+) -> None:
     """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only."""
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
 
     points, faces, light, grey = picture
-    quarters = _quartered(values[faces])
     there = ~np.isnan(values[faces])
     # A quarter at a corner is as this corner, the middle one as most, so that the border of the values is sharp.
     painted = np.column_stack([there, there.sum(1) >= 2])[:, :, None, None]
-    colors = np.where(painted, scale.cmap(scale.norm(quarters))[..., :3], _quartered(grey[faces])[..., None])
+    colors = np.where(painted, _colors(values[faces], scale, kind), _quartered(grey[faces])[..., None])
     colors = colors * _quartered(light[faces])[..., None]
     x, y, _ = _quartered(points[faces]).reshape(-1, 3).T
     mesh = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)), rasterized=True)
     mesh.set_facecolor(colors.reshape(-1, 3))
     axes.add_collection(mesh, autolim=False)
+
+
+def _colors(corners: Float[np.ndarray, "n 3"], scale: ScalarMappable, kind: str) -> Float[np.ndarray, "n 4 3 3"]:
+    """Colors at the corners of faces' quarters."""
+    if kind == "names":  # between two names lies no third one, so colors are blended
+        shades = np.where(np.isnan(corners)[..., None], np.nan, scale.cmap(scale.norm(corners))[..., :3])
+        return np.nan_to_num(_quartered(shades))  # NaN where nothing is painted
+    if kind == "values":
+        return scale.cmap(scale.norm(_quartered(corners)))[..., :3]
+    first = np.fmax.reduce(corners, axis=1, keepdims=True)
+    corners = first + _within_half_a_turn(corners - first)  # between −179° and 179° lies 180°, not 0°
+    return scale.cmap(scale.norm(_within_half_a_turn(_quartered(corners))))[..., :3]
+
+
+def _within_half_a_turn(degrees: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
+    return (degrees + 180) % 360 - 180
 
 
 def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 3 ..."]:
@@ -216,9 +246,20 @@ def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     return top - 10.5 * math.ceil(len(names) / columns)
 
 
-def draw_frame(axes: Axes, bottom: float, scale: ScalarMappable, label: str, title: str, small_print: str) -> None:
-    """Draw the color bar, the title and the small print, and give the figure its size."""
-    bar = bottom - 7
+def draw_frame(
+    axes: Axes,
+    bottom: float,
+    scale: ScalarMappable,
+    label: str,
+    title: str,
+    small_print: str,
+    kind: str,
+    names: Sequence[str] = (),
+) -> None:
+    """Draw the color bar, wheel or names, the title and the small print, and give the figure its size."""
+    bar = bottom - (10 + _WHEEL if kind == "angles" else 7)
+    if kind == "names":
+        bar = _draw_names(axes, names, scale, label, bottom) + 16
     top = 6 + (1.5 * _LINE if title else 0)
     dot = 2 * _EDGE / (_WIDTH * DPI)
     rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
@@ -228,6 +269,46 @@ def draw_frame(axes: Axes, bottom: float, scale: ScalarMappable, label: str, tit
     axes.text(0, top - 5, title, size=13, weight="bold", ha="center", va="top")
     axes.text(0, bottom + 3, small_print, size=7.5, color="0.4", ha="center", va="bottom")
     axes.figure.set_size_inches(_WIDTH, rows / DPI)
+    if kind == "names":
+        return
+    if kind == "angles":
+        width = _WHEEL / (2 * _EDGE)
+        _draw_wheel(axes.figure.add_axes((0.5 - width / 2, (bar - bottom) / height, width, _WHEEL / height)), scale)
+        axes.text(0, bar - 12, label, size=9, ha="center", va="top")
+        return
     bar_axes = axes.figure.add_axes((0.3, (bar - bottom) / height, 0.4, 6 / height))
     axes.figure.colorbar(scale, cax=bar_axes, orientation="horizontal").set_label(label, size=9)
     bar_axes.tick_params(labelsize=8)
+
+
+def _draw_names(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: str, top: float) -> float:
+    """Name the colors below ``top``, and return where the names end."""
+    from matplotlib.patches import Patch
+
+    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    patches = [Patch(color=scale.to_rgba(index)) for index in range(len(names))]
+    place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
+    outlines = axes.get_legend()
+    axes.legend(patches, names, ncols=columns, fontsize=9, handlelength=1.2, frameon=False, borderpad=0, **place)
+    if outlines is not None:  # a new legend replaces it
+        axes.add_artist(outlines)
+    end = top - 10.5 * math.ceil(len(names) / columns)
+    axes.text(0, end - 2, label, size=9, ha="center", va="top")
+    return end - 12
+
+
+def _draw_wheel(axes: Axes, scale: ScalarMappable) -> None:
+    """The visual field, colored by polar angle."""
+    place = np.linspace(-1, 1, 201)
+    angle = np.degrees(np.arctan2(place[:, None], place))
+    colors = scale.to_rgba(angle)
+    colors[..., 3] = np.hypot(place[:, None], place) <= 1
+    axes.imshow(colors, extent=(-1, 1, -1, 1), origin="lower", interpolation="antialiased")
+    axes.set_axis_off()
+    for name, x, y, across, along in (
+        ("up", 0, 1.1, "center", "bottom"),
+        ("down", 0, -1.1, "center", "top"),
+        ("left", -1.1, 0, "right", "center"),
+        ("right", 1.1, 0, "left", "center"),
+    ):
+        axes.text(x, y, name, size=8, ha=across, va=along, clip_on=False)

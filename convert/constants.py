@@ -19,24 +19,26 @@ _CUBIC = -0.75  # PyTorch's bicubic coefficient
 _CHUNK = 16_384  # vertices encoded at once
 
 
-def resize_position_embedding(embedding: Float[np.ndarray, "1+n c"]) -> Float[np.ndarray, "257 c"]:
+def resize_position_embedding(
+    embedding: Float[np.ndarray, "1+n c"], offset: float = _OFFSET
+) -> Float[np.ndarray, "257 c"]:
     """The class token's embedding, and the patches' resized from their square grid to 16 × 16.
 
-    Bicubic without antialiasing, with DINOv2's scale (16 + 0.1) / side; the border is repeated.
+    Bicubic without antialiasing, with DINOv2's scale (16 + offset) / side; the border is repeated.
     """
     embedding = np.asarray(embedding, np.float64)
     side = int(np.sqrt(len(embedding) - 1))
     if side == GRID:
         return embedding.astype(np.float32)
-    matrix = _bicubic(side)
+    matrix = _bicubic(side, offset)
     grid = embedding[1:].reshape(side, side, -1)
     resized = np.einsum("yi,xj,ijc->yxc", matrix, matrix, grid, optimize=True)
     return np.concatenate([embedding[:1], resized.reshape(GRID * GRID, -1)]).astype(np.float32)
 
 
-def _bicubic(side: int) -> Float[np.ndarray, "16 side"]:
+def _bicubic(side: int, offset: float) -> Float[np.ndarray, "16 side"]:
     """Weights of the ``side`` inputs in each of 16 outputs."""
-    source = (np.arange(GRID) + 0.5) * side / (GRID + _OFFSET) - 0.5
+    source = (np.arange(GRID) + 0.5) * side / (GRID + offset) - 0.5
     left = np.floor(source).astype(int)
     matrix = np.zeros((GRID, side))
     for tap in (-1, 0, 1, 2):

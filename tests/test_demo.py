@@ -16,10 +16,11 @@ from berg_jax.berg_dir import SubjectFiles
 from berg_jax.convert.subject import convert_subject
 from berg_jax.convert.synthetic import synthesize_subject
 from berg_jax.demo import KINDS, images
-from berg_jax.demo.geography import FIELD, LEFT_ONLY, geography
+from berg_jax.demo.geography import LEFT_ONLY, geography
 from berg_jax.demo.stimuli import CATEGORIES, gaussian_window
 from berg_jax.encoding import encode_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
+from berg_jax.images import FIELD
 from berg_jax.metadata import HEMISPHERES
 
 

@@ -16,9 +16,15 @@ ROOT = Path(__file__).parent.parent
 # Layers from the top down; a module imports only from its own layer's line or from lines below it.
 LAYERS = [
     {"cli"},
+    {"cli_experiments"},
+    {"cli_options"},
     {"experiments"},
     {"encoding", "berg"},
     {"stream", "subject", "surface"},
+    {"surface_page"},
+    {"surface_files"},
+    {"surface_colors"},
+    {"surface_spaces"},
     {"surface_drawing"},
     {"demo"},
     {"convert"},

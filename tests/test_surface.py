@@ -19,7 +19,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from berg_jax import surface, surface_drawing
+from berg_jax import surface, surface_colors, surface_drawing, surface_spaces
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.rois import Vertices
 
@@ -180,7 +180,7 @@ def test_the_scale_follows_the_signs(low: float, high: float, limits: tuple, ext
     assert figure.axes[1].get_xlabel() == "r"
     zero = {0: 0.5 if low == -1 else 0.0, 1: 1.0}[int(bar.vmax == 0)]
     assert bar.norm(0) == zero
-    signed = surface.DIVERGING if low == -1 else surface.SEQUENTIAL
+    signed = surface_colors.DIVERGING if low == -1 else surface_colors.SEQUENTIAL
     at_zero = matplotlib.colormaps[signed](0.5 if low == -1 else 0.0)
     assert bar.cmap(bar.norm(0)) == at_zero
 
@@ -250,7 +250,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (surface_drawing.fsaverage5, surface._nearest, surface_drawing._picture):
+    for cache in (surface_drawing.fsaverage5, surface_spaces._nearest, surface_drawing._picture):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))
@@ -364,3 +364,32 @@ def test_importing_is_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+def test_angles_go_around() -> None:
+    """Between 175° and −175° lies 180°: the colors at both sides of it are near it, and none is of 0°."""
+    points = coordinates("rh")
+    values = np.full(2 * SIZE, np.nan)
+    values[SIZE:] = np.where(points[:, 1] > 0, 175.0, -175.0)
+    colormap = ListedColormap(["#00ff00"] * 30 + ["#ff0000"] * 60 + ["#00ff00"] * 30)
+    figure = surface.plot(values, **LATERAL, wheel=True, colormap=colormap)
+    brain = pixels(figure)
+    assert (colored(brain) & (brain[..., 1] > brain[..., 0])).sum() > 10_000
+    assert not (colored(brain) & (brain[..., 0] > brain[..., 1])).any()
+
+
+def test_the_wheel_stands_as_the_visual_field() -> None:
+    """Up is up and right is right: a quadrant's color is found in its quadrant of the wheel."""
+    colormap = ListedColormap(["#ff0000", "#00ff00", "#0000ff", "#ffff00"])  # from −180°: lower left, lower right, …
+    figure = surface.plot(np.zeros(2 * SIZE), **LATERAL, wheel=True, colormap=colormap)
+    (drawn,) = figure.axes[1].images
+    colors, corner = drawn.get_array(), {(0, 0): "r", (0, 1): "g", (1, 1): "b", (1, 0): "y"}
+    wanted = {"r": (1, 0, 0), "g": (0, 1, 0), "b": (0, 0, 1), "y": (1, 1, 0)}
+    assert drawn.origin == "lower"
+    for (up, right), name in corner.items():
+        np.testing.assert_allclose(colors[60 + 80 * up, 60 + 80 * right, :3], wanted[name])
+    places = {text.get_text(): text.get_position() for text in figure.axes[1].texts}
+    assert places["up"][1] > 1
+    assert places["left"][0] < -1
+    with pytest.raises(InvalidParameterError, match="no limit"):
+        surface.plot(np.zeros(2 * SIZE), **LATERAL, wheel=True, limit=3)

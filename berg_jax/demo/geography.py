@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from ..errors import ResourceError
 
 HEMISPHERE_SIZE = 10_242  # fsaverage5
-FIELD = 4.2  # degrees from fixation to the image's border: NSD's images span 8.4°
 RADIUS = 100.0  # of fsaverage's sphere, mm
 
 # Places in mm (x away from the midline, y front, z up) of the white surface.

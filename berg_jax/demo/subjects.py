@@ -22,11 +22,12 @@ from ..berg_dir import DEMO_SUBJECTS, DEMO_VERSION, SubjectFiles
 from ..checkpoint import Description, is_converted, write_converted
 from ..errors import ModelNotFoundError
 from ..files import explained, locked
+from ..images import FIELD
 from ..metadata import HEMISPHERES
 from ..model import Part, features_of, pixels_of
 from ..nn.config import IMAGE
 from ..nn.readout import map_position
-from .geography import EARLY, FIELD, HEMISPHERE_SIZE, PREFERENCES, Geography, geography
+from .geography import EARLY, HEMISPHERE_SIZE, PREFERENCES, Geography, geography
 from .network import CONFIG, random_network
 from .stimuli import CATEGORIES, images
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Key, Num, UInt32
+from jaxtyping import Array, Key, Num, UInt32
 
 from ..errors import InvalidParameterError, StimulusError
 from ..images import check_images, check_shape
 
-Generate = Callable[[Key[Array, ""], Int32[Array, " n"]], Num[Array, "n 3 h w"]]
+# Of a key, image numbers and whatever arrays are held.
+Generate = Callable[..., Num[Array, "n 3 h w"]]
 
 
 class GeneratedSource:
@@ -27,7 +28,7 @@ class GeneratedSource:
     ----------
     generate
         Of a key and image numbers (n,), int32, the images (n, 3, height, width), square, RGB in 0–255, integers or
-        floats. Called under ``jax.jit``.
+        floats. Called under ``jax.jit``. If arrays are held, they are its further arguments.
     key
         Of ``jax.random.key``.
     n
@@ -37,6 +38,9 @@ class GeneratedSource:
     version
         To be raised whenever ``generate`` comes to make other images: with the name, key and number of images it
         tells an earlier run's images from these, since a function has no fingerprint.
+    held
+        Arrays that stay on the device and that images are made from. (What ``generate`` closed over would be baked
+        into its program.)
 
     Raises
     ------
@@ -55,20 +59,34 @@ class GeneratedSource:
     >>> source = GeneratedSource(noise, jax.random.key(0), 10_000, "noise", version=1)
     """
 
-    def __init__(self, generate: Generate, key: Key[Array, ""], n: int, name: str, version: int | str) -> None:
+    def __init__(
+        self,
+        generate: Generate,
+        key: Key[Array, ""],
+        n: int,
+        name: str,
+        version: int | str,
+        held: Sequence[Num[np.ndarray, ...]] = (),
+    ) -> None:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 0 < n <= np.iinfo(np.int32).max:
             raise InvalidParameterError(f"n must be a number of images from 1 to 2147483647, got {n!r}.")
         if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
             raise InvalidParameterError(f"key must be one key of jax.random.key, got {key!r:.80}.")
         if not isinstance(name, str) or not name or isinstance(version, bool) or not isinstance(version, (int, str)):
             raise InvalidParameterError(f"name and version must say what is made, got {name!r} and {version!r}.")
-        made = jax.eval_shape(generate, key, jax.ShapeDtypeStruct((2,), np.int32))
+        digest = hashlib.sha256()
+        for array in held:
+            digest.update(f"{array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+        self._contents = digest.hexdigest() if held else ""
+        self.held = tuple(map(jnp.asarray, held))
+        made = jax.eval_shape(generate, key, jax.ShapeDtypeStruct((2,), np.int32), *self.held)
         check_shape(made)
         if made.shape[0] != 2:
             raise StimulusError(f"generate made {made.shape[0]} images of 2 numbers. Make one of each.")
         self.key, self.n, self.name, self.version = key, int(n), name, version
         self.shape, self.dtype = made.shape[1:], made.dtype
-        self._make = jax.jit(lambda key, indices: _with_range(generate(key, indices)))
+        self._make = jax.jit(lambda key, indices, *held: _with_range(generate(key, indices, *held)))
 
     def __len__(self) -> int:
         return self.n
@@ -80,9 +98,10 @@ class GeneratedSource:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the name, version, number, shape and type of the images, and the key."""
+        """sha256 of the name, version, number, shape and type of the images, the key, and what is held."""
         key: UInt32[np.ndarray, " words"] = np.asarray(jax.random.key_data(self.key))
         facts = (self.name, self.version, self.n, self.shape, self.dtype.name, str(self.key.dtype), key.tolist())
+        facts += (self._contents,) if self._contents else ()
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Num[Array, "n 3 h w"]:
@@ -93,7 +112,7 @@ class GeneratedSource:
         StimulusError
             Values are not in 0–255.
         """
-        images, bounds = self._make(self.key, np.asarray(indices, np.int32))
+        images, bounds = self._make(self.key, np.asarray(indices, np.int32), *self.held)
         try:
             check_images(np.resize(np.asarray(bounds), (1, 3, 2, 2)))  # an array with these bounds
         except StimulusError as error:

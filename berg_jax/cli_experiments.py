@@ -1,0 +1,275 @@
+"""``berg-jax``'s experiments: one thin function a command, as in :mod:`berg_jax.cli`."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, messages
+from .errors import InvalidParameterError
+
+app = typer.Typer()
+
+Output = Annotated[Path, typer.Option(help="The folder to write, or to go on with.")]
+Choose = Annotated[
+    str | None,
+    typer.Option(
+        "--images", help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"
+    ),
+]
+Roi = Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")]
+HemisphereName = Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")]
+MinNcsnr = Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")]
+MinExplainedVariance = Annotated[
+    float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
+]
+FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an image that is not square.")]
+Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
+TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
+
+
+SubjectNumbers = Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")]
+
+
+class ProbeKind(enum.StrEnum):
+    """Windows on the visual field."""
+
+    gaussians = "gaussians"
+    bars = "bars"
+    wedges = "wedges"
+    rings = "rings"
+
+
+@app.command()
+def retinotopy(
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Output,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGES]",
+            help="Natural images to fill probes with, as for encode [default: demo's drawings]",
+        ),
+    ] = None,
+    images: Choose = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit a Gaussian receptive field to each vertex.")] = False,
+    probes: Annotated[list[ProbeKind] | None, typer.Option(help="Again for more [default: gaussians]")] = None,
+    grid: Annotated[int | None, typer.Option(min=1, help="Gaussians along each axis [default: 40, demo 16]")] = None,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the Gaussian windows, degrees.")] = 0.5,
+    measured: Annotated[
+        Path | None, typer.Option(help="Folder of measured {lh,rh}.prfangle, prfeccentricity and prfR2.mgz.")
+    ] = None,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Map receptive fields: polar angle, eccentricity and size of each vertex, by probing the model."""
+    with messages():
+        from .experiments.retinotopy import map_retinotopy
+
+        summary = map_retinotopy(
+            berg_dir,
+            subject,
+            output,
+            path,
+            choose=images,
+            fit_sizes=fit,
+            probes=[kind.value for kind in probes or [ProbeKind.gaussians]],
+            grid=grid,
+            sigma=sigma,
+            measured=measured,
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
+@app.command()
+def localize(
+    berg_dir: BergDir,
+    subject: SubjectNumbers,
+    output: Output,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[IMAGES]", help="A folder with a folder for each category [default: the demo's drawings]"
+        ),
+    ] = None,
+    images: Choose = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns image and category, instead of folders.")
+    ] = None,
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option(help="As 'faces > places + objects'; again for more [default: each category > the others]"),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="False discovery rate over vertices.")] = 0.05,
+    measured: Annotated[
+        list[str] | None, typer.Option(help="Measured t map of a contrast: 'faces=floc-facestval.mgz'.")
+    ] = None,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
+    with messages():
+        from .experiments.localizer import localize as find_preferences
+
+        summary = find_preferences(
+            berg_dir,
+            subject,
+            output,
+            path,
+            choose=images,
+            table=table,
+            contrasts=contrast or (),
+            alpha=alpha,
+            measured=_pairs("--measured", measured or []),
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
+@app.command()
+def accuracy(
+    path: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="What was shown, as for encode: nsd_stimuli.hdf5, a folder, …")
+    ],
+    betas: Annotated[
+        Path, typer.Option(help="NSD's folder, or a .npy file of (trials, vertices), which needs --table.")
+    ],
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Output,
+    images: Choose = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV file with the columns image and session, a row for each trial.")
+    ] = None,
+    zscored: Annotated[
+        bool, typer.Option("--zscored", help="The array is z-scored within sessions; take it as it is.")
+    ] = False,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Compare predicted with measured responses: r, explained variance, in silico against single trials."""
+    with messages():
+        from .experiments.accuracy import measure_accuracy
+
+        summary = measure_accuracy(
+            berg_dir,
+            subject,
+            output,
+            path,
+            betas,
+            choose=images,
+            table=table,
+            zscored=zscored,
+            roi=roi,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
+@app.command()
+def rsa(
+    berg_dir: BergDir,
+    subject: SubjectNumbers,
+    output: Output,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[IMAGES]", help="As for encode [default: the demo's drawings]")
+    ] = None,
+    images: Choose = None,
+    roi: Annotated[
+        list[str] | None, typer.Option(help="ROI expression; again for more [default: visual areas]")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option(help="'layer5=layer5.npy' of (images, features); again for more.")
+    ] = None,
+    matrix: Annotated[
+        list[str] | None, typer.Option(help="'behavior=rdm.npy', dissimilarities (images, images); again for more.")
+    ] = None,
+    searchlight: Annotated[
+        int | None, typer.Option(help="Map features and matrices over so many nearest vertices.")
+    ] = None,
+    dinov2: Annotated[
+        Path | None,
+        typer.Option(help="A stock DINOv2 to compare with: a folder with model.safetensors."),
+    ] = None,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
+    with messages():
+        from .experiments.representations import compare_representations
+
+        summary = compare_representations(
+            berg_dir,
+            subject,
+            output,
+            path,
+            choose=images,
+            rois=roi or (),
+            features=_pairs("--features", features or []),
+            matrices=_pairs("--matrix", matrix or []),
+            searchlight=searchlight,
+            dinov2=dinov2,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)
+
+
+def _pairs(option: str, given: list[str]) -> dict[str, Path]:
+    """What is given as ``name=path``."""
+    pairs = [text.rpartition("=") for text in given]
+    if wrong := [text for text, (name, _, path) in zip(given, pairs, strict=True) if not name or not path]:
+        raise InvalidParameterError(f"{option} must be a name and a path, name=path, got {wrong[0]!r}.")
+    return {name.strip(): Path(path) for name, _, path in pairs}

@@ -1,0 +1,171 @@
+"""Maps of the cortex in files that other programs read: GIFTI, FreeSurfer's MGZ, NumPy's npz, and tables."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
+from .files import explained
+from .rois import HEMISPHERES, Vertices
+from .surface_drawing import require
+from .surface_spaces import hint, whole_map
+
+GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
+FORMATS = (GIFTI, MGZ, NPZ, CSV)
+_STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
+
+
+def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices | None = None) -> list[Path]:
+    """Write one value per vertex to files that other programs read, and return their paths.
+
+    Parameters
+    ----------
+    values
+        Without ``vertices`` one value for each vertex, (2 · hemisphere_size,), left hemisphere first; with
+        ``vertices`` one for each of them, in their order.
+    path
+        The ending says the format. ``x.func.gii`` and ``x.mgz`` stand for two files, ``x.lh.func.gii`` and
+        ``x.rh.func.gii``, of every vertex of a hemisphere as float32, NaN where there is no value. ``x.npz`` has the
+        same as arrays ``lh`` and ``rh``, in float64. ``x.csv`` is a table of hemisphere, vertex (within the
+        hemisphere) and value, of the vertices that have one.
+    vertices
+        Which vertices the values are of, by default all.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no such format, the values do not fit to the vertices, are infinite, or too large for float32.
+    ResourceError
+        nibabel is not installed, or the files cannot be written.
+    """
+    path = Path(path)
+    ending = next((ending for ending in FORMATS if path.name.endswith(ending)), None)
+    if ending is None:
+        raise InvalidParameterError(f"A map's file must end in {', '.join(FORMATS)}, got {str(path)!r}.")
+    whole, size = whole_map(values, vertices)
+    if ending in (GIFTI, MGZ):
+        require("nibabel")
+        with np.errstate(over="ignore"):
+            halves = whole.astype(np.float32).reshape(2, size)
+        if np.isinf(halves).any():
+            raise InvalidParameterError(
+                "Some values are too large for float32, which the files hold. Scale them first."
+            )
+        paths = [_beside(path, ending, hemisphere) for hemisphere in HEMISPHERES]
+        for half, one, hemisphere in zip(halves, paths, HEMISPHERES, strict=True):
+            with explained("write", one):
+                _image(half, ending, hemisphere).to_filename(one)
+        return paths
+    with explained("write", path):
+        if ending == NPZ:
+            np.savez(path, **dict(zip(HEMISPHERES, whole.reshape(2, size), strict=True)))
+        else:
+            _write_table(path, whole, size)
+    return [path]
+
+
+def read(path: str | Path, hemisphere_size: int | None = None) -> Float[np.ndarray, " n"]:
+    """One value per vertex, left hemisphere first, from files as :func:`save` writes them.
+
+    Parameters
+    ----------
+    path
+        As given to :func:`save`, except a table. Of ``x.mgz``, ``x.mgh`` and ``x.func.gii`` the two files may also be
+        called as FreeSurfer and NSD do: ``lh.x.mgz`` and ``rh.x.mgz``. ``x.npy`` holds both hemispheres in one array.
+    hemisphere_size
+        Number of vertices that a hemisphere must have.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There are no such files.
+    InvalidParameterError
+        The name does not say a format, or the map is of another space; the message says which it looks like.
+    ValidationError
+        A file cannot be read.
+    """
+    path = Path(path)
+    ending = next((e for e in (GIFTI, MGZ, ".mgh", NPZ, ".npy") if path.name.endswith(e)), None)
+    if ending is None:
+        raise InvalidParameterError(
+            f"A map's file must end in .func.gii, .mgz, .mgh, .npz or .npy, got {str(path)!r}."
+        )
+    if ending in (NPZ, ".npy"):
+        halves = _from_numpy(path, ending)
+    else:
+        require("nibabel")
+        halves = [_from_image(_found(path, ending, hemisphere)) for hemisphere in HEMISPHERES]
+    for hemisphere, half in zip(HEMISPHERES, halves, strict=True):
+        if len(half) != (hemisphere_size or len(halves[0])):
+            expected = hemisphere_size or len(halves[0])
+            raise InvalidParameterError(
+                f"{path} has {len(half)} values for {hemisphere}{hint(len(half))}; expected {expected}"
+                f"{hint(expected).replace(', which looks like', ',')}. Resample the map to this space."
+            )
+    return np.concatenate(halves)
+
+
+def _beside(path: Path, ending: str, hemisphere: str) -> Path:
+    return path.with_name(f"{path.name.removesuffix(ending)}.{hemisphere}{ending}")
+
+
+def _found(path: Path, ending: str, hemisphere: str) -> Path:
+    places = [_beside(path, ending, hemisphere), path.with_name(f"{hemisphere}.{path.name}")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ModelNotFoundError(f"There is neither {places[0]} nor {places[1]}. Give both hemispheres' files.")
+
+
+def _image(half: Float[np.ndarray, " n"], ending: str, hemisphere: str) -> Any:
+    from nibabel import gifti
+    from nibabel.freesurfer.mghformat import MGHImage
+
+    if ending == MGZ:
+        return MGHImage(half.reshape(-1, 1, 1), np.eye(4))
+    array = gifti.GiftiDataArray(half, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32")
+    meta = gifti.GiftiMetaData(AnatomicalStructurePrimary=_STRUCTURES[hemisphere])
+    return gifti.GiftiImage(meta=meta, darrays=[array])
+
+
+def _from_image(path: Path) -> Float[np.ndarray, " n"]:
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        values = image.darrays[0].data if path.name.endswith(".gii") else np.asanyarray(image.dataobj)
+    except Exception as error:  # of damaged files nibabel raises many
+        raise ValidationError(f"{path} cannot be read: {error}. Get the file again.") from error
+    if max(values.shape) != values.size:
+        raise ValidationError(f"{path} has shape {values.shape}; expected one value for each vertex.")
+    return values.reshape(-1).astype(np.float64)
+
+
+def _from_numpy(path: Path, ending: str) -> list[Float[np.ndarray, " n"]]:
+    if not path.is_file():
+        raise ModelNotFoundError(f"There is no file {path}.")
+    try:
+        if ending == NPZ:
+            with np.load(path, allow_pickle=False) as found:
+                halves = [found[hemisphere] for hemisphere in HEMISPHERES]
+        else:
+            halves = np.split(np.load(path, allow_pickle=False), 2)
+        return [np.asarray(half).reshape(len(half)).astype(np.float64) for half in halves]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValidationError(
+            f"{path} cannot be read as a map: {error}. Expected arrays 'lh' and 'rh', or one array of both."
+        ) from error
+
+
+def _write_table(path: Path, whole: Float[np.ndarray, " n"], size: int) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("hemisphere", "vertex", "value"))
+        for index in np.flatnonzero(~np.isnan(whole)):
+            table.writerow((HEMISPHERES[index // size], index % size, repr(float(whole[index]))))

@@ -1,0 +1,170 @@
+"""Stock DINOv2 backbones in Hugging Face's format (safetensors, names as of ``Dinov2Model``) → our ViT's params."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ModelLoadError, ModelNotFoundError, ResourceError
+from ..nn.config import PATCH, ViTConfig
+from .constants import resize_position_embedding
+from .keys import as_is, convolution, first, flat, linear
+
+FILE, SIZES = "model.safetensors", "config.json"
+_EMBEDDINGS = {
+    "embeddings.cls_token": ("cls_token", flat),
+    "embeddings.position_embeddings": ("pos_embed", first),
+    "embeddings.patch_embeddings.projection.weight": ("patch_kernel", convolution),
+    "embeddings.patch_embeddings.projection.bias": ("patch_bias", as_is),
+}
+_UNUSED = ("embeddings.mask_token", "layernorm.weight", "layernorm.bias")
+_BLOCK = {
+    "norm1.weight": ("norm1/scale", as_is),
+    "norm1.bias": ("norm1/bias", as_is),
+    "attention.output.dense.weight": ("attn/proj/kernel", linear),
+    "attention.output.dense.bias": ("attn/proj/bias", as_is),
+    "layer_scale1.lambda1": ("ls1", as_is),
+    "norm2.weight": ("norm2/scale", as_is),
+    "norm2.bias": ("norm2/bias", as_is),
+    "mlp.fc1.weight": ("mlp/fc1/kernel", linear),
+    "mlp.fc1.bias": ("mlp/fc1/bias", as_is),
+    "mlp.fc2.weight": ("mlp/fc2/kernel", linear),
+    "mlp.fc2.bias": ("mlp/fc2/bias", as_is),
+    "layer_scale2.lambda1": ("ls2", as_is),
+}
+_QKV = ("query", "key", "value")
+# Other names of the same tensors, as transformers 5 has them.
+_RENAMED = {"attention.o_proj": "attention.output.dense"} | {
+    f"attention.{name[0]}_proj": f"attention.attention.{name}" for name in _QKV
+}
+
+
+class Backbone(NamedTuple):
+    """A vision transformer: its sizes, and its params as :class:`~berg_jax.nn.vit.ViT` takes them."""
+
+    config: ViTConfig
+    params: dict[str, Any]
+
+
+def load_dinov2(path: str | Path, position_offset: float = 0.0) -> Backbone:
+    """A stock DINOv2 (S, B or L, patch 14, without registers) from Hugging Face's files.
+
+    Parameters
+    ----------
+    path
+        The folder of ``model.safetensors`` and ``config.json``, or the former alone; then heads are embed_dim / 64.
+    position_offset
+        Of the resize of the position embedding to 16 × 16: 0 as transformers does, 0.1 as DINOv2's own code does.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such file.
+    ModelLoadError
+        It cannot be read, or is none of these; the message lists tensors that are missing, unexpected or misshapen.
+    ResourceError
+        safetensors is not installed.
+    """
+    path = Path(path)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ModelNotFoundError(f"There is no file {file}. Give the folder of {FILE} and {SIZES}.")
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ResourceError("Reading it needs safetensors: pip install 'berg_jax[hf]'.") from error
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise ModelLoadError(f"{file} cannot be read: {error}. Get the file again.") from error
+    tensors = {_plain(name): tensor.astype(np.float32) for name, tensor in tensors.items()}
+    blocks = {int(match[1]) for name in tensors if (match := re.match(r"encoder\.layer\.(\d+)\.", name))}
+    depth = max(blocks, default=-1) + 1
+    shape = tensors.get("embeddings.patch_embeddings.projection.weight", np.zeros((0, 0, 0, 0))).shape
+    e, m = shape[0], len(tensors.get("encoder.layer.0.mlp.fc1.bias", ()))
+    _check(file, tensors, depth, e, m)
+    config = ViTConfig(e, depth, _heads(path, e), m)
+    params = {there: transform(tensors[name]) for name, (there, transform) in _EMBEDDINGS.items()}
+    params["pos_embed"] = resize_position_embedding(params["pos_embed"], position_offset)
+    params["blocks"] = _stacked(tensors, depth)
+    return Backbone(config, params)
+
+
+def _plain(name: str) -> str:
+    """The name as files have it, without what a larger model puts before it."""
+    name = name.removeprefix("dinov2.")
+    for renamed, there in _RENAMED.items():
+        name = name.replace(f".{renamed}.", f".{there}.")
+    return name
+
+
+def _shapes(depth: int, e: int, m: int) -> dict[str, tuple[int | None, ...]]:
+    """Of each tensor that must be there; None is any length."""
+    block: dict[str, tuple[int | None, ...]] = {name: (e,) for name in _BLOCK}
+    block |= {"attention.output.dense.weight": (e, e), "mlp.fc1.weight": (m, e), "mlp.fc1.bias": (m,)}
+    block |= {"mlp.fc2.weight": (e, m)}
+    for name in _QKV:
+        block |= {f"attention.attention.{name}.weight": (e, e), f"attention.attention.{name}.bias": (e,)}
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "embeddings.cls_token": (1, 1, e),
+        "embeddings.position_embeddings": (1, None, e),
+        "embeddings.patch_embeddings.projection.weight": (e, 3, PATCH, PATCH),
+        "embeddings.patch_embeddings.projection.bias": (e,),
+    }
+    return shapes | {f"encoder.layer.{i}.{name}": shape for i in range(depth) for name, shape in block.items()}
+
+
+def _check(file: Path, tensors: Mapping[str, np.ndarray], depth: int, e: int, m: int) -> None:
+    shapes = _shapes(depth, e, m)
+    problems = [f"{name} is missing" for name in shapes if name not in tensors]
+    problems += [f"{name} is not expected" for name in tensors if name not in shapes and name not in _UNUSED]
+    for name, shape in shapes.items():
+        found = tensors[name].shape if name in tensors else shape
+        if len(found) != len(shape) or any(b not in (None, a) for a, b in zip(found, shape, strict=True)):
+            problems.append(f"{name} has shape {found}, expected {shape}")
+    positions = tensors.get("embeddings.position_embeddings", np.zeros((1, 2, 0))).shape[1] - 1
+    if round(positions**0.5) ** 2 != positions:
+        problems.append(f"embeddings.position_embeddings are of {positions} patches, which is no square")
+    if depth < 1 or problems:
+        shown = "; ".join(problems[:8]) + ("; …" if len(problems) > 8 else "")
+        raise ModelLoadError(f"{file} is no DINOv2 of patch 14 without registers, as Dinov2Model: {shown}.")
+
+
+def _stacked(tensors: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:
+    """The blocks' params, stacked over blocks; queries, keys and values as one product."""
+
+    def stack(name: str, transform: Any = as_is) -> np.ndarray:
+        return np.stack([transform(tensors[f"encoder.layer.{i}.{name}"]) for i in range(depth)])
+
+    blocks: dict[str, Any] = {}
+    for name, (there, transform) in _BLOCK.items():
+        *folders, last = there.split("/")
+        place = blocks
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = stack(name, transform)
+    kernels, biases = (
+        [stack(f"attention.attention.{name}.{kind}", transform) for name in _QKV]
+        for kind, transform in (("weight", linear), ("bias", as_is))
+    )
+    blocks["attn"]["qkv"] = {"kernel": np.concatenate(kernels, 2), "bias": np.concatenate(biases, 1)}
+    return blocks
+
+
+def _heads(path: Path, embed_dim: int) -> int:
+    sizes = path / SIZES
+    heads = embed_dim // 64
+    if path.is_dir() and sizes.is_file():
+        try:
+            heads = json.loads(sizes.read_text(encoding="utf-8"))["num_attention_heads"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelLoadError(f"{sizes} cannot be read: {error!r}. Get the file again.") from error
+    if not isinstance(heads, int) or heads < 1 or embed_dim % heads:
+        raise ModelLoadError(f"{path}: an embedding of {embed_dim} does not divide into {heads} heads. Give {SIZES}.")
+    return heads

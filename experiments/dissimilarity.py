@@ -1,0 +1,123 @@
+"""Dissimilarity matrices of images, and how they compare (Kriegeskorte et al. 2008, Representational similarity
+analysis, Frontiers in Systems Neuroscience 2:4).
+
+A matrix is kept as its upper triangle, row by row, as scipy's ``pdist`` gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+from scipy.spatial import cKDTree
+
+from ..errors import InvalidParameterError
+from ..metadata import HEMISPHERES
+from ..rois import Vertices
+from ..surface_drawing import SHOWN, fsaverage5
+from ..surface_spaces import hint
+
+_FEWEST = 4  # images: three have three dissimilarities
+
+
+def dissimilarities(patterns: Float[np.ndarray, "images features"]) -> Float[np.ndarray, " pairs"]:
+    """1 − Pearson's correlation of each two images' patterns; NaN where one does not vary.
+
+    Raises
+    ------
+    InvalidParameterError
+        There are fewer than 4 images, or 2 features.
+    """
+    if patterns.ndim != 2 or len(patterns) < _FEWEST or patterns.shape[1] < 2:
+        raise InvalidParameterError(
+            f"Patterns must be of at least {_FEWEST} images and 2 features, got shape {patterns.shape}."
+        )
+    centered = patterns.astype(np.float64)
+    centered -= centered.mean(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centered /= np.linalg.norm(centered, axis=1, keepdims=True)
+    return 1 - (centered @ centered.T)[np.triu_indices(len(patterns), 1)]
+
+
+def from_square(matrix: Float[np.ndarray, "images images"], name: str) -> Float[np.ndarray, " pairs"]:
+    """The upper triangle of a given matrix of dissimilarities.
+
+    Raises
+    ------
+    InvalidParameterError
+        It is not square, not symmetric, or its diagonal is not 0.
+    """
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+    if not square or not np.allclose(matrix, matrix.T, equal_nan=True) or not np.allclose(np.diagonal(matrix), 0):
+        similar = square and np.allclose(np.diagonal(matrix), 1)
+        advice = " It looks like similarities: give 1 less them." if similar else ""
+        raise InvalidParameterError(
+            f"{name} must be a symmetric matrix of dissimilarities, 0 on its diagonal, got shape {matrix.shape}."
+            f"{advice}"
+        )
+    return matrix[np.triu_indices(len(matrix), 1)].astype(np.float64)
+
+
+def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[np.ndarray, "n n"]:
+    """Spearman's correlation of each two matrices; NaN of one that holds NaN or does not vary."""
+    ranks = np.stack([_ranks(matrix) for matrix in matrices.values()])
+    return ranks @ ranks.T
+
+
+def alignment(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "images w"]) -> float:
+    """How alike two regions represent images, −1 to 1: Spearman's correlation of their dissimilarities."""
+    return float(_ranks(dissimilarities(a)) @ _ranks(dissimilarities(b)))
+
+
+def disentanglement(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "images w"]) -> float:
+    """How unrelated two regions' representations of images are, 0 to 1: 1 less the size of their alignment."""
+    return 1 - abs(alignment(a, b))
+
+
+def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:
+    """For each of the vertices the columns of the k nearest of them in its hemisphere, itself first.
+
+    Distances are on fsaverage's sphere, whose meshes are nested, so that all up to fsaverage5 can be served.
+
+    Raises
+    ------
+    InvalidParameterError
+        The mesh is finer than fsaverage5 or another, or a hemisphere has fewer vertices than k.
+    """
+    size, counts = vertices.hemisphere_size, [len(vertices.lh), len(vertices.rh)]
+    if size not in (642, 2_562, SHOWN):
+        raise InvalidParameterError(
+            f"Searchlights need fsaverage3, 4 or 5; this subject's hemispheres have {size} vertices{hint(size)}."
+        )
+    if k < 2 or any(0 < count < k for count in counts):
+        raise InvalidParameterError(f"A searchlight must have 2 vertices to as many as are chosen {counts}, got {k}.")
+    before = 0
+    for hemisphere, count in zip(HEMISPHERES, counts, strict=True):
+        if count:
+            points = fsaverage5(hemisphere, "sphere").coordinates[getattr(vertices, hemisphere)]
+            yield from before + cKDTree(points).query(points, k)[1]
+        before += count
+
+
+def searchlights(
+    responses: Float[np.ndarray, "images vertices"],
+    vertices: Vertices,
+    k: int,
+    targets: Mapping[str, Float[np.ndarray, " pairs"]],
+) -> dict[str, Float[np.ndarray, " vertices"]]:
+    """For each vertex and target, Spearman's correlation of it with the dissimilarities of the k nearest vertices."""
+    ranked = np.stack([_ranks(target) for target in targets.values()])
+    found = np.stack([ranked @ _ranks(dissimilarities(responses[:, near])) for near in neighborhoods(vertices, k)])
+    return dict(zip(targets, found.T, strict=True))
+
+
+def _ranks(matrix: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+    """Ranks of mean 0 and length 1, whose products are Spearman's correlations."""
+    if np.isnan(matrix).any():
+        return np.full(len(matrix), np.nan)
+    ranks = stats.rankdata(matrix)
+    ranks -= ranks.mean()
+    with np.errstate(invalid="ignore"):
+        return ranks / np.linalg.norm(ranks)

@@ -1,0 +1,220 @@
+"""Measured responses: NSD's own files, or an array of trials; z-scored within each session.
+
+Of NSD's folder are read ``nsddata/experiments/nsd/nsd_expdesign.mat``, which says what was shown when, and
+``nsddata_betas/ppdata/subjXX/fsaverage/betas_fithrf_GLMdenoise_RR/{lh,rh}.betas_sessionYY.mgh``, per cent signal
+change (Allen et al. 2022, A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence,
+Nature Neuroscience 25, 116–126).
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
+from ..rois import HEMISPHERES, Vertices
+from ..surface_drawing import require
+from ..surface_spaces import hint
+
+DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
+BETAS = "nsddata_betas/ppdata/subj{:02d}/fsaverage/betas_fithrf_GLMdenoise_RR"
+SESSION = 750  # trials
+_TOLERANCE = 0.05  # of the standard deviation of what is said to be z-scored
+_log = logging.getLogger(__name__)
+
+
+class Trials(NamedTuple):
+    """Single-trial responses in z units, and the place of each trial's image in the list that was asked for."""
+
+    responses: Float[np.ndarray, "trials vertices"]
+    images: Int[np.ndarray, " trials"]
+
+
+def read_nsd(folder: str | Path, subject: int, vertices: Vertices, images: Sequence[str]) -> Trials:
+    """The trials of these images, of all sessions that are there, from NSD's own files.
+
+    Parameters
+    ----------
+    folder
+        NSD's.
+    subject
+        1 to 8.
+    vertices
+        Which of the surface's; other vertices are left out as they are read.
+    images
+        Image numbers, from 0.
+
+    Raises
+    ------
+    ModelNotFoundError
+        A file is not there.
+    ValidationError
+        A file cannot be read, or has other trials or vertices than it should.
+    InvalidParameterError
+        An image was never shown.
+    """
+    folder = Path(folder)
+    shown = shown_images(folder / DESIGN, subject)
+    place = {name: index for index, name in enumerate(images)}
+    responses, numbers = [], []
+    for session, paths in _sessions(folder / BETAS.format(subject)):
+        part = shown[(session - 1) * SESSION : session * SESSION]
+        wanted = np.flatnonzero([str(image) in place for image in part])
+        halves = [
+            _session(path, len(part), vertices.hemisphere_size)[getattr(vertices, hemisphere)]
+            for path, hemisphere in zip(paths, HEMISPHERES, strict=True)
+        ]
+        responses.append(z_scored(np.concatenate(halves).T)[wanted])
+        numbers += [place[str(image)] for image in part[wanted]]
+    return _complete(Trials(np.concatenate(responses), np.array(numbers, np.int64)), images)
+
+
+def shown_images(path: Path, subject: int) -> Int[np.ndarray, " trials"]:
+    """The image of each trial of a subject, counted from 0, from ``nsd_expdesign.mat``, which counts from 1.
+
+    Raises
+    ------
+    ModelNotFoundError, ValidationError, InvalidParameterError
+        There is no such file; it is none; there is no such subject in it.
+    """
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise ModelNotFoundError(f"There is no file {path}. Give NSD's folder, or an array of betas.")
+    try:
+        design = loadmat(path, variable_names=["masterordering", "subjectim"])
+        order, of_subjects = (np.asarray(design[name]).astype(np.int64) for name in ("masterordering", "subjectim"))
+        if not 1 <= subject <= len(of_subjects):
+            raise InvalidParameterError(f"{path} has subjects 1 to {len(of_subjects)}, not {subject}.")
+        return of_subjects[subject - 1, order[0] - 1] - 1
+    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
+        raise ValidationError(f"{path} cannot be read: {error!r}. Get the file again.") from error
+
+
+def read_array(
+    betas: str | Path, table: str | Path, vertices: Vertices, images: Sequence[str], zscored: bool = False
+) -> Trials:
+    """The trials of these images from an array.
+
+    Parameters
+    ----------
+    betas
+        A ``.npy`` file of (trials, vertices): those of the surface, left hemisphere first, or the chosen ones.
+    table
+        A ``.csv`` file with the columns ``image`` and ``session``, a row for each trial.
+    vertices, images
+        As for :func:`read_nsd`; images are names as the table has them.
+    zscored
+        The betas are z-scored within each session already, and are taken as they are.
+
+    Raises
+    ------
+    ModelNotFoundError, InvalidParameterError, ValidationError
+        A file is not there; it does not fit; it cannot be read.
+    """
+    for path in (Path(betas), Path(table)):
+        if not path.is_file():
+            raise ModelNotFoundError(f"There is no file {path}.")
+    try:
+        array = np.load(betas, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValidationError(f"{betas} cannot be read: {error}.") from error
+    with Path(table).open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file, restval=""))
+    if not rows or not {"image", "session"} <= set(rows[0]):
+        raise InvalidParameterError(f"{table} must have a header with the columns image and session, and rows.")
+    size = 2 * vertices.hemisphere_size
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or len(array) != len(rows):
+        raise InvalidParameterError(
+            f"{betas} must be numbers of shape ({len(rows)}, vertices), a row for each of {table}; got {array.dtype} "
+            f"of shape {array.shape}."
+        )
+    if array.shape[1] not in (size, len(vertices)):
+        raise InvalidParameterError(
+            f"{betas} has {array.shape[1]} vertices{hint(array.shape[1])}; expected {size}, both hemispheres, or the "
+            f"{len(vertices)} that are chosen."
+        )
+    columns = vertices.global_indices if array.shape[1] == size else np.arange(len(vertices))
+    place = {name: index for index, name in enumerate(images)}
+    sessions = np.array([row["session"] for row in rows])
+    responses, numbers = [], []
+    for session in dict.fromkeys(sessions.tolist()):
+        inside = np.flatnonzero(sessions == session)
+        part = np.asarray(array[inside][:, columns], np.float32)
+        if zscored:
+            _warn_unless_z(part, betas, session)
+        wanted = [row for row, trial in enumerate(inside) if rows[trial]["image"] in place]
+        responses.append((part if zscored else z_scored(part))[wanted])
+        numbers += [place[rows[trial]["image"]] for trial in inside[wanted]]
+    return _complete(Trials(np.concatenate(responses), np.array(numbers, np.int64)), images)
+
+
+def z_scored(betas: Float[np.ndarray, "trials vertices"]) -> Float[np.ndarray, "trials vertices"]:
+    """Each vertex' betas of a session less their mean, by their standard deviation, NaN left out.
+
+    A vertex that does not vary is NaN.
+    """
+    there = ~np.isnan(betas)
+    count = there.sum(0)
+    filled = np.where(there, betas, 0).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        deviations = np.where(there, filled - filled.sum(0) / count, np.nan)
+        scale = np.sqrt((np.where(there, deviations, 0) ** 2).sum(0) / count)
+        return (deviations / np.where(scale > 0, scale, np.nan)).astype(np.float32)
+
+
+def _warn_unless_z(betas: Float[np.ndarray, "trials vertices"], path: str | Path, session: str) -> None:
+    there = ~np.isnan(betas).all(0)
+    spread = float(np.median(np.nanstd(betas[:, there], axis=0))) if there.any() else float("nan")
+    if not abs(spread - 1) < _TOLERANCE:
+        _log.warning(
+            "%s is said to be z-scored, but the median standard deviation of vertices in session %s is %.3g, not 1.",
+            *(path, session, spread),
+        )
+
+
+def _sessions(folder: Path) -> Iterator[tuple[int, list[Path]]]:
+    found = sorted(folder.glob("lh.betas_session*.mgh"))
+    if not found:
+        raise ModelNotFoundError(f"There are no sessions lh.betas_session01.mgh, … in {folder}.")
+    for left in found:
+        number = left.name.removeprefix("lh.betas_session").removesuffix(".mgh")
+        right = left.with_name(left.name.replace("lh.", "rh.", 1))
+        if not right.is_file() or not number.isdigit():
+            raise ModelNotFoundError(f"There is {left}, but not {right}. Get both hemispheres.")
+        yield int(number), [left, right]
+
+
+def _session(path: Path, trials: int, hemisphere_size: int) -> Float[np.ndarray, "vertices trials"]:
+    require("nibabel")
+    from nibabel import MGHImage
+
+    try:
+        with path.open("rb") as file:  # nibabel.load would leave it open
+            values = np.asanyarray(MGHImage.from_stream(file).dataobj)
+    except Exception as error:  # of damaged files nibabel raises many
+        raise ValidationError(f"{path} cannot be read: {error}. Get the file again.") from error
+    values = values.reshape(values.shape[0], -1)
+    if values.shape != (hemisphere_size, trials):
+        raise ValidationError(
+            f"{path} has {values.shape[0]} vertices{hint(values.shape[0])}, and {values.shape[1]} trials; expected "
+            f"{hemisphere_size} and {trials}."
+        )
+    return values
+
+
+def _complete(trials: Trials, images: Sequence[str]) -> Trials:
+    counts = np.bincount(trials.images, minlength=len(images))
+    if (counts == 0).any():
+        missing = [images[index] for index in np.flatnonzero(counts == 0)]
+        raise InvalidParameterError(
+            f"{len(missing)} of the {len(images)} images were never shown in these sessions, such as {missing[0]!r}. "
+            "Leave them out, or give more sessions."
+        )
+    return trials

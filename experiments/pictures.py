@@ -1,0 +1,75 @@
+"""Figures that are no brains: tables of numbers, colored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import InvalidParameterError
+from ..files import explained
+from ..surface_drawing import require
+
+
+def draw_table(
+    values: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    path: str | Path,
+    *,
+    title: str | None = None,
+    note: str | None = None,
+) -> None:
+    """Draw a table of numbers, such as ROIs by categories, each cell colored by its number: blue below 0, red above.
+
+    Parameters
+    ----------
+    values
+        The numbers; NaN stays empty.
+    rows, columns
+        Their names.
+    label
+        What the numbers are, with the unit.
+    path
+        Where to save the picture: .png, .pdf or .svg.
+    title, note
+        Above, and in small print below.
+
+    Raises
+    ------
+    InvalidParameterError
+        Names and numbers do not fit.
+    ResourceError
+        matplotlib is not installed, or the picture cannot be written.
+    """
+    values = np.asarray(values, np.float64)
+    if values.shape != (len(rows), len(columns)) or not values.size:
+        raise InvalidParameterError(
+            f"A table of {len(rows)} rows and {len(columns)} columns needs as many values, got {values.shape}."
+        )
+    require("matplotlib")
+    from matplotlib.figure import Figure
+
+    limit = float(np.nanmax(abs(values), initial=0)) or 1.0
+    width, height = 2.2 + 0.85 * len(columns), 1.6 + 0.27 * len(rows)
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=30 if max(map(len, columns)) > 8 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(labelsize=8, length=0, top=False, bottom=False)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            shade = "white" if abs(value) > 0.6 * limit else "black"
+            axes.text(column, row, f"{value:.2f}", size=8, ha="center", va="center", color=shade)
+    figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=40).set_label(label, size=9)
+    if title:
+        axes.set_title(title, size=11)
+    if note:
+        figure.supxlabel(note, fontsize=7.5, color="0.4")
+    with explained("write", Path(path)):
+        figure.savefig(path)

@@ -1,0 +1,99 @@
+"""What experiments leave on disk: maps and numbers, each with what made them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Num
+
+from .. import surface
+from ..files import explained, write_whole
+from ..rois import UNIONS, Vertices
+from ..subject import Subject
+from ..surface_spaces import MESHES
+
+NUMBERS, MAPS = "results.json", "maps.npz"
+SYNTHETIC = "SYNTHETIC weights: no finding about brains"
+
+
+def provenance(person: Subject, vertices: Vertices, precision: str, **settings: Any) -> dict[str, Any]:
+    """What made a result: subject, weights, vertices, settings, versions, devices, time."""
+    return {
+        "subject": person.description.subject,
+        "weights": person.description.origin,
+        "synthetic": person.description.synthetic,
+        "identity": person.identity(vertices, precision),
+        "vertices": len(vertices),
+        "hemisphere_size": vertices.hemisphere_size,
+        "precision": precision,
+        "settings": settings,
+        "versions": {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax", "numpy")},
+        "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
+        "cores": os.cpu_count(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def note(person: Subject) -> str | None:
+    """What a picture's small print says of synthetic weights."""
+    return SYNTHETIC if person.description.synthetic else None
+
+
+def can_draw(vertices: Vertices) -> bool:
+    """Whether there are pictures of this surface. Of others there are maps all the same."""
+    return vertices.hemisphere_size in MESHES
+
+
+def write_results(
+    folder: Path, vertices: Vertices, maps: Mapping[str, Num[np.ndarray, " vertices"]], facts: Mapping[str, Any]
+) -> None:
+    """Write maps and numbers.
+
+    ``maps.npz`` has each map by name, a value for each of the vertices, and which those are: ``lh``, ``rh`` (within
+    the hemisphere, in this order) and ``hemisphere_size``. ``results.json`` has the numbers and what made them. For
+    other programs each map is there as GIFTI, too: ``maps/<name>.lh.func.gii`` and ``maps/<name>.rh.func.gii``.
+
+    Raises
+    ------
+    ResourceError
+        The folder cannot be written, or nibabel is not installed.
+    """
+    with explained("write", folder):
+        (folder / "maps").mkdir(parents=True, exist_ok=True)
+        write_whole(folder / NUMBERS, (json.dumps(_plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
+        size = np.array(vertices.hemisphere_size)
+        np.savez(folder / MAPS, **maps, lh=vertices.lh, rh=vertices.rh, hemisphere_size=size)
+    for name, values in maps.items():
+        surface.save(np.where(np.isinf(values), np.nan, values), folder / "maps" / f"{name}{surface.GIFTI}", vertices)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: NumPy's numbers as Python's, what is no number as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
+    """Those of these ROIs that the subject has, to be drawn."""
+    found = {}
+    for name in names:
+        parts = [name, *UNIONS.get(name, ())]
+        if any(len(rois.get(part, ())) for rois in person.metadata.rois.values() for part in parts):
+            found[name] = person.vertices(name)
+    return found
