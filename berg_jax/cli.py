@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_benchmarks import app as benchmarks
 from .cli_experiments import app as experiments
 from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, show_tracebacks
 from .cli_options import messages as _messages
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(experiments)
+app.add_typer(benchmarks)
 
 
 class Size(enum.StrEnum):
@@ -300,87 +302,6 @@ def encode(
             time_limit=None if time_limit is None else 60 * time_limit,
         )
         typer.echo(summary)
-
-
-@app.command()
-def bench(
-    berg_dir: Annotated[
-        Path | None, typer.Option("--berg-dir", help="By default a synthetic subject of published size is made.")
-    ] = None,
-    subject: SubjectNumber = 1,
-    precision: Annotated[list[PrecisionName] | None, typer.Option(help="Several can be given.")] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images of a batch; half as many for gradients.")] = 8,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each side is timed.")] = 5,
-    output: Annotated[Path | None, typer.Option(help="A JSON file to write, with a picture beside it.")] = None,
-) -> None:
-    """Measure speed and memory, beside PyTorch where it is installed."""
-    with _messages():
-        from .experiments.benchmark import benchmark
-
-        benchmark(
-            berg_dir,
-            subject,
-            precisions=[name.value for name in precision or [PrecisionName.float32]],
-            batch_size=batch_size,
-            repeats=repeats,
-            output=output,
-            say=typer.echo,
-        )
-
-
-@app.command("bench-precision")
-def bench_precision(
-    berg_dir: BergDir,
-    subject: SubjectNumber = 1,
-    precision: Annotated[list[PrecisionName] | None, typer.Option(help="Several can be given.")] = None,
-    images: Annotated[int, typer.Option(min=3, help="How many images to show.")] = 200,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 8,
-) -> None:
-    """Correlate each vertex' responses in lower precisions with those in float32."""
-    with _messages():
-        from .experiments.precision_errors import precision_errors
-
-        names = [name.value for name in precision or [PrecisionName.tensorfloat32, PrecisionName.bfloat16]]
-        for errors in precision_errors(berg_dir, subject, precisions=names, images=images, batch_size=batch_size):
-            typer.echo(str(errors))
-
-
-@app.command("compile-tpu")
-def compile_tpu(
-    berg_dir: BergDir,
-    subject: SubjectNumber = 1,
-    roi: Annotated[str | None, typer.Option(help="A ROI expression. Default: every vertex.")] = None,
-    precision: Annotated[PrecisionName, typer.Option(help="How exactly the network multiplies.")] = (
-        PrecisionName.bfloat16
-    ),
-    batch_size: Annotated[int, typer.Option(min=4, help="Images a chip; a quarter as many for gradients.")] = 64,
-) -> None:
-    """Compile for TPU v5e and v6e, one chip and eight, without a TPU: memory and estimated time."""
-    with _messages():
-        from .experiments.tpu_compilation import compile_for_tpu
-
-        for compiled in compile_for_tpu(berg_dir, subject, roi=roi, precision=precision.value, batch_size=batch_size):
-            typer.echo(str(compiled))
-
-
-@app.command("bench-stream")
-def bench_stream(
-    images: Annotated[int, typer.Option(min=1, help="How many images to stream.")] = 20_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
-    berg_dir: BergDir = Path("demo"),
-    subject: SubjectNumber = 1,
-    repeats: Annotated[
-        int, typer.Option(min=0, help="Of the model, bare and streamed, and of decoding; 0: only the loop.")
-    ] = 5,
-    seconds: Annotated[float, typer.Option(help="About how long the bare model runs each time.")] = 5.0,
-    output: Annotated[Path | None, typer.Option(help="A JSON file for all figures.")] = None,
-) -> None:
-    """Measure what the stream costs: alone, next to the bare model, and in decoding JPEG files."""
-    with _messages():
-        from .experiments.stream_benchmark import bench_stream
-
-        options = {"berg_dir": berg_dir, "subject": subject, "repeats": repeats, "seconds": seconds, "output": output}
-        typer.echo(bench_stream(images, batch_size, **options))
 
 
 @app.command()

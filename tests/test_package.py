@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # Layers from the top down; a module imports only from its own layer's line or from lines below it.
 LAYERS = [
     {"cli"},
-    {"cli_experiments"},
+    {"cli_benchmarks", "cli_experiments"},
     {"cli_options"},
     {"experiments"},
     {"encoding", "berg"},
