@@ -75,8 +75,10 @@ def retinotopy(
 ) -> None:
     """Map receptive fields: polar angle, eccentricity and size of each vertex, by probing the model."""
     with messages():
+        from .compiled import keep_compiled
         from .experiments.retinotopy import map_retinotopy
 
+        keep_compiled()
         summary = map_retinotopy(
             berg_dir,
             subject,
@@ -134,8 +136,10 @@ def localize(
 ) -> None:
     """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
     with messages():
+        from .compiled import keep_compiled
         from .experiments.localizer import localize as find_preferences
 
+        keep_compiled()
         summary = find_preferences(
             berg_dir,
             subject,
@@ -187,8 +191,10 @@ def accuracy(
 ) -> None:
     """Compare predicted with measured responses: r, explained variance, in silico against single trials."""
     with messages():
+        from .compiled import keep_compiled
         from .experiments.accuracy import measure_accuracy
 
+        keep_compiled()
         summary = measure_accuracy(
             berg_dir,
             subject,
@@ -244,8 +250,10 @@ def rsa(
 ) -> None:
     """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
     with messages():
+        from .compiled import keep_compiled
         from .experiments.representations import compare_representations
 
+        keep_compiled()
         summary = compare_representations(
             berg_dir,
             subject,

@@ -111,7 +111,7 @@ def measure_accuracy(
         trials = read_array(betas, table, vertices, source.ids, zscored)
     identity = person.identity(vertices, precision)
     stream(
-        person.model(vertices, precision=precision),
+        person.model(vertices, precision=precision).crop(),
         source,
         [Columns(vertices)],
         output=output / "responses.zarr",

@@ -115,7 +115,7 @@ def localize(
         folder = output / f"subj{person.description.subject:02d}"
         regions = regions_of(person, vertices)
         found = stream(
-            person.model(vertices, precision=precision),
+            person.model(vertices, precision=precision).crop(),
             source,
             [
                 GLM(design.matrix, design.weights, len(vertices), names=design.names),

@@ -120,7 +120,7 @@ def map_retinotopy(
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
     filling = _filling(person, demo, images, choose, fit_images)
     maps = probe_model(
-        person.model(vertices, precision=precision),
+        person.model(vertices, precision=precision).crop(),
         chosen,
         filling,
         output / "stream",
