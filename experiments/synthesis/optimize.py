@@ -1,0 +1,298 @@
+"""Images that maximize an objective of a model's responses, by gradient ascent from many starts at once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
+from tqdm.auto import tqdm
+
+from ...errors import Interrupted, InvalidParameterError, ValidationError
+from ...stream.progress import stop_requests
+from . import ascent
+from .ascent import Model, Problem, State
+from .checkpoints import Saved, restore, save
+from .functions import as_function
+from .images import Parametrization, fourier
+from .probing import probe
+
+ADAM = optax.adam(0.05)
+_LOG_SECONDS = 30
+_log = logging.getLogger(__name__)
+
+
+class Result(NamedTuple):
+    """What an optimization found.
+
+    Attributes
+    ----------
+    images
+        (n · set_size, 3, height, width) in 0–255: the best of each restart, set after set.
+    values
+        (n,) objective less penalties of each restart's images, without augmentation.
+    latents
+        What the images are decoded from, (n, set_size, …).
+    history
+        (steps, n) what was maximized, before each step: with augmentation.
+    looks
+        (steps / every, n) what ``values`` are the largest of: every so many steps, without augmentation.
+    best_steps
+        (n,) after how many steps the best was seen.
+    skipped
+        (n,) how many steps were left out because a number was not finite.
+    """
+
+    images: Float[np.ndarray, "images 3 height width"]
+    values: Float[np.ndarray, " n"]
+    latents: Any
+    history: Float[np.ndarray, "steps n"]
+    looks: Float[np.ndarray, "looks n"]
+    best_steps: Int[np.ndarray, " n"]
+    skipped: Int[np.ndarray, " n"]
+
+
+def optimize(
+    model: Model,
+    objective: Callable[..., Array],
+    images: Parametrization | None = None,
+    *,
+    n: int = 1,
+    set_size: int = 1,
+    steps: int = 256,
+    optimizer: optax.GradientTransformation = ADAM,
+    penalties: Callable[..., Array] | None = None,
+    project: Callable[..., Array] | None = None,
+    augment: Callable[..., Array] | None = None,
+    draws: int = 1,
+    seed: int = 0,
+    microbatch: int | None = None,
+    devices: int = 1,
+    every: int = 16,
+    patience: int | None = None,
+    checkpoint: str | Path | None = None,
+    time_limit: float | None = None,
+    show_progress: bool = True,
+) -> Result:
+    """Maximize an objective of the responses over images.
+
+    Parameters
+    ----------
+    model
+        An :class:`~berg_jax.model.EncodingModel`, a stacked model, or any function of images to responses: with
+        numbers inside, a pytree such as :class:`~berg_jax.experiments.synthesis.functions.Function`.
+        ``model.rematerialized()`` takes less memory.
+    objective
+        Responses (images, vertices) → values (images,), or (1,) for a whole set: see
+        :mod:`~berg_jax.experiments.synthesis.objectives`.
+    images
+        How images are written; by default :func:`~berg_jax.experiments.synthesis.images.fourier`.
+    n
+        How many restarts: each is optimized on its own.
+    set_size
+        How many images each has; objectives of sets need more than one.
+    steps
+        How many steps.
+    optimizer
+        Any of optax. The program is compiled once for each optimizer object: make it outside loops.
+    penalties, project, augment
+        See :mod:`~berg_jax.experiments.synthesis.priors` and :mod:`~berg_jax.experiments.synthesis.augmentations`.
+    draws
+        How many augmentations of each image a step takes the mean over.
+    seed
+        Of the starts and augmentations.
+    microbatch
+        How many restarts a device computes at a time, which bounds the memory. By default all.
+    devices
+        Over how many local devices the restarts are spread. With an equal microbatch the result has the same bits.
+    every
+        After how many steps the images are looked at without augmentation, the best are kept and a checkpoint is
+        written.
+    patience
+        Stop when no restart has found a better one for so many steps. By default never.
+    checkpoint
+        A file to write every so many steps, and to go on from if it is there: to the same bits.
+    time_limit
+        Seconds after which to stop. Ctrl-C and SIGTERM stop, too, after the steps at hand.
+    show_progress
+        Show a progress bar, or log a line now and then where there is no terminal.
+
+    Raises
+    ------
+    InvalidParameterError
+        A number makes no sense, the objective does not fit the responses, or the gradient does not flow: the message
+        says where it ends.
+    ValidationError
+        A number is not finite, before the first step or in every restart; the message says which.
+    IntegrityError
+        The checkpoint is of another optimization, or damaged.
+    Interrupted
+        It was asked to stop; with a checkpoint, the same call goes on.
+
+    Examples
+    --------
+    ::
+
+        person = berg_jax.Subject("demo", 1)
+        vertices, area = union(person, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
+        result = optimize(person.model(vertices), contrast(area["faces"], area["places"]), n=4, augment=jitter(8))
+    """
+    images = fourier() if images is None else images
+    microbatch = _checked(n, set_size, steps, draws, every, patience, devices, microbatch)
+    model = as_function(model) if any(callable(leaf) for leaf in jax.tree.leaves(model)) else model
+    functions = {"project": project, "penalties": penalties, "augment": augment}
+    problem = Problem(
+        objective=as_function(objective),
+        decode=as_function(images.decode),
+        draws=draws,
+        **{name: None if function is None else as_function(function) for name, function in functions.items()},
+    )
+    states = _started(images, optimizer, n, set_size, seed)
+    first = jax.tree.map(lambda leaf: leaf[0], states)
+    identity = probe(model, problem, first.latents, jax.random.wrap_key_data(first.key))
+    saved = restore(checkpoint, Saved(states, np.zeros((0, n)), np.zeros((0, n))), identity)
+    run = partial(_advance, optimizer=optimizer, microbatch=microbatch, devices=devices)
+    states, history, looks = saved
+    mesh = _mesh(devices)
+    states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
+    model, problem = jax.device_put((model, problem), NamedSharding(mesh, PartitionSpec()))
+    with (
+        stop_requests(time_limit) as stopped,
+        tqdm(total=steps, initial=len(history), unit="step", disable=None if show_progress else True) as bar,
+    ):
+        told = time.monotonic()
+        while len(history) < steps and not _settled(states, patience):
+            if stopped():
+                remedy = "The same call goes on." if checkpoint else "Give checkpoint=…, and the same call goes on."
+                raise Interrupted(f"Stopped after {len(history)} of {steps} steps. {remedy}")
+            count = min(every, steps - len(history))
+            before = states.skipped
+            states, values, look = run(model, problem, states, steps=count)
+            _require_progress(states, before, count)
+            history = np.concatenate([history, np.asarray(values).T])
+            looks = np.concatenate([looks, np.asarray(look)[None]])
+            if checkpoint is not None:
+                save(checkpoint, Saved(states, history, looks), identity)
+            best = float(states.best_value.max())
+            bar.update(count)
+            bar.set_postfix(best=f"{best:.3f}", mean=f"{looks[-1].mean():.3f}")
+            if show_progress and bar.disable and time.monotonic() - told > _LOG_SECONDS:
+                told = time.monotonic()
+                _log.info("%d of %d steps, best %.3f, mean %.3f", len(history), steps, best, looks[-1].mean())
+    if skipped := int(states.skipped.sum()):
+        _log.warning("%d steps were left out, because a number in them was not finite.", skipped)
+    return _result(problem, jax.device_get(states), history, looks, microbatch)
+
+
+def _checked(
+    n: int,
+    set_size: int,
+    steps: int,
+    draws: int,
+    every: int,
+    patience: int | None,
+    devices: int,
+    microbatch: int | None,
+) -> int:
+    """The microbatch, once all numbers make sense."""
+    numbers = {"n": n, "set_size": set_size, "steps": steps, "draws": draws, "every": every, "devices": devices}
+    numbers |= {} if patience is None else {"patience": patience}
+    for name, number in numbers.items():
+        if number < 1:
+            raise InvalidParameterError(f"{name} must be at least 1, got {number}.")
+    if devices > jax.local_device_count():
+        raise InvalidParameterError(f"There are {jax.local_device_count()} local devices, not {devices}.")
+    if n % devices:
+        raise InvalidParameterError(f"n must be a multiple of the number of devices, {devices}; got {n}.")
+    share = n // devices
+    microbatch = share if microbatch is None else microbatch
+    if microbatch < 1 or share % microbatch:
+        raise InvalidParameterError(f"microbatch must divide a device's restarts, {share}; got {microbatch}.")
+    return microbatch
+
+
+def _started(
+    images: Parametrization, optimizer: optax.GradientTransformation, n: int, set_size: int, seed: int
+) -> State:
+    start, later = jax.random.split(jax.random.key(seed))
+    latents = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf).reshape(n, set_size, *leaf.shape[1:]), images.init(start, n * set_size)
+    )
+    keys = jax.random.key_data(jax.random.split(later, n))
+    return jax.vmap(partial(ascent.init, optimizer))(latents, keys)
+
+
+@partial(jax.jit, static_argnames=("optimizer", "steps", "microbatch", "devices"))
+def _advance(
+    model: Model,
+    problem: Problem,
+    states: State,
+    *,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    microbatch: int,
+    devices: int,
+) -> tuple[State, Float[Array, "n steps"], Float[Array, " n"]]:
+    """So many steps of all restarts, then a look at them. No device waits for another."""
+
+    def of_one(
+        model: Model, problem: Problem, state: State
+    ) -> tuple[State, Float[Array, " steps"], Float[Array, ""]]:
+        state, values = jax.lax.scan(
+            lambda state, _: ascent.step(model, problem, optimizer, state), state, length=steps
+        )
+        state, seen = ascent.look(model, problem, state)
+        return state, values, seen
+
+    def of_device(model: Model, problem: Problem, states: State) -> tuple[State, Array, Array]:
+        return jax.lax.map(partial(of_one, model, problem), states, batch_size=microbatch)
+
+    whole, split = PartitionSpec(), PartitionSpec("data")
+    specs = {"mesh": _mesh(devices), "in_specs": (whole, whole, split), "out_specs": split}
+    return jax.shard_map(of_device, **specs, check_vma=False)(model, problem, states)
+
+
+def _mesh(devices: int) -> Mesh:
+    chosen = jax.local_devices()[:devices]
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def _settled(states: State, patience: int | None) -> bool:
+    if patience is None:
+        return False
+    return int(states.step[0]) - int(states.best_step.max()) >= patience
+
+
+def _require_progress(states: State, before: Array, count: int) -> None:
+    if bool((states.skipped - before == count).all()):
+        raise ValidationError(
+            f"No restart could make a step after step {int(states.step[0]) - count}: the objective or its gradient "
+            "is not finite. A smaller learning rate may help."
+        )
+
+
+def _result(problem: Problem, states: State, history: np.ndarray, looks: np.ndarray, microbatch: int) -> Result:
+    images = np.asarray(_rendered(problem, states.best_latents, microbatch=microbatch))
+    return Result(
+        images=images.reshape(-1, *images.shape[2:]),
+        values=np.asarray(states.best_value),
+        latents=states.best_latents,
+        history=history,
+        looks=looks,
+        best_steps=np.asarray(states.best_step),
+        skipped=np.asarray(states.skipped),
+    )
+
+
+@partial(jax.jit, static_argnames="microbatch")
+def _rendered(problem: Problem, latents: Any, *, microbatch: int) -> Float[Array, "n set 3 h w"]:
+    return jax.lax.map(partial(ascent.render, problem), latents, batch_size=microbatch)
