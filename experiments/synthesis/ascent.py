@@ -116,8 +116,11 @@ def _penalty(problem: Problem, images: Images) -> Float[Array, ""] | float:
 
 def step(
     model: Model, problem: Problem, optimizer: optax.GradientTransformation, state: State
-) -> tuple[State, Float[Array, ""]]:
-    """One step uphill, and the value before it. A step with a number that is not finite is left out and counted."""
+) -> tuple[State, Float[Array, ""], Float[Array, ""]]:
+    """One step uphill; the value before it and the length of its gradient.
+
+    A step with a number that is not finite is left out and counted.
+    """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
     def loss(latents: Any) -> Float[Array, ""]:
@@ -133,7 +136,9 @@ def step(
         lambda new, old: jnp.where(fine, new, old), (latents, moved), (state.latents, state.optimizer)
     )
     skipped = state.skipped + jnp.where(fine, 0, 1)
-    return state.replace(latents=latents, optimizer=moved, step=state.step + 1, skipped=skipped), -now
+    state = state.replace(latents=latents, optimizer=moved, step=state.step + 1, skipped=skipped)
+    length = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
+    return state, -now, length
 
 
 def look(model: Model, problem: Problem, state: State) -> tuple[State, Float[Array, ""]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -22,6 +21,7 @@ class Saved(NamedTuple):
 
     states: State
     history: Float[np.ndarray, "steps n"]
+    gradient_lengths: Float[np.ndarray, "steps n"]
     looks: Float[np.ndarray, "looks n"]
 
 
@@ -54,7 +54,7 @@ def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
         return fresh
     expected, structure = jax.tree.flatten(fresh)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             same = str(file["identity"]) == identity and str(file["structure"]) == str(structure)
             leaves = [file[f"leaf.{index}"] for index in range(len(expected))] if same else []
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -64,5 +64,4 @@ def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
             f"The checkpoint {path} is of another optimization: model, objective, images, seed or n differ. "
             "Give another path, or remove it."
         )
-    states, history, looks = jax.tree.unflatten(structure, leaves)
-    return Saved(jax.tree.map(jnp.asarray, states), history, looks)
+    return jax.tree.unflatten(structure, leaves)

@@ -90,7 +90,7 @@ def fourier(
     Olah, Mordvintsev and Schubert 2017, *Feature visualization*, Distill.
     """
     scale = 1 / np.maximum(_frequency(size), 1 / size) ** decay
-    scale *= size / np.sqrt(2 * (scale**2 * _copies(size)).sum())  # unit latents make an image of unit variance
+    scale *= size / np.sqrt((scale**2 * _energy(size)).sum())  # unit latents make an image of unit variance
     color = np.asarray(color, float)
 
     def init(key: Key[Array, ""], n: int) -> Float[Array, "n 3 size half 2"]:
@@ -203,10 +203,10 @@ def _frequency(size: int) -> Float[np.ndarray, "size half"]:
     return np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
 
 
-def _copies(size: int) -> Float[np.ndarray, "1 half"]:
-    """How often a column of the half spectrum stands in the whole one."""
-    columns = np.full(size // 2 + 1, 2.0)
-    columns[_real_columns(size)] = 1
+def _energy(size: int) -> Float[np.ndarray, "1 half"]:
+    """What coefficients of the half spectrum add to an image's energy, their parts' variance being 1."""
+    columns = np.full(size // 2 + 1, 4.0)  # both parts, at the frequency and at its mirror image
+    columns[_real_columns(size)] = 1  # which are both in here, and only what they agree on counts
     return columns[None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from .ascent import Model, Problem, State
 from .checkpoints import Saved, restore, save
 from .functions import as_function
 from .images import Parametrization, fourier
-from .probing import probe
+from .probing import check_range, check_shapes, diagnose
 
 ADAM = optax.adam(0.05)
 _LOG_SECONDS = 30
@@ -44,6 +45,8 @@ class Result(NamedTuple):
         What the images are decoded from, (n, set_size, …).
     history
         (steps, n) what was maximized, before each step: with augmentation.
+    gradient_lengths
+        (steps, n) the length of the gradient by the latents.
     looks
         (steps / every, n) what ``values`` are the largest of: every so many steps, without augmentation.
     best_steps
@@ -56,6 +59,7 @@ class Result(NamedTuple):
     values: Float[np.ndarray, " n"]
     latents: Any
     history: Float[np.ndarray, "steps n"]
+    gradient_lengths: Float[np.ndarray, "steps n"]
     looks: Float[np.ndarray, "looks n"]
     best_steps: Int[np.ndarray, " n"]
     skipped: Int[np.ndarray, " n"]
@@ -157,14 +161,15 @@ def optimize(
         **{name: None if function is None else as_function(function) for name, function in functions.items()},
     )
     states = _started(images, optimizer, n, set_size, seed)
-    first = jax.tree.map(lambda leaf: leaf[0], states)
-    identity = probe(model, problem, first.latents, jax.random.wrap_key_data(first.key))
-    saved = restore(checkpoint, Saved(states, np.zeros((0, n)), np.zeros((0, n))), identity)
-    run = partial(_advance, optimizer=optimizer, microbatch=microbatch, devices=devices)
-    states, history, looks = saved
+    check_shapes(model, problem, jax.tree.map(lambda leaf: leaf[0], states.latents))
     mesh = _mesh(devices)
-    states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
     model, problem = jax.device_put((model, problem), NamedSharding(mesh, PartitionSpec()))
+    run = partial(_advance, optimizer=optimizer, most=every, microbatch=microbatch, devices=devices)
+    states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
+    identity = _first_step(model, problem, states, run, microbatch)
+    nothing = np.zeros((0, n), np.float32)
+    states, history, lengths, looks = restore(checkpoint, Saved(states, nothing, nothing, nothing), identity)
+    states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
     with (
         stop_requests(time_limit) as stopped,
         tqdm(total=steps, initial=len(history), unit="step", disable=None if show_progress else True) as bar,
@@ -176,12 +181,14 @@ def optimize(
                 raise Interrupted(f"Stopped after {len(history)} of {steps} steps. {remedy}")
             count = min(every, steps - len(history))
             before = states.skipped
-            states, values, look = run(model, problem, states, steps=count)
+            states, *seen = run(model, problem, states, count)
             _require_progress(states, before, count)
-            history = np.concatenate([history, np.asarray(values).T])
-            looks = np.concatenate([looks, np.asarray(look)[None]])
+            values, gradients, look = (np.asarray(x) for x in seen)
+            history = np.concatenate([history, values[:, :count].T])
+            lengths = np.concatenate([lengths, gradients[:, :count].T])
+            looks = np.concatenate([looks, look[None]])
             if checkpoint is not None:
-                save(checkpoint, Saved(states, history, looks), identity)
+                save(checkpoint, Saved(states, history, lengths, looks), identity)
             best = float(states.best_value.max())
             bar.update(count)
             bar.set_postfix(best=f"{best:.3f}", mean=f"{looks[-1].mean():.3f}")
@@ -190,7 +197,17 @@ def optimize(
                 _log.info("%d of %d steps, best %.3f, mean %.3f", len(history), steps, best, looks[-1].mean())
     if skipped := int(states.skipped.sum()):
         _log.warning("%d steps were left out, because a number in them was not finite.", skipped)
-    return _result(problem, jax.device_get(states), history, looks, microbatch)
+    images = np.asarray(_rendered(problem, states.best_latents, microbatch=microbatch))
+    return Result(
+        images=images.reshape(-1, *images.shape[2:]),
+        values=np.asarray(states.best_value),
+        latents=jax.device_get(states.best_latents),
+        history=history,
+        gradient_lengths=lengths,
+        looks=looks,
+        best_steps=np.asarray(states.best_step),
+        skipped=np.asarray(states.skipped),
+    )
 
 
 def _checked(
@@ -231,39 +248,61 @@ def _started(
     return jax.vmap(partial(ascent.init, optimizer))(latents, keys)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "steps", "microbatch", "devices"))
+@partial(jax.jit, static_argnames=("optimizer", "most", "microbatch", "devices"))
 def _advance(
     model: Model,
     problem: Problem,
     states: State,
+    count: int | Int[Array, ""],
     *,
     optimizer: optax.GradientTransformation,
-    steps: int,
+    most: int,
     microbatch: int,
     devices: int,
-) -> tuple[State, Float[Array, "n steps"], Float[Array, " n"]]:
-    """So many steps of all restarts, then a look at them. No device waits for another."""
+) -> tuple[State, Float[Array, "n most"], Float[Array, "n most"], Float[Array, " n"]]:
+    """``count`` ≤ ``most`` steps of all restarts, then a look at them. No device waits for another."""
 
-    def of_one(
-        model: Model, problem: Problem, state: State
-    ) -> tuple[State, Float[Array, " steps"], Float[Array, ""]]:
-        state, values = jax.lax.scan(
-            lambda state, _: ascent.step(model, problem, optimizer, state), state, length=steps
-        )
+    def of_one(model: Model, problem: Problem, count: Array, state: State) -> tuple[State, Array, Array, Array]:
+        def body(number: Array, carried: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
+            state, values, lengths = carried
+            state, value, length = ascent.step(model, problem, optimizer, state)
+            return state, values.at[number].set(value), lengths.at[number].set(length)
+
+        nothing = jnp.zeros(most, state.best_value.dtype)
+        # How many is no part of the program, so that one serves the first step, the last ones and all between.
+        state, values, lengths = jax.lax.fori_loop(0, count, body, (state, nothing, nothing))
         state, seen = ascent.look(model, problem, state)
-        return state, values, seen
+        return state, values, lengths, seen
 
-    def of_device(model: Model, problem: Problem, states: State) -> tuple[State, Array, Array]:
-        return jax.lax.map(partial(of_one, model, problem), states, batch_size=microbatch)
+    def of_device(model: Model, problem: Problem, count: Array, states: State) -> tuple[State, Array, Array, Array]:
+        return jax.lax.map(partial(of_one, model, problem, count), states, batch_size=microbatch)
 
     whole, split = PartitionSpec(), PartitionSpec("data")
-    specs = {"mesh": _mesh(devices), "in_specs": (whole, whole, split), "out_specs": split}
-    return jax.shard_map(of_device, **specs, check_vma=False)(model, problem, states)
+    specs = {"mesh": _mesh(devices), "in_specs": (whole, whole, whole, split), "out_specs": split}
+    return jax.shard_map(of_device, **specs, check_vma=False)(model, problem, jnp.asarray(count), states)
 
 
 def _mesh(devices: int) -> Mesh:
     chosen = jax.local_devices()[:devices]
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+
+
+def _first_step(
+    model: Model,
+    problem: Problem,
+    states: State,
+    run: Callable[..., tuple[State, Array, Array, Array]],
+    microbatch: int,
+) -> str:
+    """Make the first step, raise unless it goes well, and forget it but for a sha256 of its numbers."""
+    check_range(np.asarray(_rendered(problem, states.latents, microbatch=microbatch)))
+    after, values, lengths, _ = run(model, problem, states, 1)
+    lost = np.flatnonzero(np.asarray(after.skipped))
+    if len(lost) or not np.asarray(lengths)[:, 0].any():
+        first = jax.tree.map(lambda leaf: np.asarray(leaf)[lost[0] if len(lost) else 0], states)
+        raise diagnose(model, problem, first.latents, jax.random.wrap_key_data(jnp.asarray(first.key)))
+    numbers = jax.tree.leaves((after.latents, values[:, 0]))
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in numbers)).hexdigest()
 
 
 def _settled(states: State, patience: int | None) -> bool:
@@ -278,19 +317,6 @@ def _require_progress(states: State, before: Array, count: int) -> None:
             f"No restart could make a step after step {int(states.step[0]) - count}: the objective or its gradient "
             "is not finite. A smaller learning rate may help."
         )
-
-
-def _result(problem: Problem, states: State, history: np.ndarray, looks: np.ndarray, microbatch: int) -> Result:
-    images = np.asarray(_rendered(problem, states.best_latents, microbatch=microbatch))
-    return Result(
-        images=images.reshape(-1, *images.shape[2:]),
-        values=np.asarray(states.best_value),
-        latents=states.best_latents,
-        history=history,
-        looks=looks,
-        best_steps=np.asarray(states.best_step),
-        skipped=np.asarray(states.skipped),
-    )
 
 
 @partial(jax.jit, static_argnames="microbatch")

@@ -20,7 +20,8 @@ from .functions import Function
 Images = Float[Array, "images 3 height width"]
 _LUMA = (0.2126, 0.7152, 0.0722)  # of red, green and blue (ITU-R BT.709)
 _TINY = 1e-6  # (grey levels)², keeps the gradient of a root finite
-_STEPS = 12  # of Newton's method
+_STEPS = 24  # of Newton's method
+_TOLERANCE = 1e-3  # grey levels: what misses luminance or contrast by more has no such image
 _COARSE = 16  # pixels of the images that a set's likeness compares, along a side
 
 
@@ -67,7 +68,8 @@ def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: s
 def luminance_and_contrast(luminance: float, contrast: float) -> Function:
     """A projection to a mean luminance and an RMS contrast, which stays in 0–255.
 
-    Each image is scaled and shifted, and clipped to 0–255, such that afterwards both hold.
+    Each image is scaled and shifted, and clipped to 0–255, such that afterwards both hold. An image for which no
+    scale and shift do it, such as one of a single color, becomes NaN.
 
     Parameters
     ----------
@@ -152,14 +154,22 @@ def _matched(wanted: Float[Array, " 2"], image: Float[Array, "3 h w"]) -> Float[
     def off(pair: Float[Array, " 2"]) -> Float[Array, " 2"]:
         return _statistics(changed(pair)) - wanted
 
-    def newton(off: Callable[[Array], Array], start: Float[Array, " 2"]) -> Float[Array, " 2"]:
-        return jax.lax.fori_loop(0, _STEPS, lambda _, pair: pair - _solved(jax.jacfwd(off)(pair), off(pair)), start)
+    def closer(_: Array, pair: Float[Array, " 2"]) -> Float[Array, " 2"]:
+        """Newton's step where it helps, else the one that would be right without clipping."""
+        missed = off(pair)
+        newton = pair - _solved(jax.jacfwd(off)(pair), missed)
+        plain = jnp.stack([pair[0] * wanted[1] / (wanted[1] + missed[1]), pair[1] - missed[0]])
+        return jnp.where(jnp.abs(off(newton)).max() < jnp.abs(missed).max(), newton, plain)
+
+    def root(off: Callable[[Array], Array], start: Float[Array, " 2"]) -> Float[Array, " 2"]:
+        return jax.lax.fori_loop(0, _STEPS, closer, start)
 
     def linear(slope: Callable[[Array], Array], value: Float[Array, " 2"]) -> Float[Array, " 2"]:
         return _solved(jax.jacfwd(slope)(jnp.zeros_like(value)), value)
 
     start = jnp.stack([wanted[1] / _statistics(image)[1], wanted[0]])
-    return changed(jax.lax.custom_root(off, jax.lax.stop_gradient(start), newton, linear))
+    pair = jax.lax.custom_root(off, jax.lax.stop_gradient(start), root, linear)
+    return jnp.where(jnp.abs(off(pair)).max() < _TOLERANCE, changed(pair), jnp.nan)
 
 
 def _statistics(image: Float[Array, "3 h w"]) -> Float[Array, " 2"]:

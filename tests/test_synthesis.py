@@ -1,0 +1,349 @@
+"""Optimizing images: what it finds, that it resumes to the same bits, and what it refuses before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import berg_jax
+from berg_jax.demo import images as drawings
+from berg_jax.errors import (
+    BERGError,
+    IntegrityError,
+    Interrupted,
+    InvalidParameterError,
+    StimulusError,
+    ValidationError,
+)
+from berg_jax.experiments.synthesis import augmentations, objectives, priors
+from berg_jax.experiments.synthesis.areas import stacked_union, union
+from berg_jax.experiments.synthesis.functions import Function
+from berg_jax.experiments.synthesis.images import Parametrization, fourier, pixels
+from berg_jax.experiments.synthesis.optimize import Result, optimize
+
+SIZE, VERTICES = 8, 10
+RANDOM = np.random.default_rng(0)
+SGD = optax.sgd(0.01)
+ONE = objectives.mean(np.eye(VERTICES)[0])
+
+
+@flax.struct.dataclass
+class Tiny:
+    """A model whose vertices each look for a pattern."""
+
+    weights: jax.Array
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return jnp.tanh(jnp.einsum("bchw,chwv->bv", images / 255 - 0.5, self.weights, precision="highest"))
+
+
+MODEL = Tiny(jnp.asarray(RANDOM.normal(size=(3, SIZE, SIZE, VERTICES)).astype(np.float32) / 10))
+QUIET = {"images": pixels(SIZE), "show_progress": False, "every": 4}
+
+
+def same(a: Result, b: Result) -> None:
+    for name in ("images", "values", "history", "gradient_lengths", "looks", "best_steps", "latents"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+def test_a_step_is_the_optimizer_s() -> None:
+    """Against the same ascent written out."""
+    result = optimize(MODEL, 2 * ONE, n=3, steps=6, optimizer=SGD, penalties=0.1 * priors.total_variation(), **QUIET)
+
+    def value(latents: jax.Array) -> jax.Array:
+        shown = 255 * jax.nn.sigmoid(latents)[None]
+        return 2 * MODEL(shown)[0, 0] - 0.1 * priors.total_variation()(shown)[0]
+
+    start, _ = jax.random.split(jax.random.key(0))
+    for restart, latents in enumerate(QUIET["images"].init(start, 3)):
+        seen = []
+        for _ in range(6):
+            seen.append(value(latents))
+            latents = latents + 0.01 * jax.grad(value)(latents)
+        np.testing.assert_allclose(result.history[:, restart], seen, atol=1e-5)
+        np.testing.assert_allclose(result.latents[restart, 0], latents, atol=1e-5)
+        np.testing.assert_allclose(result.values[restart], value(latents), atol=1e-5)
+    assert result.images.shape == (3, 3, SIZE, SIZE)
+    assert result.looks.shape == (2, 3)
+    assert result.best_steps.tolist() == [6, 6, 6]
+
+
+def test_restarts_do_not_see_each_other() -> None:
+    """Adam's state, augmentations and starts are each restart's own, whatever is computed at a time."""
+    options = {**QUIET, "n": 8, "steps": 8, "augment": augmentations.noise(9), "draws": 3}
+    alone, four, all_at_once = (optimize(MODEL, ONE, microbatch=m, **options) for m in (1, 4, 8))
+    np.testing.assert_allclose(alone.latents, four.latents, atol=1e-5)
+    np.testing.assert_allclose(alone.latents, all_at_once.latents, atol=1e-5)
+    assert np.abs(np.diff(alone.history, axis=1)).min() > 0
+
+
+def test_devices_change_no_bit() -> None:
+    options = {**QUIET, "n": 16, "steps": 8, "augment": augmentations.jitter(2), "microbatch": 2}
+    same(optimize(MODEL, ONE, devices=1, **options), optimize(MODEL, ONE, devices=8, **options))
+
+
+def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    options = {**QUIET, "n": 2, "steps": 14, "augment": augmentations.noise(5)}
+    whole = optimize(MODEL, ONE, **options)
+    path = tmp_path / "run" / "checkpoint.npz"
+    with pytest.raises(Interrupted, match=r"after 0 of 14 steps. The same call goes on"):
+        optimize(MODEL, ONE, checkpoint=path, time_limit=-1, **options)
+    optimize(MODEL, ONE, checkpoint=path, **{**options, "steps": 4})
+    part = path.read_bytes()
+    optimize(MODEL, ONE, checkpoint=path, **{**options, "steps": 8})
+    same(whole, optimize(MODEL, ONE, checkpoint=path, **options))
+    same(whole, optimize(MODEL, ONE, checkpoint=path, **options))  # there is nothing left to do
+    path.write_bytes(part)
+    same(whole, optimize(MODEL, ONE, checkpoint=path, **options))
+    for other in ({"seed": 1}, {"n": 4}, {"optimizer": SGD}, {"augment": augmentations.noise(6)}):
+        with pytest.raises(IntegrityError, match="another optimization"):
+            optimize(MODEL, ONE, checkpoint=path, **{**options, **other})
+    with pytest.raises(IntegrityError, match="another optimization"):
+        optimize(Tiny(MODEL.weights.at[0].add(0.1)), ONE, checkpoint=path, **options)
+    with pytest.raises(IntegrityError, match="another optimization"):
+        optimize(MODEL, 1.01 * ONE, checkpoint=path, **options)
+    path.write_bytes(part[:300])
+    with pytest.raises(IntegrityError, match="damaged"):
+        optimize(MODEL, ONE, checkpoint=path, **options)
+
+
+def steep(responses: jax.Array) -> jax.Array:
+    """Not a number once the first vertex is driven."""
+    return jnp.sqrt(0.4 - responses[..., 0]) * 0 + responses[..., 0]
+
+
+def test_what_is_not_finite_stops_a_restart_and_no_other() -> None:
+    start = np.full((2, 3, SIZE, SIZE), 127.5)
+    start[1] += 100 * np.sign(np.asarray(MODEL.weights[..., 0]))  # the second one is there already, all but a little
+    start[1] -= 95 * np.sign(np.asarray(MODEL.weights[..., 0]))
+    images = pixels(SIZE, start=start, noise=0)
+    options = {**QUIET, "images": images, "n": 2, "steps": 40}
+    slow = optax.chain(optax.sign(), optax.scale(-1e-4)) if hasattr(optax, "sign") else optax.sign_sgd(1e-4)
+    result = optimize(MODEL, steep, optimizer=slow, **options)
+    assert np.isfinite(result.values).all()
+    assert (result.values < 0.4).all()
+    assert np.isfinite(result.latents).all()
+    with pytest.raises(ValidationError, match="No restart could make a step after step"):
+        optimize(MODEL, steep, **{**options, "steps": 400})
+
+
+def test_the_best_is_kept_and_patience_ends() -> None:
+    """Steps that are too long: what was best was long ago."""
+    wild = optax.sgd(3000.0)
+    result = optimize(
+        MODEL, objectives.mean(np.eye(VERTICES)[1]), n=2, steps=60, optimizer=wild, patience=12, **QUIET
+    )
+    assert len(result.history) < 60
+    assert len(result.history) - result.best_steps.max() in range(12, 16)
+    np.testing.assert_array_equal(result.values, result.looks.max(axis=0))
+    np.testing.assert_allclose(MODEL(jnp.asarray(result.images))[:, 1], result.values, atol=1e-6)
+
+
+def test_other_optimizers_and_generators() -> None:
+    """L-BFGS needs the objective itself; a user's decoder is a function of a pytree of latents."""
+    basis = jnp.asarray(RANDOM.normal(size=(4, 3, SIZE, SIZE)).astype(np.float32))
+
+    def decode(basis: jax.Array, latents: dict[str, jax.Array]) -> jax.Array:
+        mixed = jnp.tensordot(latents["code"], basis, 1) + latents["shift"][:, None, None, None]
+        return 255 * jax.nn.sigmoid(mixed)
+
+    def init(key: jax.Array, n: int) -> dict[str, jax.Array]:
+        return {"code": jax.random.normal(key, (n, 4)), "shift": jnp.zeros(n)}
+
+    mine = Parametrization(init, Function(decode, (basis,)))
+    result = optimize(MODEL, ONE, **{**QUIET, "images": mine}, n=2, steps=8, optimizer=optax.lbfgs())
+    assert (result.values > result.history[0] + 0.05).all()
+    assert result.latents["code"].shape == (2, 1, 4)
+
+
+def test_sets() -> None:
+    """Two areas' geometry is brought together over sets, each set on its own."""
+    first, second = np.eye(VERTICES)[:5].sum(0), np.eye(VERTICES)[5:].sum(0)
+    result = optimize(MODEL, objectives.align(first, second), n=2, set_size=5, steps=60, **QUIET)
+    assert result.images.shape == (10, 3, SIZE, SIZE)
+    assert result.values.shape == (2,)
+    assert (result.values > 0.95).all()
+    assert (result.history[0] < 0.8).all()
+    near = np.asarray(optimize(MODEL, ONE, penalties=priors.likeness(), n=1, set_size=3, steps=4, **QUIET).images)
+    assert len(near) == 3
+
+
+def constant(responses: jax.Array) -> jax.Array:
+    return jnp.zeros(responses.shape[:-1])
+
+
+def infinite(responses: jax.Array) -> jax.Array:
+    return responses.sum(-1) / 0
+
+
+def rootless(responses: jax.Array) -> jax.Array:
+    return jnp.sqrt(0 * responses[..., 0])
+
+
+def per_vertex(responses: jax.Array) -> jax.Array:
+    return responses
+
+
+STILL = Parametrization(
+    lambda key, n: jnp.zeros((n, 2)), lambda latents: jnp.full((len(latents), 3, SIZE, SIZE), 9.0)
+)
+BRIGHT = Parametrization(lambda key, n: jnp.ones((n, 3, SIZE, SIZE)), lambda latents: 300 * latents)
+FLAT = Parametrization(lambda key, n: jnp.ones((n, 3)), lambda latents: latents)
+MISTAKES: dict[str, tuple[Callable[[], object], type[BERGError], str]] = {
+    "no gradient": (lambda: optimize(MODEL, constant, **QUIET), InvalidParameterError, "not depend on the responses"),
+    "no image": (
+        lambda: optimize(MODEL, ONE, **{**QUIET, "images": STILL}),
+        InvalidParameterError,
+        "decode is constant",
+    ),
+    "infinite": (
+        lambda: optimize(MODEL, infinite, **QUIET),
+        ValidationError,
+        "objective's values hold .* not finite",
+    ),
+    "infinite slope": (
+        lambda: optimize(MODEL, rootless, **QUIET),
+        ValidationError,
+        "gradient by the responses is not",
+    ),
+    "responses": (
+        lambda: optimize(Tiny(MODEL.weights * jnp.nan), ONE, **QUIET),
+        ValidationError,
+        "responses hold a number that is not finite",
+    ),
+    "too bright": (
+        lambda: optimize(MODEL, ONE, **{**QUIET, "images": BRIGHT}),
+        StimulusError,
+        "0–255, got 300 to 300",
+    ),
+    "no images": (lambda: optimize(MODEL, ONE, **{**QUIET, "images": FLAT}), StimulusError, "got shape"),
+    "other ROI": (
+        lambda: optimize(MODEL, objectives.mean(np.ones(3)), **QUIET),
+        InvalidParameterError,
+        "this model's",
+    ),
+    "per vertex": (lambda: optimize(MODEL, per_vertex, **QUIET), InvalidParameterError, r"got \(1, 10\) from"),
+    "far": (
+        lambda: optimize(MODEL, objectives.contrast(np.eye(VERTICES)[0], np.eye(VERTICES)[1], margin=-9), **QUIET),
+        InvalidParameterError,
+        "Is its margin met",
+    ),
+    "n": (lambda: optimize(MODEL, ONE, n=0, **QUIET), InvalidParameterError, "n must be at least 1, got 0"),
+    "devices": (lambda: optimize(MODEL, ONE, n=9, devices=9, **QUIET), InvalidParameterError, "8 local devices"),
+    "share": (lambda: optimize(MODEL, ONE, n=3, devices=2, **QUIET), InvalidParameterError, "multiple of the number"),
+    "microbatch": (lambda: optimize(MODEL, ONE, n=3, microbatch=2, **QUIET), InvalidParameterError, "3; got 2"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_told_before_it_starts(name: str) -> None:
+    call, error, said = MISTAKES[name]
+    with pytest.raises(error, match=said):
+        call()
+
+
+TRACED = []
+
+
+def counted(weights: jax.Array, responses: jax.Array) -> jax.Array:
+    TRACED.append(1)
+    return responses @ weights
+
+
+def test_one_program_serves_rois_and_the_last_steps() -> None:
+    options = {**QUIET, "n": 2, "optimizer": SGD}
+    optimize(MODEL, Function(counted, (jnp.eye(VERTICES)[0],)), steps=8, **options)
+    before = len(TRACED)
+    optimize(MODEL, Function(counted, (jnp.eye(VERTICES)[1],)), steps=7, **options)
+    assert len(TRACED) == before
+
+
+def responses_of(model: object, images: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.asarray(model(images[start : start + 20])) for start in range(0, len(images), 20)])
+
+
+AREAS = {"faces": "FFA-1 + FFA-2", "places": "PPA", "bodies": "EBA", "words": "VWFA-1"}
+
+
+def test_a_planted_preference(demo: Path) -> None:
+    """Driving the face area beats natural images by far."""
+    person = berg_jax.Subject("demo", 1)
+    vertices, area = union(person, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
+    model = person.model(vertices)
+    usual = responses_of(model, drawings("natural", 60, seed=3)) @ area["faces"]
+    result = optimize(model, objectives.mean(area["faces"]), n=2, steps=16, show_progress=False)
+    np.testing.assert_allclose(responses_of(model, result.images) @ area["faces"], result.values, atol=1e-4)
+    assert (result.values > usual.max() + 3 * usual.std()).all()
+
+
+@pytest.mark.nightly
+def test_planted_preferences(demo: Path) -> None:
+    """Each area above the 99.9th percentile of 10,000 natural images, and 80% of the gain in another subject."""
+    first, second = (berg_jax.Subject("demo", number) for number in (1, 2))
+    (vertices, area), (others, theirs) = (union(person, AREAS) for person in (first, second))
+    model, other = first.model(vertices), second.model(others)
+    natural = np.concatenate([drawings("natural", 500, seed) for seed in range(20)])
+    usual, elsewhere = responses_of(model, natural), responses_of(other, natural)
+    for name in AREAS:
+        result = optimize(model, objectives.mean(area[name]), n=4, steps=64, show_progress=False)
+        here = usual @ area[name]
+        there = responses_of(other, result.images) @ theirs[name] - (elsewhere @ theirs[name]).mean()
+        gain = result.values - here.mean()
+        print(f"\n{name}: natural mean {here.mean():.2f}, 99.9% {np.percentile(here, 99.9):.2f}, "
+              f"synthesized {result.values.round(2)}, gain kept {(there / gain).round(2)}")  # fmt: skip
+        assert (result.values > np.percentile(here, 99.9)).all()
+        assert (there > 0.8 * gain).all()
+
+
+@pytest.mark.nightly
+def test_two_areas_are_driven_apart(demo: Path) -> None:
+    person = berg_jax.Subject("demo", 1)
+    vertices, area = union(person, AREAS)
+    model = person.model(vertices)
+    usual = responses_of(model, drawings("natural", 400, seed=3))
+    faces, bodies = usual @ area["faces"], usual @ area["bodies"]
+    correlation = np.corrcoef(faces, bodies)[0, 1]
+    assert correlation > 0.5  # natural images leave them together
+    for one, other in (("faces", "bodies"), ("bodies", "faces")):
+        objective = objectives.contrast(area[one], area[other])
+        result = optimize(model, objective, n=4, steps=64, show_progress=False)
+        driven, suppressed = (responses_of(model, result.images) @ area[name] for name in (one, other))
+        print(f"\nr {correlation:.2f}; {one} {driven.round(2)}, {other} {suppressed.round(2)}")
+        assert (driven > np.percentile(usual @ area[one], 99.9)).all()
+        assert (suppressed < np.percentile(usual @ area[other], 0.1)).all()
+
+
+@pytest.mark.nightly
+def test_a_pattern_is_matched_on_vertices_held_out(demo: Path) -> None:
+    person = berg_jax.Subject("demo", 1)
+    vertices = person.vertices("nsdgeneral")
+    model = person.model(vertices)
+    target = np.asarray(model(drawings("faces", 1, seed=50)))[0]
+    held_out = np.random.default_rng(0).permutation(len(vertices)) < len(vertices) // 4
+    objective = objectives.correlation(target, ~held_out)
+    result = optimize(model, objective, n=2, steps=256, show_progress=False)
+    got = np.asarray(model(result.images))
+    matched = [np.corrcoef(row[held_out], target[held_out])[0, 1] for row in got]
+    print(f"\nheld-out vertices: r {np.round(matched, 4)}, others {result.values.round(4)}")
+    assert min(matched) >= 0.95
+
+
+@pytest.mark.nightly
+def test_a_group_and_who_was_left_out(demo: Path) -> None:
+    people = [berg_jax.Subject("demo", number) for number in (1, 2, 3)]
+    model, area = stacked_union(people, AREAS)
+    inner = objectives.contrast(area["faces"], area["places"])
+    result = optimize(
+        model, objectives.group(inner, [True, True, False]), fourier(), n=2, steps=32, show_progress=False
+    )
+    scores = np.asarray(inner(model(jnp.asarray(result.images))))
+    np.testing.assert_allclose(scores[:2].mean(0), result.values, atol=1e-4)
+    print(f"\ncontrast in those included {scores[:2].round(2).tolist()}, left out {scores[2].round(2)}")
+    assert (scores[2] > 0.8 * result.values).all()
