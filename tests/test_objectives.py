@@ -66,13 +66,15 @@ EXPECTED: dict[str, tuple[Function, Callable[[np.ndarray], object]]] = {
 }
 
 
+run = jax.jit(lambda objective, responses: objective(responses))
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_values(name: str) -> None:
+    """Any axes may come before the images."""
     objective, expected = EXPECTED[name]
-    np.testing.assert_allclose(objective(jnp.asarray(RESPONSES)), expected(RESPONSES), atol=2e-6)
-    sets = jnp.asarray(STACKED)  # any axes may come before the images
-    np.testing.assert_allclose(objective(sets) if name != "sum" else jax.vmap(objective)(sets),
-                               [expected(some) for some in STACKED], atol=2e-6)  # fmt: skip
+    got = jax.jit(jax.vmap(objective))(STACKED) if name == "sum" else run(objective, jnp.asarray(STACKED))
+    np.testing.assert_allclose(got, [expected(some) for some in STACKED], atol=2e-6)
 
 
 def test_ceiling_weights() -> None:
@@ -84,15 +86,17 @@ def test_groups() -> None:
     own = np.stack([STACKED[0] @ A, STACKED[1] @ B, STACKED[2] @ A])
     stacked = jnp.asarray(STACKED)
     inner = objectives.mean(weights)
-    np.testing.assert_allclose(inner(stacked), own, atol=1e-6)
-    np.testing.assert_allclose(objectives.group(inner)(stacked), own.mean(0), atol=1e-6)
-    np.testing.assert_allclose(objectives.group(inner, [True, False, True])(stacked), own[::2].mean(0), atol=1e-6)
-    np.testing.assert_allclose(objectives.disagreement(inner)(stacked), own.std(0), atol=1e-5)
+    np.testing.assert_allclose(run(inner, stacked), own, atol=1e-6)
+    np.testing.assert_allclose(run(objectives.group(inner), stacked), own.mean(0), atol=1e-6)
+    np.testing.assert_allclose(
+        run(objectives.group(inner, [True, False, True]), stacked), own[::2].mean(0), atol=1e-6
+    )
+    np.testing.assert_allclose(run(objectives.disagreement(inner), stacked), own.std(0), atol=1e-5)
     aligned = objectives.group(objectives.align(np.stack([A] * 3), np.stack([B] * 3)))
-    np.testing.assert_allclose(aligned(stacked), [np.mean([alignment(some) for some in STACKED])], atol=2e-6)
+    np.testing.assert_allclose(run(aligned, stacked), [np.mean([alignment(some) for some in STACKED])], atol=2e-6)
     together = np.stack([np.corrcoef(row, TARGET)[0, 1] for some in STACKED for row in some]).reshape(3, 5)
     each = objectives.correlation(np.stack([TARGET] * 3))
-    np.testing.assert_allclose(objectives.group(each)(stacked), together.mean(0), atol=1e-6)
+    np.testing.assert_allclose(run(objectives.group(each), stacked), together.mean(0), atol=1e-6)
 
 
 def test_rois_and_scales_share_a_program() -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.signal import windows
 
 import berg_jax
 from berg_jax.convert.synthetic import natural_like_images
@@ -125,7 +126,8 @@ def test_phases_keep_the_magnitudes(size: int) -> None:
         np.testing.assert_allclose(spectrum_before_the_bound(shown), np.stack([spectrum.magnitude] * 3), atol=1e-4)
     argument = (photographs.astype(float) - 127.5) / 63.75
     axes = np.einsum("nchw,ck->nkhw", argument, np.linalg.inv(COLOR))
-    expected = np.abs(np.fft.fft2(axes - axes.mean((2, 3), keepdims=True), norm="ortho")).mean(0)
+    seen = (axes - axes.mean((2, 3), keepdims=True)) * np.outer(*[windows.hann(size, sym=False)] * 2) / (3 / 8)
+    expected = np.abs(np.fft.fft2(seen - seen.mean((2, 3), keepdims=True), norm="ortho")).mean(0)
     np.testing.assert_allclose(spectrum.magnitude, expected[..., : size // 2 + 1], atol=1e-9)
 
 

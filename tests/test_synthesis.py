@@ -78,10 +78,9 @@ def test_a_step_is_the_optimizer_s() -> None:
 def test_restarts_do_not_see_each_other() -> None:
     """Adam's state, augmentations and starts are each restart's own, whatever is computed at a time."""
     options = {**QUIET, "n": 8, "steps": 8, "augment": augmentations.noise(9), "draws": 3}
-    alone, four, all_at_once = (optimize(MODEL, ONE, microbatch=m, **options) for m in (1, 4, 8))
-    np.testing.assert_allclose(alone.latents, four.latents, atol=1e-5)
-    np.testing.assert_allclose(alone.latents, all_at_once.latents, atol=1e-5)
-    assert np.abs(np.diff(alone.history, axis=1)).min() > 0
+    one, four = (optimize(MODEL, ONE, microbatch=m, **options) for m in (1, 4))
+    np.testing.assert_allclose(one.latents, four.latents, atol=1e-5)
+    assert np.abs(np.diff(one.history, axis=1)).min() > 0
 
 
 def test_devices_change_no_bit() -> None:
@@ -102,7 +101,7 @@ def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
     same(whole, optimize(MODEL, ONE, checkpoint=path, **options))  # there is nothing left to do
     path.write_bytes(part)
     same(whole, optimize(MODEL, ONE, checkpoint=path, **options))
-    for other in ({"seed": 1}, {"n": 4}, {"optimizer": SGD}, {"augment": augmentations.noise(6)}):
+    for other in ({"seed": 1}, {"optimizer": optax.adam(0.06)}, {"augment": augmentations.noise(6)}):
         with pytest.raises(IntegrityError, match="another optimization"):
             optimize(MODEL, ONE, checkpoint=path, **{**options, **other})
     with pytest.raises(IntegrityError, match="another optimization"):
@@ -121,17 +120,18 @@ def steep(responses: jax.Array) -> jax.Array:
 
 def test_what_is_not_finite_stops_a_restart_and_no_other() -> None:
     start = np.full((2, 3, SIZE, SIZE), 127.5)
-    start[1] += 100 * np.sign(np.asarray(MODEL.weights[..., 0]))  # the second one is there already, all but a little
-    start[1] -= 95 * np.sign(np.asarray(MODEL.weights[..., 0]))
-    images = pixels(SIZE, start=start, noise=0)
-    options = {**QUIET, "images": images, "n": 2, "steps": 40}
-    slow = optax.chain(optax.sign(), optax.scale(-1e-4)) if hasattr(optax, "sign") else optax.sign_sgd(1e-4)
-    result = optimize(MODEL, steep, optimizer=slow, **options)
-    assert np.isfinite(result.values).all()
-    assert (result.values < 0.4).all()
+    toward = np.sign(np.asarray(MODEL.weights[..., 0]))
+    far = [shift for shift in range(1, 100) if float(MODEL(jnp.asarray(start[:1] + shift * toward))[0, 0]) < 0.39]
+    start[1] += far[-1] * toward  # the second one is there already, all but a little
+    options = {**QUIET, "images": pixels(SIZE, start=start, noise=0), "n": 2, "optimizer": SGD}
+    result = optimize(MODEL, steep, steps=80, **options)
+    assert result.skipped[0] == 0
+    assert result.skipped[1] > 0
     assert np.isfinite(result.latents).all()
+    assert (np.diff(result.history[:, 0]) > 0).all()
+    assert 0.38 < result.values[1] < 0.4
     with pytest.raises(ValidationError, match="No restart could make a step after step"):
-        optimize(MODEL, steep, **{**options, "steps": 400})
+        optimize(MODEL, steep, steps=4000, **options)
 
 
 def test_the_best_is_kept_and_patience_ends() -> None:
@@ -146,6 +146,7 @@ def test_the_best_is_kept_and_patience_ends() -> None:
     np.testing.assert_allclose(MODEL(jnp.asarray(result.images))[:, 1], result.values, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_other_optimizers_and_generators() -> None:
     """L-BFGS needs the objective itself; a user's decoder is a function of a pytree of latents."""
     basis = jnp.asarray(RANDOM.normal(size=(4, 3, SIZE, SIZE)).astype(np.float32))
@@ -305,13 +306,12 @@ def test_planted_preferences(demo: Path) -> None:
 @pytest.mark.nightly
 def test_two_areas_are_driven_apart(demo: Path) -> None:
     person = berg_jax.Subject("demo", 1)
-    vertices, area = union(person, AREAS)
+    vertices, area = union(person, {"early": "V1", "words": "OWFA"})
     model = person.model(vertices)
-    usual = responses_of(model, drawings("natural", 400, seed=3))
-    faces, bodies = usual @ area["faces"], usual @ area["bodies"]
-    correlation = np.corrcoef(faces, bodies)[0, 1]
+    usual = responses_of(model, drawings("natural", 1000, seed=3))
+    correlation = np.corrcoef(usual @ area["early"], usual @ area["words"])[0, 1]
     assert correlation > 0.5  # natural images leave them together
-    for one, other in (("faces", "bodies"), ("bodies", "faces")):
+    for one, other in (("early", "words"), ("words", "early")):
         objective = objectives.contrast(area[one], area[other])
         result = optimize(model, objective, n=4, steps=64, show_progress=False)
         driven, suppressed = (responses_of(model, result.images) @ area[name] for name in (one, other))

@@ -119,6 +119,9 @@ def measure_spectrum(
 ) -> Spectrum:
     """The mean magnitude spectrum and color of photographs.
 
+    Each is seen through a Hann window of unit mean square, or else its borders, where left does not go on from right,
+    would be in the spectrum as a cross.
+
     Parameters
     ----------
     photographs
@@ -137,8 +140,10 @@ def measure_spectrum(
     argument = (np.asarray(photographs, np.float64) - _MIDDLE) / _SLOPE
     axes = np.einsum("nchw,ck->nkhw", argument, np.linalg.inv(color))
     mean = axes.mean(axis=(0, 2, 3))
-    centered = axes - axes.mean(axis=(2, 3), keepdims=True)
-    return Spectrum(np.abs(np.fft.rfft2(centered, norm="ortho")).mean(axis=0), mean, np.asarray(color, float), source)
+    window = np.sin(np.pi * np.arange(axes.shape[3]) / axes.shape[3]) ** 2 / np.sqrt(3 / 8)
+    seen = (axes - axes.mean(axis=(2, 3), keepdims=True)) * window[:, None] * window
+    seen -= seen.mean(axis=(2, 3), keepdims=True)
+    return Spectrum(np.abs(np.fft.rfft2(seen, norm="ortho")).mean(axis=0), mean, np.asarray(color, float), source)
 
 
 def phases(spectrum: Spectrum) -> Parametrization:
@@ -227,11 +232,10 @@ def _from_fourier(scale: Array, color: Array, latents: Float[Array, "n axes size
 
 def _from_phases(magnitude: Array, mean: Array, color: Array, latents: Float[Array, "n axes size half"]) -> Images:
     size = magnitude.shape[1]
-    columns = jnp.asarray(_real_columns(size))
     # A real image's spectrum has opposite phases at opposite frequencies: these columns hold both.
-    column = latents[..., columns]
-    mirrored = jnp.roll(column[..., ::-1, :], 1, axis=-2)
-    phase = latents.at[..., columns].set((column - mirrored) / 2)
+    both = np.isin(np.arange(magnitude.shape[2]), _real_columns(size))[None, None, None]
+    mirrored = jnp.roll(latents[..., ::-1, :], 1, axis=-2)
+    phase = jnp.where(both, (latents - mirrored) / 2, latents)
     spectrum = jax.lax.complex(jnp.cos(phase), jnp.sin(phase)) * magnitude[None]
     axes = jnp.fft.irfft2(spectrum, (size, size), norm="ortho") + mean[None, :, None, None]
     return bound(_colored(color, axes))
