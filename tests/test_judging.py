@@ -120,6 +120,7 @@ def test_statistics() -> None:
     np.testing.assert_allclose(judging.statistics(halves)["saturated"], 0.5)
 
 
+@pytest.mark.nightly
 def test_leaving_one_out() -> None:
     weights = np.stack([MODEL.weights, 2 * np.asarray(MODEL.weights), RANDOM.normal(size=MODEL.weights.shape)])
     people = People(jnp.asarray(weights, jnp.float32), jnp.ones((3, 4), bool).at[1, 3].set(False))

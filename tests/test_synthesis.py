@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 import berg_jax
+from berg_jax.cli import app
 from berg_jax.demo import images as drawings
 from berg_jax.errors import (
     BERGError,
@@ -26,7 +32,8 @@ from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.areas import stacked_union, union
 from berg_jax.experiments.synthesis.functions import Function
 from berg_jax.experiments.synthesis.images import Parametrization, fourier, pixels
-from berg_jax.experiments.synthesis.optimize import Result, optimize
+from berg_jax.experiments.synthesis.optimize import ADAM, Result, optimize
+from berg_jax.stream.sources import fit_square, resize
 
 SIZE, VERTICES = 8, 10
 RANDOM = np.random.default_rng(0)
@@ -45,7 +52,15 @@ class Tiny:
 
 
 MODEL = Tiny(jnp.asarray(RANDOM.normal(size=(3, SIZE, SIZE, VERTICES)).astype(np.float32) / 10))
-QUIET = {"images": pixels(SIZE), "show_progress": False, "every": 4}
+
+
+def start(key: jax.Array, n: int) -> jax.Array:
+    """Drawn by NumPy, for which nothing is compiled."""
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return jnp.asarray(0.1 * random.normal(size=(n, 3, SIZE, SIZE)), float)
+
+
+QUIET = {"images": Parametrization(start, pixels(SIZE).decode), "show_progress": False, "every": 4, "optimizer": SGD}
 
 
 def same(a: Result, b: Result) -> None:
@@ -55,29 +70,32 @@ def same(a: Result, b: Result) -> None:
 
 def test_a_step_is_the_optimizer_s() -> None:
     """Against the same ascent written out."""
-    result = optimize(MODEL, 2 * ONE, n=3, steps=6, optimizer=SGD, penalties=0.1 * priors.total_variation(), **QUIET)
+    result = optimize(MODEL, 2 * ONE, n=3, steps=6, penalties=0.1 * priors.total_variation(), **QUIET)
 
     def value(latents: jax.Array) -> jax.Array:
         shown = 255 * jax.nn.sigmoid(latents)[None]
         return 2 * MODEL(shown)[0, 0] - 0.1 * priors.total_variation()(shown)[0]
 
-    start, _ = jax.random.split(jax.random.key(0))
-    for restart, latents in enumerate(QUIET["images"].init(start, 3)):
+    first, _ = jax.random.split(jax.random.key(0))
+    slope = jax.jit(jax.value_and_grad(value))
+    for restart, latents in enumerate(start(first, 3)):
         seen = []
         for _ in range(6):
-            seen.append(value(latents))
-            latents = latents + 0.01 * jax.grad(value)(latents)
+            now, gradient = slope(latents)
+            seen.append(now)
+            latents = latents + 0.01 * gradient
         np.testing.assert_allclose(result.history[:, restart], seen, atol=1e-5)
         np.testing.assert_allclose(result.latents[restart, 0], latents, atol=1e-5)
-        np.testing.assert_allclose(result.values[restart], value(latents), atol=1e-5)
+        np.testing.assert_allclose(result.values[restart], slope(latents)[0], atol=1e-5)
     assert result.images.shape == (3, 3, SIZE, SIZE)
     assert result.looks.shape == (2, 3)
     assert result.best_steps.tolist() == [6, 6, 6]
 
 
+@pytest.mark.nightly
 def test_restarts_do_not_see_each_other() -> None:
     """Adam's state, augmentations and starts are each restart's own, whatever is computed at a time."""
-    options = {**QUIET, "n": 8, "steps": 8, "augment": augmentations.noise(9), "draws": 3}
+    options = {**QUIET, "optimizer": ADAM, "n": 8, "steps": 8, "augment": augmentations.noise(9), "draws": 3}
     one, four = (optimize(MODEL, ONE, microbatch=m, **options) for m in (1, 4))
     np.testing.assert_allclose(one.latents, four.latents, atol=1e-5)
     assert np.abs(np.diff(one.history, axis=1)).min() > 0
@@ -89,7 +107,7 @@ def test_devices_change_no_bit() -> None:
 
 
 def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    options = {**QUIET, "n": 2, "steps": 14, "augment": augmentations.noise(5)}
+    options = {**QUIET, "n": 2, "steps": 14, "augment": augmentations.jitter(2), "optimizer": optax.sgd(0.01, 0.9)}
     whole = optimize(MODEL, ONE, **options)
     path = tmp_path / "run" / "checkpoint.npz"
     with pytest.raises(Interrupted, match=r"after 0 of 14 steps. The same call goes on"):
@@ -101,7 +119,7 @@ def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
     same(whole, optimize(MODEL, ONE, checkpoint=path, **options))  # there is nothing left to do
     path.write_bytes(part)
     same(whole, optimize(MODEL, ONE, checkpoint=path, **options))
-    for other in ({"seed": 1}, {"optimizer": optax.adam(0.06)}, {"augment": augmentations.noise(6)}):
+    for other in ({"seed": 1}, {"optimizer": optax.sgd(0.02, 0.9)}, {"augment": augmentations.jitter(3)}):
         with pytest.raises(IntegrityError, match="another optimization"):
             optimize(MODEL, ONE, checkpoint=path, **{**options, **other})
     with pytest.raises(IntegrityError, match="another optimization"):
@@ -119,11 +137,11 @@ def steep(responses: jax.Array) -> jax.Array:
 
 
 def test_what_is_not_finite_stops_a_restart_and_no_other() -> None:
-    start = np.full((2, 3, SIZE, SIZE), 127.5)
+    grey = np.full((2, 3, SIZE, SIZE), 127.5)
     toward = np.sign(np.asarray(MODEL.weights[..., 0]))
-    far = [shift for shift in range(1, 100) if float(MODEL(jnp.asarray(start[:1] + shift * toward))[0, 0]) < 0.39]
-    start[1] += far[-1] * toward  # the second one is there already, all but a little
-    options = {**QUIET, "images": pixels(SIZE, start=start, noise=0), "n": 2, "optimizer": SGD}
+    far = [shift for shift in range(1, 100) if float(MODEL(jnp.asarray(grey[:1] + shift * toward))[0, 0]) < 0.39]
+    grey[1] += far[-1] * toward  # the second one is there already, all but a little
+    options = {**QUIET, "images": pixels(SIZE, start=grey, noise=0), "n": 2}
     result = optimize(MODEL, steep, steps=80, **options)
     assert result.skipped[0] == 0
     assert result.skipped[1] > 0
@@ -136,10 +154,8 @@ def test_what_is_not_finite_stops_a_restart_and_no_other() -> None:
 
 def test_the_best_is_kept_and_patience_ends() -> None:
     """Steps that are too long: what was best was long ago."""
-    wild = optax.sgd(3000.0)
-    result = optimize(
-        MODEL, objectives.mean(np.eye(VERTICES)[1]), n=2, steps=60, optimizer=wild, patience=12, **QUIET
-    )
+    options = {**QUIET, "n": 2, "steps": 60, "optimizer": optax.sgd(3000.0), "patience": 12}
+    result = optimize(MODEL, objectives.mean(np.eye(VERTICES)[1]), **options)
     assert len(result.history) < 60
     assert len(result.history) - result.best_steps.max() in range(12, 16)
     np.testing.assert_array_equal(result.values, result.looks.max(axis=0))
@@ -159,15 +175,18 @@ def test_other_optimizers_and_generators() -> None:
         return {"code": jax.random.normal(key, (n, 4)), "shift": jnp.zeros(n)}
 
     mine = Parametrization(init, Function(decode, (basis,)))
-    result = optimize(MODEL, ONE, **{**QUIET, "images": mine}, n=2, steps=8, optimizer=optax.lbfgs())
+    result = optimize(MODEL, ONE, **{**QUIET, "images": mine, "optimizer": optax.lbfgs()}, n=2, steps=8)
     assert (result.values > result.history[0] + 0.05).all()
     assert result.latents["code"].shape == (2, 1, 4)
 
 
+@pytest.mark.nightly
 def test_sets() -> None:
     """Two areas' geometry is brought together over sets, each set on its own."""
     first, second = np.eye(VERTICES)[:5].sum(0), np.eye(VERTICES)[5:].sum(0)
-    result = optimize(MODEL, objectives.align(first, second), n=2, set_size=5, steps=60, **QUIET)
+    result = optimize(
+        MODEL, objectives.align(first, second), n=2, set_size=5, steps=60, **QUIET | {"optimizer": ADAM}
+    )
     assert result.images.shape == (10, 3, SIZE, SIZE)
     assert result.values.shape == (2,)
     assert (result.values > 0.95).all()
@@ -259,7 +278,7 @@ def counted(weights: jax.Array, responses: jax.Array) -> jax.Array:
 
 
 def test_one_program_serves_rois_and_the_last_steps() -> None:
-    options = {**QUIET, "n": 2, "optimizer": SGD}
+    options = {**QUIET, "n": 2}
     optimize(MODEL, Function(counted, (jnp.eye(VERTICES)[0],)), steps=8, **options)
     before = len(TRACED)
     optimize(MODEL, Function(counted, (jnp.eye(VERTICES)[1],)), steps=7, **options)
@@ -273,15 +292,71 @@ def responses_of(model: object, images: np.ndarray) -> np.ndarray:
 AREAS = {"faces": "FFA-1 + FFA-2", "places": "PPA", "bodies": "EBA", "words": "VWFA-1"}
 
 
-def test_a_planted_preference(demo: Path) -> None:
-    """Driving the face area beats natural images by far."""
-    person = berg_jax.Subject("demo", 1)
-    vertices, area = union(person, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
-    model = person.model(vertices)
-    usual = responses_of(model, drawings("natural", 60, seed=3)) @ area["faces"]
-    result = optimize(model, objectives.mean(area["faces"]), n=2, steps=16, show_progress=False)
-    np.testing.assert_allclose(responses_of(model, result.images) @ area["faces"], result.values, atol=1e-4)
-    assert (result.values > usual.max() + 3 * usual.std()).all()
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) -> None:
+    """Driving the face area beats natural images by far; what is written down is so."""
+    out = tmp_path / "out"
+    command = ["synthesize", "--berg-dir", "demo", "--subject", "1", "--drive", "FFA-1 + FFA-2", "--output", str(out)]
+    command += ["--n", "2", "--steps", "20", "--jitter", "0"]
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0, said.output
+    assert "SYNTHETIC" in said.output
+    assert set(files(out)) == {"1.png", "2.png", "contact_sheet.png", "scores.csv", "synthesis.json"}
+    with (out / "scores.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["image"] for row in table] == ["1.png", "2.png"]
+    values = np.array([float(row["FFA-1 + FFA-2"]) for row in table])
+    assert values[0] > values[1]
+    images = np.stack([np.asarray(Image.open(out / row["image"])).transpose(2, 0, 1) for row in table])
+    model = berg_jax.load("demo", 1, roi="FFA-1 + FFA-2")
+    there = responses_of(model, np.concatenate([images, drawings("natural", 38, seed=3)])).mean(axis=1)
+    np.testing.assert_allclose(there[:2], values, atol=1e-4)
+    usual = there[2:]
+    assert (values > usual.max() + 3 * usual.std()).all()
+    facts = json.loads((out / "synthesis.json").read_text())
+    assert facts["settings"]["drive"] == ["FFA-1 + FFA-2"]
+    assert facts["weights"] == "synthetic"
+    assert facts["images"]["1.png"] == hashlib.sha256(images[0].tobytes()).hexdigest()
+    assert np.shape(facts["history"]) == (20, 2)
+    before = files(out)
+    assert "there already" in CliRunner().invoke(app, command).output
+    other = CliRunner().invoke(app, [*command, "--seed", "3"])
+    assert (other.exit_code, "other settings (seed)" in other.output) == (2, True)
+    assert files(out) == before
+
+
+@pytest.mark.nightly
+def test_the_command_repeats_resumes_and_edits(demo: Path, tmp_path: Path) -> None:
+    command = ["synthesize", "--berg-dir", "demo", "--subject", "1", "--drive", "FFA-1", "--suppress", "PPA"]
+    command += ["--n", "2", "--steps", "40", "--margin", "1.5", "--draws", "2", "--total-variation", "0.01"]
+
+    def run(folder: str, *more: str) -> int:
+        return CliRunner().invoke(app, [*command, "--output", str(tmp_path / folder), *more]).exit_code
+
+    assert run("a") == 0
+    assert run("b", "--time-limit", "0") == 75
+    assert run("b") == 0
+    a, b = (files(tmp_path / folder) for folder in "ab")
+    assert {name: a[name] for name in a if name != "synthesis.json"} == {
+        name: b[name] for name in b if name != "synthesis.json"
+    }
+    flower = tmp_path / "photographs" / "flower.jpg"
+    assert CliRunner().invoke(app, ["photographs", "--output", str(flower.parent)]).exit_code == 0
+    assert run("edit", "--start", str(flower), "--radius", "8", "--images", "pixels") == 0
+    image = np.asarray(Image.open(tmp_path / "edit" / "1.png"), float)
+    with Image.open(flower) as photograph:
+        start = resize(fit_square(np.asarray(photograph.convert("RGB")), "crop"))
+    assert 1 < np.sqrt(((image - start) ** 2).mean()) < 8.1
+    assert run("phases", "--images", "phases", "--photographs", str(flower.parent)) == 0
+    spectrum = json.loads((tmp_path / "phases" / "synthesis.json").read_text())["spectrum of"]
+    assert spectrum == f"3 of 3 images of {flower.parent}"
+    assert run("wrong", "--images", "phases", "--start", str(flower)) == 2
+    assert run("wrong", "--radius", "3") == 2
+    assert run("wrong", "--drive", "PPA") == 2
+    assert run("wrong", "--drive", "Nothing") == 2
 
 
 @pytest.mark.nightly
