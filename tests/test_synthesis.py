@@ -285,8 +285,8 @@ def test_one_program_serves_rois_and_the_last_steps() -> None:
     assert len(TRACED) == before
 
 
-def responses_of(model: object, images: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.asarray(model(images[start : start + 20])) for start in range(0, len(images), 20)])
+def responses_of(model: object, images: np.ndarray, batch: int = 20) -> np.ndarray:
+    return np.concatenate([np.asarray(model(images[at : at + batch])) for at in range(0, len(images), batch)])
 
 
 AREAS = {"faces": "FFA-1 + FFA-2", "places": "PPA", "bodies": "EBA", "words": "VWFA-1"}
@@ -312,7 +312,8 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     assert values[0] > values[1]
     images = np.stack([np.asarray(Image.open(out / row["image"])).transpose(2, 0, 1) for row in table])
     model = berg_jax.load("demo", 1, roi="FFA-1 + FFA-2")
-    there = responses_of(model, np.concatenate([images, drawings("natural", 38, seed=3)])).mean(axis=1)
+    # Two at a time, as the command has compiled it.
+    there = responses_of(model, np.concatenate([images, drawings("natural", 38, seed=3)]), 2).mean(axis=1)
     np.testing.assert_allclose(there[:2], values, atol=1e-4)
     usual = there[2:]
     assert (values > usual.max() + 3 * usual.std()).all()
@@ -391,7 +392,7 @@ def test_two_areas_are_driven_apart(demo: Path) -> None:
     for one, other in (("OFA", "midventral"), ("midventral", "OFA")):
         baseline = natural[one].mean(), natural[other].mean()
         objective = objectives.contrast(area[one], area[other], baseline, margin=2.5)
-        result = optimize(model, objective, n=4, steps=96, show_progress=False)
+        result = optimize(model, objective, n=2, steps=256, show_progress=False)
         driven, suppressed = (responses_of(model, result.images) @ area[name] for name in (one, other))
         print(f"\nr {correlation:.2f}; {one} {driven.round(2)} of at most {natural[one].max():.2f}, "
               f"{other} {suppressed.round(2)} of at least {natural[other].min():.2f}")  # fmt: skip
