@@ -10,7 +10,19 @@ import sys
 from .berg_dir import cache_folder
 
 _PACKAGES = (
-    *("berg_jax", "jax", "jaxlib", "flax", "orbax-checkpoint", "tensorstore", "zarr", "xarray", "numpy", "scipy"),
+    *(
+        "berg_jax",
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "tensorstore",
+        "zarr",
+        "xarray",
+        "numpy",
+        "scipy",
+    ),
     *("h5py", "pillow", "nilearn", "nibabel", "matplotlib", "obstore", "torch"),
 )
 _VARIABLES = ("BERG_JAX_CACHE", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS")

@@ -18,6 +18,7 @@ from berg_jax.berg_dir import SubjectFiles
 from berg_jax.convert.constants import resize_position_embedding
 from berg_jax.convert.subject import convert_subject
 from berg_jax.convert.synthetic import SIZES, SyntheticSize, natural_like_images, synthesize_subject
+from berg_jax.experiments.synthesis import objectives
 from berg_jax.model import features_of, pixels_of
 from berg_jax.nn.preprocess import preprocess
 from berg_jax.reading import read_torch
@@ -148,6 +149,32 @@ def test_we_read_what_this_torch_writes(protocol: int, tmp_path: Path) -> None:
             np.testing.assert_array_equal(theirs, ours)
 
     compare(make.everything(), read_torch(tmp_path / f"protocol{protocol}.pth"))
+
+
+def test_gradients_of_objectives(complement: Golden) -> None:
+    theirs = reference(complement.berg_dir, complement.subject, num_heads=complement.num_heads)
+    pixels = torch.tensor(complement.expected["images_96"], dtype=torch.float32, requires_grad=True)
+    random = np.random.default_rng(0)
+    weights, target = random.uniform(size=(3, 160)), random.normal(size=160)
+    responses = theirs(pixels).double()
+    faces, places, ceiling = (torch.tensor(w / w.sum()) for w in weights)
+
+    def standardized(x: torch.Tensor) -> torch.Tensor:
+        centered = (x - (ceiling * x).sum(-1, keepdim=True)) * ceiling.sqrt()
+        return centered / centered.norm(dim=-1, keepdim=True)
+
+    matched = (standardized(responses) * standardized(torch.tensor(target)[None])).sum(-1)
+    (responses @ faces - 2 * responses @ places + 3 * matched).sum().backward()
+    faces, places, ceiling = (w / w.sum() for w in weights)
+    objective = objectives.mean(faces) - 2 * objectives.mean(places) + 3 * objectives.correlation(target, ceiling)
+
+    @jax.jit
+    def gradient(images: jax.Array, model: berg_jax.EncodingModel) -> jax.Array:
+        return jax.grad(lambda images: objective(model(images)).sum())(images)
+
+    got = np.asarray(gradient(jnp.asarray(pixels.detach().numpy()), complement.model))
+    expected = pixels.grad.numpy()
+    assert np.linalg.norm(got - expected) / np.linalg.norm(expected) < 1e-3
 
 
 @pytest.mark.nightly

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray
+from jaxtyping import Bool
 
 from ..errors import InvalidParameterError, ModelNotFoundError
 from ..metadata import HEMISPHERES
@@ -57,7 +58,7 @@ class Responses:
         """
         chosen, kept = self.data, np.ones(self.data.sizes["vertex"], bool)
         if roi is not None:
-            kept &= self._membership([roi] if isinstance(roi, str) else list(roi))
+            kept &= self.members(roi)
         if hemisphere is not None:
             if hemisphere not in HEMISPHERES:
                 raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
@@ -71,7 +72,15 @@ class Responses:
             chosen = chosen.isel(image=[names.index(name) for name in wanted])
         return chosen.isel(vertex=np.flatnonzero(kept))
 
-    def _membership(self, names: list[str]) -> np.ndarray:
+    def members(self, roi: str | Sequence[str]) -> Bool[np.ndarray, " vertices"]:
+        """Which of the vertices belong to a ROI, or to one of several: as of :meth:`sel`.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no ROI of that name.
+        """
+        names = [roi] if isinstance(roi, str) else list(roi)
         known = self._dataset.roi.values.tolist() if "roi" in self._dataset.coords else []
         parts: list[str] = []
         for name in names:

@@ -1,0 +1,103 @@
+"""``berg-jax synthesize``, as in :mod:`berg_jax.cli`."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_options import BergDir, Hemisphere, PrecisionName, SubjectNumber, messages
+from .errors import ResourceError
+
+app = typer.Typer()
+
+
+class Written(enum.StrEnum):
+    """How synthesized images are written."""
+
+    pixels = "pixels"
+    fourier = "fourier"
+    phases = "phases"
+
+
+@app.command()
+def synthesize(
+    berg_dir: BergDir,
+    subject: SubjectNumber,
+    output: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    drive: Annotated[
+        list[str] | None, typer.Option(help="ROI expression to drive, as 'FFA-1 + FFA-2'; again for more.")
+    ] = None,
+    suppress: Annotated[list[str] | None, typer.Option(help="ROI expression to suppress; again for more.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="How far from 0 is far enough, in z units [default: no bound]")
+    ] = None,
+    hemisphere: Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")] = Hemisphere.both,
+    min_ncsnr: Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")] = None,
+    images: Annotated[
+        Written, typer.Option(help="What is optimized: pixels, Fourier coefficients, or phases alone (MACO).")
+    ] = Written.fourier,
+    photograph_folder: Annotated[
+        Path | None,
+        typer.Option("--photographs", help="Whose spectrum phases take [default: matplotlib's and scikit-learn's]"),
+    ] = None,
+    start: Annotated[Path | None, typer.Option(help="A photograph to start from [default: noise]")] = None,
+    radius: Annotated[
+        float | None, typer.Option(help="How far from it images may go: root mean square, grey levels.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many images, each from a start of its own.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of gradient ascent.")] = 256,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 0.05,
+    jitter: Annotated[int, typer.Option(min=0, help="Shift images at random by up to so many pixels a step.")] = 8,
+    total_variation: Annotated[
+        float, typer.Option(help="Weight of total variation, which is taken off: z units per grey level.")
+    ] = 0.0,
+    draws: Annotated[int, typer.Option(min=1, help="Random shifts that a step takes the mean over.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same images.")] = 0,
+    precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
+        PrecisionName.float32
+    ),
+    microbatch: Annotated[
+        int | None, typer.Option(min=1, help="Images that a device computes at a time [default: all]")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="On how many local devices.")] = 1,
+    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")] = None,
+) -> None:
+    """Make images that drive some regions and suppress others. Given again after an interruption, it goes on."""
+    with messages():
+        from .compiled import keep_compiled
+
+        try:
+            from .experiments.synthesis.command import synthesize
+        except ModuleNotFoundError as error:
+            raise ResourceError(f"{error.name} is not installed: pip install 'berg_jax[synthesis]'.") from error
+
+        keep_compiled()
+        summary = synthesize(
+            berg_dir,
+            subject,
+            output,
+            drive=drive or [],
+            suppress=suppress or [],
+            margin=margin,
+            hemisphere=hemisphere.value,
+            min_ncsnr=min_ncsnr,
+            images=images.value,
+            photograph_folder=photograph_folder,
+            start=start,
+            radius=radius,
+            n=n,
+            steps=steps,
+            learning_rate=learning_rate,
+            jitter=jitter,
+            total_variation=total_variation,
+            draws=draws,
+            seed=seed,
+            precision=precision.value,
+            microbatch=microbatch,
+            devices=devices,
+            time_limit=None if time_limit is None else 60 * time_limit,
+        )
+        typer.echo(summary)

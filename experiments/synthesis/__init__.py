@@ -1,0 +1,1 @@
+"""Stimuli from gradients: images that drive, separate or match what regions do."""

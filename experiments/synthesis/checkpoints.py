@@ -1,0 +1,67 @@
+"""Where an optimization is, on disk: a file that has at any moment all of one state, and is read back to its bits."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from ...errors import IntegrityError
+from ...files import explained, write_whole
+from .ascent import State
+
+
+class Saved(NamedTuple):
+    """All restarts' states, and the values so far: as in :class:`~berg_jax.experiments.synthesis.optimize.Result`."""
+
+    states: State
+    history: Float[np.ndarray, "steps n"]
+    gradient_lengths: Float[np.ndarray, "steps n"]
+    looks: Float[np.ndarray, "looks n"]
+
+
+def save(path: str | Path, saved: Saved, identity: str) -> None:
+    """Write a checkpoint in place of the one before.
+
+    Raises
+    ------
+    ResourceError
+        It cannot be written.
+    """
+    path = Path(path)
+    arrays = {f"leaf.{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(saved))}
+    memory = io.BytesIO()
+    np.savez(memory, identity=np.array(identity), structure=np.array(str(jax.tree.structure(saved))), **arrays)
+    with explained("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, memory.getvalue())
+
+
+def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
+    """What the checkpoint holds, or what is given as ``fresh`` if there is none.
+
+    Raises
+    ------
+    IntegrityError
+        The file is damaged, or of another optimization.
+    """
+    if path is None or not Path(path).exists():
+        return fresh
+    expected, structure = jax.tree.flatten(fresh)
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            same = str(file["identity"]) == identity and str(file["structure"]) == str(structure)
+            leaves = [file[f"leaf.{index}"] for index in range(len(expected))] if same else []
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise IntegrityError(f"The checkpoint {path} is damaged: {error}. Remove it to start anew.") from error
+    if not same or leaves[0].shape != expected[0].shape:
+        raise IntegrityError(
+            f"The checkpoint {path} is of another optimization: model, objective, images, seed or n differ. "
+            "Give another path, or remove it."
+        )
+    return jax.tree.unflatten(structure, leaves)
