@@ -368,16 +368,16 @@ def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str
     if "lora_down" in tree:
         down, up = (np.asarray(tree[key], np.float64) for key in ("lora_down", "lora_up"))
         kernel = np.asarray(tree["kernel"], np.float64) + scale * (down @ up)
-        return {"kernel": kernel.astype(precision.operands), "bias": tree["bias"]}
+        return {"kernel": jnp.asarray(kernel.astype(precision.operands)), "bias": tree["bias"]}
     return {key: _fused(value, scale, precision) if isinstance(value, dict) else value for key, value in tree.items()}
 
 
 def _transformed(heads: dict[str, Any]) -> dict[str, Any]:
-    """The feature maps' convolutions in Winograd's form, one after the other, so that few are held twice."""
+    """The feature maps' convolutions in Winograd's form, on the device; one by one, so that few are held twice."""
     heads = {name: dict(module) for name, module in heads.items()}
     for module in heads.values():
         for key in module.keys() & {"conv_0", "conv_1", "conv_2"}:
-            module[key] = transform_kernel(module[key])
+            module[key] = jnp.asarray(transform_kernel(module[key]))
     return heads
 
 

@@ -91,7 +91,8 @@ def convolve(
         products = precision.einsum("pbyxi,pio->pbyxo", at_points, weights)
         return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
 
-    products = jax.lax.map(one_row, (values, kernel))
+    # For a gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
+    products = jax.lax.map(jax.checkpoint(one_row, prevent_cse=False), (values, kernel))
     result = jnp.stack([_weighted(out, products) for out in _A], axis=2)
     return result.reshape(batch, TILE * high, TILE * wide, -1)
 
