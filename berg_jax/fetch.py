@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -256,6 +257,7 @@ def _fetch_ranges(
     """Fetch the missing ranges. The journal names a range only when its bytes are on the disk."""
     part, journal = _part(download.destination), _journal(download.destination)
     done: set[int] = set()
+    writing = threading.Lock()
     if unfinished := _unfinished(download.destination, download.size, download.etag):
         range_size, done = unfinished
     else:
@@ -275,26 +277,21 @@ def _fetch_ranges(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        with writing:
+            done.add(index)
+            state = {"size": download.size, "etag": download.etag, "range_size": range_size, "done": sorted(done)}
+            _replace(journal, json.dumps(state))
         return index
-
-    def record() -> None:
-        state = {"size": download.size, "etag": download.etag, "range_size": range_size, "done": sorted(done)}
-        _replace(journal, json.dumps(state))
 
     missing = sorted(set(range(-(-download.size // range_size))) - done)
     with ThreadPoolExecutor(connections) as pool:
         futures = [pool.submit(get, index) for index in missing]
         try:
             for future in as_completed(futures):
-                done.add(future.result())
-                record()
                 advance(_bytes(download.size, range_size, {future.result()}))
         except BaseException:
             source.stopped.set()
             pool.shutdown(cancel_futures=True)  # waits for the requests that are under way
-            done |= {future.result() for future in futures if not future.cancelled() and not future.exception()}
-            with contextlib.suppress(ResourceError):  # on a full disk the older journal stays
-                record()
             raise
 
 

@@ -296,6 +296,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.nightly
 def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) -> None:
     """Driving the face area beats natural images by far; what is written down is so."""
     out = tmp_path / "out"
