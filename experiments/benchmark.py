@@ -150,7 +150,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 milliseconds = 1000 * case[side]["median"] / case["batch"]
                 axes.barh(place + offset, milliseconds, 0.38, color=color)
                 ratio = f" ({case['ratio']:.1f} times as fast)" if "ratio" in case and side == "ours" else ""
-                axes.text(milliseconds, place + offset, f" {milliseconds:,.3g}{ratio}", va="center", fontsize=9)
+                axes.text(milliseconds, place + offset, f" {milliseconds:,.0f}{ratio}", va="center", fontsize=9)
     axes.set_yticks(range(len(cases)), [f"{c['case']}\n{c['precision']}, batch {c['batch']}" for c in cases])
     axes.invert_yaxis()
     axes.margins(x=0.2)

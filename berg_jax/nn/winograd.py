@@ -12,6 +12,8 @@ enlarge 19 times, these enlarge 4 times.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,14 +72,34 @@ def transform_kernel(kernel: Float[np.ndarray, "5 5 i o"]) -> Float[np.ndarray, 
     return np.tensordot(_G, np.asarray(kernel, np.float32), axes=(1, 0)).astype(np.float32)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
     maps: Float[Array, "b rows columns i"], kernel: Float[Array, "9 5 i o"], precision: Precision
 ) -> Float[Array, "b rows-4 columns-4 o"]:
     """Cross-correlation without padding; the output's height and width are multiples of 4.
 
-    The kernel is :func:`transform_kernel`'s. One row of points is computed at a time: the values that it makes
-    are then still in the cache when they are read.
+    The kernel is :func:`transform_kernel`'s. Differentiable in reverse; in forward mode direct convolutions are.
     """
+    return _convolved(maps, kernel, precision)
+
+
+def _remembered(maps: Array, kernel: Array, precision: Precision) -> tuple[Array, tuple[Array, Array]]:
+    return _convolved(maps, kernel, precision), (maps, kernel)
+
+
+def _gradients(precision: Precision, remembered: tuple[Array, Array], outer: Array) -> tuple[Array, Array]:
+    """Both gradients, each on its own, so that the one which nobody asks for is not computed."""
+    maps, kernel = remembered
+    (of_maps,) = jax.vjp(lambda maps: _convolved(maps, kernel, precision, recompute=True), maps)[1](outer)
+    (of_kernel,) = jax.vjp(lambda kernel: _convolved(maps, kernel, precision, recompute=True), kernel)[1](outer)
+    return of_maps, of_kernel
+
+
+convolve.defvjp(_remembered, _gradients)
+
+
+def _convolved(maps: Array, kernel: Array, precision: Precision, recompute: bool = False) -> Array:
+    """One row of points is computed at a time: the values that it makes are still in the cache when they are read."""
     batch, rows, columns, _ = maps.shape
     high, wide = (rows - KERNEL + 1) // TILE, (columns - KERNEL + 1) // TILE
     tiles = [maps[:, k : k + TILE * (high - 1) + 1 : TILE] for k in range(INPUTS)]
@@ -92,7 +114,7 @@ def convolve(
         return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
 
     # For a gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
-    products = jax.lax.map(jax.checkpoint(one_row, prevent_cse=False), (values, kernel))
+    products = jax.lax.map(jax.checkpoint(one_row, prevent_cse=False) if recompute else one_row, (values, kernel))
     result = jnp.stack([_weighted(out, products) for out in _A], axis=2)
     return result.reshape(batch, TILE * high, TILE * wide, -1)
 
