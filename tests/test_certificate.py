@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 import berg_jax
-from berg_jax import checkpoint
+from berg_jax import checkpoint, convert
 from berg_jax.convert import constants
 from berg_jax.convert.subject import convert_subject
 from berg_jax.convert.synthetic import natural_like_images
@@ -505,7 +506,8 @@ def test_another_lora_scale(number: int, request: pytest.FixtureRequest, tmp_pat
 def test_position_embedding_without_the_offset(
     complement: Golden, reference_complement: Observation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(constants, "_OFFSET", 0.0)
+    without = partial(constants.resize_position_embedding, offset=0.0)
+    monkeypatch.setattr(convert.subject, "resize_position_embedding", without)
     convert_subject(complement.berg_dir, 2, num_heads=3, output=tmp_path / "converted")
     found = caught(berg_jax.load(tmp_path / "converted", 2), reference_complement)
     print(found)
