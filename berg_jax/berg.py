@@ -223,7 +223,7 @@ class BERGModel:
         StimulusError
             The images are not (batch, 3, height, width), square, in 0–255.
         """
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         from .images import check_images
 

@@ -348,7 +348,7 @@ def _replace(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def _progress(downloads: Sequence[Download], show: bool) -> Iterator[Callable[[int], None]]:
     """A function to call with the number of bytes that came. It moves the bar, or logs a line now and then."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     total = sum(download.size for download in downloads)
     there = total - sum(download.missing for download in downloads)

@@ -101,7 +101,7 @@ def certify(
     BERGError
         The subject cannot be loaded, or an option makes no sense.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from ..convert.subject import read_options
     from ..model import check_precision
@@ -181,7 +181,7 @@ def check_against(
     ResourceError
         The output exists or cannot be written, or matplotlib, which draws its report, is not installed.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from ..subject import Subject
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 _LOG_SECONDS = 30
 _log = logging.getLogger(__name__)

@@ -1,0 +1,101 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Quickstart
+#
+# An image goes in, the response of every cortical vertex comes out. This runs on a **demo subject**: its weights are
+# synthetic, and what it prefers was planted. For a real subject change the one cell that says which.
+
+# %%
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("berg_jax") is None:
+    checkout = Path.cwd().parent
+    if not (checkout / "pyproject.toml").exists():
+        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import berg_jax
+
+# %%
+# %config InlineBackend.figure_formats = ["jpeg"]
+BERG_DIR, SUBJECT = "demo", 1  # a real subject: "path/to/berg_dir", 1 to 8
+
+# %% [markdown]
+# ## From images to responses
+#
+# Images are (batch, 3, height, width), RGB, 0 to 255. Responses are in z units, left hemisphere first.
+
+# %%
+images = np.concatenate([berg_jax.demo.images("faces", 8), berg_jax.demo.images("places", 8)])
+_, axes = plt.subplots(2, 8, figsize=(8, 2.1), layout="constrained")
+for axis, image in zip(axes.flat, images, strict=True):
+    axis.imshow(image.transpose(1, 2, 0))
+    axis.axis("off")
+
+# %%
+person = berg_jax.Subject(BERG_DIR, SUBJECT)
+model = person.model()
+responses = np.asarray(model(images))
+responses.shape
+
+# %% [markdown]
+# ## On the cortex
+
+# %%
+difference = responses[:8].mean(axis=0) - responses[8:].mean(axis=0)
+areas = {name: person.vertices(name) for name in ("FFA-1", "PPA")}
+note = "SYNTHETIC weights" if person.description.synthetic else None
+brain = berg_jax.surface.plot(difference, views=("ventral",), outlines=areas, label="faces − places (z)", note=note)
+brain.set_dpi(70)
+brain
+
+# %% [markdown]
+# ## A region alone
+#
+# A model of fewer vertices is smaller and faster, and gives the same columns.
+
+# %%
+faces = person.model(roi="FFA-1")
+columns = areas["FFA-1"].global_indices
+np.abs(np.asarray(faces(images)) - responses[:, columns]).max()
+
+# %% [markdown]
+# ## And back to the pixels
+#
+# Where should this photograph change, to drive FFA-1? The model is an argument of the jitted function.
+
+
+# %%
+@jax.jit
+def drive(images, model):
+    return model(images).mean()
+
+
+place = jnp.asarray(images[8:9], jnp.float32)
+gradient = jax.grad(drive)(place, faces)
+_, axes = plt.subplots(1, 2, figsize=(5, 2.5), layout="constrained")
+axes[0].imshow(images[8].transpose(1, 2, 0))
+axes[1].imshow(np.abs(gradient[0]).sum(axis=0), cmap="magma")
+for axis, title in zip(axes, ("a place", "how much each pixel matters to FFA-1"), strict=True):
+    axis.set_title(title, size=9)
+    axis.axis("off")

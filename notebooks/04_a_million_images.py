@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A million images
+#
+# A stream carries images through the model in blocks and reduces the responses on the device: the best images of each
+# region, means, a GLM. A block that is done is on the disk; a run that is stopped goes on. On a **demo subject**
+# (synthetic weights).
+
+# %%
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("berg_jax") is None:
+    checkout = Path.cwd().parent
+    if not (checkout / "pyproject.toml").exists():
+        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+import berg_jax
+from berg_jax.stream.generated import GeneratedSource
+from berg_jax.stream.loop import stream
+from berg_jax.stream.reducers import Moments, TopK, roi_weights
+
+# %%
+# %config InlineBackend.figure_formats = ["jpeg"]
+BERG_DIR, SUBJECT = "demo", 1  # a real subject: "path/to/berg_dir", 1 to 8
+IMAGES = 2_000  # on a GPU or TPU: 1_000_000
+BATCH_SIZE = 50
+
+# %% [markdown]
+# ## Images that exist only when they are asked for
+#
+# A pure function of a key and image numbers makes them on the device: gratings of random orientation, frequency,
+# color and place. No image is stored, and image 123,456 is the same whenever it is made.
+
+# %%
+y, x = jnp.mgrid[-1:1:224j, -1:1:224j]
+
+
+def gratings(key, numbers):
+    def one(number):
+        angle, frequency, phase, *rest = jax.random.uniform(jax.random.fold_in(key, number), (8,))
+        angle, frequency = jnp.pi * angle, 3 + 30 * frequency
+        wave = jnp.cos(frequency * (jnp.cos(angle) * x + jnp.sin(angle) * y) + 2 * jnp.pi * phase)
+        window = jnp.exp(-((x - 2 * rest[0] + 1) ** 2 + (y - 2 * rest[1] + 1) ** 2) / 0.1)
+        color = jnp.stack(rest[2:])[:, None, None]
+        return 127.5 + 127.5 * (wave * window * color)
+
+    return jax.vmap(one)(numbers)
+
+
+source = GeneratedSource(gratings, jax.random.key(0), IMAGES, "grating", version=1)
+
+# %% [markdown]
+# ## One pass, several answers
+
+# %%
+person = berg_jax.Subject(BERG_DIR, SUBJECT)
+rois = {name: person.vertices(name) for name in ("V1", "hV4", "FFA-1", "PPA")}
+vertices = person.vertices(list(rois))
+sinks = [TopK(k=8, rois=roi_weights(vertices, rois)), Moments(len(vertices))]
+run = {
+    "model": person.model(vertices),
+    "source": source,
+    "sinks": sinks,
+    "output": Path(tempfile.mkdtemp()) / "run",
+    "identity": person.identity(vertices),
+    "batch_size": BATCH_SIZE,
+    "show_progress": False,
+}
+
+# %% [markdown]
+# ## Stopped, and resumed
+#
+# A time limit stops it as Slurm's would: the batch at hand is finished and recorded. The same call goes on. (A kill
+# would cost the block at hand.)
+
+# %%
+try:
+    results = stream(**run, time_limit=3)
+except berg_jax.Interrupted as stopped:
+    print(stopped)
+    results = stream(**run)
+print(f"{int(results['moments']['count']):,} images; mean response {results['moments']['mean'].mean():.3f} z")
+
+# %% [markdown]
+# ## The gratings that drive each region most
+
+# %%
+best = results["top_k"]
+_, axes = plt.subplots(len(rois), 8, figsize=(8, 4.2), layout="constrained")
+for row, name in enumerate(rois):
+    for axis, image, value in zip(axes[row], source.read(best["images"][row]), best["values"][row], strict=True):
+        axis.imshow(np.asarray(image).astype(np.uint8).transpose(1, 2, 0))
+        axis.set_title(f"{name} {value:.2f}", size=7)
+        axis.axis("off")

@@ -1,0 +1,79 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Sweeps
+#
+# The same question for many regions, people, seeds and settings: up to 64 trials share one compiled program. On **demo
+# subjects** (synthetic weights; their preferences were planted).
+
+# %%
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("berg_jax") is None:
+    checkout = Path.cwd().parent
+    if not (checkout / "pyproject.toml").exists():
+        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo,sweep]"], check=True)
+import tempfile
+
+import pandas
+from IPython.display import Image
+
+from berg_jax.experiments.sweeps.launching import plan_text, sweep
+from berg_jax.experiments.sweeps.spec import read_spec
+
+# %% [markdown]
+# ## What is asked
+#
+# A TOML file: every combination of `[grid]`, with every row of `[zip]` and every draw of `[random]`. On the command line
+# `berg-jax sweep spec.toml --output sweep`; a `[launcher]` table makes it an array of Slurm jobs.
+
+# %%
+BERG_DIR = "demo"  # real subjects: "path/to/berg_dir"
+FOLDER = Path(tempfile.mkdtemp())
+(FOLDER / "spec.toml").write_text(f"""
+[base]
+berg_dir = "{BERG_DIR}"
+steps = 16
+
+[grid]
+subject = [1, 2]
+seed = [0, 1]
+
+[zip]
+drive = ["FFA-1 + FFA-2", "PPA", "V1"]
+suppress = ["PPA", "FFA-1 + FFA-2", []]
+""")
+plan = read_spec(FOLDER / "spec.toml")
+print(plan_text(plan, every=False))
+
+# %% [markdown]
+# ## What comes out
+#
+# One table, with a row for each trial; one picture for each trial; contact sheets of the best. Given again after an
+# interruption, it goes on with what is missing.
+
+# %%
+print(sweep(plan, FOLDER / "sweep", show_progress=False))
+
+# %%
+table = pandas.read_parquet(FOLDER / "sweep" / "sweep.parquet")
+table.groupby(["subject", "drive"]).value.agg(["mean", "max"]).round(2)
+
+# %%
+sheet = sorted((FOLDER / "sweep").glob("*.png"))[0]
+Image(filename=sheet, width=600)
