@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from ..files import explained, write_whole
 from ..rois import UNIONS, Vertices
 from ..subject import Subject
 from ..surface_spaces import MESHES
+from .settings import plain
 
 NUMBERS, MAPS = "results.json", "maps.npz"
 SYNTHETIC = "SYNTHETIC weights: no finding about brains"
@@ -69,24 +69,11 @@ def write_results(
     """
     with explained("write", folder):
         (folder / "maps").mkdir(parents=True, exist_ok=True)
-        write_whole(folder / NUMBERS, (json.dumps(_plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
+        write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
         size = np.array(vertices.hemisphere_size)
         np.savez(folder / MAPS, **maps, lh=vertices.lh, rh=vertices.rh, hemisphere_size=size)
     for name, values in maps.items():
         surface.save(np.where(np.isinf(values), np.nan, values), folder / "maps" / f"{name}{surface.GIFTI}", vertices)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: NumPy's numbers as Python's, what is no number as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:

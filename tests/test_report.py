@@ -1,0 +1,148 @@
+"""Reports: whole in one file, whatever names are in them; and settings that repeat an experiment."""
+
+from __future__ import annotations
+
+import base64
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from berg_jax.errors import InvalidParameterError, ResourceError
+from berg_jax.experiments.report import Picture, Section, Table, write_report
+from berg_jax.experiments.settings import command_line, plain, settings_of
+
+HOSTILE = """<script>alert(1)</script> & "FFA" 'x' $title </figure> ü.png"""
+
+
+class Page(HTMLParser):
+    """Tags in their order, with attributes; the text inside each kind of tag; and what was left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.text.setdefault(self.open[-1], []).append(data)
+
+
+def write(folder: Path, **changed: Any) -> Page:
+    picture = folder / "made by <b> & 'you'.png"
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(picture)
+    options: dict[str, Any] = {
+        "title": f"Title {HOSTILE}",
+        "sections": [
+            Section(
+                f"Section {HOSTILE}",
+                [
+                    f"text {HOSTILE}",
+                    Picture(picture, f"caption {HOSTILE}", {f"name {HOSTILE}": HOSTILE, "limit": 0.25}),
+                    Table(f"table {HOSTILE}", ["roi", HOSTILE], [[HOSTILE, 0.12345], ["V1", float("nan")]]),
+                ],
+            )
+        ],
+        "lead": f"lead {HOSTILE}",
+        "command": f"command {HOSTILE}",
+        "settings": {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}},
+        "provenance": {"1": {"path": HOSTILE, "vertices": 10242}},
+        "synthetic": True,
+        **changed,
+    }
+    path = write_report(folder, **options)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_names_cannot_change_the_page(tmp_path: Path) -> None:
+    page = write(tmp_path)
+    assert page.open == []
+    assert not {tag for tag, _ in page.tags} & {"script", "b", "link", "iframe", "object"}
+    for tag, kind in (("h1", "Title"), ("h2", "Section"), ("p", "lead"), ("p", "text"), ("pre", "command")):
+        assert f"{kind} {HOSTILE}" in "".join(page.text[tag])
+    assert f"caption {HOSTILE}" in "".join(page.text["figcaption"])
+    assert (tmp_path / "made by <b> & 'you'.png").name in "".join(page.text["small"])
+    assert f"name {HOSTILE}: {HOSTILE} · limit: 0.250" in "".join(page.text["small"])
+    assert HOSTILE in "".join(page.text["td"])
+    assert HOSTILE in "".join(page.text["dt"])
+    assert HOSTILE in "".join(page.text["dd"])
+
+
+def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+    page = write(tmp_path)
+    (image,) = (attributes for tag, attributes in page.tags if tag == "img")
+    kind, _, data = (image["src"] or "").partition(",")
+    assert kind == "data:image/png;base64"
+    assert base64.b64decode(data) == (tmp_path / "made by <b> & 'you'.png").read_bytes()
+    assert image["alt"] == f"caption {HOSTILE}"
+    for tag, attributes in page.tags:
+        assert not {"href", "srcset", "onload", "onerror", "style"} & set(attributes), tag
+    policy = [a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv")]
+    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert "@import" not in "".join(page.text["style"]) + "url("
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [a for _, a in page.tags]
+
+
+def test_numbers_and_warnings(tmp_path: Path) -> None:
+    page = write(tmp_path)
+    assert page.text["td"] == [HOSTILE, "0.123", "V1", "–"]
+    assert "10,242" in "".join(page.text["dd"])
+    numbers = [tag for tag, attributes in page.tags if attributes.get("class") == "number"]
+    assert numbers == ["th", "td", "td"]
+    assert "".join(page.text["strong"]).startswith("SYNTHETIC")
+    assert "strong" not in write(tmp_path, synthetic=False).text
+
+
+def test_the_settings_file(tmp_path: Path) -> None:
+    write(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["settings"] == {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}}
+    assert config["command"] == f"command {HOSTILE}"
+    assert config["provenance"]["1"]["vertices"] == 10242
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    for part, error, said in (
+        (Table("t", ["a", "b"], [[1]]), InvalidParameterError, "'t' has 2 columns, and a row of 1 cells"),
+        (Picture(tmp_path / "x.svg", "c"), InvalidParameterError, r"shows \.png, .* got .*x\.svg"),
+        (Picture(tmp_path / "x.png", "c"), ResourceError, "Cannot read .*x.png"),
+    ):
+        with pytest.raises(error, match=said):
+            write(tmp_path, sections=[Section("s", [part])])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="Cannot write"):
+        write_report(tmp_path / "file", "t", [], lead="", command="", settings={}, provenance={}, synthetic=False)
+
+
+def function(berg_dir: Path, images: Path | None = None, *, fit_sizes: bool = False, sigma: float = 0.5) -> None:
+    """With three kinds of arguments."""
+
+
+def test_commands_of_settings() -> None:
+    names = {"images": None, "fit_sizes": "fit"}
+    given = {"berg_dir": Path("a b"), "images": Path("x'y"), "fit_sizes": True, "sigma": 0.5, "time_limit": 3}
+    settings = settings_of(given)
+    assert settings == {"berg_dir": "a b", "images": "x'y", "fit_sizes": True, "sigma": 0.5}
+    assert command_line("go", function, settings, names) == """berg-jax go 'x'"'"'y' --berg-dir 'a b' --fit"""
+    settings = {"berg_dir": ["a", "b"], "sigma": {"m": 1.5}, "images": None}
+    assert command_line("go", function, settings, names) == "berg-jax go --berg-dir a --berg-dir b --sigma m=1.5"
+
+
+def test_json() -> None:
+    found = plain({1: np.float32(2), "a": (np.inf, Path("x"), np.array([1, 2])), "b": np.int64(3)})
+    assert found == {"1": 2.0, "a": [None, "x", [1, 2]], "b": 3}
