@@ -8,31 +8,31 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, messages
+from .cli_options import (
+    BatchSize,
+    BergDir,
+    Choose,
+    Fit,
+    FitName,
+    Hemisphere,
+    HemisphereName,
+    MinExplainedVariance,
+    MinNcsnr,
+    Output,
+    Precision,
+    PrecisionName,
+    ProcessCount,
+    ProcessIndex,
+    Roi,
+    SubjectNumber,
+    SubjectNumbers,
+    TimeLimit,
+    messages,
+    seconds,
+)
 from .errors import InvalidParameterError
 
 app = typer.Typer()
-
-Output = Annotated[Path, typer.Option(help="The folder to write, or to go on with.")]
-Choose = Annotated[
-    str | None,
-    typer.Option(
-        "--images", help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"
-    ),
-]
-Roi = Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")]
-HemisphereName = Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")]
-MinNcsnr = Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")]
-MinExplainedVariance = Annotated[
-    float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
-]
-FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an image that is not square.")]
-Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
-TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
-
-
-SubjectNumbers = Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")]
 
 
 class ProbeKind(enum.StrEnum):
@@ -71,6 +71,8 @@ def retinotopy(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Map receptive fields: polar angle, eccentricity and size of each vertex, by probing the model."""
@@ -97,7 +99,9 @@ def retinotopy(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -132,6 +136,8 @@ def localize(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
@@ -157,7 +163,9 @@ def localize(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -187,6 +195,8 @@ def accuracy(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Compare predicted with measured responses: r, explained variance, in silico against single trials."""
@@ -211,7 +221,9 @@ def accuracy(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -246,6 +258,8 @@ def rsa(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
@@ -270,7 +284,9 @@ def rsa(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 

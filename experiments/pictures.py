@@ -1,16 +1,60 @@
-"""Figures that are no brains: tables of numbers, colored."""
+"""An experiment's figures: brains, and tables of numbers, colored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from .. import surface
 from ..errors import InvalidParameterError
 from ..files import explained
+from ..rois import Vertices
+from ..subject import Subject
 from ..surface_drawing import require
+from .report import Picture
+from .results import OUTLINED, can_draw, note, outlined
+
+
+def draw_brain(
+    person: Subject,
+    vertices: Vertices,
+    values: Float[np.ndarray, " vertices"],
+    path: Path,
+    caption: str,
+    *,
+    regions: tuple[str, ...] = OUTLINED,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> list[Picture]:
+    """Draw a map of a subject's vertices, with the outlines of these regions, for a report.
+
+    Parameters
+    ----------
+    person, vertices, values
+        Whose values, at which vertices; NaN and what is infinite stays grey.
+    path
+        Where to save the picture.
+    caption, settings
+        What it shows, and what made it.
+    regions
+        ROIs that are outlined, as far as the subject has them.
+    options
+        As for :func:`berg_jax.surface.plot`.
+
+    Returns
+    -------
+    The picture; none where there are no pictures of this surface, or nothing to show.
+    """
+    values = np.where(np.isfinite(values), values, np.nan)
+    if not can_draw(vertices) or np.isnan(values).all():
+        return []
+    outlines = outlined(person, regions)
+    surface.plot(values, vertices, outlines=outlines, note=note(person), output=path, **options)
+    return [Picture(path, caption, {"subject": person.description.subject, **(settings or {})})]
 
 
 def draw_table(

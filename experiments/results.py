@@ -23,6 +23,8 @@ from .settings import plain
 
 NUMBERS, MAPS = "results.json", "maps.npz"
 SYNTHETIC = "SYNTHETIC weights: no finding about brains"
+EARLY = ("V1", "V2", "V3", "hV4")
+OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
 
 
 def provenance(person: Subject, vertices: Vertices, precision: str, **settings: Any) -> dict[str, Any]:
@@ -46,6 +48,21 @@ def provenance(person: Subject, vertices: Vertices, precision: str, **settings: 
 def note(person: Subject) -> str | None:
     """What a picture's small print says of synthetic weights."""
     return SYNTHETIC if person.description.synthetic else None
+
+
+def origin(person: Subject) -> str:
+    """What a sentence says of synthetic weights, after the subject."""
+    return " (SYNTHETIC weights)" if person.description.synthetic else ""
+
+
+def unfinished(output: Path) -> str:
+    """What a process says that has no more to do, while others have."""
+    return f"This process has done its share of {output}; others have not yet."
+
+
+def folder_of(output: Path, person: Subject) -> Path:
+    """Where an experiment on several people keeps what is of one of them."""
+    return output / f"subj{person.description.subject:02d}"
 
 
 def can_draw(vertices: Vertices) -> bool:
@@ -84,3 +101,16 @@ def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
         if any(len(rois.get(part, ())) for rois in person.metadata.rois.values() for part in parts):
             found[name] = person.vertices(name)
     return found
+
+
+def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
+    """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
+    regions = {}
+    for name in person.rois:
+        kept = [
+            np.intersect1d(person.metadata.rois[h].get(name, np.array([], np.int64)), getattr(vertices, h))
+            for h in ("lh", "rh")
+        ]
+        if any(map(len, kept)):
+            regions[name] = Vertices(*kept, vertices.hemisphere_size)
+    return regions

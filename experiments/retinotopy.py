@@ -22,23 +22,27 @@ from jaxtyping import Float, UInt8
 
 from .. import surface
 from ..demo import images as drawings
-from ..encoding import choose_images
 from ..errors import InvalidParameterError
 from ..model import EncodingModel
 from ..rois import HEMISPHERES, Vertices
+from ..stream.devices import Process, find_process
 from ..stream.loop import stream
-from ..stream.opening import open_source
 from ..stream.reducers import ArgmaxOverProbes, GroupMeans, Moments
 from ..subject import Subject
 from . import probes as kinds
+from .pictures import draw_brain
 from .probes import Probes, natural_images, probe_source
 from .receptive_fields import agreement, fit, own_centers, polar
-from .results import can_draw, note, outlined, provenance, write_results
+from .report import Picture, Section, Table, write_report
+from .results import EARLY, origin, outlined, provenance, unfinished, write_results
+from .settings import command_line, settings_of
+from .shown import given, is_demo, require_demo
 
 GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
 MEASURED = ("prfangle.mgz", "prfeccentricity.mgz", "prfR2.mgz")
-OUTLINED = ("V1", "V2", "V3", "hV4")
+ARGUMENTS = {"images": None, "choose": "images", "fit_sizes": "fit"}  # that options of other names stand for
+_HOW = {"fit": "a Gaussian fit", "probe": "the best probe"}
 _MIN_QUALITY = 0.1  # of what is drawn, with a fit
 
 
@@ -61,6 +65,8 @@ def map_retinotopy(
     fit_images: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
@@ -98,6 +104,9 @@ def map_retinotopy(
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
     fit_images
         What to do with images that are not square.
+    process_index, process_count
+        Of several processes with one output: see :func:`~berg_jax.stream.devices.find_process`. The last one to end
+        writes what was found.
     precision, batch_size, time_limit, show_progress
         As for :func:`berg_jax.encoding.encode_images`; ``time_limit`` in seconds.
 
@@ -112,13 +121,15 @@ def map_retinotopy(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
+    settings = settings_of(locals())
+    process = find_process(process_index, process_count)
     output = Path(output)
     person = Subject(berg_dir, subject)
-    demo = person.metadata.raw.get("synthetic") == "berg_jax demo"
+    demo = is_demo(person)
     vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
-    filling = _filling(person, demo, images, choose, fit_images)
+    filling = _filling(person, images, choose, fit_images)
     maps = probe_model(
         person.model(vertices, precision=precision).crop(),
         chosen,
@@ -127,18 +138,32 @@ def map_retinotopy(
         person.identity(vertices, precision),
         fit_sizes=fit_sizes or set(probes) != {"gaussians"},
         batch_size=batch_size,
+        process=process,
         time_limit=time_limit,
         show_progress=show_progress,
     )
     if not maps:
-        return f"This process has done its share of {output}; others have not yet."
+        return unfinished(output)
     best = "fit" if "fit_x" in maps else "probe"
     centers = np.stack([maps[f"{best}_x"], maps[f"{best}_y"]], axis=1)
     rows = _comparisons(person, vertices, centers, maps, theirs, demo)
-    settings = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
-    facts = provenance(person, vertices, precision, experiment="retinotopy", **settings)
+    made = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
+    facts = provenance(person, vertices, precision, experiment="retinotopy", **made)
     write_results(output, vertices, maps, {"agreement": rows, **facts})
-    _draw(person, vertices, maps, best, output)
+    write_report(
+        output,
+        "Retinotopy",
+        [
+            Section("Maps", _draw(person, vertices, maps, best, made, output)),
+            Section("Agreement", [_agreement(rows), *_sizes(person, vertices, maps)]),
+        ],
+        lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject}{origin(person)}, by {_HOW[best]}: "
+        f"{len(chosen.windows):,} windows on grey, each filled with {len(filling):,} images.",
+        command=command_line("retinotopy", map_retinotopy, settings, ARGUMENTS),
+        settings=settings,
+        provenance=facts,
+        synthetic=person.description.synthetic,
+    )
     return _summary(person, rows, best, output)
 
 
@@ -151,6 +176,7 @@ def probe_model(
     *,
     fit_sizes: bool = False,
     batch_size: int = 8,
+    process: Process | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
@@ -162,7 +188,7 @@ def probe_model(
         Of the vertices to map.
     probes, images
         Windows, and what they are filled with.
-    output, identity, batch_size, time_limit, show_progress
+    output, identity, batch_size, process, time_limit, show_progress
         As for :func:`~berg_jax.stream.loop.stream`.
     fit_sizes
         Fit Gaussian receptive fields, too.
@@ -178,6 +204,7 @@ def probe_model(
         output=output,
         identity=identity,
         batch_size=batch_size,
+        process=process,
         time_limit=time_limit,
         show_progress=show_progress,
     )
@@ -207,17 +234,16 @@ def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:
 
 
 def _filling(
-    person: Subject, demo: bool, images: str | Path | None, choose: str | None, fit_images: str
+    person: Subject, images: str | Path | None, choose: str | None, fit_images: str
 ) -> UInt8[np.ndarray, "n 3 224 224"]:
-    if images is None:
-        if not demo:
-            raise InvalidParameterError(
-                "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 "
-                "with --images test."
-            )
-        return drawings("natural", DEMO_IMAGES)
-    source = open_source(images, fit_images)
-    return natural_images(source if choose is None else choose_images(source, choose, person))
+    if images is not None:
+        return natural_images(given(images, choose, fit_images, person))
+    require_demo(
+        person,
+        "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "
+        "--images test.",
+    )
+    return drawings("natural", DEMO_IMAGES)
 
 
 def _measured(folder: Path, vertices: Vertices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,7 +277,7 @@ def _comparisons(
         angle, eccentricity, r2 = measured
         others["measured"] = (angle, eccentricity, r2 >= MIN_R2, MAX_ECCENTRICITY)
     regions = {"all vertices": everywhere}
-    for name, region in outlined(person, OUTLINED).items():
+    for name, region in outlined(person, EARLY).items():
         regions[name] = np.isin(vertices.global_indices, region.global_indices)
     return [
         {"with": other, "region": region, **agreement(centers, angle, eccentricity, kept & inside, most)}
@@ -261,36 +287,87 @@ def _comparisons(
     ]
 
 
-def _draw(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, output: Path) -> None:
-    shown = maps["fit_r2"] >= _MIN_QUALITY if best == "fit" else ~np.isnan(maps["probe_angle"])
-    if not shown.any() or not can_draw(vertices):
-        return
-    options: dict[str, Any] = {
-        "vertices": vertices,
-        "views": ("medial", "ventral"),
-        "outlines": outlined(person, OUTLINED),
-        "note": note(person),
-    }
-    how = "Gaussian fit" if best == "fit" else "best probe"
-    pictures = {
-        "angle": {"label": f"polar angle in the visual field ({how})", "title": "Polar angle", "wheel": True},
-        "eccentricity": {"label": f"eccentricity (degrees, {how})", "title": "Eccentricity"},
+def _draw(
+    person: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, made: dict[str, Any], output: Path
+) -> list[Picture]:
+    shown, how = ~np.isnan(maps[f"{best}_angle"]), _HOW[best]
+    if best == "fit":
+        shown = maps["fit_r2"] >= _MIN_QUALITY
+        made = {**made, "shown where the fit's r² is at least": _MIN_QUALITY}
+    drawn: dict[str, tuple[str, dict[str, Any]]] = {
+        "angle": (
+            "Polar angle of receptive fields, counterclockwise from the right horizontal meridian; the wheel is the "
+            "visual field",
+            {"label": f"polar angle in the visual field ({how})", "title": "Polar angle", "wheel": True},
+        ),
+        "eccentricity": (
+            "Distance of receptive fields from the fovea",
+            {"label": f"eccentricity (degrees, {how})", "title": "Eccentricity"},
+        ),
     }
     if best == "fit":
-        pictures["size"] = {"label": "receptive field's standard deviation (degrees)", "title": "Size"}
-    for name, how_drawn in pictures.items():
-        values = np.where(shown, maps[f"{best}_{name}"], np.nan)
-        surface.plot(values, **options, **how_drawn, output=output / f"{name}.png")
+        label = "receptive field's standard deviation (degrees)"
+        drawn["size"] = ("Standard deviation of the Gaussian receptive fields", {"label": label, "title": "Size"})
+    pictures = []
+    for name, (caption, options) in drawn.items():
+        pictures += draw_brain(
+            person,
+            vertices,
+            np.where(shown, maps[f"{best}_{name}"], np.nan),
+            output / f"{name}.png",
+            f"{caption}, by {how}. Outlined are early visual areas; grey vertices have no receptive field.",
+            regions=EARLY,
+            settings=made,
+            views=("medial", "ventral"),
+            **options,
+        )
+    return pictures
+
+
+def _agreement(rows: list[dict[str, Any]]) -> Table:
+    return Table(
+        "Correlation of receptive fields with others: circular for the angle, Pearson's for eccentricity",
+        ("compared with", "region", "vertices", "angle", "eccentricity"),
+        [[row[key] for key in ("with", "region", "vertices", "angle", "eccentricity")] for row in rows],
+    )
+
+
+def _sizes(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) -> list[Table]:
+    """With a fit, its medians in the early areas."""
+    if "fit_size" not in maps:
+        return []
+    inside = {
+        name: np.isin(vertices.global_indices, region.global_indices)
+        for name, region in outlined(person, EARLY).items()
+    }
+    inside = {"all vertices": np.ones(len(vertices), bool), **inside}
+    rows = [
+        [
+            name,
+            int(there.sum()),
+            *(float(np.median(maps[key][there])) for key in ("fit_eccentricity", "fit_size", "fit_r2")),
+        ]
+        for name, mask in inside.items()
+        for there in [mask & ~np.isnan(maps["fit_size"])]
+        if there.any()
+    ]
+    return [
+        Table(
+            "Gaussian fits: medians over vertices",
+            ("region", "vertices fitted", "eccentricity (°)", "size (°)", "r²"),
+            rows,
+        )
+    ]
 
 
 def _summary(person: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
-    origin = " (SYNTHETIC weights)" if person.description.synthetic else ""
-    how = {"fit": "a Gaussian fit", "probe": "the best probe"}[best]
-    lines = [f"Receptive fields of subject {person.description.subject}{origin} by {how}, compared with"]
+    lines = [
+        f"Receptive fields of subject {person.description.subject}{origin(person)} by {_HOW[best]}, compared with"
+    ]
     lines.append(f"  {'':<18}{'':<14}{'vertices':>9}{'angle':>8}{'eccentricity':>14}   (correlations)")
     lines += [
         f"  {row['with']:<18}{row['region']:<14}{row['vertices']:>9}{row['angle']:>8.3f}{row['eccentricity']:>14.3f}"
         for row in rows
     ]
-    lines.append(f"Maps, numbers and pictures: {output}")
+    lines.append(f"Maps, numbers, pictures and report.html: {output}")
     return "\n".join(lines)
