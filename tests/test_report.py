@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,7 +33,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "meta"):
+        if tag not in ("img", "input", "meta"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -60,7 +61,7 @@ def write(folder: Path, **changed: Any) -> Page:
         ],
         "lead": f"lead {HOSTILE}",
         "command": f"command {HOSTILE}",
-        "settings": {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}},
+        "settings": {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}, "hidden": None},
         "provenance": {"1": {"path": HOSTILE, "vertices": 10242}},
         "synthetic": True,
         **changed,
@@ -77,7 +78,7 @@ def test_names_cannot_change_the_page(tmp_path: Path) -> None:
         assert f"{kind} {HOSTILE}" in "".join(page.text[tag])
     assert f"caption {HOSTILE}" in "".join(page.text["figcaption"])
     assert (tmp_path / "made by <b> & 'you'.png").name in "".join(page.text["small"])
-    assert f"name {HOSTILE}: {HOSTILE} · limit: 0.250" in "".join(page.text["small"])
+    assert f"name {HOSTILE}: {HOSTILE} · limit: 0.25" in "".join(page.text["small"])
     assert HOSTILE in "".join(page.text["td"])
     assert HOSTILE in "".join(page.text["dt"])
     assert HOSTILE in "".join(page.text["dd"])
@@ -87,8 +88,9 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     page = write(tmp_path)
     (image,) = (attributes for tag, attributes in page.tags if tag == "img")
     kind, _, data = (image["src"] or "").partition(",")
-    assert kind == "data:image/png;base64"
-    assert base64.b64decode(data) == (tmp_path / "made by <b> & 'you'.png").read_bytes()
+    assert kind in ("data:image/png;base64", "data:image/webp;base64")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
+        assert shown.size == (4, 4)
     assert image["alt"] == f"caption {HOSTILE}"
     for tag, attributes in page.tags:
         assert not {"href", "srcset", "onload", "onerror", "style"} & set(attributes), tag
@@ -98,10 +100,24 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in [a for _, a in page.tags]
 
 
+def test_large_pictures_take_less_room(tmp_path: Path) -> None:
+    x, y = np.indices((300, 400)) / 400
+    made = np.stack([x, y, np.sin(9 * x * y) ** 2], axis=-1)
+    Image.fromarray((255 * made).astype(np.uint8)).save(tmp_path / "x.png")
+    page = write(tmp_path, sections=[Section("s", [Picture(tmp_path / "x.png", "c")])])
+    (source,) = (attributes["src"] or "" for tag, attributes in page.tags if tag == "img")
+    kind, _, data = source.partition(",")
+    assert kind == "data:image/webp;base64"
+    assert len(data) < 0.5 * (tmp_path / "x.png").stat().st_size
+    with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
+        assert abs(np.asarray(shown.convert("RGB")) - 255 * made).mean() < 2
+
+
 def test_numbers_and_warnings(tmp_path: Path) -> None:
     page = write(tmp_path)
     assert page.text["td"] == [HOSTILE, "0.123", "V1", "–"]
     assert "10,242" in "".join(page.text["dd"])
+    assert "hidden" not in page.text["dt"]
     numbers = [tag for tag, attributes in page.tags if attributes.get("class") == "number"]
     assert numbers == ["th", "td", "td"]
     assert "".join(page.text["strong"]).startswith("SYNTHETIC")
@@ -111,7 +127,7 @@ def test_numbers_and_warnings(tmp_path: Path) -> None:
 def test_the_settings_file(tmp_path: Path) -> None:
     write(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    assert config["settings"] == {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}}
+    assert config["settings"] == {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}, "hidden": None}
     assert config["command"] == f"command {HOSTILE}"
     assert config["provenance"]["1"]["vertices"] == 10242
 
