@@ -67,7 +67,8 @@ def plot(
     title
         Stands above the picture.
     outlines
-        Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``.
+        Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A name stands at its
+        region wherever most of it is seen and there is room, and in any case below the picture.
     limit
         The magnitude that has the strongest color, by default the 99th percentile of the magnitudes shown. Where
         stronger values are shown, they have the same color, and the color bar ends in an arrow.
@@ -115,6 +116,7 @@ def plot(
     else:
         scale = color_scale(np.concatenate(shown), limit, colormap)
 
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -123,10 +125,11 @@ def plot(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     kind = "angles" if wheel else "names" if labels is not None else "values"
-    bottom = draw_rows(axes, rows, shown, regions, scale, kind)
-    bottom = draw_legend(axes, regions, bottom)
     small_print = " · ".join(filter(None, (note, _resolution(size))))
-    draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
+    with rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+        bottom = draw_rows(axes, rows, shown, regions, scale, kind)
+        bottom = draw_legend(axes, regions, bottom)
+        draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
     if output is not None:
         with explained("write", Path(output)):
             figure.savefig(output)

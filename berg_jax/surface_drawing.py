@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from .errors import ResourceError
 from .rois import HEMISPHERES
+from .surface_names import Region, place_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,7 @@ _OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "
 _COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
 _CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
 _WHEEL = 44.0  # across
+_NAME = 7.5  # points, of regions' names
 _WIDTH, DPI = 9.0, 150  # inches, dots per inch
 
 Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
@@ -124,9 +126,12 @@ def draw_rows(
         for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
             _draw_values(axes, picture, shown[index], scale, kind)
-            _draw_outlines(axes, picture, [masks[index] for masks in regions.values()])
+            masks = [halves[index] for halves in regions.values()]
+            outlines = _draw_outlines(axes, picture, masks)
             if row == "flat":
                 _draw_rim(axes, picture)
+            bounds = np.array([x - _COLUMN / 2, top - height]), np.array([x + _COLUMN / 2, top])
+            _draw_names_of(axes, list(regions), _seen(picture, masks, outlines), bounds)
         axes.text(8 - _EDGE, top - height / 2, row, size=10, ha="center", va="center", rotation=90)
         top -= height + _GAP
     return top
@@ -182,8 +187,13 @@ def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 
     return np.concatenate([outer, middles[:, None]], axis=1)
 
 
-def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " 10242"]]) -> None:
-    """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side."""
+def _draw_outlines(
+    axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " 10242"]]
+) -> list[Float[np.ndarray, "m 2"]]:
+    """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side.
+
+    Returns points along what is seen of each border.
+    """
     from matplotlib.collections import LineCollection
 
     points, faces = picture.points, picture.faces
@@ -195,6 +205,7 @@ def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, "
         one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
         lines.append(one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None])
         colors += [color] * len(mixed)
+    ends = np.cumsum([len(some) for some in lines])
     lines = np.concatenate(lines)
     seen = ~_hidden(lines.mean(1), points[faces])
     for width, shades, order in ((2.6, "white", 3), (1.5, list(itertools.compress(colors, seen)), 4)):
@@ -202,6 +213,47 @@ def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, "
             lines[seen, :, :2], colors=shades, linewidths=width, capstyle="round", zorder=order
         )
         axes.add_collection(collection, autolim=False)
+    return [
+        lines[first:last][seen[first:last], :, :2].reshape(-1, 2) for first, last in itertools.pairwise(ends.tolist())
+    ]
+
+
+def _seen(
+    picture: _Picture, masks: list[Bool[np.ndarray, " 10242"]], outlines: list[Float[np.ndarray, "m 2"]]
+) -> list[Region]:
+    """What is seen of each region; no vertices of one whose larger part is turned away or hidden."""
+    front = np.zeros(len(picture.points), bool)
+    front[picture.faces] = True
+    regions = []
+    for mask, outline in zip(masks, outlines, strict=True):
+        facing = np.flatnonzero(mask & front)
+        if 2 * len(facing) >= mask.sum() > 0:
+            facing = facing[~_hidden(picture.points[facing], picture.points[picture.faces])]
+        enough = 2 * len(facing) >= mask.sum()
+        regions.append(Region(picture.points[facing if enough else [], :2], outline))
+    return regions
+
+
+def _draw_names_of(
+    axes: Axes,
+    names: list[str],
+    regions: list[Region],
+    bounds: tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]],
+) -> None:
+    """Write the names of regions on them or beside, where there is room."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.textpath import TextPath
+
+    mm = 2 * _EDGE / (72 * _WIDTH)  # a point
+    extents = [TextPath((0, 0), name, size=_NAME).get_extents() for name in names]
+    sizes = mm * np.array([(extent.width, 1.1 * _NAME) for extent in extents]).reshape(-1, 2)
+    halo = [withStroke(linewidth=2, foreground="white")]
+    for index, middle, target in place_names(regions, sizes, bounds):
+        if target is not None:
+            start = np.clip(target, middle - sizes[index] / 2, middle + sizes[index] / 2)
+            axes.plot(*np.stack([start, target], axis=1), color="black", linewidth=0.7, zorder=5, path_effects=halo)
+        options = {"size": _NAME, "ha": "center", "va": "center", "zorder": 6, "path_effects": halo}
+        axes.text(*middle, names[index], **options)
 
 
 def _hidden(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "m 3 3"]) -> Bool[np.ndarray, " n"]:
@@ -232,6 +284,12 @@ def _outline_colors(number: int) -> list[Any]:
     return list(matplotlib.colormaps["turbo"](np.linspace(0, 1, number)))
 
 
+def _columns(names: Sequence[str]) -> int:
+    """How many names stand beside each other, in lines that are about equally full."""
+    most = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    return math.ceil(len(names) / math.ceil(len(names) / most))
+
+
 def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     """Name the outlines below ``top``, and return where the names end."""
     from matplotlib.lines import Line2D
@@ -239,7 +297,7 @@ def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    columns = _columns(names)
     lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names))]
     place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
     axes.legend(lines, names, ncols=columns, fontsize=9, handlelength=1.4, frameon=False, borderpad=0, **place)
@@ -285,7 +343,7 @@ def _draw_names(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: 
     """Name the colors below ``top``, and return where the names end."""
     from matplotlib.patches import Patch
 
-    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    columns = _columns(names)
     patches = [Patch(color=scale.to_rgba(index)) for index in range(len(names))]
     place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
     outlines = axes.get_legend()

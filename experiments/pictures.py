@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +17,11 @@ from ..subject import Subject
 from ..surface_drawing import require
 from .report import Picture
 from .results import OUTLINED, can_draw, note, outlined
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDE = 8  # columns of a table, more of which are narrower
 
 
 def draw_brain(
@@ -95,14 +100,31 @@ def draw_table(
             f"A table of {len(rows)} rows and {len(columns)} columns needs as many values, got {values.shape}."
         )
     require("matplotlib")
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+        figure = _table(values, rows, columns, label, title, note)
+    with explained("write", Path(path)):
+        figure.savefig(path)
+
+
+def _table(
+    values: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    title: str | None,
+    note: str | None,
+) -> Figure:
     from matplotlib.figure import Figure
 
     limit = float(np.nanmax(abs(values), initial=0)) or 1.0
-    width, height = 2.2 + 0.85 * len(columns), 1.6 + 0.27 * len(rows)
+    cell = 0.85 if len(columns) <= _WIDE else 0.5  # inches
+    width, height = 2.2 + cell * len(columns), 1.6 + 0.27 * len(rows)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots()
     image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=30 if max(map(len, columns)) > 8 else 0)
+    axes.set_xticks(range(len(columns)), columns, rotation=30 if max(map(len, columns)) > 9 * cell else 0)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=8, length=0, top=False, bottom=False)
     axes.spines[:].set_visible(False)
@@ -115,5 +137,4 @@ def draw_table(
         axes.set_title(title, size=11)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="0.4")
-    with explained("write", Path(path)):
-        figure.savefig(path)
+    return figure

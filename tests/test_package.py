@@ -26,6 +26,7 @@ LAYERS = [
     {"surface_colors"},
     {"surface_spaces"},
     {"surface_drawing"},
+    {"surface_names"},
     {"demo"},
     {"convert"},
     {"checkpoint"},
