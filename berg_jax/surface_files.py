@@ -13,7 +13,7 @@ from jaxtyping import Float
 from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import explained
 from .rois import HEMISPHERES, Vertices
-from .surface_drawing import require
+from .surface_meshes import require
 from .surface_spaces import hint, whole_map
 
 GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"

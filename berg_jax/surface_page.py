@@ -12,7 +12,8 @@ from .errors import InvalidParameterError
 from .files import explained
 from .rois import HEMISPHERES, Vertices
 from .surface_colors import color_scale
-from .surface_drawing import GYRI, SULCI, fsaverage5, require
+from .surface_drawing import GYRI, SULCI
+from .surface_meshes import fsaverage, require
 from .surface_spaces import to_fsaverage5, whole_map
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMap
     """The inflated hemisphere, moved so that the other one stands beside it, in colors."""
     from plotly import graph_objects
 
-    surface = fsaverage5(hemisphere, "infl")
+    surface = fsaverage(hemisphere, "infl")
     x, y, z = surface.coordinates.T
     x = x - x.max() - _GAP / 2 if hemisphere == "lh" else x - x.min() + _GAP / 2
-    grey = np.where(fsaverage5(hemisphere, "sulc") > 0, SULCI, GYRI)
+    grey = np.where(fsaverage(hemisphere, "sulc") > 0, SULCI, GYRI)
     colors = np.where(np.isnan(values)[:, None], grey[:, None], scale.to_rgba(values)[:, :3])
     said = [f"{hemisphere} {index}: {value:.3g}" for index, value in enumerate(values)]
     i, j, k = surface.faces.T

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from ..rois import HEMISPHERES, Vertices
-from ..surface_drawing import require
+from ..surface_meshes import require
 from ..surface_spaces import hint
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")

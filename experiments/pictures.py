@@ -14,7 +14,8 @@ from ..errors import InvalidParameterError
 from ..files import explained
 from ..rois import Vertices
 from ..subject import Subject
-from ..surface_drawing import require
+from ..surface_meshes import require
+from ..surface_spaces import to_shown, whole_map
 from .report import Picture
 from .results import OUTLINED, can_draw, note, outlined
 
@@ -55,7 +56,7 @@ def draw_brain(
     The picture; none where there are no pictures of this surface, or nothing to show.
     """
     values = np.where(np.isfinite(values), values, np.nan)
-    if not can_draw(vertices) or np.isnan(values).all():
+    if not can_draw(vertices) or np.isnan(to_shown(*whole_map(values, vertices))).all():
         return []
     outlines = outlined(person, regions)
     surface.plot(values, vertices, outlines=outlines, note=note(person), output=path, **options)

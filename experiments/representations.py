@@ -24,7 +24,7 @@ from ..stream.sources import Source
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
 from .baseline import class_tokens
-from .dissimilarity import dissimilarities, from_square, neighborhoods, searchlights, similarities
+from .dissimilarity import dissimilarities, from_square, neighborhoods, searched, searchlights, similarities
 from .pictures import draw_brain, draw_table
 from .report import Picture, Section, Table, write_report
 from .results import folder_of, note, origin, outlined, provenance, unfinished, write_results
@@ -33,6 +33,7 @@ from .shown import drawn, given, require_demo
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22
+COARSE = "on the vertices of fsaverage5 alone, as nilearn has not fetched this subject's finer mesh"
 STORE, PICTURE = "responses.zarr", "similarities.png"
 ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "rois": "roi", "matrices": "matrix"}
 
@@ -121,15 +122,18 @@ def compare_representations(
         }
     if clash := set(names) & set(targets):
         raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
-    chosen = []
+    if searchlight is not None and not targets:
+        raise InvalidParameterError("A searchlight needs features or matrices to compare with.")
+    chosen, lit, coarse = [], [], False
     for person, found in zip(people, regions, strict=True):
-        together = np.unique(np.concatenate([region.global_indices for region in found.values()]))
-        whole = None if searchlight is None else person.vertices(None, **limits)
-        chosen.append(Vertices.from_global(together, person.hemisphere_size) if whole is None else whole)
+        together = np.concatenate([region.global_indices for region in found.values()])
         if searchlight is not None:
-            if not targets:
-                raise InvalidParameterError("A searchlight needs features or matrices to compare with.")
-            next(neighborhoods(chosen[-1], searchlight))
+            whole = person.vertices(None, **limits)
+            lit.append(searched(whole))
+            coarse = lit[-1] is not whole
+            next(neighborhoods(lit[-1], searchlight))
+            together = np.concatenate([together, lit[-1].global_indices])
+        chosen.append(Vertices.from_global(np.unique(together), person.hemisphere_size))
     for person, vertices in zip(people, chosen, strict=True):
         stream(
             person.model(vertices, precision=precision),
@@ -145,18 +149,22 @@ def compare_representations(
     if not all(is_complete(folder_of(output, person) / STORE) for person in people):
         return unfinished(output)
     own, facts, pictures = [], {}, []
-    for person, vertices, found in zip(people, chosen, regions, strict=True):
+    for index, (person, vertices, found) in enumerate(zip(people, chosen, regions, strict=True)):
         folder = folder_of(output, person)
         responses = open_responses(folder / STORE).data.values
         columns = {n: np.isin(vertices.global_indices, region.global_indices) for n, region in found.items()}
         own.append({name: dissimilarities(responses[:, inside]) for name, inside in columns.items()})
-        maps = {} if searchlight is None else searchlights(responses, vertices, searchlight, targets)
         made = {"images": len(source), "searchlight": searchlight}
+        maps = {}
+        if searchlight is not None:
+            inside = np.isin(vertices.global_indices, lit[index].global_indices)
+            maps = searchlights(responses[:, inside], lit[index], searchlight, targets)
+            made["searchlights"] = f"{inside.sum():,}, {COARSE}" if coarse else int(inside.sum())
         facts[folder.name] = provenance(person, vertices, precision, experiment="rsa", **made)
         matrix = similarities({**own[-1], **targets})
         numbers = {"names": [*names, *targets], "similarities": matrix}
-        write_results(folder, vertices, maps, {**numbers, **facts[folder.name]})
-        pictures += _draw_maps(person, vertices, maps, made, folder)
+        write_results(folder, lit[index] if maps else vertices, maps, {**numbers, **facts[folder.name]})
+        pictures += _draw_maps(person, lit[index], maps, made, folder) if maps else []
     mean, people_of = _compared(own, targets, names, output)
     labels = [*names, *targets]
     _draw_matrix(mean, labels, people[0], output)
@@ -177,7 +185,7 @@ def compare_representations(
         provenance=facts,
         synthetic=any(person.description.synthetic for person in people),
     )
-    return _summary(people, rows, output)
+    return _summary(people, rows, coarse, output)
 
 
 def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
@@ -275,11 +283,15 @@ def _table(rows: Sequence[tuple[str, str, float, float | None]]) -> Table:
     return Table("What is most alike (Spearman's correlation)", columns[:shown], [row[:shown] for row in rows])
 
 
-def _summary(people: Sequence[Subject], rows: Sequence[tuple[str, str, float, float | None]], output: Path) -> str:
+def _summary(
+    people: Sequence[Subject], rows: Sequence[tuple[str, str, float, float | None]], coarse: bool, output: Path
+) -> str:
     lines = [
         f"Representations in {len(people)} subjects{origin(people[0])}; Spearman's correlation of dissimilarities"
     ]
     for name, nearest, r, between in rows:
         line = f"  {name:<14}most like {nearest:<14}{r:>7.3f}"
         lines.append(line if between is None else f"{line}   between people {between:.3f}")
+    if coarse:
+        lines.append(f"Searchlights are {COARSE}.")
     return "\n".join([*lines, f"Matrices, pictures and report.html: {output}"])

@@ -116,7 +116,7 @@ def test_searchlights_find_where_a_geometry_is() -> None:
     assert values[1, 100] > 0.8
     assert np.isin(values[1].argmax(), patch)
     assert values[0].max() < 0.6
-    for size, k, said in ((163_842, 5, "hemisphere of fsaverage7"), (SIZE, 900, "got 900"), (SIZE, 1, "got 1")):
+    for size, k, said in ((32_492, 5, "hemisphere of fs_LR 32k"), (SIZE, 900, "got 900"), (SIZE, 1, "got 1")):
         with pytest.raises(InvalidParameterError, match=said):
             next(neighborhoods(Vertices(np.arange(500), [], size), k))
 

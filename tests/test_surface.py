@@ -19,7 +19,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from berg_jax import surface, surface_colors, surface_drawing, surface_spaces
+from berg_jax import surface, surface_colors, surface_drawing, surface_meshes, surface_spaces
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.rois import Vertices
 
@@ -253,7 +253,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (surface_drawing.fsaverage5, surface_spaces._nearest, surface_drawing._picture):
+    for cache in (surface_meshes.fsaverage, surface_spaces._nearest, surface_drawing._picture):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))
