@@ -21,7 +21,7 @@ from .surface_drawing import DPI, VIEWS, Halves, draw_frame, draw_legend, draw_r
 from .surface_files import GIFTI, read, save
 from .surface_meshes import SHOWN, require
 from .surface_page import html
-from .surface_spaces import MESHES, to_fsaverage5, to_shown, whole_map
+from .surface_spaces import resolution, to_fsaverage5, to_shown, whole_map
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -130,7 +130,7 @@ def plot(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     kind = "angles" if wheel else "names" if labels is not None else "values"
-    small_print = " · ".join(filter(None, (note, _resolution(size, len(shown[0])))))
+    small_print = " · ".join(filter(None, (note, resolution(size, len(shown[0])))))
     with rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
         bottom = draw_rows(axes, rows, shown, regions, scale, kind)
         bottom = draw_legend(axes, regions, bottom)
@@ -171,9 +171,3 @@ def _regions(outlines: Mapping[str, Vertices] | None, size: int) -> dict[str, Ha
         mask[vertices.global_indices] = True
         masks[str(name)] = to_shown(mask, size)
     return masks
-
-
-def _resolution(size: int, shown: int) -> str:
-    if size >= shown:
-        return f"fsaverage5 subset of {MESHES[size]}" if size > shown else ""
-    return f"{MESHES[size]}: at each fsaverage5 vertex the nearest of {size:,} a hemisphere"

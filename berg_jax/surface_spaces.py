@@ -126,6 +126,13 @@ def to_shown(
     return to_fsaverage5(values, hemisphere_size)
 
 
+def resolution(size: int, shown: int) -> str:
+    """What small print says of values of one mesh that are shown on another; empty if it is the same."""
+    if size >= shown:
+        return f"fsaverage5 subset of {MESHES[size]}" if size > shown else ""
+    return f"{MESHES[size]}: at each fsaverage5 vertex the nearest of {size:,} a hemisphere"
+
+
 @functools.cache
 def _nearest(hemisphere: str, size: int) -> Int[np.ndarray, " 10242"]:
     """For each fsaverage5 vertex the nearest of the first ``size`` ones, on the sphere."""
