@@ -219,6 +219,7 @@ label:has(:checked) { cursor: zoom-out; }
 :checked + img { max-width: none; width: 1350px; }
 label:has(:focus-visible) { outline: 2px solid #20639b; }
 figcaption { margin-top: .5rem; font-size: .95rem; }
+td:first-child { white-space: nowrap; }
 small { display: block; color: #5b6770; font-size: .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }

@@ -258,6 +258,8 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert facts["medians"]["all vertices"]["vertices"] == 2 * study.subject.hemisphere_size
     with (tmp_path / "out" / "rois.csv").open() as file:
         assert next(csv.DictReader(file))["roi"] == "all vertices"
+    assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
     with Image.open(tmp_path / "out" / "rois.png") as picture:
         assert min(picture.size) > 200
 

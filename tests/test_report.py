@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import importlib
+import inspect
 import io
 import json
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from berg_jax.cli import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.report import Picture, Section, Table, write_report
 from berg_jax.experiments.settings import command_line, plain, settings_of
@@ -162,3 +167,83 @@ def test_commands_of_settings() -> None:
 def test_json() -> None:
     found = plain({1: np.float32(2), "a": (np.inf, Path("x"), np.array([1, 2])), "b": np.int64(3)})
     assert found == {"1": 2.0, "a": [None, "x", [1, 2]], "b": 3}
+
+
+CALLS: list[tuple[str, str, str, dict[str, Any]]] = [
+    (
+        "retinotopy",
+        "map_retinotopy",
+        "retinotopy",
+        {
+            **{"subject": 3, "images": "a b/'x'.hdf5", "choose": "test", "fit_sizes": True, "grid": 7, "sigma": 0.25},
+            **{"probes": ["bars", "rings"], "measured": "maps", "roi": "V1 - V1d", "hemisphere": "lh"},
+            **{"min_ncsnr": 0.2, "min_explained_variance": 20.0, "fit_images": "crop", "precision": "bfloat16"},
+            **{"batch_size": 3},
+        },
+    ),
+    (
+        "localizer",
+        "localize",
+        "localize",
+        {
+            **{"subjects": [1, 4], "images": "x", "choose": "3,5", "table": "t.csv", "alpha": 0.01},
+            **{"contrasts": ["a > b", "b"], "measured": {"a > b": "m.mgz"}, "roi": "FFA", "hemisphere": "rh"},
+        },
+    ),
+    (
+        "accuracy",
+        "measure_accuracy",
+        "accuracy",
+        {"subject": 1, "images": "x", "betas": "b.npy", "table": "t.csv", "zscored": True, "choose": "test"},
+    ),
+    (
+        "representations",
+        "compare_representations",
+        "rsa",
+        {
+            **{"subjects": [2], "images": "x", "rois": ["V1", "FFA-1 + FFA-2"], "features": {"a": "x.npy"}},
+            **{"matrices": {"b": "y.npy", "c": "z.npy"}, "searchlight": 50, "dinov2": "d", "min_ncsnr": 0.1},
+        },
+    ),
+    (
+        "synthesis.command",
+        "synthesize",
+        "synthesize",
+        {
+            **{"subject": 1, "drive": ["V1", "V2"], "suppress": ["PPA"], "margin": 0.5, "hemisphere": "lh"},
+            **{"images": "phases", "photograph_folder": "p", "start": "s.png", "radius": 3.0, "n": 3, "steps": 9},
+            **{"learning_rate": 0.1, "jitter": 2, "total_variation": 0.5, "draws": 2, "seed": 7, "microbatch": 2},
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "command", "given"), CALLS, ids=[call[2] for call in CALLS])
+@pytest.mark.parametrize("few", [False, True])
+def test_the_command_asks_for_the_same(
+    module: str, name: str, command: str, given: dict[str, Any], few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call's command makes of itself on the command line is that call, whatever is as by default."""
+    found = importlib.import_module(f"berg_jax.experiments.{module}")
+    function = getattr(found, name)
+    needed = {"subject", "subjects", "images", "betas", "drive"}
+    given = {key: value for key, value in given.items() if not few or key in needed}
+    asked = inspect.signature(function).bind("my dir", output="out", **given)
+    asked.apply_defaults()
+    settings = settings_of(asked.arguments)
+    called = []
+
+    def record(*arguments: Any, **options: Any) -> str:
+        bound = inspect.signature(function).bind(*arguments, **options)
+        bound.apply_defaults()
+        called.append(settings_of(bound.arguments))
+        return ""
+
+    monkeypatch.setattr(found, name, record)
+    line = command_line(command, function, settings, found.ARGUMENTS)
+    result = CliRunner().invoke(app, shlex.split(line)[1:])
+    assert result.exit_code == 0, result.output
+    assert [{k: v or None for k, v in call.items()} for call in called] == [
+        {k: v or None for k, v in settings.items()}
+    ]
+    assert line.count(" --") <= sum(len(v) if isinstance(v, list | dict) else 1 for v in given.values()) + 2

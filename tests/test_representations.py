@@ -144,6 +144,9 @@ def test_the_command_on_the_demo(demo: Path, tmp_path: Path) -> None:
     assert abs(matrix[names.index("noise"), :4]).max() < 0.2
     with Image.open(tmp_path / "out" / "similarities.png") as picture:
         assert min(picture.size) > 300
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<figure>") == 1
+    assert "<td>FFA-1</td><td>FFA-2</td>" in page
 
 
 @pytest.mark.parametrize(

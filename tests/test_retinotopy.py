@@ -231,6 +231,11 @@ def test_the_command_finds_planted_receptive_fields(person: berg_jax.Subject, me
     right = nibabel.load(output / "maps" / "fit_x.rh.func.gii").darrays[0].data
     np.testing.assert_allclose(right[vertices.rh], maps["fit_x"][len(vertices.lh) :], rtol=1e-6)
     assert np.nanmedian(right) < 0  # the right hemisphere sees the left half
+    page, config = (output / "report.html").read_text(), json.loads((output / "config.json").read_text())
+    assert page.count("<figure>") == 3
+    assert "SYNTHETIC weights." in page
+    assert config["command"].startswith(f"berg-jax retinotopy {tmp_path / 'natural.npy'} --berg-dir demo --subject 1")
+    assert config["settings"]["roi"] == "early + hV4"
     for name in ("angle", "eccentricity", "size"):
         with Image.open(output / f"{name}.png") as picture:
             assert picture.width == 1350
@@ -269,6 +274,24 @@ def test_measured_maps_that_cannot_be_compared(demo: Path, measured: Path, tmp_p
 def test_real_subjects_need_images(complement: Golden, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="give a folder or an array, such as NSD's"):
         retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "out")
+
+
+@pytest.mark.nightly
+def test_processes_share_the_work(complement: Golden, tmp_path: Path) -> None:
+    np.save(tmp_path / "natural.npy", np.random.default_rng(0).integers(0, 256, (2, 3, 224, 224), np.uint8))
+    options: dict[str, Any] = {"images": tmp_path / "natural.npy", "grid": 4, "batch_size": 2, "show_progress": False}
+    options |= {"fit_sizes": True}
+    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "alone", **options)
+    for index in range(2):
+        said = retinotopy.map_retinotopy(
+            complement.folder, 2, tmp_path / "shared", process_index=index, process_count=2, **options
+        )
+        assert ("done its share" in said) == (index == 0)
+        assert (tmp_path / "shared" / "report.html").exists() == (index == 1)
+    alone, shared = (dict(np.load(tmp_path / name / "maps.npz")) for name in ("alone", "shared"))
+    assert alone.keys() == shared.keys()
+    for name, values in alone.items():
+        np.testing.assert_allclose(shared[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_every_kind_of_probe_is_a_command_s(demo: Path) -> None:
