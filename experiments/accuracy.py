@@ -40,7 +40,7 @@ COLUMNS = {
     "r_two_trials": "2 trials, trial",
 }
 ARGUMENTS = {"images": None, "choose": "images"}  # that options of other names stand for
-_CHUNK = 4096  # vertices at a time
+_AT_ONCE, _CHUNK = 16_384, 4096  # vertices that are read, and computed, at a time
 
 
 def measure_accuracy(
@@ -85,8 +85,8 @@ def measure_accuracy(
     table, zscored
         As for :func:`~berg_jax.experiments.measured.read_array`.
     roi, hemisphere, min_ncsnr, min_explained_variance
-        Which vertices, by default all: see :func:`berg_jax.rois.resolve`. Trials of all vertices take 4 bytes ·
-        trials · vertices of memory: 2 GB for 515 images shown three times.
+        Which vertices, by default all: see :func:`berg_jax.rois.resolve`. They are compared 16,384 at a time, so that
+        memory does not grow with their number.
     fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
         As for :func:`~berg_jax.experiments.retinotopy.map_retinotopy`.
 
@@ -107,12 +107,16 @@ def measure_accuracy(
     person = Subject(berg_dir, subject)
     vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
     source = given(images, choose, fit_images, person)
-    if betas.is_dir():
-        trials = read_nsd(betas, subject, vertices, source.ids)
-    elif table is None:
+    if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
-    else:
-        trials = read_array(betas, table, vertices, source.ids, zscored)
+
+    def trials_of(part: slice) -> Trials:
+        if betas.is_dir():
+            return read_nsd(betas, subject, vertices, source.ids, part)
+        return read_array(betas, table, vertices, source.ids, zscored, part)
+
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
+    trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
     identity = person.identity(vertices, precision)
     stream(
         person.model(vertices, precision=precision).crop(),
@@ -127,9 +131,13 @@ def measure_accuracy(
     )
     if not is_complete(output / "responses.zarr"):
         return unfinished(output)
-    predicted = open_responses(output / "responses.zarr").data.values
+    predicted = open_responses(output / "responses.zarr").data
     ncsnr = np.concatenate([person.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
-    maps = vertex_accuracy(predicted, trials, ncsnr)
+    found = []
+    for part in parts:
+        trials = trials_of(part) if part.start else trials
+        found.append(vertex_accuracy(predicted[:, part].values, trials, ncsnr[part]))
+    maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     if np.isnan(maps["r"]).all():
         raise InvalidParameterError("No vertex has measured responses that vary. Choose other vertices or sessions.")
     medians = _medians(maps, vertices, regions_of(person, vertices))
