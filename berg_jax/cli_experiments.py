@@ -58,6 +58,9 @@ def retinotopy(
     ] = None,
     images: Choose = None,
     fit: Annotated[bool, typer.Option("--fit", help="Fit a Gaussian receptive field to each vertex.")] = False,
+    fit_memory: Annotated[
+        float, typer.Option(help="GB that a fit's mean responses may take; more vertices are mapped in parts.")
+    ] = 8.0,
     probes: Annotated[list[ProbeKind] | None, typer.Option(help="Again for more [default: gaussians]")] = None,
     grid: Annotated[int | None, typer.Option(min=1, help="Gaussians along each axis [default: 40, demo 16]")] = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the Gaussian windows, degrees.")] = 0.5,
@@ -88,6 +91,7 @@ def retinotopy(
             path,
             choose=images,
             fit_sizes=fit,
+            fit_memory=fit_memory,
             probes=[kind.value for kind in probes or [ProbeKind.gaussians]],
             grid=grid,
             sigma=sigma,

@@ -13,6 +13,7 @@ eccentricities by 0.99. Without a fit a center is as coarse as the grid: x and y
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def map_retinotopy(
     *,
     choose: str | None = None,
     fit_sizes: bool = False,
+    fit_memory: float = 8.0,
     probes: Sequence[str] = ("gaussians",),
     grid: int | None = None,
     sigma: float = 0.5,
@@ -90,8 +92,10 @@ def map_retinotopy(
     choose
         Of an array which images, as ``"test"``: see :func:`berg_jax.encoding.encode_images`.
     fit_sizes
-        Fit a Gaussian receptive field to each vertex' mean responses. They take 8 bytes · probes · vertices on
-        the device.
+        Fit a Gaussian receptive field to each vertex' mean responses.
+    fit_memory
+        GB that these mean responses may take: 8 bytes · probes · vertices on each device, and as much on the host. Of
+        more vertices than fit in, one part is mapped after the other, and each takes all passes.
     probes
         One or more of ``"gaussians"``, ``"bars"``, ``"wedges"``, ``"rings"``. Only Gaussians are at one place: with
         others a fit is made.
@@ -130,20 +134,26 @@ def map_retinotopy(
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
     filling = _filling(person, images, choose, fit_images)
-    maps = probe_model(
-        person.model(vertices, precision=precision).crop(),
-        chosen,
-        filling,
-        output / "stream",
-        person.identity(vertices, precision),
-        fit_sizes=fit_sizes or set(probes) != {"gaussians"},
-        batch_size=batch_size,
-        process=process,
-        time_limit=time_limit,
-        show_progress=show_progress,
-    )
-    if not maps:
+    fitting = fit_sizes or set(probes) != {"gaussians"}
+    found = []
+    for part, folder in _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf):
+        found.append(
+            probe_model(
+                person.model(part, precision=precision).crop(),
+                chosen,
+                filling,
+                output / folder,
+                person.identity(part, precision),
+                fit_sizes=fitting,
+                batch_size=batch_size,
+                process=process,
+                time_limit=time_limit,
+                show_progress=show_progress,
+            )
+        )
+    if not all(found):
         return unfinished(output)
+    maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     best = "fit" if "fit_x" in maps else "probe"
     centers = np.stack([maps[f"{best}_x"], maps[f"{best}_y"]], axis=1)
     rows = _comparisons(person, vertices, centers, maps, theirs, demo)
@@ -221,6 +231,20 @@ def probe_model(
         maps |= {f"fit_{name}": values for name, values in polar(fitted.centers).items()}
         maps |= {"fit_size": fitted.size, "fit_r2": fitted.r2}
     return maps
+
+
+def _parts(vertices: Vertices, probes: int, memory: float) -> list[tuple[Vertices, str]]:
+    """Vertices whose mean responses to all probes take no more than so many GB; and the folder of each part."""
+    most = memory * 1e9 / (8 * probes)
+    if not most >= 1:
+        raise InvalidParameterError(
+            f"fit_memory must have room for a vertex: {8e-9 * probes:.2g} GB for {probes} probes; got {memory!r}."
+        )
+    count = math.ceil(len(vertices) / most)
+    if count == 1:
+        return [(vertices, "stream")]
+    parts = np.array_split(vertices.global_indices, count)
+    return [(Vertices.from_global(p, vertices.hemisphere_size), f"stream-{k}") for k, p in enumerate(parts, 1)]
 
 
 def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:

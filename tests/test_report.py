@@ -175,7 +175,15 @@ CALLS: list[tuple[str, str, str, dict[str, Any]]] = [
         "map_retinotopy",
         "retinotopy",
         {
-            **{"subject": 3, "images": "a b/'x'.hdf5", "choose": "test", "fit_sizes": True, "grid": 7, "sigma": 0.25},
+            **{
+                "subject": 3,
+                "images": "a b/'x'.hdf5",
+                "choose": "test",
+                "fit_sizes": True,
+                "fit_memory": 2.5,
+                "grid": 7,
+                "sigma": 0.25,
+            },
             **{"probes": ["bars", "rings"], "measured": "maps", "roi": "V1 - V1d", "hemisphere": "lh"},
             **{"min_ncsnr": 0.2, "min_explained_variance": 20.0, "fit_images": "crop", "precision": "bfloat16"},
             **{"batch_size": 3},
