@@ -27,9 +27,9 @@ from ..stream.reducers import GLM, RoiMeans, roi_weights
 from ..stream.sources import Source
 from ..subject import Subject
 from .contrasts import Design, design_of, over_subjects, preferences, significance
-from .pictures import draw_brain, draw_table
-from .report import Picture, Section, Table, write_report
-from .results import folder_of, note, origin, provenance, regions_of, unfinished, write_results
+from .localizer_report import draw, key_numbers, keys_of, over_subjects_table, preferred, selective
+from .report import Section, write_report
+from .results import folder_of, origin, provenance, regions_of, unfinished, write_results
 from .settings import command_line, settings_of
 from .shown import drawn, given, require_demo
 
@@ -150,14 +150,14 @@ def localize(
         shares = _shares(results["preference"], vertices, inside, len(design.categories))
         write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts[folder.name]})
         _write_rois(folder / "rois.csv", design.categories, tables[-1])
-        pictures = _draw(person, vertices, design, results, tables[-1], alpha, folder)
-        parts = [*pictures, *_key_numbers(design, results, tables[-1], shares, rows, alpha)]
+        pictures = draw(person, vertices, design, results, tables[-1], alpha, folder)
+        parts = [*pictures, *key_numbers(design, results, tables[-1], shares, rows, alpha)]
         sections.append(Section(f"Subject {person.description.subject}", parts))
         lines += [_summary(person, design, results, tables[-1], shares, rows, alpha)]
     group = _group(design, tables)
     _write_group(output / "contrasts.csv", group)
     if len(people) > 1:
-        sections.append(Section("Over subjects", [_over(group)]))
+        sections.append(Section("Over subjects", [over_subjects_table(group)]))
     write_report(
         output,
         "Category localizer",
@@ -223,7 +223,7 @@ def _compared(
 ) -> list[dict[str, Any]]:
     """Pearson's correlation of t with measured t over vertices that have both."""
     rows = []
-    keys = _keys(results)
+    keys = keys_of(results)
     for name, values in measured.items():
         ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
         there = np.isfinite(ours) & np.isfinite(theirs)
@@ -261,97 +261,6 @@ def _write_group(path: Path, group: Sequence[Mapping[str, Any]]) -> None:
             rows.writerow((row["roi"], row["contrast"], *("" if np.isnan(x) else f"{x:.6g}" for x in numbers)))
 
 
-def _over(group: Sequence[Mapping[str, Any]]) -> Table:
-    columns = list(group[0]) if group else ["roi", "contrast"]
-    return Table(
-        "Effects over subjects: mean of a contrast of ROI means (z), t and p of a paired test, q over all rows",
-        columns,
-        [list(row.values()) for row in group],
-    )
-
-
-def _draw(
-    person: Subject,
-    vertices: Vertices,
-    design: Design,
-    results: Mapping[str, np.ndarray],
-    means: Mapping[str, Float[np.ndarray, " c"]],
-    alpha: float,
-    folder: Path,
-) -> list[Picture]:
-    pictures, made = [], {"images": len(design.labels), "false discovery rate": alpha}
-    for name, key in zip(design.names, _keys(results), strict=True):
-        title = name if ">" in name else f"{name} > other categories"
-        pictures += draw_brain(
-            person,
-            vertices,
-            np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan),
-            folder / f"{key}.png",
-            f"{title}: t of a general linear model, where its false discovery rate over vertices is below {alpha:g}; "
-            "red where responses are larger, blue where they are smaller.",
-            settings={"contrast": name, **made},
-            label=f"t, where q < {alpha:g}",
-            title=title,
-        )
-    pictures += draw_brain(
-        person,
-        vertices,
-        results["preference"],
-        folder / "preference.png",
-        "The category that a vertex responds to most, where categories differ.",
-        settings={"categories": design.categories, **made},
-        labels=design.categories,
-        label="preferred category",
-        title="Preferences",
-    )
-    if means:
-        path = folder / "rois.png"
-        values = np.array(list(means.values()))
-        draw_table(values, list(means), design.categories, "mean response (z)", path, note=note(person))
-        pictures.append(Picture(path, "Mean response of each ROI to each category, in z units.", made))
-    return pictures
-
-
-def _keys(results: Mapping[str, np.ndarray]) -> list[str]:
-    """Of the maps of t, in the order of the contrasts."""
-    return [key for key in results if key.startswith("t_")]
-
-
-def _selective(results: Mapping[str, np.ndarray], key: str, alpha: float) -> int:
-    return int(((results[key.replace("t_", "q_", 1)] < alpha) & (results[key] > 0)).sum())
-
-
-def _preferred(
-    design: Design, means: Mapping[str, Float[np.ndarray, " c"]], shares: Mapping[str, list[float]]
-) -> list[tuple[str, str, float, float, float]]:
-    """Of each ROI the category with the largest mean, that mean, the others', and the share of its vertices."""
-    rows = []
-    for name, values in means.items():
-        best = int(values.argmax())
-        others = float(np.delete(values, best).mean())
-        rows.append((name, design.categories[best], float(values[best]), others, shares[name][best]))
-    return rows
-
-
-def _key_numbers(
-    design: Design,
-    results: Mapping[str, np.ndarray],
-    means: Mapping[str, Float[np.ndarray, " c"]],
-    shares: Mapping[str, list[float]],
-    measured: Sequence[Mapping[str, Any]],
-    alpha: float,
-) -> list[Table]:
-    counts = [(name, _selective(results, key, alpha)) for name, key in zip(design.names, _keys(results), strict=True)]
-    tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices"), counts)]
-    if means:
-        columns = ("ROI", "prefers", "mean (z)", "other categories (z)", "share of its vertices")
-        tables.append(Table("What ROIs prefer", columns, _preferred(design, means, shares)))
-    if measured:
-        rows = [[row["contrast"], row["vertices"], row["r"]] for row in measured]
-        tables.append(Table("Correlation with measured t maps", ("contrast", "vertices", "r"), rows))
-    return tables
-
-
 def _summary(
     person: Subject,
     design: Design,
@@ -362,11 +271,11 @@ def _summary(
     alpha: float,
 ) -> str:
     lines = [f"Subject {person.description.subject}{origin(person)}, {len(design.labels)} images"]
-    for name, key in zip(design.names, _keys(results), strict=True):
-        lines.append(f"  {name:<28}{_selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
+    for name, key in zip(design.names, keys_of(results), strict=True):
+        lines.append(f"  {name:<28}{selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
     if means:
         lines.append(f"  {'ROI':<14}{'prefers':<14}{'mean (z)':>9}{'other (z)':>10}{'of its vertices':>17}")
-    for name, best, mean, others, share in _preferred(design, means, shares):
+    for name, best, mean, others, share in preferred(design, means, shares):
         lines.append(f"  {name:<14}{best:<14}{mean:>9.2f}{others:>10.2f}{share:>17.0%}")
     lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
     return "\n".join(lines)

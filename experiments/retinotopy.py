@@ -31,11 +31,11 @@ from ..stream.loop import stream
 from ..stream.reducers import ArgmaxOverProbes, GroupMeans, Moments
 from ..subject import Subject
 from . import probes as kinds
-from .pictures import draw_brain
 from .probes import Probes, natural_images, probe_source
 from .receptive_fields import agreement, fit, own_centers, polar
-from .report import Picture, Section, Table, write_report
+from .report import write_report
 from .results import EARLY, origin, outlined, provenance, unfinished, write_results
+from .retinotopy_report import HOW, sections
 from .settings import command_line, settings_of
 from .shown import given, is_demo, require_demo
 
@@ -43,8 +43,6 @@ GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
 MEASURED = ("prfangle.mgz", "prfeccentricity.mgz", "prfR2.mgz")
 ARGUMENTS = {"images": None, "choose": "images", "fit_sizes": "fit"}  # that options of other names stand for
-_HOW = {"fit": "a Gaussian fit", "probe": "the best probe"}
-_MIN_QUALITY = 0.1  # of what is drawn, with a fit
 
 
 def map_retinotopy(
@@ -163,11 +161,8 @@ def map_retinotopy(
     write_report(
         output,
         "Retinotopy",
-        [
-            Section("Maps", _draw(person, vertices, maps, best, made, output)),
-            Section("Agreement", [_agreement(rows), *_sizes(person, vertices, maps)]),
-        ],
-        lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject}{origin(person)}, by {_HOW[best]}: "
+        sections(person, vertices, maps, rows, best, made, output),
+        lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject}{origin(person)}, by {HOW[best]}: "
         f"{len(chosen.windows):,} windows on grey, each filled with {len(filling):,} images.",
         command=command_line("retinotopy", map_retinotopy, settings, ARGUMENTS),
         settings=settings,
@@ -311,82 +306,9 @@ def _comparisons(
     ]
 
 
-def _draw(
-    person: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, made: dict[str, Any], output: Path
-) -> list[Picture]:
-    shown, how = ~np.isnan(maps[f"{best}_angle"]), _HOW[best]
-    if best == "fit":
-        shown = maps["fit_r2"] >= _MIN_QUALITY
-        made = {**made, "shown where the fit's r² is at least": _MIN_QUALITY}
-    drawn: dict[str, tuple[str, dict[str, Any]]] = {
-        "angle": (
-            "Polar angle of receptive fields, counterclockwise from the right horizontal meridian; the wheel is the "
-            "visual field",
-            {"label": f"polar angle in the visual field ({how})", "title": "Polar angle", "wheel": True},
-        ),
-        "eccentricity": (
-            "Distance of receptive fields from the fovea",
-            {"label": f"eccentricity (degrees, {how})", "title": "Eccentricity"},
-        ),
-    }
-    if best == "fit":
-        label = "receptive field's standard deviation (degrees)"
-        drawn["size"] = ("Standard deviation of the Gaussian receptive fields", {"label": label, "title": "Size"})
-    pictures = []
-    for name, (caption, options) in drawn.items():
-        pictures += draw_brain(
-            person,
-            vertices,
-            np.where(shown, maps[f"{best}_{name}"], np.nan),
-            output / f"{name}.png",
-            f"{caption}, by {how}. Outlined are early visual areas; grey vertices have no receptive field.",
-            regions=EARLY,
-            settings=made,
-            views=("medial", "ventral"),
-            **options,
-        )
-    return pictures
-
-
-def _agreement(rows: list[dict[str, Any]]) -> Table:
-    return Table(
-        "Correlation of receptive fields with others: circular for the angle, Pearson's for eccentricity",
-        ("compared with", "region", "vertices", "angle", "eccentricity"),
-        [[row[key] for key in ("with", "region", "vertices", "angle", "eccentricity")] for row in rows],
-    )
-
-
-def _sizes(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) -> list[Table]:
-    """With a fit, its medians in the early areas."""
-    if "fit_size" not in maps:
-        return []
-    inside = {
-        name: np.isin(vertices.global_indices, region.global_indices)
-        for name, region in outlined(person, EARLY).items()
-    }
-    inside = {"all vertices": np.ones(len(vertices), bool), **inside}
-    rows = [
-        [
-            name,
-            int(there.sum()),
-            *(float(np.median(maps[key][there])) for key in ("fit_eccentricity", "fit_size", "fit_r2")),
-        ]
-        for name, mask in inside.items()
-        for there in [mask & ~np.isnan(maps["fit_size"])]
-        if there.any()
-    ]
-    return [
-        Table(
-            "Gaussian fits: medians over vertices",
-            ("region", "vertices fitted", "eccentricity (°)", "size (°)", "r²"),
-            rows,
-        )
-    ]
-
-
 def _summary(person: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
     lines = [
-        f"Receptive fields of subject {person.description.subject}{origin(person)} by {_HOW[best]}, compared with"
+        f"Receptive fields of subject {person.description.subject}{origin(person)} by {HOW[best]}, compared with"
     ]
     lines.append(f"  {'':<18}{'':<14}{'vertices':>9}{'angle':>8}{'eccentricity':>14}   (correlations)")
     lines += [
