@@ -7,8 +7,8 @@ what was found.
 
 The published setting, 1,600 probes × 515 images, is 824,000 passes a subject: ``--images test`` of
 ``nsd_stimuli.hdf5``, all by default. On the demo subject, with its own smaller default (256 probes × 8 drawings) and
-a fit, 40 seconds on 2 cores; over the early vertices angles then correlate with the planted ones by 0.97,
-eccentricities by 0.99. Without a fit a center is as coarse as the grid: x and y by 0.98, angles by 0.87.
+a fit, 40 seconds on 2 cores; over the early vertices angles then correlate with the planted ones by 0.995,
+eccentricities by 0.997. Without a fit a center is as coarse as the grid: x and y by 0.98, angles by 0.87.
 """
 
 from __future__ import annotations
