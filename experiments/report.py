@@ -230,7 +230,7 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .
 dt { color: #5b6770; }
 dd { margin: 0; min-width: 0; }
 dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
-@media (max-width: 30rem) { table { font-size: .8rem; } th, td { padding-right: .5rem; } }
+@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; } }
 pre { padding: .7rem; background: #f2f4f7; white-space: pre-wrap; font-size: .85rem; }
 </style>
 </head>
