@@ -100,7 +100,7 @@ def _sizes(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) -> 
     return [
         Table(
             "Gaussian fits: medians over vertices",
-            ("region", "vertices fitted", "eccentricity (°)", "size (°)", "r²"),
+            ("region", "vertices", "eccentricity (°)", "size (°)", "r²"),
             rows,
         )
     ]
