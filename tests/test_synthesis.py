@@ -343,9 +343,9 @@ def test_the_command_repeats_resumes_and_edits(demo: Path, tmp_path: Path) -> No
     assert run("b", "--time-limit", "0") == 75
     assert run("b") == 0
     a, b = (files(tmp_path / folder) for folder in "ab")
-    assert {name: a[name] for name in a if name != "synthesis.json"} == {
-        name: b[name] for name in b if name != "synthesis.json"
-    }
+    for name in a.keys() | b.keys():
+        if name != "synthesis.json":  # pages name the folder, which is another one
+            assert a[name].replace(str(tmp_path / "a").encode(), str(tmp_path / "b").encode()) == b[name], name
     flower = tmp_path / "photographs" / "flower.jpg"
     assert CliRunner().invoke(app, ["photographs", "--output", str(flower.parent)]).exit_code == 0
     assert run("edit", "--start", str(flower), "--radius", "8", "--images", "pixels") == 0
