@@ -8,31 +8,31 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, messages
+from .cli_options import (
+    BatchSize,
+    BergDir,
+    Choose,
+    Fit,
+    FitName,
+    Hemisphere,
+    HemisphereName,
+    MinExplainedVariance,
+    MinNcsnr,
+    Output,
+    Precision,
+    PrecisionName,
+    ProcessCount,
+    ProcessIndex,
+    Roi,
+    SubjectNumber,
+    SubjectNumbers,
+    TimeLimit,
+    messages,
+    seconds,
+)
 from .errors import InvalidParameterError
 
 app = typer.Typer()
-
-Output = Annotated[Path, typer.Option(help="The folder to write, or to go on with.")]
-Choose = Annotated[
-    str | None,
-    typer.Option(
-        "--images", help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"
-    ),
-]
-Roi = Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")]
-HemisphereName = Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")]
-MinNcsnr = Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")]
-MinExplainedVariance = Annotated[
-    float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
-]
-FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an image that is not square.")]
-Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
-TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
-
-
-SubjectNumbers = Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")]
 
 
 class ProbeKind(enum.StrEnum):
@@ -58,6 +58,9 @@ def retinotopy(
     ] = None,
     images: Choose = None,
     fit: Annotated[bool, typer.Option("--fit", help="Fit a Gaussian receptive field to each vertex.")] = False,
+    fit_memory: Annotated[
+        float, typer.Option(help="GB that a fit's mean responses may take; more vertices are mapped in parts.")
+    ] = 8.0,
     probes: Annotated[list[ProbeKind] | None, typer.Option(help="Again for more [default: gaussians]")] = None,
     grid: Annotated[int | None, typer.Option(min=1, help="Gaussians along each axis [default: 40, demo 16]")] = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the Gaussian windows, degrees.")] = 0.5,
@@ -71,6 +74,8 @@ def retinotopy(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Map receptive fields: polar angle, eccentricity and size of each vertex, by probing the model."""
@@ -86,6 +91,7 @@ def retinotopy(
             path,
             choose=images,
             fit_sizes=fit,
+            fit_memory=fit_memory,
             probes=[kind.value for kind in probes or [ProbeKind.gaussians]],
             grid=grid,
             sigma=sigma,
@@ -97,7 +103,9 @@ def retinotopy(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -132,6 +140,8 @@ def localize(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
@@ -157,7 +167,9 @@ def localize(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -187,6 +199,8 @@ def accuracy(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Compare predicted with measured responses: r, explained variance, in silico against single trials."""
@@ -211,7 +225,9 @@ def accuracy(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -246,6 +262,8 @@ def rsa(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
@@ -270,7 +288,9 @@ def rsa(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            process_index=process_index,
+            process_count=process_count,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 

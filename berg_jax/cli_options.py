@@ -21,6 +21,25 @@ BergDir = Annotated[
     ),
 ]
 SubjectNumber = Annotated[int, typer.Option("--subject", help="Number of the subject.")]
+SubjectNumbers = Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")]
+Output = Annotated[Path, typer.Option(help="The folder to write, or to go on with.")]
+Choose = Annotated[
+    str | None,
+    typer.Option(
+        "--images", help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"
+    ),
+]
+Roi = Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")]
+MinNcsnr = Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")]
+MinExplainedVariance = Annotated[
+    float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
+ProcessIndex = Annotated[
+    int | None, typer.Option(help="Of several processes with one output: which [default: as the scheduler says]")
+]
+ProcessCount = Annotated[int | None, typer.Option(help="Of several processes with one output: how many.")]
+TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
 _debug = False
 
 
@@ -49,6 +68,11 @@ class PrecisionName(enum.StrEnum):
     bfloat16 = "bfloat16"
 
 
+HemisphereName = Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")]
+FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an image that is not square.")]
+Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
+
+
 def show_tracebacks(shown: bool) -> None:
     """Whether an error of the user's shows a traceback."""
     global _debug
@@ -68,3 +92,8 @@ def messages() -> Iterator[None]:
             raise
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+def seconds(minutes: float | None) -> float | None:
+    """A time limit as functions take it."""
+    return None if minutes is None else 60 * minutes

@@ -194,7 +194,8 @@ def resolve(
             # Written so that NaN fails the comparison.
             chosen = {h: indices[values(h)[indices] >= minimum] for h, indices in chosen.items()}
     if not any(map(len, chosen.values())):
-        raise InvalidParameterError(f"No vertex of {_named(selection)} passes the thresholds; {before} were there.")
+        name = _named(selection).replace("The", "the")
+        raise InvalidParameterError(f"No vertex of {name} passes the thresholds; {before} were there. Lower them.")
     return Vertices(chosen["lh"], chosen["rh"], metadata.hemisphere_size)
 
 

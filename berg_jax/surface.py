@@ -1,6 +1,7 @@
 """Responses on the cortical surface: pictures, and files that surface viewers read.
 
-Pictures show fsaverage5 (10,242 vertices a hemisphere), whose surfaces come with nilearn; nothing is downloaded.
+Pictures show fsaverage5 (10,242 vertices a hemisphere), whose surfaces come with nilearn, or the values' own finer
+mesh where nilearn has fetched it before; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from .errors import InvalidParameterError
 from .files import explained
 from .rois import Vertices, check_vertices
 from .surface_colors import angle_scale, color_scale, name_scale
-from .surface_drawing import DPI, SHOWN, VIEWS, Halves, draw_frame, draw_legend, draw_rows, require
+from .surface_drawing import DPI, VIEWS, Halves, draw_frame, draw_legend, draw_rows
 from .surface_files import GIFTI, read, save
+from .surface_meshes import SHOWN, require
 from .surface_page import html
-from .surface_spaces import MESHES, to_fsaverage5, whole_map
+from .surface_spaces import resolution, to_fsaverage5, to_shown, whole_map
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -54,7 +56,9 @@ def plot(
     ----------
     values
         Without ``vertices`` one value for each vertex, (2 · hemisphere_size,), left hemisphere first; with
-        ``vertices`` one for each of them, in their order. See :func:`to_fsaverage5` for which are shown.
+        ``vertices`` one for each of them, in their order. Of fsaverage6 and fsaverage7 all are shown where nilearn
+        has these meshes in its data folder (``nilearn.datasets.fetch_surf_fsaverage`` fetches them), else see
+        :func:`to_fsaverage5` for which are.
     vertices
         Which vertices the values are of, by default all.
     views
@@ -67,7 +71,8 @@ def plot(
     title
         Stands above the picture.
     outlines
-        Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``.
+        Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A name stands at its
+        region wherever most of it is seen and there is room, and in any case below the picture.
     limit
         The magnitude that has the strongest color, by default the 99th percentile of the magnitudes shown. Where
         stronger values are shown, they have the same color, and the color bar ends in an arrow.
@@ -98,14 +103,15 @@ def plot(
     rows = _rows(views, flat)
     if output is not None and Path(output).suffix.lower() not in PICTURES:
         raise InvalidParameterError(f"output must end in {', '.join(PICTURES)}, got {str(output)!r}.")
-    shown = to_fsaverage5(values, size)
+    require("nilearn")
+    shown = to_shown(values, size)
     if np.isnan(shown).all():
         raise InvalidParameterError(
             f"There is nothing to show: {int((~np.isnan(values)).sum())} values are numbers, and none of them is at "
             f"one of the first {SHOWN} vertices of a hemisphere, which a picture shows. Pass values of more vertices."
         )
     regions = _regions(outlines, size)
-    require("matplotlib", "nilearn")
+    require("matplotlib")
     if wheel and labels is not None:
         raise InvalidParameterError("Values are angles (wheel) or numbers of names (labels), not both.")
     if wheel:
@@ -115,6 +121,7 @@ def plot(
     else:
         scale = color_scale(np.concatenate(shown), limit, colormap)
 
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -123,10 +130,11 @@ def plot(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     kind = "angles" if wheel else "names" if labels is not None else "values"
-    bottom = draw_rows(axes, rows, shown, regions, scale, kind)
-    bottom = draw_legend(axes, regions, bottom)
-    small_print = " · ".join(filter(None, (note, _resolution(size))))
-    draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
+    small_print = " · ".join(filter(None, (note, resolution(size, len(shown[0])))))
+    with rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+        bottom = draw_rows(axes, rows, shown, regions, scale, kind)
+        bottom = draw_legend(axes, regions, bottom)
+        draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
     if output is not None:
         with explained("write", Path(output)):
             figure.savefig(output)
@@ -153,7 +161,7 @@ def _rows(views: Sequence[str], flat: bool) -> list[str]:
 
 
 def _regions(outlines: Mapping[str, Vertices] | None, size: int) -> dict[str, Halves]:
-    """For each outlined region a mask of each hemisphere of fsaverage5."""
+    """For each outlined region a mask of each hemisphere, as it is shown."""
     if not isinstance(outlines, Mapping | None):
         raise InvalidParameterError(f"outlines must be {{name: Vertices}}, got {type(outlines).__name__}.")
     masks = {}
@@ -161,11 +169,5 @@ def _regions(outlines: Mapping[str, Vertices] | None, size: int) -> dict[str, Ha
         check_vertices(vertices, size)
         mask = np.zeros(2 * size, bool)
         mask[vertices.global_indices] = True
-        masks[str(name)] = to_fsaverage5(mask, size)
+        masks[str(name)] = to_shown(mask, size)
     return masks
-
-
-def _resolution(size: int) -> str:
-    if size >= SHOWN:
-        return f"fsaverage5 subset of {MESHES[size]}" if size > SHOWN else ""
-    return f"{MESHES[size]}: at each fsaverage5 vertex the nearest of {size:,} a hemisphere"

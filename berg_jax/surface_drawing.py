@@ -1,25 +1,24 @@
-"""How hemispheres of fsaverage5 are drawn: projected, colored, outlined and laid out on one canvas, in mm."""
+"""How hemispheres of fsaverage are drawn: projected, colored, outlined and laid out on one canvas, in mm."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from .errors import ResourceError
 from .rois import HEMISPHERES
+from .surface_meshes import SHOWN, fsaverage
+from .surface_names import Region, place_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-SHOWN = 10_242  # vertices of a hemisphere of fsaverage5
 # What points right and up in a picture of the left hemisphere (in space: x right, y front, z up). Pictures of the
 # right one are mirror images. Lateral, ventral and dorsal rows share their horizontal axis.
 _X, _Y, _Z = np.eye(3)
@@ -39,47 +38,29 @@ _OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "
 _COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
 _CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
 _WHEEL = 44.0  # across
+_NAME = 7.5  # points, of regions' names
 _WIDTH, DPI = 9.0, 150  # inches, dots per inch
 
 Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
 
 
-def require(*packages: str) -> None:
-    """Raise ResourceError unless these packages are installed."""
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ResourceError(f"The cortical surface needs {package}: pip install 'berg_jax[plot]'.") from error
-
-
-@functools.cache
-def fsaverage5(hemisphere: str, name: str) -> Any:
-    """A surface of fsaverage5 (coordinates in mm, faces), or its sulcal depth, from nilearn's own files."""
-    require("nilearn")
-    from nilearn import datasets, surface
-
-    path = datasets.fetch_surf_fsaverage("fsaverage5")[f"{name}_{'left' if hemisphere == 'lh' else 'right'}"]
-    return surface.load_surf_data(path) if name == "sulc" else surface.load_surf_mesh(path)
-
-
 class _Picture(NamedTuple):
     """A hemisphere as it is seen: points right, up and toward the viewer; the farthest faces first."""
 
-    points: Float[np.ndarray, "10242 3"]
+    points: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "n 3"]
-    light: Float[np.ndarray, " 10242"]
-    grey: Float[np.ndarray, " 10242"]
+    light: Float[np.ndarray, " vertices"]
+    grey: Float[np.ndarray, " vertices"]
 
 
 @functools.cache
-def _picture(hemisphere: str, row: str) -> _Picture:
-    """A picture around its middle, of the faces that are turned to the viewer."""
-    surface = fsaverage5(hemisphere, "flat" if row == "flat" else "infl")
+def _picture(hemisphere: str, row: str, size: int = SHOWN) -> _Picture:
+    """A picture around its middle, of the faces that are turned to the viewer, of the mesh of this size."""
+    surface = fsaverage(hemisphere, "flat" if row == "flat" else "infl", size)
     points, faces = surface.coordinates.astype(np.float64), surface.faces
     if row == "flat":
         points *= np.array([1, 1, 0]) * _COLUMN / np.ptp(points[faces, 0])
-        light = np.ones(SHOWN)
+        light = np.ones(size)
     else:
         right, up = VIEWS[row]
         if hemisphere == "rh":
@@ -91,7 +72,7 @@ def _picture(hemisphere: str, row: str) -> _Picture:
     x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
     used = points[faces.ravel()]
     middle = (used.min(0) + used.max(0)) / 2
-    grey = GYRI + (SULCI - GYRI) * np.clip(0.5 + 2.5 * fsaverage5(hemisphere, "sulc"), 0, 1)
+    grey = GYRI + (SULCI - GYRI) * np.clip(0.5 + 2.5 * fsaverage(hemisphere, "sulc", size), 0, 1)
     return _Picture(points - middle, faces[x[:, 1] * y[:, 2] > x[:, 2] * y[:, 1]], light, grey)
 
 
@@ -119,14 +100,17 @@ def draw_rows(
         axes.text(x, 0, name, size=10, ha="center", va="top")
     top = -_LINE
     for row in rows:
-        pictures = [_picture(hemisphere, row) for hemisphere in HEMISPHERES]
+        pictures = [_picture(hemisphere, row, len(shown[0])) for hemisphere in HEMISPHERES]
         height = max(np.ptp(picture.points[picture.faces, 1]) for picture in pictures)
         for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
             _draw_values(axes, picture, shown[index], scale, kind)
-            _draw_outlines(axes, picture, [masks[index] for masks in regions.values()])
+            masks = [halves[index] for halves in regions.values()]
+            outlines = _draw_outlines(axes, picture, masks)
             if row == "flat":
                 _draw_rim(axes, picture)
+            bounds = np.array([x - _COLUMN / 2, top - height]), np.array([x + _COLUMN / 2, top])
+            _draw_names_of(axes, list(regions), _seen(picture, masks, outlines), bounds)
         axes.text(8 - _EDGE, top - height / 2, row, size=10, ha="center", va="center", rotation=90)
         top -= height + _GAP
     return top
@@ -135,36 +119,42 @@ def draw_rows(
 def _draw_values(
     axes: Axes,
     picture: _Picture,
-    values: Float[np.ndarray, " 10242"],
+    values: Float[np.ndarray, " vertices"],
     scale: ScalarMappable,
     kind: str,
 ) -> None:
-    """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only."""
+    """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only.
+
+    Faces of finer meshes than fsaverage5 are as small as pixels, and stay whole.
+    """
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
 
     points, faces, light, grey = picture
-    there = ~np.isnan(values[faces])
+    there, divided = ~np.isnan(values[faces]), _quartered if len(points) <= SHOWN else _whole
+    most = (there.sum(1) >= 2)[:, None]
     # A quarter at a corner is as this corner, the middle one as most, so that the border of the values is sharp.
-    painted = np.column_stack([there, there.sum(1) >= 2])[:, :, None, None]
-    colors = np.where(painted, _colors(values[faces], scale, kind), _quartered(grey[faces])[..., None])
-    colors = colors * _quartered(light[faces])[..., None]
-    x, y, _ = _quartered(points[faces]).reshape(-1, 3).T
+    painted = (np.column_stack([there, most]) if divided is _quartered else most)[:, :, None, None]
+    colors = np.where(painted, _colors(values[faces], scale, kind, divided), divided(grey[faces])[..., None])
+    colors = colors * divided(light[faces])[..., None]
+    x, y, _ = divided(points[faces]).reshape(-1, 3).T
     mesh = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)), rasterized=True)
     mesh.set_facecolor(colors.reshape(-1, 3))
     axes.add_collection(mesh, autolim=False)
 
 
-def _colors(corners: Float[np.ndarray, "n 3"], scale: ScalarMappable, kind: str) -> Float[np.ndarray, "n 4 3 3"]:
-    """Colors at the corners of faces' quarters."""
+def _colors(
+    corners: Float[np.ndarray, "n 3"], scale: ScalarMappable, kind: str, divided: Callable[..., np.ndarray]
+) -> Float[np.ndarray, "n parts 3 3"]:
+    """Colors at the corners of faces' parts."""
     if kind == "names":  # between two names lies no third one, so colors are blended
         shades = np.where(np.isnan(corners)[..., None], np.nan, scale.cmap(scale.norm(corners))[..., :3])
-        return np.nan_to_num(_quartered(shades))  # NaN where nothing is painted
+        return np.nan_to_num(divided(shades))  # NaN where nothing is painted
     if kind == "values":
-        return scale.cmap(scale.norm(_quartered(corners)))[..., :3]
+        return scale.cmap(scale.norm(divided(corners)))[..., :3]
     first = np.fmax.reduce(corners, axis=1, keepdims=True)
     corners = first + _within_half_a_turn(corners - first)  # between −179° and 179° lies 180°, not 0°
-    return scale.cmap(scale.norm(_within_half_a_turn(_quartered(corners))))[..., :3]
+    return scale.cmap(scale.norm(_within_half_a_turn(divided(corners))))[..., :3]
 
 
 def _within_half_a_turn(degrees: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
@@ -182,8 +172,18 @@ def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 
     return np.concatenate([outer, middles[:, None]], axis=1)
 
 
-def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " 10242"]]) -> None:
-    """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side."""
+def _whole(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 1 3 ..."]:
+    """Corners of faces as they are, each face in one part; a corner that is NaN is as another one."""
+    return np.where(np.isnan(corners), np.fmax.reduce(corners, axis=1, keepdims=True), corners)[:, None]
+
+
+def _draw_outlines(
+    axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]]
+) -> list[Float[np.ndarray, "m 2"]]:
+    """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side.
+
+    Returns points along what is seen of each border.
+    """
     from matplotlib.collections import LineCollection
 
     points, faces = picture.points, picture.faces
@@ -195,6 +195,7 @@ def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, "
         one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
         lines.append(one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None])
         colors += [color] * len(mixed)
+    ends = np.cumsum([len(some) for some in lines])
     lines = np.concatenate(lines)
     seen = ~_hidden(lines.mean(1), points[faces])
     for width, shades, order in ((2.6, "white", 3), (1.5, list(itertools.compress(colors, seen)), 4)):
@@ -202,6 +203,47 @@ def _draw_outlines(axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, "
             lines[seen, :, :2], colors=shades, linewidths=width, capstyle="round", zorder=order
         )
         axes.add_collection(collection, autolim=False)
+    return [
+        lines[first:last][seen[first:last], :, :2].reshape(-1, 2) for first, last in itertools.pairwise(ends.tolist())
+    ]
+
+
+def _seen(
+    picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]], outlines: list[Float[np.ndarray, "m 2"]]
+) -> list[Region]:
+    """What is seen of each region; no vertices of one whose larger part is turned away or hidden."""
+    front = np.zeros(len(picture.points), bool)
+    front[picture.faces] = True
+    regions = []
+    for mask, outline in zip(masks, outlines, strict=True):
+        facing = np.flatnonzero(mask & front)
+        if 2 * len(facing) >= mask.sum() > 0:
+            facing = facing[~_hidden(picture.points[facing], picture.points[picture.faces])]
+        enough = 2 * len(facing) >= mask.sum()
+        regions.append(Region(picture.points[facing if enough else [], :2], outline))
+    return regions
+
+
+def _draw_names_of(
+    axes: Axes,
+    names: list[str],
+    regions: list[Region],
+    bounds: tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]],
+) -> None:
+    """Write the names of regions on them or beside, where there is room."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.textpath import TextPath
+
+    mm = 2 * _EDGE / (72 * _WIDTH)  # a point
+    extents = [TextPath((0, 0), name, size=_NAME).get_extents() for name in names]
+    sizes = mm * np.array([(extent.width, 1.1 * _NAME) for extent in extents]).reshape(-1, 2)
+    halo = [withStroke(linewidth=2, foreground="white")]
+    for index, middle, target in place_names(regions, sizes, bounds):
+        if target is not None:
+            start = np.clip(target, middle - sizes[index] / 2, middle + sizes[index] / 2)
+            axes.plot(*np.stack([start, target], axis=1), color="black", linewidth=0.7, zorder=5, path_effects=halo)
+        options = {"size": _NAME, "ha": "center", "va": "center", "zorder": 6, "path_effects": halo}
+        axes.text(*middle, names[index], **options)
 
 
 def _hidden(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "m 3 3"]) -> Bool[np.ndarray, " n"]:
@@ -232,6 +274,12 @@ def _outline_colors(number: int) -> list[Any]:
     return list(matplotlib.colormaps["turbo"](np.linspace(0, 1, number)))
 
 
+def _columns(names: Sequence[str]) -> int:
+    """How many names stand beside each other, in lines that are about equally full."""
+    most = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    return math.ceil(len(names) / math.ceil(len(names) / most))
+
+
 def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     """Name the outlines below ``top``, and return where the names end."""
     from matplotlib.lines import Line2D
@@ -239,7 +287,7 @@ def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    columns = _columns(names)
     lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names))]
     place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
     axes.legend(lines, names, ncols=columns, fontsize=9, handlelength=1.4, frameon=False, borderpad=0, **place)
@@ -285,7 +333,7 @@ def _draw_names(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: 
     """Name the colors below ``top``, and return where the names end."""
     from matplotlib.patches import Patch
 
-    columns = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    columns = _columns(names)
     patches = [Patch(color=scale.to_rgba(index)) for index in range(len(names))]
     place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
     outlines = axes.get_legend()

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import explained
 from .rois import HEMISPHERES, Vertices
-from .surface_drawing import require
+from .surface_meshes import require
 from .surface_spaces import hint, whole_map
 
 GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
@@ -101,11 +101,12 @@ def read(path: str | Path, hemisphere_size: int | None = None) -> Float[np.ndarr
     else:
         require("nibabel")
         halves = [_from_image(_found(path, ending, hemisphere)) for hemisphere in HEMISPHERES]
+    expected = hemisphere_size or len(halves[0])
     for hemisphere, half in zip(HEMISPHERES, halves, strict=True):
-        if len(half) != (hemisphere_size or len(halves[0])):
-            expected = hemisphere_size or len(halves[0])
+        if len(half) != expected:
+            like = hint(len(half)) or hint(sum(map(len, halves))).replace("which looks", "and both look")
             raise InvalidParameterError(
-                f"{path} has {len(half)} values for {hemisphere}{hint(len(half))}; expected {expected}"
+                f"{path} has {len(half)} values for {hemisphere}{like}; expected {expected}"
                 f"{hint(expected).replace(', which looks like', ',')}. Resample the map to this space."
             )
     return np.concatenate(halves)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 
 from .errors import InvalidParameterError
 from .rois import Vertices
-from .surface_drawing import SHOWN, fsaverage5
+from .surface_meshes import SHOWN, fsaverage, is_here
 
 MESHES = {642: "fsaverage3", 2_562: "fsaverage4", 10_242: "fsaverage5", 40_962: "fsaverage6", 163_842: "fsaverage"}
 # Other numbers that maps come in, with what has so many.
@@ -116,10 +116,27 @@ def to_fsaverage5(
     return left[_nearest("lh", hemisphere_size)], right[_nearest("rh", hemisphere_size)]
 
 
+def to_shown(
+    values: Shaped[np.ndarray, " n"], hemisphere_size: int
+) -> tuple[Shaped[np.ndarray, " shown"], Shaped[np.ndarray, " shown"]]:
+    """Values as a picture shows them: all of a finer mesh that is on this machine, else :func:`to_fsaverage5`."""
+    if hemisphere_size > SHOWN and hemisphere_size in MESHES and is_here(hemisphere_size):
+        values = np.asarray(values)
+        return values[:hemisphere_size], values[hemisphere_size:]
+    return to_fsaverage5(values, hemisphere_size)
+
+
+def resolution(size: int, shown: int) -> str:
+    """What small print says of values of one mesh that are shown on another; empty if it is the same."""
+    if size >= shown:
+        return f"fsaverage5 subset of {MESHES[size]}" if size > shown else ""
+    return f"{MESHES[size]}: at each fsaverage5 vertex the nearest of {size:,} a hemisphere"
+
+
 @functools.cache
 def _nearest(hemisphere: str, size: int) -> Int[np.ndarray, " 10242"]:
     """For each fsaverage5 vertex the nearest of the first ``size`` ones, on the sphere."""
     from scipy.spatial import cKDTree
 
-    points = fsaverage5(hemisphere, "sphere").coordinates
+    points = fsaverage(hemisphere, "sphere").coordinates
     return cKDTree(points[:size]).query(points)[1]

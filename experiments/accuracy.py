@@ -16,21 +16,21 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from .. import surface
-from ..encoding import choose_images
 from ..errors import InvalidParameterError
 from ..files import explained
 from ..metadata import HEMISPHERES
 from ..rois import Vertices
+from ..stream.devices import find_process
 from ..stream.loop import stream
-from ..stream.opening import open_source
 from ..stream.responses import open_responses
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
-from .localizer import OUTLINED, regions_of
 from .measured import Trials, read_array, read_nsd
-from .pictures import draw_table
-from .results import can_draw, note, outlined, provenance, write_results
+from .pictures import draw_brain, draw_table
+from .report import Picture, Section, Table, write_report
+from .results import note, origin, provenance, regions_of, unfinished, write_results
+from .settings import command_line, settings_of
+from .shown import given
 
 # Correlations that the table of ROIs draws, of what with what.
 COLUMNS = {
@@ -39,7 +39,8 @@ COLUMNS = {
     "r_one_trial": "trial, trial",
     "r_two_trials": "2 trials, trial",
 }
-_CHUNK = 4096  # vertices at a time
+ARGUMENTS = {"images": None, "choose": "images"}  # that options of other names stand for
+_AT_ONCE, _CHUNK = 16_384, 4096  # vertices that are read, and computed, at a time
 
 
 def measure_accuracy(
@@ -59,6 +60,8 @@ def measure_accuracy(
     fit_images: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
@@ -82,9 +85,9 @@ def measure_accuracy(
     table, zscored
         As for :func:`~berg_jax.experiments.measured.read_array`.
     roi, hemisphere, min_ncsnr, min_explained_variance
-        Which vertices, by default all: see :func:`berg_jax.rois.resolve`. Trials of all vertices take 4 bytes ·
-        trials · vertices of memory: 2 GB for 515 images shown three times.
-    fit_images, precision, batch_size, time_limit, show_progress
+        Which vertices, by default all: see :func:`berg_jax.rois.resolve`. They are compared 16,384 at a time, so that
+        memory does not grow with their number.
+    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
         As for :func:`~berg_jax.experiments.retinotopy.map_retinotopy`.
 
     Returns
@@ -98,17 +101,22 @@ def measure_accuracy(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
+    settings = settings_of(locals())
+    process = find_process(process_index, process_count)
     output, betas = Path(output), Path(betas)
     person = Subject(berg_dir, subject)
     vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
-    source = open_source(images, fit_images)
-    source = source if choose is None else choose_images(source, choose, person)
-    if betas.is_dir():
-        trials = read_nsd(betas, subject, vertices, source.ids)
-    elif table is None:
+    source = given(images, choose, fit_images, person)
+    if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
-    else:
-        trials = read_array(betas, table, vertices, source.ids, zscored)
+
+    def trials_of(part: slice) -> Trials:
+        if betas.is_dir():
+            return read_nsd(betas, subject, vertices, source.ids, part)
+        return read_array(betas, table, vertices, source.ids, zscored, part)
+
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
+    trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
     identity = person.identity(vertices, precision)
     stream(
         person.model(vertices, precision=precision).crop(),
@@ -117,21 +125,39 @@ def measure_accuracy(
         output=output / "responses.zarr",
         identity=identity,
         batch_size=batch_size,
+        process=process,
         time_limit=time_limit,
         show_progress=show_progress,
     )
     if not is_complete(output / "responses.zarr"):
-        return f"This process has done its share of {output}; others have not yet."
-    predicted = open_responses(output / "responses.zarr").data.values
+        return unfinished(output)
+    predicted = open_responses(output / "responses.zarr").data
     ncsnr = np.concatenate([person.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
-    maps = vertex_accuracy(predicted, trials, ncsnr)
+    found = []
+    for part in parts:
+        trials = trials_of(part) if part.start else trials
+        found.append(vertex_accuracy(predicted[:, part].values, trials, ncsnr[part]))
+    maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     if np.isnan(maps["r"]).all():
         raise InvalidParameterError("No vertex has measured responses that vary. Choose other vertices or sessions.")
     medians = _medians(maps, vertices, regions_of(person, vertices))
     facts = provenance(person, vertices, precision, experiment="accuracy", images=len(source), betas=betas)
     write_results(output, vertices, maps, {"trials": len(trials.images), "medians": medians, **facts})
     _write_table(output / "rois.csv", medians)
-    _draw(person, vertices, maps, medians, output)
+    write_report(
+        output,
+        "Accuracy",
+        [
+            Section("Maps and ROIs", _draw(person, vertices, maps, medians, facts["settings"], output)),
+            Section("Medians over vertices", [_key_numbers(medians)]),
+        ],
+        lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject}{origin(person)} agree "
+        f"with measured ones: {len(source):,} images, {len(trials.images):,} trials.",
+        command=command_line("accuracy", measure_accuracy, settings, ARGUMENTS),
+        settings=settings,
+        provenance=facts,
+        synthetic=person.description.synthetic,
+    )
     return _summary(person, maps, medians, trials, output)
 
 
@@ -246,27 +272,52 @@ def _draw(
     vertices: Vertices,
     maps: Mapping[str, np.ndarray],
     medians: Mapping[str, Mapping[str, float]],
+    made: Mapping[str, Any],
     output: Path,
-) -> None:
-    options: dict[str, Any] = {"outlines": outlined(person, OUTLINED), "note": note(person)}
-    for name, title, label, limit in (
-        ("r", "Correlation of predicted and measured responses", "r over images", None),
-        ("explained_variance", "Explained variance", "% of what noise allows", 100.0),
+) -> list[Picture]:
+    made = {"images": made["images"], "betas": made["betas"]}
+    pictures = []
+    for name, title, label, limit, caption in (
+        (
+            *("r", "Correlation of predicted and measured responses", "r over images", None),
+            "Correlation over images of the prediction with the mean over an image's trials.",
+        ),
+        (
+            *("explained_variance", "Explained variance", "% of what noise allows", 100.0),
+            "r² as a share of what noise allows, in per cent; 0 where r is negative.",
+        ),
     ):
-        if can_draw(vertices) and not np.isnan(maps[name]).all():
-            path = output / f"{name}.png"
-            surface.plot(maps[name], vertices, label=label, title=title, limit=limit, output=path, **options)
+        options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
+        pictures += draw_brain(person, vertices, maps[name], output / f"{name}.png", caption, **options)
     shown = [name for name in COLUMNS if name in maps]
-    rows = {name: [row.get(key, np.nan) for key in shown] for name, row in medians.items()}
     draw_table(
-        np.array(list(rows.values())),
-        list(rows),
+        np.array([[row.get(key, np.nan) for key in shown] for row in medians.values()]),
+        list(medians),
         [COLUMNS[name] for name in shown],
         "median r over vertices",
         output / "rois.png",
         title="Correlations",
         note=note(person),
     )
+    caption = (
+        "Medians over each ROI's vertices of correlations: of the model with the mean over trials, and of a single "
+        "trial with the model, with another trial, and with the mean of two others."
+    )
+    return [*pictures, Picture(output / "rois.png", caption, made)]
+
+
+def _key_numbers(medians: Mapping[str, Mapping[str, float]]) -> Table:
+    titles = _titles(medians["all vertices"])
+    return Table(
+        "Correlations (r), explained variance in per cent of what noise allows",
+        ("ROI", "vertices", *titles.values()),
+        [[name, row["vertices"], *(row.get(key, np.nan) for key in titles)] for name, row in medians.items()],
+    )
+
+
+def _titles(there: Mapping[str, Any]) -> dict[str, str]:
+    titles = {"r": "r", "explained_variance": "expl. var. %"} | {key: COLUMNS[key] for key in list(COLUMNS)[1:]}
+    return {key: title for key, title in titles.items() if key in there}
 
 
 def _summary(
@@ -276,12 +327,12 @@ def _summary(
     trials: Trials,
     output: Path,
 ) -> str:
-    origin = " (SYNTHETIC weights)" if person.description.synthetic else ""
-    lines = [f"Accuracy of subject {person.description.subject}{origin}, {len(trials.images)} trials; medians"]
-    titles = {"r": "r", "explained_variance": "expl. var. %"} | {key: COLUMNS[key] for key in list(COLUMNS)[1:]}
-    shown = {key: title for key, title in titles.items() if key in maps}
+    lines = [
+        f"Accuracy of subject {person.description.subject}{origin(person)}, {len(trials.images)} trials; medians"
+    ]
+    shown = _titles(maps)
     lines.append(f"  {'':<14}{'vertices':>9}" + "".join(f"{title:>17}" for title in shown.values()))
     for name, row in medians.items():
         values = "".join(f"{row.get(key, np.nan):>17.3f}" for key in shown)
         lines.append(f"  {name:<14}{row['vertices']:>9}{values}")
-    return "\n".join([*lines, f"Maps, table and pictures: {output}"])
+    return "\n".join([*lines, f"Maps, table, pictures and report.html: {output}"])

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from ..errors import InvalidParameterError
+from ..errors import InvalidParameterError, ResourceError
 from ..metadata import HEMISPHERES
 from ..rois import Vertices
-from ..surface_drawing import SHOWN, fsaverage5
-from ..surface_spaces import hint
+from ..surface_meshes import SHOWN, fsaverage, how_to_get, is_here
+from ..surface_spaces import MESHES, hint
 
 _FEWEST = 4  # images: three have three dissimilarities
 
@@ -79,26 +79,40 @@ def disentanglement(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "imag
 def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:
     """For each of the vertices the columns of the k nearest of them in its hemisphere, itself first.
 
-    Distances are on fsaverage's sphere, whose meshes are nested, so that all up to fsaverage5 can be served.
+    Distances are on fsaverage's sphere, whose meshes are nested, so that all up to fsaverage5 can be served, and
+    finer ones that nilearn has on this machine; of those that it has not, the vertices that are fsaverage5's.
 
     Raises
     ------
     InvalidParameterError
-        The mesh is finer than fsaverage5 or another, or a hemisphere has fewer vertices than k.
+        The mesh is none of fsaverage, or a hemisphere has fewer vertices than k.
+    ResourceError
+        The mesh is a finer one that is not on this machine, and there are vertices beyond fsaverage5's.
     """
     size, counts = vertices.hemisphere_size, [len(vertices.lh), len(vertices.rh)]
-    if size not in (642, 2_562, SHOWN):
+    if size not in MESHES:
         raise InvalidParameterError(
-            f"Searchlights need fsaverage3, 4 or 5; this subject's hemispheres have {size} vertices{hint(size)}."
+            f"Searchlights need a mesh of fsaverage; this subject's hemispheres have {size} vertices{hint(size)}."
         )
+    sphere = SHOWN if max(vertices.lh.max(initial=0), vertices.rh.max(initial=0)) < SHOWN else size
+    if not is_here(sphere):
+        raise ResourceError(how_to_get(size))
     if k < 2 or any(0 < count < k for count in counts):
         raise InvalidParameterError(f"A searchlight must have 2 vertices to as many as are chosen {counts}, got {k}.")
     before = 0
     for hemisphere, count in zip(HEMISPHERES, counts, strict=True):
         if count:
-            points = fsaverage5(hemisphere, "sphere").coordinates[getattr(vertices, hemisphere)]
+            points = fsaverage(hemisphere, "sphere", sphere).coordinates[getattr(vertices, hemisphere)]
             yield from before + cKDTree(points).query(points, k)[1]
         before += count
+
+
+def searched(vertices: Vertices) -> Vertices:
+    """Those that can have a searchlight here: all, or of a finer mesh that is not on this machine fsaverage5's."""
+    if vertices.hemisphere_size <= SHOWN or is_here(vertices.hemisphere_size):
+        return vertices
+    kept = (getattr(vertices, h) for h in HEMISPHERES)
+    return Vertices(*(indices[indices < SHOWN] for indices in kept), vertices.hemisphere_size)
 
 
 def searchlights(

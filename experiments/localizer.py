@@ -17,24 +17,24 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import surface
-from ..demo import images as drawings
 from ..demo.stimuli import CATEGORIES
-from ..encoding import choose_images
 from ..errors import InvalidParameterError
 from ..files import explained
 from ..rois import Vertices
-from ..stream.arrays import ArraySource
+from ..stream.devices import find_process
 from ..stream.loop import stream
-from ..stream.opening import open_source
 from ..stream.reducers import GLM, RoiMeans, roi_weights
 from ..stream.sources import Source
 from ..subject import Subject
 from .contrasts import Design, design_of, over_subjects, preferences, significance
-from .pictures import draw_table
-from .results import can_draw, note, outlined, provenance, write_results
+from .localizer_report import draw, key_numbers, keys_of, over_subjects_table, preferred, selective
+from .report import Section, write_report
+from .results import folder_of, origin, provenance, regions_of, unfinished, write_results
+from .settings import command_line, settings_of
+from .shown import drawn, given, require_demo
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
-OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
+ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "contrasts": "contrast"}
 
 
 def localize(
@@ -55,6 +55,8 @@ def localize(
     fit_images: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
@@ -85,7 +87,7 @@ def localize(
         Measured t maps to compare with, on the model's surface, by contrast: ``{"faces": "floc-facestval.mgz"}``.
     roi, hemisphere, min_ncsnr, min_explained_variance
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-    fit_images, precision, batch_size, time_limit, show_progress
+    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
         As for :func:`~berg_jax.experiments.retinotopy.map_retinotopy`.
 
     Returns
@@ -99,6 +101,8 @@ def localize(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
+    settings = settings_of(locals())
+    process = find_process(process_index, process_count)
     output, subjects = Path(output), list(subjects)
     if not 0 < alpha < 1:
         raise InvalidParameterError(f"alpha must be between 0 and 1, got {alpha!r}.")
@@ -110,39 +114,63 @@ def localize(
     source, design = _stimuli(people[0], output, images, choose, table, contrasts, fit_images)
     if unknown := set(maps) - set(design.names):
         raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
-    tables, lines = [], []
-    for person, vertices in zip(people, chosen, strict=True):
-        folder = output / f"subj{person.description.subject:02d}"
-        regions = regions_of(person, vertices)
-        found = stream(
-            person.model(vertices, precision=precision).crop(),
-            source,
-            [
-                GLM(design.matrix, design.weights, len(vertices), names=design.names),
-                *([RoiMeans(roi_weights(vertices, regions), len(source))] if regions else []),
-            ],
-            output=folder / "stream",
-            identity=person.identity(vertices, precision),
-            batch_size=batch_size,
-            time_limit=time_limit,
-            show_progress=show_progress,
+    regions = [regions_of(person, vertices) for person, vertices in zip(people, chosen, strict=True)]
+    found = []
+    for person, vertices, inside in zip(people, chosen, regions, strict=True):
+        found.append(
+            stream(
+                person.model(vertices, precision=precision).crop(),
+                source,
+                [
+                    GLM(design.matrix, design.weights, len(vertices), names=design.names),
+                    *([RoiMeans(roi_weights(vertices, inside), len(source))] if inside else []),
+                ],
+                output=folder_of(output, person) / "stream",
+                identity=person.identity(vertices, precision),
+                batch_size=batch_size,
+                process=process,
+                time_limit=time_limit,
+                show_progress=show_progress,
+            )
         )
-        if not found:
-            return f"This process has done its share of {output}; others have not yet."
-        results = vertex_maps(design, found["glm"], alpha)
-        responses = found["roi_means"]["means"] if regions else np.zeros((len(source), 0))
+    if not all(found):
+        return unfinished(output)
+    tables, lines, sections, facts = [], [], [], {}
+    for person, vertices, inside, reduced in zip(people, chosen, regions, found, strict=True):
+        folder = folder_of(output, person)
+        results = vertex_maps(design, reduced["glm"], alpha)
+        responses = reduced["roi_means"]["means"] if inside else np.zeros((len(source), 0))
         means = np.stack([responses[design.labels == k].mean(0) for k in range(len(design.categories))])
-        tables.append(dict(zip(regions, means.T, strict=True)))
+        tables.append(dict(zip(inside, means.T, strict=True)))
         rows = _compared(design, results, maps, vertices)
-        settings = {"categories": design.categories, "contrasts": design.names, "alpha": alpha}
-        facts = provenance(person, vertices, precision, experiment="localizer", images=len(source), **settings)
-        shares = _shares(results["preference"], vertices, regions, len(design.categories))
-        write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts})
+        made = {"categories": design.categories, "contrasts": design.names, "alpha": alpha}
+        facts[folder.name] = provenance(
+            person, vertices, precision, experiment="localizer", images=len(source), **made
+        )
+        shares = _shares(results["preference"], vertices, inside, len(design.categories))
+        write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts[folder.name]})
         _write_rois(folder / "rois.csv", design.categories, tables[-1])
-        _draw(person, vertices, design, results, tables[-1], alpha, folder)
+        pictures = draw(person, vertices, design, results, tables[-1], alpha, folder)
+        parts = [*pictures, *key_numbers(design, results, tables[-1], shares, rows, alpha)]
+        sections.append(Section(f"Subject {person.description.subject}", parts))
         lines += [_summary(person, design, results, tables[-1], shares, rows, alpha)]
-    _write_group(output / "contrasts.csv", design, tables)
-    return "\n".join([*lines, f"Maps, tables and pictures: {output}"])
+    group = _group(design, tables)
+    _write_group(output / "contrasts.csv", group)
+    if len(people) > 1:
+        sections.append(Section("Over subjects", [over_subjects_table(group)]))
+    write_report(
+        output,
+        "Category localizer",
+        sections,
+        lead=f"Which vertices and regions prefer which category of images: {len(source):,} images of "
+        f"{len(design.categories)} categories ({', '.join(design.categories)}), {len(people)} subject"
+        f"{'s' * (len(people) > 1)}{origin(people[0])}.",
+        command=command_line("localize", localize, settings, ARGUMENTS),
+        settings=settings,
+        provenance=facts,
+        synthetic=any(person.description.synthetic for person in people),
+    )
+    return "\n".join([*lines, f"Maps, tables, pictures and report.html: {output}"])
 
 
 def vertex_maps(
@@ -160,19 +188,6 @@ def vertex_maps(
     return {**maps, "preference": preferences(glm["betas"], glm["residual_variance"], counts, alpha)}
 
 
-def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
-    """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
-    regions = {}
-    for name in person.rois:
-        kept = [
-            np.intersect1d(person.metadata.rois[h].get(name, np.array([], np.int64)), getattr(vertices, h))
-            for h in ("lh", "rh")
-        ]
-        if any(map(len, kept)):
-            regions[name] = Vertices(*kept, vertices.hemisphere_size)
-    return regions
-
-
 def _stimuli(
     person: Subject,
     output: Path,
@@ -183,18 +198,13 @@ def _stimuli(
     fit_images: str,
 ) -> tuple[Source, Design]:
     if images is not None:
-        source = open_source(images, fit_images)
-        source = source if choose is None else choose_images(source, choose, person)
+        source = given(images, choose, fit_images, person)
         return source, design_of(source.ids, table, contrasts)
-    if person.metadata.raw.get("synthetic") != "berg_jax demo":
-        raise InvalidParameterError("Give images: a folder that holds a folder for each category.")
-    labels = [f"{category}/{index}" for category in CATEGORIES for index in range(DEMO_EACH)]
-    design = design_of(labels, None, contrasts)
-    path = output / "images.npy"
-    with explained("write", path):
-        output.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.concatenate([drawings(category, DEMO_EACH, DEMO_SEED) for category in CATEGORIES]))
-    return ArraySource(path), design
+    require_demo(person, "Give images: a folder that holds a folder for each category.")
+    design = design_of(
+        [f"{category}/{index}" for category in CATEGORIES for index in range(DEMO_EACH)], None, contrasts
+    )
+    return drawn(output, DEMO_EACH, DEMO_SEED), design
 
 
 def _shares(
@@ -213,7 +223,7 @@ def _compared(
 ) -> list[dict[str, Any]]:
     """Pearson's correlation of t with measured t over vertices that have both."""
     rows = []
-    keys = [key for key in results if key.startswith("t_")]
+    keys = keys_of(results)
     for name, values in measured.items():
         ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
         there = np.isfinite(ours) & np.isfinite(theirs)
@@ -229,62 +239,26 @@ def _write_rois(path: Path, categories: Sequence[str], means: Mapping[str, Float
         rows.writerows([name, *(f"{value:.6g}" for value in values)] for name, values in means.items())
 
 
-def _write_group(path: Path, design: Design, tables: Sequence[Mapping[str, Float[np.ndarray, " c"]]]) -> None:
-    """Each ROI's effect of each contrast over subjects, with paired tests."""
+def _group(design: Design, tables: Sequence[Mapping[str, Float[np.ndarray, " c"]]]) -> list[dict[str, Any]]:
+    """Each ROI's effect of each contrast over subjects, with paired tests; NaN of too few subjects."""
     names = list(dict.fromkeys(name for means in tables for name in means))
     missing = np.full(len(design.categories), np.nan)
     effects = np.array([[design.weights @ means.get(name, missing) for name in names] for means in tables])
     tests = over_subjects(effects.reshape(len(tables), -1))
+    labels = [(name, contrast) for name in names for contrast in design.names]
+    return [
+        {"roi": name, "contrast": contrast, **{key: values[index] for key, values in tests.items()}}
+        for index, (name, contrast) in enumerate(labels)
+    ]
+
+
+def _write_group(path: Path, group: Sequence[Mapping[str, Any]]) -> None:
     with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("roi", "contrast", *tests))
-        labels = [(name, contrast) for name in names for contrast in design.names]
-        for index, label in enumerate(labels):
-            values = (values[index] for values in tests.values())
-            rows.writerow((*label, *("" if np.isnan(value) else f"{value:.6g}" for value in values)))
-
-
-def _draw(
-    person: Subject,
-    vertices: Vertices,
-    design: Design,
-    results: Mapping[str, np.ndarray],
-    means: Mapping[str, Float[np.ndarray, " c"]],
-    alpha: float,
-    folder: Path,
-) -> None:
-    options: dict[str, Any] = {"outlines": outlined(person, OUTLINED), "note": note(person)}
-    keys = [key for key in results if key.startswith("t_")]
-    for name, key in zip(design.names, keys, strict=True):
-        shown = np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan)
-        if can_draw(vertices) and np.isfinite(shown).any():
-            surface.plot(
-                np.where(np.isfinite(shown), shown, np.nan),
-                vertices,
-                label=f"t, where q < {alpha:g}",
-                title=name if ">" in name else f"{name} > other categories",
-                output=folder / f"{key}.png",
-                **options,
-            )
-    if can_draw(vertices) and not np.isnan(results["preference"]).all():
-        surface.plot(
-            results["preference"],
-            vertices,
-            labels=design.categories,
-            label="preferred category",
-            title="Preferences",
-            output=folder / "preference.png",
-            **options,
-        )
-    if means:
-        draw_table(
-            np.array(list(means.values())),
-            list(means),
-            design.categories,
-            "mean response (z)",
-            folder / "rois.png",
-            note=note(person),
-        )
+        rows.writerow(group[0] if group else ("roi", "contrast"))
+        for row in group:
+            numbers = list(row.values())[2:]
+            rows.writerow((row["roi"], row["contrast"], *("" if np.isnan(x) else f"{x:.6g}" for x in numbers)))
 
 
 def _summary(
@@ -296,19 +270,12 @@ def _summary(
     measured: Sequence[Mapping[str, Any]],
     alpha: float,
 ) -> str:
-    origin = " (SYNTHETIC weights)" if person.description.synthetic else ""
-    lines = [f"Subject {person.description.subject}{origin}, {len(design.labels)} images"]
-    keys = [key for key in results if key.startswith("t_")]
-    for name, key in zip(design.names, keys, strict=True):
-        selective = (results[key.replace("t_", "q_", 1)] < alpha) & (results[key] > 0)
-        lines.append(f"  {name:<28}{int(selective.sum()):>8} vertices with t > 0 and q < {alpha:g}")
+    lines = [f"Subject {person.description.subject}{origin(person)}, {len(design.labels)} images"]
+    for name, key in zip(design.names, keys_of(results), strict=True):
+        lines.append(f"  {name:<28}{selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
     if means:
         lines.append(f"  {'ROI':<14}{'prefers':<14}{'mean (z)':>9}{'other (z)':>10}{'of its vertices':>17}")
-    for name, values in means.items():
-        best = int(values.argmax())
-        others = np.delete(values, best).mean()
-        lines.append(
-            f"  {name:<14}{design.categories[best]:<14}{values[best]:>9.2f}{others:>10.2f}{shares[name][best]:>17.0%}"
-        )
+    for name, best, mean, others, share in preferred(design, means, shares):
+        lines.append(f"  {name:<14}{best:<14}{mean:>9.2f}{others:>10.2f}{share:>17.0%}")
     lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
     return "\n".join(lines)

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from ..rois import HEMISPHERES, Vertices
-from ..surface_drawing import require
+from ..rois import Vertices
+from ..surface_meshes import require
 from ..surface_spaces import hint
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
@@ -36,7 +36,9 @@ class Trials(NamedTuple):
     images: Int[np.ndarray, " trials"]
 
 
-def read_nsd(folder: str | Path, subject: int, vertices: Vertices, images: Sequence[str]) -> Trials:
+def read_nsd(
+    folder: str | Path, subject: int, vertices: Vertices, images: Sequence[str], part: slice = slice(None)
+) -> Trials:
     """The trials of these images, of all sessions that are there, from NSD's own files.
 
     Parameters
@@ -49,6 +51,8 @@ def read_nsd(folder: str | Path, subject: int, vertices: Vertices, images: Seque
         Which of the surface's; other vertices are left out as they are read.
     images
         Image numbers, from 0.
+    part
+        Which of these vertices. Files are read only there, so that parts take little memory.
 
     Raises
     ------
@@ -62,16 +66,15 @@ def read_nsd(folder: str | Path, subject: int, vertices: Vertices, images: Seque
     folder = Path(folder)
     shown = shown_images(folder / DESIGN, subject)
     place = {name: index for index, name in enumerate(images)}
+    chosen, size = vertices.global_indices[part], vertices.hemisphere_size
+    of_halves = (chosen[chosen < size], chosen[chosen >= size] - size)
     responses, numbers = [], []
     for session, paths in _sessions(folder / BETAS.format(subject)):
-        part = shown[(session - 1) * SESSION : session * SESSION]
-        wanted = np.flatnonzero([str(image) in place for image in part])
-        halves = [
-            _session(path, len(part), vertices.hemisphere_size)[getattr(vertices, hemisphere)]
-            for path, hemisphere in zip(paths, HEMISPHERES, strict=True)
-        ]
+        shown_then = shown[(session - 1) * SESSION : session * SESSION]
+        wanted = np.flatnonzero([str(image) in place for image in shown_then])
+        halves = [_session(path, len(shown_then), size, kept) for path, kept in zip(paths, of_halves, strict=True)]
         responses.append(z_scored(np.concatenate(halves).T)[wanted])
-        numbers += [place[str(image)] for image in part[wanted]]
+        numbers += [place[str(image)] for image in shown_then[wanted]]
     return _complete(Trials(np.concatenate(responses), np.array(numbers, np.int64)), images)
 
 
@@ -98,7 +101,12 @@ def shown_images(path: Path, subject: int) -> Int[np.ndarray, " trials"]:
 
 
 def read_array(
-    betas: str | Path, table: str | Path, vertices: Vertices, images: Sequence[str], zscored: bool = False
+    betas: str | Path,
+    table: str | Path,
+    vertices: Vertices,
+    images: Sequence[str],
+    zscored: bool = False,
+    part: slice = slice(None),
 ) -> Trials:
     """The trials of these images from an array.
 
@@ -108,10 +116,11 @@ def read_array(
         A ``.npy`` file of (trials, vertices): those of the surface, left hemisphere first, or the chosen ones.
     table
         A ``.csv`` file with the columns ``image`` and ``session``, a row for each trial.
-    vertices, images
+    vertices, images, part
         As for :func:`read_nsd`; images are names as the table has them.
     zscored
-        The betas are z-scored within each session already, and are taken as they are.
+        The betas are z-scored within each session already, and are taken as they are. If they do not look so, a
+        warning says what their standard deviation is, of the first part.
 
     Raises
     ------
@@ -140,17 +149,17 @@ def read_array(
             f"{betas} has {array.shape[1]} vertices{hint(array.shape[1])}; expected {size}, both hemispheres, or the "
             f"{len(vertices)} that are chosen."
         )
-    columns = vertices.global_indices if array.shape[1] == size else np.arange(len(vertices))
+    columns = (vertices.global_indices if array.shape[1] == size else np.arange(len(vertices)))[part]
     place = {name: index for index, name in enumerate(images)}
     sessions = np.array([row["session"] for row in rows])
     responses, numbers = [], []
     for session in dict.fromkeys(sessions.tolist()):
         inside = np.flatnonzero(sessions == session)
-        part = np.asarray(array[inside][:, columns], np.float32)
-        if zscored:
-            _warn_unless_z(part, betas, session)
+        of_session = np.asarray(array[np.ix_(inside, columns)], np.float32)
+        if zscored and not part.start:
+            _warn_unless_z(of_session, betas, session)
         wanted = [row for row, trial in enumerate(inside) if rows[trial]["image"] in place]
-        responses.append((part if zscored else z_scored(part))[wanted])
+        responses.append((of_session if zscored else z_scored(of_session))[wanted])
         numbers += [place[rows[trial]["image"]] for trial in inside[wanted]]
     return _complete(Trials(np.concatenate(responses), np.array(numbers, np.int64)), images)
 
@@ -191,22 +200,27 @@ def _sessions(folder: Path) -> Iterator[tuple[int, list[Path]]]:
         yield int(number), [left, right]
 
 
-def _session(path: Path, trials: int, hemisphere_size: int) -> Float[np.ndarray, "vertices trials"]:
+def _session(
+    path: Path, trials: int, hemisphere_size: int, kept: Int[np.ndarray, " vertices"]
+) -> Float[np.ndarray, "vertices trials"]:
+    """The betas of some vertices. Between the first and the last of them the file is read, and not elsewhere."""
     require("nibabel")
     from nibabel import MGHImage
 
     try:
         with path.open("rb") as file:  # nibabel.load would leave it open
-            values = np.asanyarray(MGHImage.from_stream(file).dataobj)
+            image = MGHImage.from_stream(file)
+            shape = (image.shape[0], int(np.prod(image.shape[1:])))
+            first, last = (int(kept.min()), int(kept.max()) + 1) if len(kept) else (0, 1)
+            values = image.dataobj[first:last] if shape == (hemisphere_size, trials) else None
     except Exception as error:  # of damaged files nibabel raises many
         raise ValidationError(f"{path} cannot be read: {error}. Get the file again.") from error
-    values = values.reshape(values.shape[0], -1)
-    if values.shape != (hemisphere_size, trials):
+    if values is None:
         raise ValidationError(
-            f"{path} has {values.shape[0]} vertices{hint(values.shape[0])}, and {values.shape[1]} trials; expected "
-            f"{hemisphere_size} and {trials}."
+            f"{path} has {shape[0]} vertices{hint(shape[0])}, and {shape[1]} trials; expected {hemisphere_size} and "
+            f"{trials}."
         )
-    return values
+    return values.reshape(last - first, trials)[kept - first]
 
 
 def _complete(trials: Trials, images: Sequence[str]) -> Trials:

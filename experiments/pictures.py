@@ -1,16 +1,66 @@
-"""Figures that are no brains: tables of numbers, colored."""
+"""An experiment's figures: brains, and tables of numbers, colored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from .. import surface
 from ..errors import InvalidParameterError
 from ..files import explained
-from ..surface_drawing import require
+from ..rois import Vertices
+from ..subject import Subject
+from ..surface_meshes import require
+from ..surface_spaces import to_shown, whole_map
+from .report import Picture
+from .results import OUTLINED, can_draw, note, outlined
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDE = 8  # columns of a table, more of which are narrower
+
+
+def draw_brain(
+    person: Subject,
+    vertices: Vertices,
+    values: Float[np.ndarray, " vertices"],
+    path: Path,
+    caption: str,
+    *,
+    regions: tuple[str, ...] = OUTLINED,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> list[Picture]:
+    """Draw a map of a subject's vertices, with the outlines of these regions, for a report.
+
+    Parameters
+    ----------
+    person, vertices, values
+        Whose values, at which vertices; NaN and what is infinite stays grey.
+    path
+        Where to save the picture.
+    caption, settings
+        What it shows, and what made it.
+    regions
+        ROIs that are outlined, as far as the subject has them.
+    options
+        As for :func:`berg_jax.surface.plot`.
+
+    Returns
+    -------
+    The picture; none where there are no pictures of this surface, or nothing to show.
+    """
+    values = np.where(np.isfinite(values), values, np.nan)
+    if not can_draw(vertices) or np.isnan(to_shown(*whole_map(values, vertices))).all():
+        return []
+    outlines = outlined(person, regions)
+    surface.plot(values, vertices, outlines=outlines, note=note(person), output=path, **options)
+    return [Picture(path, caption, {"subject": person.description.subject, **(settings or {})})]
 
 
 def draw_table(
@@ -51,14 +101,31 @@ def draw_table(
             f"A table of {len(rows)} rows and {len(columns)} columns needs as many values, got {values.shape}."
         )
     require("matplotlib")
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+        figure = _table(values, rows, columns, label, title, note)
+    with explained("write", Path(path)):
+        figure.savefig(path)
+
+
+def _table(
+    values: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    title: str | None,
+    note: str | None,
+) -> Figure:
     from matplotlib.figure import Figure
 
     limit = float(np.nanmax(abs(values), initial=0)) or 1.0
-    width, height = 2.2 + 0.85 * len(columns), 1.6 + 0.27 * len(rows)
+    cell = 0.85 if len(columns) <= _WIDE else 0.5  # inches
+    width, height = 2.2 + cell * len(columns), 1.6 + 0.27 * len(rows)
     figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
     axes = figure.subplots()
     image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=30 if max(map(len, columns)) > 8 else 0)
+    axes.set_xticks(range(len(columns)), columns, rotation=30 if max(map(len, columns)) > 9 * cell else 0)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=8, length=0, top=False, bottom=False)
     axes.spines[:].set_visible(False)
@@ -71,5 +138,4 @@ def draw_table(
         axes.set_title(title, size=11)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="0.4")
-    with explained("write", Path(path)):
-        figure.savefig(path)
+    return figure

@@ -13,29 +13,29 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from .. import surface
 from ..convert.dinov2 import load_dinov2
-from ..demo import images as drawings
-from ..demo.stimuli import CATEGORIES
-from ..encoding import choose_images
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from ..files import explained
 from ..rois import Vertices
-from ..stream.arrays import ArraySource
+from ..stream.devices import find_process
 from ..stream.loop import stream
-from ..stream.opening import open_source
 from ..stream.responses import open_responses
 from ..stream.sources import Source
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
 from .baseline import class_tokens
-from .dissimilarity import dissimilarities, from_square, neighborhoods, searchlights, similarities
-from .localizer import OUTLINED
-from .pictures import draw_table
-from .results import can_draw, note, outlined, provenance, write_results
+from .dissimilarity import dissimilarities, from_square, neighborhoods, searched, searchlights, similarities
+from .pictures import draw_brain, draw_table
+from .report import Picture, Section, Table, write_report
+from .results import folder_of, note, origin, outlined, provenance, unfinished, write_results
+from .settings import command_line, settings_of
+from .shown import drawn, given, require_demo
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22
+COARSE = "on the vertices of fsaverage5 alone, as nilearn has not fetched this subject's finer mesh"
+STORE, PICTURE = "responses.zarr", "similarities.png"
+ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "rois": "roi", "matrices": "matrix"}
 
 
 def compare_representations(
@@ -55,6 +55,8 @@ def compare_representations(
     fit_images: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
@@ -86,7 +88,7 @@ def compare_representations(
         ``dinov2-<block>``. See :func:`berg_jax.convert.dinov2.load_dinov2`.
     min_ncsnr, min_explained_variance
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-    fit_images, precision, batch_size, time_limit, show_progress
+    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
         As for :func:`~berg_jax.experiments.retinotopy.map_retinotopy`.
 
     Returns
@@ -100,6 +102,8 @@ def compare_representations(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
+    settings = settings_of(locals())
+    process = find_process(process_index, process_count)
     output, subjects = Path(output), list(subjects)
     if not subjects or len(set(subjects)) < len(subjects):
         raise InvalidParameterError(f"Give one or more subjects, each once, got {subjects}.")
@@ -118,53 +122,77 @@ def compare_representations(
         }
     if clash := set(names) & set(targets):
         raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
-    chosen = []
+    if searchlight is not None and not targets:
+        raise InvalidParameterError("A searchlight needs features or matrices to compare with.")
+    chosen, lit, coarse = [], [], False
     for person, found in zip(people, regions, strict=True):
-        together = np.unique(np.concatenate([region.global_indices for region in found.values()]))
-        whole = None if searchlight is None else person.vertices(None, **limits)
-        chosen.append(Vertices.from_global(together, person.hemisphere_size) if whole is None else whole)
+        together = np.concatenate([region.global_indices for region in found.values()])
         if searchlight is not None:
-            if not targets:
-                raise InvalidParameterError("A searchlight needs features or matrices to compare with.")
-            next(neighborhoods(chosen[-1], searchlight))
-    own = []
-    for person, vertices, found in zip(people, chosen, regions, strict=True):
-        folder = output / f"subj{person.description.subject:02d}"
-        store = folder / "responses.zarr"
+            whole = person.vertices(None, **limits)
+            lit.append(searched(whole))
+            coarse = lit[-1] is not whole
+            next(neighborhoods(lit[-1], searchlight))
+            together = np.concatenate([together, lit[-1].global_indices])
+        chosen.append(Vertices.from_global(np.unique(together), person.hemisphere_size))
+    for person, vertices in zip(people, chosen, strict=True):
         stream(
             person.model(vertices, precision=precision),
             source,
             [Columns(vertices)],
-            output=store,
+            output=folder_of(output, person) / STORE,
             identity=person.identity(vertices, precision),
             batch_size=batch_size,
+            process=process,
             time_limit=time_limit,
             show_progress=show_progress,
         )
-        if not is_complete(store):
-            return f"This process has done its share of {output}; others have not yet."
-        responses = open_responses(store).data.values
+    if not all(is_complete(folder_of(output, person) / STORE) for person in people):
+        return unfinished(output)
+    own, facts, pictures = [], {}, []
+    for index, (person, vertices, found) in enumerate(zip(people, chosen, regions, strict=True)):
+        folder = folder_of(output, person)
+        responses = open_responses(folder / STORE).data.values
         columns = {n: np.isin(vertices.global_indices, region.global_indices) for n, region in found.items()}
         own.append({name: dissimilarities(responses[:, inside]) for name, inside in columns.items()})
-        maps = {} if searchlight is None else searchlights(responses, vertices, searchlight, targets)
-        facts = provenance(person, vertices, precision, experiment="rsa", images=len(source), searchlight=searchlight)
+        made = {"images": len(source), "searchlight": searchlight}
+        maps = {}
+        if searchlight is not None:
+            inside = np.isin(vertices.global_indices, lit[index].global_indices)
+            maps = searchlights(responses[:, inside], lit[index], searchlight, targets)
+            made["searchlights"] = f"{inside.sum():,}, {COARSE}" if coarse else int(inside.sum())
+        facts[folder.name] = provenance(person, vertices, precision, experiment="rsa", **made)
         matrix = similarities({**own[-1], **targets})
-        write_results(folder, vertices, maps, {"names": [*names, *targets], "similarities": matrix, **facts})
-        _draw_maps(person, vertices, maps, searchlight, folder)
-    return _conclude(people, own, targets, names, output)
+        numbers = {"names": [*names, *targets], "similarities": matrix}
+        write_results(folder, lit[index] if maps else vertices, maps, {**numbers, **facts[folder.name]})
+        pictures += _draw_maps(person, lit[index], maps, made, folder) if maps else []
+    mean, people_of = _compared(own, targets, names, output)
+    labels = [*names, *targets]
+    _draw_matrix(mean, labels, people[0], output)
+    rows = _nearest(mean, labels, people_of)
+    caption = "Spearman's correlation of dissimilarities (1 − r of response patterns) of the images"
+    caption += f", mean over {len(people)} subjects." if len(people) > 1 else "."
+    write_report(
+        output,
+        "Representations",
+        [
+            Section("Similarity", [Picture(output / PICTURE, caption, {"images": len(source)}), _table(rows)]),
+            *([Section("Searchlights", pictures)] if pictures else []),
+        ],
+        lead=f"How alike {len(labels)} ROIs, features and matrices represent {len(source):,} images, in "
+        f"{len(people)} subject{'s' * (len(people) > 1)}{origin(people[0])}.",
+        command=command_line("rsa", compare_representations, settings, ARGUMENTS),
+        settings=settings,
+        provenance=facts,
+        synthetic=any(person.description.synthetic for person in people),
+    )
+    return _summary(people, rows, coarse, output)
 
 
 def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
     if images is not None:
-        source = open_source(images, fit_images)
-        return source if choose is None else choose_images(source, choose, person)
-    if person.metadata.raw.get("synthetic") != "berg_jax demo":
-        raise InvalidParameterError("Give images: a folder or an array, such as NSD's with --images test.")
-    path = output / "images.npy"
-    with explained("write", path):
-        output.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.concatenate([drawings(category, DEMO_EACH, DEMO_SEED) for category in CATEGORIES]))
-    return ArraySource(path)
+        return given(images, choose, fit_images, person)
+    require_demo(person, "Give images: a folder or an array, such as NSD's with --images test.")
+    return drawn(output, DEMO_EACH, DEMO_SEED)
 
 
 def _given(
@@ -195,45 +223,75 @@ def _given(
 
 
 def _draw_maps(
-    person: Subject, vertices: Vertices, maps: Mapping[str, np.ndarray], searchlight: int | None, folder: Path
-) -> None:
+    person: Subject, vertices: Vertices, maps: Mapping[str, np.ndarray], made: Mapping[str, Any], folder: Path
+) -> list[Picture]:
+    pictures = []
     for name, values in maps.items():
-        if can_draw(vertices) and not np.isnan(values).all():
-            surface.plot(
-                values,
-                vertices,
-                label="Spearman's correlation of dissimilarities",
-                title=f"{name} in searchlights of {searchlight} vertices",
-                outlines=outlined(person, OUTLINED),
-                note=note(person),
-                output=folder / f"{name}.png",
-            )
+        pictures += draw_brain(
+            person,
+            vertices,
+            values,
+            folder / f"{name}.png",
+            f"{name} in searchlights: Spearman's correlation of its dissimilarities with those of the patterns of "
+            f"the {made['searchlight']} vertices nearest to each vertex.",
+            settings=made,
+            label="Spearman's correlation of dissimilarities",
+            title=f"{name} in searchlights of {made['searchlight']} vertices",
+        )
+    return pictures
 
 
-def _conclude(
-    people: Sequence[Subject],
+def _compared(
     own: Sequence[Mapping[str, Float[np.ndarray, " pairs"]]],
     targets: Mapping[str, Float[np.ndarray, " pairs"]],
     names: Sequence[str],
     output: Path,
-) -> str:
-    labels = [*names, *targets]
+) -> tuple[Float[np.ndarray, "n n"], dict[str, Float[np.ndarray, "people people"]]]:
+    """Similarities of ROIs and targets, mean over people; and of each ROI of people; both also into a file."""
     mean = np.mean([similarities({**found, **targets}) for found in own], axis=0)
     people_of = {name: similarities({str(i): found[name] for i, found in enumerate(own)}) for name in names}
     between = np.stack(list(people_of.values()), axis=-1)
     path = output / "similarities.npz"
     with explained("write", path):
-        np.savez(path, matrix=mean, names=np.array(labels), subjects=between, rois=np.array(names))
-    options: dict[str, Any] = {"title": "Similarity of representations", "note": note(people[0])}
-    draw_table(mean, labels, labels, "Spearman's correlation", output / "similarities.png", **options)
-    origin = " (SYNTHETIC weights)" if people[0].description.synthetic else ""
-    lines = [f"Representations in {len(people)} subjects{origin}; Spearman's correlation of dissimilarities"]
+        np.savez(path, matrix=mean, names=np.array([*names, *targets]), subjects=between, rois=np.array(names))
+    return mean, people_of
+
+
+def _draw_matrix(mean: Float[np.ndarray, "n n"], labels: Sequence[str], person: Subject, output: Path) -> None:
+    options: dict[str, Any] = {"title": "Similarity of representations", "note": note(person)}
+    draw_table(mean, labels, labels, "Spearman's correlation", output / PICTURE, **options)
+
+
+def _nearest(
+    mean: Float[np.ndarray, "n n"], labels: Sequence[str], people_of: Mapping[str, Float[np.ndarray, "p p"]]
+) -> list[tuple[str, str, float, float | None]]:
+    """Each ROI or target, what is most like it and how much, and how alike people are in it, if there are several."""
     others = mean - 2 * np.eye(len(labels))
-    pairs = np.triu_indices(len(people), 1)
+    rows = []
     for index, name in enumerate(labels):
         nearest = int(np.nan_to_num(others[index], nan=-2).argmax())
-        line = f"  {name:<14}most like {labels[nearest]:<14}{mean[index, nearest]:>7.3f}"
-        if len(people) > 1 and name in people_of:
-            line += f"   between people {people_of[name][pairs].mean():.3f}"
-        lines.append(line)
-    return "\n".join([*lines, f"Matrices and pictures: {output}"])
+        pairs = np.triu_indices(len(people_of.get(name, ())), 1)
+        between = float(people_of[name][pairs].mean()) if len(pairs[0]) else None
+        rows.append((name, labels[nearest], float(mean[index, nearest]), between))
+    return rows
+
+
+def _table(rows: Sequence[tuple[str, str, float, float | None]]) -> Table:
+    several = any(row[3] is not None for row in rows)
+    columns = ("representation", "most like", "correlation", "between people")
+    shown = 4 if several else 3
+    return Table("What is most alike (Spearman's correlation)", columns[:shown], [row[:shown] for row in rows])
+
+
+def _summary(
+    people: Sequence[Subject], rows: Sequence[tuple[str, str, float, float | None]], coarse: bool, output: Path
+) -> str:
+    lines = [
+        f"Representations in {len(people)} subjects{origin(people[0])}; Spearman's correlation of dissimilarities"
+    ]
+    for name, nearest, r, between in rows:
+        line = f"  {name:<14}most like {nearest:<14}{r:>7.3f}"
+        lines.append(line if between is None else f"{line}   between people {between:.3f}")
+    if coarse:
+        lines.append(f"Searchlights are {COARSE}.")
+    return "\n".join([*lines, f"Matrices, pictures and report.html: {output}"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,9 +19,12 @@ from ..files import explained, write_whole
 from ..rois import UNIONS, Vertices
 from ..subject import Subject
 from ..surface_spaces import MESHES
+from .settings import plain
 
 NUMBERS, MAPS = "results.json", "maps.npz"
 SYNTHETIC = "SYNTHETIC weights: no finding about brains"
+EARLY = ("V1", "V2", "V3", "hV4")
+OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
 
 
 def provenance(person: Subject, vertices: Vertices, precision: str, **settings: Any) -> dict[str, Any]:
@@ -48,6 +50,21 @@ def note(person: Subject) -> str | None:
     return SYNTHETIC if person.description.synthetic else None
 
 
+def origin(person: Subject) -> str:
+    """What a sentence says of synthetic weights, after the subject."""
+    return " (SYNTHETIC weights)" if person.description.synthetic else ""
+
+
+def unfinished(output: Path) -> str:
+    """What a process says that has no more to do, while others have."""
+    return f"This process has done its share of {output}; others have not yet."
+
+
+def folder_of(output: Path, person: Subject) -> Path:
+    """Where an experiment on several people keeps what is of one of them."""
+    return output / f"subj{person.description.subject:02d}"
+
+
 def can_draw(vertices: Vertices) -> bool:
     """Whether there are pictures of this surface. Of others there are maps all the same."""
     return vertices.hemisphere_size in MESHES
@@ -69,24 +86,11 @@ def write_results(
     """
     with explained("write", folder):
         (folder / "maps").mkdir(parents=True, exist_ok=True)
-        write_whole(folder / NUMBERS, (json.dumps(_plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
+        write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
         size = np.array(vertices.hemisphere_size)
         np.savez(folder / MAPS, **maps, lh=vertices.lh, rh=vertices.rh, hemisphere_size=size)
     for name, values in maps.items():
         surface.save(np.where(np.isinf(values), np.nan, values), folder / "maps" / f"{name}{surface.GIFTI}", vertices)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: NumPy's numbers as Python's, what is no number as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
 
 
 def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
@@ -97,3 +101,16 @@ def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
         if any(len(rois.get(part, ())) for rois in person.metadata.rois.values() for part in parts):
             found[name] = person.vertices(name)
     return found
+
+
+def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
+    """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
+    regions = {}
+    for name in person.rois:
+        kept = [
+            np.intersect1d(person.metadata.rois[h].get(name, np.array([], np.int64)), getattr(vertices, h))
+            for h in ("lh", "rh")
+        ]
+        if any(map(len, kept)):
+            regions[name] = Vertices(*kept, vertices.hemisphere_size)
+    return regions

@@ -7,12 +7,13 @@ what was found.
 
 The published setting, 1,600 probes × 515 images, is 824,000 passes a subject: ``--images test`` of
 ``nsd_stimuli.hdf5``, all by default. On the demo subject, with its own smaller default (256 probes × 8 drawings) and
-a fit, 40 seconds on 2 cores; over the early vertices angles then correlate with the planted ones by 0.97,
-eccentricities by 0.99. Without a fit a center is as coarse as the grid: x and y by 0.98, angles by 0.87.
+a fit, 40 seconds on 2 cores; over the early vertices angles then correlate with the planted ones by 0.995,
+eccentricities by 0.997. Without a fit a center is as coarse as the grid: x and y by 0.98, angles by 0.87.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,26 @@ from jaxtyping import Float, UInt8
 
 from .. import surface
 from ..demo import images as drawings
-from ..encoding import choose_images
 from ..errors import InvalidParameterError
 from ..model import EncodingModel
 from ..rois import HEMISPHERES, Vertices
+from ..stream.devices import Process, find_process
 from ..stream.loop import stream
-from ..stream.opening import open_source
 from ..stream.reducers import ArgmaxOverProbes, GroupMeans, Moments
 from ..subject import Subject
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
 from .receptive_fields import agreement, fit, own_centers, polar
-from .results import can_draw, note, outlined, provenance, write_results
+from .report import write_report
+from .results import EARLY, origin, outlined, provenance, unfinished, write_results
+from .retinotopy_report import HOW, sections
+from .settings import command_line, settings_of
+from .shown import given, is_demo, require_demo
 
 GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
 MEASURED = ("prfangle.mgz", "prfeccentricity.mgz", "prfR2.mgz")
-OUTLINED = ("V1", "V2", "V3", "hV4")
-_MIN_QUALITY = 0.1  # of what is drawn, with a fit
+ARGUMENTS = {"images": None, "choose": "images", "fit_sizes": "fit"}  # that options of other names stand for
 
 
 def map_retinotopy(
@@ -50,6 +53,7 @@ def map_retinotopy(
     *,
     choose: str | None = None,
     fit_sizes: bool = False,
+    fit_memory: float = 8.0,
     probes: Sequence[str] = ("gaussians",),
     grid: int | None = None,
     sigma: float = 0.5,
@@ -61,6 +65,8 @@ def map_retinotopy(
     fit_images: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
@@ -84,8 +90,10 @@ def map_retinotopy(
     choose
         Of an array which images, as ``"test"``: see :func:`berg_jax.encoding.encode_images`.
     fit_sizes
-        Fit a Gaussian receptive field to each vertex' mean responses. They take 8 bytes · probes · vertices on
-        the device.
+        Fit a Gaussian receptive field to each vertex' mean responses.
+    fit_memory
+        GB that these mean responses may take: 8 bytes · probes · vertices on each device, and as much on the host. Of
+        more vertices than fit in, one part is mapped after the other, and each takes all passes.
     probes
         One or more of ``"gaussians"``, ``"bars"``, ``"wedges"``, ``"rings"``. Only Gaussians are at one place: with
         others a fit is made.
@@ -98,6 +106,9 @@ def map_retinotopy(
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
     fit_images
         What to do with images that are not square.
+    process_index, process_count
+        Of several processes with one output: see :func:`~berg_jax.stream.devices.find_process`. The last one to end
+        writes what was found.
     precision, batch_size, time_limit, show_progress
         As for :func:`berg_jax.encoding.encode_images`; ``time_limit`` in seconds.
 
@@ -112,33 +123,52 @@ def map_retinotopy(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
+    settings = settings_of(locals())
+    process = find_process(process_index, process_count)
     output = Path(output)
     person = Subject(berg_dir, subject)
-    demo = person.metadata.raw.get("synthetic") == "berg_jax demo"
+    demo = is_demo(person)
     vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
-    filling = _filling(person, demo, images, choose, fit_images)
-    maps = probe_model(
-        person.model(vertices, precision=precision).crop(),
-        chosen,
-        filling,
-        output / "stream",
-        person.identity(vertices, precision),
-        fit_sizes=fit_sizes or set(probes) != {"gaussians"},
-        batch_size=batch_size,
-        time_limit=time_limit,
-        show_progress=show_progress,
-    )
-    if not maps:
-        return f"This process has done its share of {output}; others have not yet."
+    filling = _filling(person, images, choose, fit_images)
+    fitting = fit_sizes or set(probes) != {"gaussians"}
+    found = []
+    for part, folder in _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf):
+        found.append(
+            probe_model(
+                person.model(part, precision=precision).crop(),
+                chosen,
+                filling,
+                output / folder,
+                person.identity(part, precision),
+                fit_sizes=fitting,
+                batch_size=batch_size,
+                process=process,
+                time_limit=time_limit,
+                show_progress=show_progress,
+            )
+        )
+    if not all(found):
+        return unfinished(output)
+    maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     best = "fit" if "fit_x" in maps else "probe"
     centers = np.stack([maps[f"{best}_x"], maps[f"{best}_y"]], axis=1)
     rows = _comparisons(person, vertices, centers, maps, theirs, demo)
-    settings = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
-    facts = provenance(person, vertices, precision, experiment="retinotopy", **settings)
+    made = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
+    facts = provenance(person, vertices, precision, experiment="retinotopy", **made)
     write_results(output, vertices, maps, {"agreement": rows, **facts})
-    _draw(person, vertices, maps, best, output)
+    write_report(
+        output,
+        "Retinotopy",
+        sections(person, vertices, maps, rows, best, made, output),
+        lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject}{origin(person)}, by {HOW[best]}: "
+        f"{len(chosen.windows):,} windows on grey, each filled with {len(filling):,} images.",
+        command=command_line("retinotopy", map_retinotopy, settings, ARGUMENTS),
+        settings=settings,
+        provenance=facts,
+        synthetic=person.description.synthetic,
+    )
     return _summary(person, rows, best, output)
 
 
@@ -151,6 +181,7 @@ def probe_model(
     *,
     fit_sizes: bool = False,
     batch_size: int = 8,
+    process: Process | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
@@ -162,7 +193,7 @@ def probe_model(
         Of the vertices to map.
     probes, images
         Windows, and what they are filled with.
-    output, identity, batch_size, time_limit, show_progress
+    output, identity, batch_size, process, time_limit, show_progress
         As for :func:`~berg_jax.stream.loop.stream`.
     fit_sizes
         Fit Gaussian receptive fields, too.
@@ -178,6 +209,7 @@ def probe_model(
         output=output,
         identity=identity,
         batch_size=batch_size,
+        process=process,
         time_limit=time_limit,
         show_progress=show_progress,
     )
@@ -196,6 +228,20 @@ def probe_model(
     return maps
 
 
+def _parts(vertices: Vertices, probes: int, memory: float) -> list[tuple[Vertices, str]]:
+    """Vertices whose mean responses to all probes take no more than so many GB; and the folder of each part."""
+    most = memory * 1e9 / (8 * probes)
+    if not most >= 1:
+        raise InvalidParameterError(
+            f"fit_memory must have room for a vertex: {8e-9 * probes:.2g} GB for {probes} probes; got {memory!r}."
+        )
+    count = math.ceil(len(vertices) / most)
+    if count == 1:
+        return [(vertices, "stream")]
+    parts = np.array_split(vertices.global_indices, count)
+    return [(Vertices.from_global(p, vertices.hemisphere_size), f"stream-{k}") for k, p in enumerate(parts, 1)]
+
+
 def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:
     unknown = set(names) - set(kinds.KINDS)
     if unknown or not names or len(set(names)) < len(names):
@@ -207,17 +253,16 @@ def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:
 
 
 def _filling(
-    person: Subject, demo: bool, images: str | Path | None, choose: str | None, fit_images: str
+    person: Subject, images: str | Path | None, choose: str | None, fit_images: str
 ) -> UInt8[np.ndarray, "n 3 224 224"]:
-    if images is None:
-        if not demo:
-            raise InvalidParameterError(
-                "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 "
-                "with --images test."
-            )
-        return drawings("natural", DEMO_IMAGES)
-    source = open_source(images, fit_images)
-    return natural_images(source if choose is None else choose_images(source, choose, person))
+    if images is not None:
+        return natural_images(given(images, choose, fit_images, person))
+    require_demo(
+        person,
+        "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "
+        "--images test.",
+    )
+    return drawings("natural", DEMO_IMAGES)
 
 
 def _measured(folder: Path, vertices: Vertices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,7 +296,7 @@ def _comparisons(
         angle, eccentricity, r2 = measured
         others["measured"] = (angle, eccentricity, r2 >= MIN_R2, MAX_ECCENTRICITY)
     regions = {"all vertices": everywhere}
-    for name, region in outlined(person, OUTLINED).items():
+    for name, region in outlined(person, EARLY).items():
         regions[name] = np.isin(vertices.global_indices, region.global_indices)
     return [
         {"with": other, "region": region, **agreement(centers, angle, eccentricity, kept & inside, most)}
@@ -261,36 +306,14 @@ def _comparisons(
     ]
 
 
-def _draw(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, output: Path) -> None:
-    shown = maps["fit_r2"] >= _MIN_QUALITY if best == "fit" else ~np.isnan(maps["probe_angle"])
-    if not shown.any() or not can_draw(vertices):
-        return
-    options: dict[str, Any] = {
-        "vertices": vertices,
-        "views": ("medial", "ventral"),
-        "outlines": outlined(person, OUTLINED),
-        "note": note(person),
-    }
-    how = "Gaussian fit" if best == "fit" else "best probe"
-    pictures = {
-        "angle": {"label": f"polar angle in the visual field ({how})", "title": "Polar angle", "wheel": True},
-        "eccentricity": {"label": f"eccentricity (degrees, {how})", "title": "Eccentricity"},
-    }
-    if best == "fit":
-        pictures["size"] = {"label": "receptive field's standard deviation (degrees)", "title": "Size"}
-    for name, how_drawn in pictures.items():
-        values = np.where(shown, maps[f"{best}_{name}"], np.nan)
-        surface.plot(values, **options, **how_drawn, output=output / f"{name}.png")
-
-
 def _summary(person: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
-    origin = " (SYNTHETIC weights)" if person.description.synthetic else ""
-    how = {"fit": "a Gaussian fit", "probe": "the best probe"}[best]
-    lines = [f"Receptive fields of subject {person.description.subject}{origin} by {how}, compared with"]
+    lines = [
+        f"Receptive fields of subject {person.description.subject}{origin(person)} by {HOW[best]}, compared with"
+    ]
     lines.append(f"  {'':<18}{'':<14}{'vertices':>9}{'angle':>8}{'eccentricity':>14}   (correlations)")
     lines += [
         f"  {row['with']:<18}{row['region']:<14}{row['vertices']:>9}{row['angle']:>8.3f}{row['eccentricity']:>14.3f}"
         for row in rows
     ]
-    lines.append(f"Maps, numbers and pictures: {output}")
+    lines.append(f"Maps, numbers, pictures and report.html: {output}")
     return "\n".join(lines)

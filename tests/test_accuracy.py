@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import tracemalloc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from berg_jax.cli import app
 from berg_jax.convert.synthetic import synthesize_subject
 from berg_jax.encoding import encode_images
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
+from berg_jax.experiments import accuracy
 from berg_jax.experiments.accuracy import measure_accuracy, vertex_accuracy
 from berg_jax.experiments.measured import BETAS, DESIGN, Trials, read_array, read_nsd, shown_images, z_scored
 from berg_jax.rois import Vertices
@@ -258,8 +260,41 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert facts["medians"]["all vertices"]["vertices"] == 2 * study.subject.hemisphere_size
     with (tmp_path / "out" / "rois.csv").open() as file:
         assert next(csv.DictReader(file))["roi"] == "all vertices"
+    assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
     with Image.open(tmp_path / "out" / "rois.png") as picture:
         assert min(picture.size) > 200
+
+
+def test_parts_of_vertices_give_the_same(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across hemispheres and up to a last part that is short; of files as of arrays."""
+    whole, _ = accuracy_of(study, tmp_path / "out")
+    monkeypatch.setattr(accuracy, "_AT_ONCE", 37)
+    parts, _ = accuracy_of(study, tmp_path / "out")
+    assert whole.keys() == parts.keys()
+    for name, values in whole.items():
+        np.testing.assert_allclose(parts[name], values, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_a_part_takes_a_part_of_the_memory(nsd: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    root, shown, betas = nsd
+    vertices, images = Vertices.all(SIZE), [str(image) for image in np.unique(shown[:1500])[:20]]
+    np.save(tmp_path / "b.npy", betas.astype(np.float32))
+    rows = [f"{image},{trial // 750}" for trial, image in enumerate(shown[:1500])]
+    (tmp_path / "t.csv").write_text("\n".join(["image,session", *rows]))
+    for read in (
+        lambda part: read_nsd(root, 1, vertices, images, part),
+        lambda part: read_array(tmp_path / "b.npy", tmp_path / "t.csv", vertices, images, part=part),
+    ):
+        whole, peaks, found = read(slice(None)), [], []
+        for part in (slice(0, 60), slice(SIZE - 30, SIZE + 30), slice(2 * SIZE - 60, 2 * SIZE + 60)):
+            tracemalloc.start()
+            found.append(read(part))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            np.testing.assert_array_equal(found[-1].responses, whole.responses[:, part])
+            np.testing.assert_array_equal(found[-1].images, whole.images)
+        assert max(peaks) < 0.8 * 4 * 750 * 2 * SIZE  # bytes of one session's betas
 
 
 @pytest.mark.nightly

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,18 @@ from typer.testing import CliRunner
 
 import berg_jax
 from berg_jax import surface
+from berg_jax.berg_dir import SubjectFiles
 from berg_jax.cli import app
 from berg_jax.demo import images as drawings
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
+from berg_jax.experiments import localizer
 from berg_jax.experiments.contrasts import design_of, over_subjects, preferences, significance
 from berg_jax.experiments.localizer import localize, vertex_maps
 from berg_jax.experiments.pictures import draw_table
+from berg_jax.stream.devices import Process
 from berg_jax.stream.reducers import GLM
+
+from .conftest import Golden
 
 IDS = [f"{category}/{n}.png" for category in ("bodies", "faces", "places") for n in range(4)]
 
@@ -174,6 +180,12 @@ def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> No
     with (folder / "rois.csv").open() as file:
         rows = {row["roi"]: row for row in csv.DictReader(file)}
     assert float(rows["FFA-1"]["faces"]) > float(rows["FFA-1"]["places"]) + 0.8
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<figure>") == 3
+    assert "<td>faces</td>" in page
+    assert (
+        "--contrast faces --measured faces=" in json.loads((tmp_path / "out" / "config.json").read_text())["command"]
+    )
     for name in ("t_faces", "preference", "rois"):
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 300
@@ -195,6 +207,45 @@ def test_mistakes(options: dict[str, Any], said: str, demo: Path, tmp_path: Path
     with pytest.raises(InvalidParameterError, match=said):
         localize("demo", output=tmp_path / "out", **{"subjects": [1], **options})
     assert not (tmp_path / "out" / "subj01").exists()
+
+
+@pytest.fixture
+def both(overlay: Golden, complement: Golden, golden_source: Path, tmp_path: Path) -> Path:
+    """A folder with two converted subjects."""
+    folder = tmp_path / "berg"
+    shutil.copytree(golden_source, folder)
+    for golden in (overlay, complement):
+        shutil.copytree(golden.folder, SubjectFiles(folder, golden.subject).converted)
+    return folder
+
+
+def test_a_process_goes_on_with_the_next_subject(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though others still work on the first one, which gives no result yet."""
+    write_drawings(tmp_path / "images", ("faces", "places"), 2)
+    asked = []
+    monkeypatch.setattr(localizer, "stream", lambda *_, **options: asked.append(options) or {})
+    said = localize(both, [1, 2], tmp_path / "out", tmp_path / "images", process_index=1, process_count=3)
+    assert "done its share" in said
+    assert [options["output"].parent.name for options in asked] == ["subj01", "subj02"]
+    assert [options["process"] for options in asked] == [Process(1, 3)] * 2
+    with pytest.raises(InvalidParameterError, match="Process 3 of 3 makes no sense"):
+        localize(both, [1, 2], tmp_path / "out", tmp_path / "images", process_index=3, process_count=3)
+
+
+@pytest.mark.nightly
+def test_processes_share_the_work_of_every_subject(both: Path, tmp_path: Path) -> None:
+    write_drawings(tmp_path / "images", ("faces", "places"), 4)
+    options: dict[str, Any] = {"images": tmp_path / "images", "batch_size": 1, "show_progress": False}
+    options |= {"subjects": [1, 2], "berg_dir": both}
+    localize(output=tmp_path / "alone", **options)
+    for index in range(2):
+        shared = {"process_index": index, "process_count": 2}
+        said = localize(output=tmp_path / "shared", **shared, **options)
+        assert ("done its share" in said) == (index == 0)
+    for subject in ("subj01", "subj02"):
+        for name, values in np.load(tmp_path / "alone" / subject / "maps.npz").items():
+            found = np.load(tmp_path / "shared" / subject / "maps.npz")[name]
+            np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_the_command_s_pairs(demo: Path, tmp_path: Path) -> None:

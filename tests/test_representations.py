@@ -116,7 +116,7 @@ def test_searchlights_find_where_a_geometry_is() -> None:
     assert values[1, 100] > 0.8
     assert np.isin(values[1].argmax(), patch)
     assert values[0].max() < 0.6
-    for size, k, said in ((163_842, 5, "hemisphere of fsaverage7"), (SIZE, 900, "got 900"), (SIZE, 1, "got 1")):
+    for size, k, said in ((32_492, 5, "hemisphere of fs_LR 32k"), (SIZE, 900, "got 900"), (SIZE, 1, "got 1")):
         with pytest.raises(InvalidParameterError, match=said):
             next(neighborhoods(Vertices(np.arange(500), [], size), k))
 
@@ -144,6 +144,9 @@ def test_the_command_on_the_demo(demo: Path, tmp_path: Path) -> None:
     assert abs(matrix[names.index("noise"), :4]).max() < 0.2
     with Image.open(tmp_path / "out" / "similarities.png") as picture:
         assert min(picture.size) > 300
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<figure>") == 1
+    assert "<td>FFA-1</td><td>FFA-2</td>" in page
 
 
 @pytest.mark.parametrize(

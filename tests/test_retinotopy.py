@@ -231,6 +231,11 @@ def test_the_command_finds_planted_receptive_fields(person: berg_jax.Subject, me
     right = nibabel.load(output / "maps" / "fit_x.rh.func.gii").darrays[0].data
     np.testing.assert_allclose(right[vertices.rh], maps["fit_x"][len(vertices.lh) :], rtol=1e-6)
     assert np.nanmedian(right) < 0  # the right hemisphere sees the left half
+    page, config = (output / "report.html").read_text(), json.loads((output / "config.json").read_text())
+    assert page.count("<figure>") == 3
+    assert "SYNTHETIC weights." in page
+    assert config["command"].startswith(f"berg-jax retinotopy {tmp_path / 'natural.npy'} --berg-dir demo --subject 1")
+    assert config["settings"]["roi"] == "early + hV4"
     for name in ("angle", "eccentricity", "size"):
         with Image.open(output / f"{name}.png") as picture:
             assert picture.width == 1350
@@ -269,6 +274,52 @@ def test_measured_maps_that_cannot_be_compared(demo: Path, measured: Path, tmp_p
 def test_real_subjects_need_images(complement: Golden, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="give a folder or an array, such as NSD's"):
         retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "out")
+
+
+def test_parts_of_vertices_are_put_together(
+    complement: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 probes take 128 bytes a vertex: of 160 vertices 50 fit into 6,400 bytes."""
+    np.save(tmp_path / "natural.npy", np.zeros((2, 3, 224, 224), np.uint8))
+    options: dict[str, Any] = {"images": tmp_path / "natural.npy", "grid": 4, "fit_sizes": True}
+    asked: list[tuple[str, int, str]] = []
+
+    def answer(model: Any, probes: Any, images: Any, output: Path, identity: str, **_: Any) -> dict[str, np.ndarray]:
+        asked.append((output.name, len(model.vertices), identity))
+        centers = polar(own_centers(model))
+        model_, fit_ = ({f"{kind}_{name}": values for name, values in centers.items()} for kind in ("model", "fit"))
+        return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.ones(len(model.vertices))}
+
+    monkeypatch.setattr(retinotopy, "probe_model", answer)
+    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "whole", **options)
+    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "parts", fit_memory=6_400e-9, **options)
+    assert [name for name, _, _ in asked] == ["stream", "stream-1", "stream-2", "stream-3", "stream-4"]
+    assert [count for _, count, _ in asked] == [160, 40, 40, 40, 40]
+    assert len({identity for _, _, identity in asked}) == 5
+    whole, parts = (dict(np.load(tmp_path / name / "maps.npz")) for name in ("whole", "parts"))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values, err_msg=name)
+    with pytest.raises(InvalidParameterError, match=r"room for a vertex: 1.3e-07 GB for 16 probes; got 1e-09"):
+        retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "none", fit_memory=1e-9, **options)
+
+
+@pytest.mark.nightly
+def test_processes_share_the_work(complement: Golden, tmp_path: Path) -> None:
+    np.save(tmp_path / "natural.npy", np.random.default_rng(0).integers(0, 256, (2, 3, 224, 224), np.uint8))
+    options: dict[str, Any] = {"images": tmp_path / "natural.npy", "grid": 4, "batch_size": 2, "show_progress": False}
+    options |= {"fit_sizes": True}
+    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "alone", **options)
+    options["fit_memory"] = 100 * 128e-9  # in two parts
+    for index in range(2):
+        said = retinotopy.map_retinotopy(
+            complement.folder, 2, tmp_path / "shared", process_index=index, process_count=2, **options
+        )
+        assert ("done its share" in said) == (index == 0)
+        assert (tmp_path / "shared" / "report.html").exists() == (index == 1)
+    alone, shared = (dict(np.load(tmp_path / name / "maps.npz")) for name in ("alone", "shared"))
+    assert alone.keys() == shared.keys()
+    for name, values in alone.items():
+        np.testing.assert_allclose(shared[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_every_kind_of_probe_is_a_command_s(demo: Path) -> None:

@@ -106,7 +106,7 @@ def test_thresholds(metadata: Metadata) -> None:
     cut_ncsnr, cut_variance = np.nanmedian(ncsnr), np.nanmedian(variance)
     got = resolve(None, metadata, min_ncsnr=cut_ncsnr, min_explained_variance=cut_variance)
     assert sets(got) == set(np.flatnonzero((ncsnr >= cut_ncsnr) & (variance >= cut_variance)).tolist())
-    with pytest.raises(InvalidParameterError, match=f"No vertex of The selection passes.*{2 * size} were there"):
+    with pytest.raises(InvalidParameterError, match=f"No vertex of the selection passes.*{2 * size} were there"):
         resolve(None, metadata, min_ncsnr=1e9)
 
 

@@ -19,7 +19,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from berg_jax import surface, surface_colors, surface_drawing, surface_spaces
+from berg_jax import surface, surface_colors, surface_drawing, surface_meshes, surface_spaces
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.rois import Vertices
 
@@ -207,6 +207,9 @@ def test_outlines_run_along_the_border_of_their_region() -> None:
     drawn = surface.plot([1], one, **options, **yellow, outlines={"MT": region, "none": Vertices([], [], SIZE)})
     names = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
     assert names == ["MT", "none (none)"]
+    for text in list(drawn.axes[0].texts):  # the region's name is black, too
+        if text.get_text() == "MT":
+            text.remove()
     black = (halves(pixels(drawn))[0][: len(painted)] < 40).all(-1)
     black[:60] = False  # "left hemisphere"
     border = painted & (distance_transform_edt(painted) < 1.5)
@@ -250,7 +253,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (surface_drawing.fsaverage5, surface_spaces._nearest, surface_drawing._picture):
+    for cache in (surface_meshes.fsaverage, surface_spaces._nearest, surface_drawing._picture):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))

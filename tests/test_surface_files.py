@@ -96,6 +96,9 @@ def test_other_spaces_are_named(tmp_path: Path) -> None:
     surface.save(np.zeros(64_984), tmp_path / "x.npz")
     with pytest.raises(InvalidParameterError, match="32492 values for lh, which looks like a hemisphere of fs_LR"):
         surface.read(tmp_path / "x.npz", 163_842)
+    np.save(tmp_path / "x.npy", np.zeros(59_412))  # which says so only as a whole
+    with pytest.raises(InvalidParameterError, match=r"29706 values for lh, and both look like the cortical gray"):
+        surface.read(tmp_path / "x.npy", 10_242)
     with pytest.raises(InvalidParameterError, match=r"got 32492, which looks like a hemisphere of fs_LR 32k"):
         surface.plot(np.zeros(64_984))
     with pytest.raises(InvalidParameterError, match=r"163842 values for 1 vertices, which looks like .*fsaverage7"):

@@ -59,9 +59,24 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     page = surface.html([1, 2, 3], few, title="Three vertices", output=tmp_path / "x.html")
     assert (tmp_path / "x.html").read_text(encoding="utf-8") == page
     assert not re.search(r'<(script|link|img)[^>]*(src|href)="http', page)
-    assert "Three vertices" in page
+    assert "<h1>Three vertices</h1>" in page
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     bar = drawn(page)[2]["marker"]
     assert (bar["cmin"], bar["colorbar"]["title"]["text"]) == (0, "response (z)")
+
+
+def test_the_page_says_what_it_shows() -> None:
+    """Names of hemispheres at their own side, names as they are, and which mesh is shown of a finer one."""
+    fine = Vertices([3], [5, 6], 163_842)
+    page = surface.html([1, 2, 3], fine, title="<script>a</script>", label="<b>r", note="SYNTHETIC & <i>")
+    assert "<script>a" not in page
+    assert "<h1>&lt;script&gt;a&lt;/script&gt;</h1>" in page
+    assert "SYNTHETIC &amp; &lt;i&gt; · fsaverage5 subset of fsaverage</p>" in page
+    bar, names = drawn(page)[2:]
+    assert bar["marker"]["colorbar"]["title"]["text"] == "&lt;b&gt;r"
+    assert names["text"] == ["left", "right"]
+    left, right = array(names["x"])
+    assert left < 0 < right
 
 
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,12 +23,16 @@ from ...nn.config import IMAGE
 from ...stream.opening import open_source
 from ...stream.sources import fit_square, resize
 from ...subject import Subject
+from ..report import Picture, Section, Table, write_report
+from ..results import origin
+from ..settings import command_line
 from . import augmentations, objectives, priors
 from .areas import union
 from .images import Parametrization, fourier, measure_spectrum, phases, pixels
 from .optimize import Result, optimize
 from .sheets import contact_sheet, table
 
+ARGUMENTS = {"photograph_folder": "photographs"}  # that an option of another name stands for
 PARAMETRIZATIONS = ("pixels", "fourier", "phases")
 _MOST = 1000  # photographs whose spectrum is measured
 
@@ -62,7 +66,8 @@ def synthesize(
 ) -> str:
     """Make images that drive some regions of a subject's model and suppress others, into a folder.
 
-    It holds the images as ``.png``, best first, ``contact_sheet.png``, ``scores.csv`` and ``synthesis.json``. The
+    It holds the images as ``.png``, best first, ``contact_sheet.png``, ``scores.csv``, ``synthesis.json``, and of all
+    this ``report.html`` with ``config.json`` (:mod:`berg_jax.experiments.report`). The
     scores are of the images as they are in the files, rounded to 8 bits. A synthesis that was interrupted goes on
     where it was when called again with the same arguments.
 
@@ -161,11 +166,56 @@ def synthesize(
         **_course(result, order),
     }
     _write(output, shown, scores, facts, person.description.synthetic)
+    _report(output, {**settings, "output": str(output)}, scores, result.history, facts, person)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
     synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * person.description.synthetic
     lines = [f"{n} images after {len(result.history)} steps; of the best (z): {best}", *synthetic]
     return "\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"])
+
+
+def _report(
+    output: Path,
+    settings: dict[str, Any],
+    scores: dict[str, Float[np.ndarray, " n"]],
+    history: Float[np.ndarray, "steps n"],
+    facts: dict[str, Any],
+    person: Subject,
+) -> None:
+    names = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
+    sheet = Picture(
+        output / "contact_sheet.png", "Images, the best first, with the mean responses of the ROIs (z).", names
+    )
+    count = len(next(iter(scores.values())))
+    table = Table(
+        "Responses to the images in the files: the objective's value, and ROIs' means (z)",
+        ("image", *scores),
+        [(number + 1, *(float(values[number]) for values in scores.values())) for number in range(count)],
+    )
+    steps = (
+        sorted({round(share * (len(history) - 1)) for share in (0, 0.1, 0.25, 0.5, 0.75, 1)}) if len(history) else []
+    )
+    course = Table(
+        "How it went: the objective's value, of the images as they are optimized",
+        ("step", "best image", "mean"),
+        [(step + 1, float(np.nanmax(history[step])), float(np.nanmean(history[step]))) for step in steps],
+    )
+    told = {name: facts[name] for name in ("weights", "identity", "vertices", "spectrum of", "devices")}
+    told["environment"] = dict(line.split(" ", 1) for line in facts["environment"] if " " in line)
+    write_report(
+        output,
+        "Stimulus synthesis",
+        [Section("Images", [sheet, table]), Section("Course", [course])],
+        lead=f"{count} images by gradient ascent through the model of subject {person.description.subject}"
+        f"{origin(person)}"
+        + (f"; driven: {', '.join(settings['drive'])}" if settings["drive"] else "")
+        + (f"; suppressed: {', '.join(settings['suppress'])}" if settings["suppress"] else "")
+        + ".",
+        command=command_line("synthesize", synthesize, settings, ARGUMENTS),
+        settings=settings,
+        provenance=told,
+        synthetic=person.description.synthetic,
+    )
 
 
 _NOT_THE_RESULT = {"output", "devices", "time_limit", "show_progress"}
