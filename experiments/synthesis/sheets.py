@@ -39,9 +39,10 @@ def sheet(
     rows = -(-count // columns)
     tall = height + _LINE * max(map(len, lines)) + _GAP
     foot = _LINE * len(notes) + _GAP * bool(notes)
-    size = columns * (width + _GAP) + _GAP, rows * tall + _GAP + foot
-    drawn = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(_FONT)
+    font = ImageFont.load_default(_FONT)
+    wide = max(columns * (width + _GAP), *(int(font.getlength(note)) + _GAP for note in notes), 0) + _GAP
+    drawn = Image.new("RGB", (wide, rows * tall + _GAP + foot), "white")
+    draw = ImageDraw.Draw(drawn)
     for index, image in enumerate(images):
         x, y = _GAP + index % columns * (width + _GAP), _GAP + index // columns * tall
         drawn.paste(Image.fromarray(image.transpose(1, 2, 0)), (x, y))
