@@ -98,8 +98,8 @@ def run_chunk(
         best, skipped, best_step = (np.asarray(x) for x in (ended.best_value, ended.skipped, ended.best_step))
         for place, trial in enumerate(running):
             if skipped[place] == steps or lengths[0, place] == 0:
-                key = jax.random.wrap_key_data(states[place].key)
-                error = diagnose(regions.model, problems[place], states[place].latents, key)
+                latents, key = states[place].latents, ascent.step_key(states[place])
+                error = diagnose(regions.model, problems[place], latents, key)
                 found[trial.id] = failed(trial, error)
                 continue
             if not np.isfinite([best[place], values[place]]).all():
@@ -148,12 +148,14 @@ def _begun(regions: Regions, settings: Settings) -> tuple[Problem, State]:
 
 _RATES = ("learning_rate", "momentum")
 _MOMENTUM = {"adam": "b1", "sgd": "momentum"}  # as optax calls it
+_CONSTANTS = {"adam": ("b2", "eps", "eps_root"), "sgd": ()}  # exact in the program, as in an optimizer of one's own
 
 
 @cache
 def _optimizer(name: str) -> optax.GradientTransformation:
     """One object for all trials, whose rates are part of each trial's state."""
-    make = optax.inject_hyperparams({"adam": optax.adam, "sgd": optax.sgd}[name])
+    kind = {"adam": optax.adam, "sgd": optax.sgd}[name]
+    make = optax.inject_hyperparams(kind, static_args=_CONSTANTS[name])
     return make(learning_rate=0.0, **{_MOMENTUM[name]: 0.0})
 
 

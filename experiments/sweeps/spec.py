@@ -97,13 +97,18 @@ def varying(spec: Spec) -> list[str]:
 
 
 def told(settings: Settings, names: list[str]) -> list[str]:
-    """Some of a trial's settings, to be read: ``learning_rate 0.05``, ``drive FFA-1, FFA-2``."""
-    return [f"{name} {_plain(settings[name])}" for name in names]
+    """Some of a trial's settings, to be read: ``learning_rate 0.05``, ``drive FFA-1; PPA``."""
+    return [f"{name} {_shown(settings[name])}" for name in names]
 
 
-def _plain(value: Any) -> str:
+def joined(rois: list[str]) -> str:
+    """ROIs as one text: ``FFA-1; PPA``."""
+    return "; ".join(rois)
+
+
+def _shown(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(value) or "none"
+        return joined(value) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -16,14 +16,13 @@ from ...files import explained, write_whole
 from ..synthesis.sheets import SYNTHETIC, sheet
 from .records import IMAGES, Entry
 from .settings import SETTINGS, Trial
-from .spec import Spec, told, varying
+from .spec import Spec, joined, told, varying
 
 TABLE, SHEET = "sweep.parquet", "contact_sheet"
 _PAGE, _PAGES = 60, 5  # images on a sheet, and sheets at most
 _WIDEST, _SIDE = 10, 168  # images in a row, and their side in pixels
 
 _TYPES = {
-    **dict.fromkeys(("drive", "suppress"), pa.list_(pa.string())),
     **dict.fromkeys(("subject", "k", "steps", "jitter", "draws", "seed"), pa.int64()),
     **dict.fromkeys(("margin", "min_ncsnr", "radius", "learning_rate", "momentum", "total_variation"), pa.float64()),
 }
@@ -33,9 +32,10 @@ def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> lis
     """Write ``sweep.parquet`` and contact sheets of what is recorded; lines that say where they are.
 
     The table has a row for each trial that is done or failed, in the specification's order: ``id``, ``error`` (null,
-    or why it failed), ``value`` (the objective of the image as it is in its file), the settings, ``response: ROI`` of
-    every ROI of the sweep (z units), ``history`` (what was maximized, by step), ``image`` (the file), ``sha256`` of
-    its pixels, and what made it. Its metadata's ``berg_jax.sweep`` is the specification as JSON.
+    or why it failed), ``value`` (the objective of the image as it is in its file), the settings (several ROIs as
+    ``FFA-1; PPA``), ``response: ROI`` of every ROI that the sweep asks of the subject (z units), ``history`` (what
+    was maximized, by step), ``image`` (the file), ``sha256`` of its pixels, and what made it. Its metadata's
+    ``berg_jax.sweep`` is the specification as JSON.
     """
     rows = [(trial, entries[trial.id]) for trial in spec.trials if trial.id in entries]
     if not rows:
@@ -55,7 +55,9 @@ def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
     columns = {"id": [trial.id for trial, _ in rows], "error": pa.array([e["error"] for _, e in rows], pa.string())}
     columns["value"] = pa.array([entry.get("value") for _, entry in rows], pa.float64())
     for name in SETTINGS:
-        columns[name] = pa.array([trial.settings[name] for trial, _ in rows], _TYPES.get(name, pa.string()))
+        values = [trial.settings[name] for trial, _ in rows]
+        values = [joined(value) if isinstance(value, list) else value for value in values]
+        columns[name] = pa.array(values, _TYPES.get(name, pa.string()))
     for roi in rois:
         responses = [entry.get("responses", {}).get(roi) for _, entry in rows]
         columns[f"response: {roi}"] = pa.array(responses, pa.float64())

@@ -128,6 +128,11 @@ def _penalty(problem: Problem, images: Images) -> Float[Array, ""] | float:
     return 0.0 if problem.penalties is None else problem.penalties(images).mean()
 
 
+def step_key(state: State) -> Array:
+    """The random key of a restart's next step."""
+    return jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(state.key)), state.step)
+
+
 def step(
     model: Model, problem: Problem, optimizer: optax.GradientTransformation, state: State
 ) -> tuple[State, Float[Array, ""], Float[Array, ""]]:
@@ -135,7 +140,7 @@ def step(
 
     A step with a number that is not finite is left out and counted.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    key = step_key(state)
 
     def loss(latents: Any) -> Float[Array, ""]:
         return -expected_value(model, problem, latents, key)

@@ -278,7 +278,7 @@ def _first_step(
     lost = np.flatnonzero(np.asarray(after.skipped))
     if len(lost) or not np.asarray(lengths)[:, 0].any():
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[lost[0] if len(lost) else 0], states)
-        raise diagnose(model, problem, first.latents, jax.random.wrap_key_data(jnp.asarray(first.key)))
+        raise diagnose(model, problem, first.latents, ascent.step_key(first))
     numbers = jax.tree.leaves((after.latents, values[:, 0]))
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in numbers)).hexdigest()
 
