@@ -165,7 +165,7 @@ def test_the_wheel_s_top_level_names(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("METADATA"))
     metadata = wheel.read(name).decode()
-    for extra in (
+    installs = (
         "cuda12",
         "cuda13",
         "tpu",
@@ -178,7 +178,8 @@ def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
         "hf",
         "torch",
         "test",
-    ):
+    )
+    for extra in installs:
         assert f"Provides-Extra: {extra}" in metadata
     assert "License-Expression: MIT" in metadata
     plain = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
