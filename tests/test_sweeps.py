@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ import numpy as np
 import optax
 import pyarrow.parquet
 import pytest
+import submitit
 from PIL import Image
 from submitit.core.utils import DelayedSubmission
 from typer.testing import CliRunner
