@@ -44,7 +44,7 @@ def sweep(
         typer.echo(launching.plan_text(plan, every=False), err=True)
         try:
             said = launching.sweep(
-                spec,
+                plan,
                 output,
                 process_index=process_index,
                 process_count=process_count,

@@ -467,15 +467,16 @@ def test_sheets_show_the_best_of_each_group() -> None:
     ]
     shown, (note,) = tables.chosen(spec, rows)
     assert [(one.settings["steps"], one.settings["seed"]) for one, _ in shown] == [(n, 5) for n in range(1, 101)]
-    assert note == (
-        "900 of 1000 trials done, 100 failed. Shown are the best of each group; 100 groups (by steps); the table has "
-        "all."
-    )
+    assert note == ("900 of 1000 trials done, 100 failed. Shown are the best of each steps; sweep.parquet has all.")
     few = parsed(f"grid = {{seed = {list(range(100))}}}")
     rows = [(one, {"value": float(one.settings["seed"]), "failed": False}) for one in few.trials]
     shown, (note,) = tables.chosen(few, rows)
     assert [one.settings["seed"] for one, _ in shown] == list(range(99, 39, -1))
-    assert "the best 60 of each group; 1 groups" in note
+    assert note == "100 of 100 trials done, 0 failed. Shown are the best 60; sweep.parquet has all."
+    many = parsed(f"grid = {{steps = {list(range(1, 401))}, seed = [0, 1]}}")
+    shown, (note,) = tables.chosen(many, [(one, {"value": 0.0, "failed": False}) for one in many.trials])
+    assert [one.settings["steps"] for one, _ in shown] == list(range(1, 301))
+    assert "Shown are the best of each steps, for the first 300 of 400 of these" in note
 
 
 # A run whose program takes a moment, as a process that can be killed. It says when it begins a chunk.
@@ -590,6 +591,8 @@ kind = "slurm"
 chunk = 2
 partition = "gpu"
 gres = "gpu:1"
+mem = "32GB"
+cpus_per_task = 4
 time = 120
 setup = ["module load cuda", "export BERG_JAX_TEST='a b'"]
 max_parallel = 2
@@ -640,6 +643,7 @@ def test_slurm_is_asked_for_what_the_launcher_says(
     script = (slurm / "script.sh").read_text()
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)=(.*)$", script, re.MULTILINE))
     expected = {"array": "0-2%2", "partition": "gpu", "gres": "gpu:1", "time": "120", "account": "vision"}
+    expected |= {"mem": "32GB", "cpus-per-task": "4"}
     assert expected.items() <= options.items()
     assert re.search(
         r"\nmodule load cuda\nexport BERG_JAX_TEST='a b'\n(.|\n)*\nsrun .* -u -m submitit.core._submit ", script

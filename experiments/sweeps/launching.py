@@ -15,14 +15,14 @@ from . import records
 from .chunks import chunked
 from .launchers import Launcher
 from .settings import Trial
-from .spec import Spec, read_spec, told, varying
+from .spec import Spec, told, varying
 
 JOBS = "jobs"  # the folder of what Slurm's jobs say
 _MOST_TIMEOUTS = 1000  # how often a job that met its time limit goes on
 
 
 def sweep(
-    path: str | Path,
+    spec: Spec,
     output: str | Path,
     *,
     process_index: int | None = None,
@@ -31,15 +31,15 @@ def sweep(
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
-    """Run the sweep of a specification into a folder, or go on with it.
+    """Run a sweep into a folder, or go on with it.
 
     Into the folder come ``sweep.parquet``, ``contact_sheet.png``, the images as ``images/<id>.png``, and
     ``sweep.json``, which repeats it.
 
     Parameters
     ----------
-    path
-        The TOML file: see :func:`~berg_jax.experiments.sweeps.spec.read_spec`.
+    spec
+        From :func:`~berg_jax.experiments.sweeps.spec.read_spec`.
     output
         The folder.
     process_index, process_count
@@ -59,15 +59,16 @@ def sweep(
         It was asked to stop; the same call goes on.
     """
     output = Path(output)
-    spec = read_spec(path)
     check_regions(spec.trials)
     records.begin(output, spec)
     left = len(spec.trials) - len(records.finished(records.entries(output), retry_failed))
     if spec.launcher.kind == "slurm" and left and process_index is None:
         return submit(slurm_executor(output, spec.launcher), output, spec, retry_failed)
+    from ...compiled import keep_compiled
     from ...stream.devices import find_process
     from .running import work
 
+    keep_compiled()
     process = find_process(process_index, process_count)
     return work(output, process, retry_failed=retry_failed, time_limit=time_limit, show_progress=show_progress)
 
@@ -97,23 +98,24 @@ def check_regions(trials: Sequence[Trial]) -> None:
     InvalidParameterError
         A ROI makes no sense, or no subject has it.
     """
-    metadata: dict[tuple[str, int], Metadata] = {}
+    every = [trial.settings for trial in trials]
+    people = dict.fromkeys((s["berg_dir"], s["subject"]) for s in every)
+    metadata = {person: _metadata(*person) for person in people}
+    asked = dict.fromkeys(
+        (roi, s["berg_dir"], s["subject"], s["hemisphere"], s["min_ncsnr"])
+        for s in every
+        for roi in (*s["drive"], *s["suppress"])
+    )
     found: set[str] = set()
     errors: dict[str, BERGError] = {}
-    asked = {}
-    for s in (trial.settings for trial in trials):
-        for name in (*s["drive"], *s["suppress"]):
-            asked[name, s["berg_dir"], s["subject"], s["hemisphere"], s["min_ncsnr"]] = None
-    for name, *person, hemisphere, min_ncsnr in asked:
-        if tuple(person) not in metadata:
-            metadata[tuple(person)] = _metadata(*person)
+    for roi, berg_dir, subject, hemisphere, min_ncsnr in asked:
         try:
-            resolve(name, metadata[tuple(person)], hemisphere=hemisphere, min_ncsnr=min_ncsnr)
-            found.add(name)
+            resolve(roi, metadata[berg_dir, subject], hemisphere=hemisphere, min_ncsnr=min_ncsnr)
+            found.add(roi)
         except InvalidParameterError as error:
-            errors[name] = error
-    for name, error in errors.items():
-        if name not in found:
+            errors[roi] = error
+    for roi, error in errors.items():
+        if roi not in found:
             raise error
 
 

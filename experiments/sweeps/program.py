@@ -91,30 +91,53 @@ def run_chunk(
     if running:
         places = [min(place, len(running) - 1) for place in range(chunk.size)]  # the last trial again in those left
         problem, state = (_stacked([every[place] for place in places]) for every in (problems, states))
-        steps = running[0].settings["steps"]
         batch = microbatch or chunk.size
         ended, history, lengths = _climbed(regions.model, problem, state, running[0].settings, batch, stopped)
         images, values, responses = jax.device_get(_judged(regions.model, problem, ended.best_latents, batch))
-        best, skipped, best_step = (np.asarray(x) for x in (ended.best_value, ended.skipped, ended.best_step))
+        seen = _Course(*map(np.asarray, (ended.best_value, ended.best_step, ended.skipped, values)), history, lengths)
         for place, trial in enumerate(running):
-            if skipped[place] == steps or lengths[0, place] == 0:
-                latents, key = states[place].latents, ascent.step_key(states[place])
-                error = diagnose(regions.model, problems[place], latents, key)
+            course = _Course(*(numbers[..., place] for numbers in seen))
+            if error := _lost(regions.model, problems[place], states[place], course):
                 found[trial.id] = failed(trial, error)
-                continue
-            if not np.isfinite([best[place], values[place]]).all():
-                found[trial.id] = failed(trial, ValidationError(_LOST))
-                continue
-            facts = {
-                "value": float(values[place]),
-                "best_step": int(best_step[place]),
-                "skipped_steps": int(skipped[place]),
-                "responses": {name: float(responses[place] @ weights) for name, weights in regions.weights.items()},
-                "history": [round(float(x), 6) if np.isfinite(x) else None for x in history[:, place]],
-                "sha256": hashlib.sha256(images[place].tobytes()).hexdigest(),
-            }
-            found[trial.id] = Outcome(images[place], {**_told(trial), "error": None, **facts})
+            else:
+                found[trial.id] = _made(trial, images[place], responses[place], regions, course)
     return [found[trial.id] for trial in chunk.trials]
+
+
+class _Course(NamedTuple):
+    """How trials went: numbers of each, or by step of each."""
+
+    best: np.ndarray
+    best_step: np.ndarray
+    skipped: np.ndarray
+    value: np.ndarray
+    history: np.ndarray
+    lengths: np.ndarray
+
+
+def _lost(model: EncodingModel, problem: Problem, state: State, course: _Course) -> BERGError | None:
+    """Why a trial has no result, given where it started; a step that is lost now and then is no reason."""
+    if course.skipped == len(course.history) or course.lengths[0] == 0:
+        return diagnose(model, problem, state.latents, ascent.step_key(state))
+    return None if np.isfinite([course.best, course.value]).all() else ValidationError(_LOST)
+
+
+def _made(
+    trial: Trial,
+    image: UInt8[np.ndarray, "3 height width"],
+    responses: Float[np.ndarray, " vertices"],
+    regions: Regions,
+    course: _Course,
+) -> Outcome:
+    facts = {
+        "value": float(course.value),
+        "best_step": int(course.best_step),
+        "skipped_steps": int(course.skipped),
+        "responses": {name: float(responses @ weights) for name, weights in regions.weights.items()},
+        "history": [round(float(x), 6) if np.isfinite(x) else None for x in course.history],
+        "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+    }
+    return Outcome(image, {**_told(trial), "error": None, **facts})
 
 
 def failed(trial: Trial, error: Exception) -> Outcome:

@@ -119,12 +119,13 @@ def remove_leftovers(output: Path, trials: Sequence[Trial]) -> None:
 
 def status_text(output: Path, spec: Spec) -> str:
     """How many trials are done, failed and left, and the reasons of failures, in a few lines."""
-    found = {name: entry for name, entry in entries(output).items() if name in {trial.id for trial in spec.trials}}
+    own, names = {trial.id for trial in spec.trials}, varying(spec)
+    found = {name: entry for name, entry in entries(output).items() if name in own}
     failed = [trial for trial in spec.trials if found.get(trial.id, {}).get("failed")]
     total, done = len(spec.trials), len(found) - len(failed)
     lines = [f"{output}: {done} of {total} trials done, {len(failed)} failed, {total - len(found)} left"]
     for trial in failed[:_SHOWN]:
-        which = ", ".join(told(trial.settings, varying(spec)))
+        which = ", ".join(told(trial.settings, names))
         lines.append(f"  {trial.id} failed ({which}): {found[trial.id]['error']}")
     if len(failed) > _SHOWN:
         lines.append(f"  and {len(failed) - _SHOWN} more, in sweep.parquet")

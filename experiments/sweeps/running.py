@@ -18,6 +18,7 @@ from PIL import Image
 
 from ...environment import environment
 from ...errors import Interrupted
+from ...model import check_precision
 from ...stream.devices import Process
 from ...stream.progress import progress, stop_requests
 from ...subject import Subject
@@ -74,6 +75,8 @@ def work(
     chunks = chunked(spec.trials, launcher.chunk, launcher.microbatch)[process.index :: process.count]
     done = records.finished(records.entries(output), retry_failed)
     todo = left(chunks, done, launcher.chunk, launcher.microbatch)
+    for precision in {chunk.trials[0].settings["precision"] for chunk in todo}:
+        check_precision(precision)
     records.remove_leftovers(output, [trial for chunk in todo for trial in chunk.trials])
     people = {_person(chunk): Subject(*_person(chunk)) for chunk in todo}
     try:

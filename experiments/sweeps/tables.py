@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from jaxtyping import UInt8
 from PIL import Image
 
 from ...files import explained, write_whole
@@ -89,8 +90,7 @@ def _write_sheets(output: Path, spec: Spec, rows: Sequence[tuple[Trial, Entry]])
     names = varying(spec)
     paths = []
     for number, page in enumerate(pages, start=1):
-        images = [Image.open(output / IMAGES / f"{trial.id}.png").resize((_SIDE, _SIDE)) for trial, _ in page]
-        pixels = np.stack([np.asarray(image).transpose(2, 0, 1) for image in images])
+        pixels = np.stack([_small(output / IMAGES / f"{trial.id}.png") for trial, _ in page])
         lines = [[f"value {entry['value']:.3f}", *told(trial.settings, names), trial.id] for trial, entry in page]
         small_print = [SYNTHETIC] * any(entry["synthetic"] for _, entry in page)
         memory = io.BytesIO()
@@ -100,6 +100,11 @@ def _write_sheets(output: Path, spec: Spec, rows: Sequence[tuple[Trial, Entry]])
     for number in range(len(pages) + 1, _PAGES + 1):
         _page(output, number).unlink(missing_ok=True)
     return paths
+
+
+def _small(path: Path) -> UInt8[np.ndarray, "3 side side"]:
+    with explained("read", path), Image.open(path) as image:
+        return np.asarray(image.resize((_SIDE, _SIDE))).transpose(2, 0, 1)
 
 
 def _page(output: Path, number: int) -> Path:
@@ -112,7 +117,8 @@ def chosen(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> tuple[list[tuple[
     A group is of trials that differ in seeds and random draws only. Of each group the best are shown, as many as make
     one page, and of more groups than the pages hold the first.
     """
-    names = [name for axis in ("grid", "zip") for name in spec.axes[axis] if name in varying(spec) and name != "seed"]
+    drawn = ["seed", *spec.axes["random"]]
+    names = [name for name in varying(spec) if name not in drawn]
     groups: dict[str, list[tuple[Trial, Entry]]] = {}
     for trial, entry in rows:
         if not entry["failed"]:
@@ -125,8 +131,8 @@ def chosen(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> tuple[list[tuple[
     said = f"{done} of {len(spec.trials)} trials done, {failures} failed."
     if len(shown) == done:
         return shown, [f"{said} All that are done are shown."]
-    kept = min(len(groups), _PAGE * _PAGES // each)
-    which = f"the best {each} of each group" if each > 1 else "the best of each group"
-    by = f" (by {', '.join(names)})" if names else ""
-    limit = f"; {kept} of {len(groups)} groups{by}" if kept < len(groups) else f"; {len(groups)} groups{by}"
-    return shown, [f"{said} Shown are {which}{limit}; the table has all."]
+    which = f"the best {each}" if each > 1 else "the best"
+    of_each = f" of each {', '.join(names)}" if names else ""
+    most = _PAGE * _PAGES // each
+    limit = f", for the first {most} of {len(groups)} of these" if len(groups) > most else ""
+    return shown, [f"{said} Shown are {which}{of_each}{limit}; {TABLE} has all."]
