@@ -31,8 +31,9 @@ def sweep(
     """Make images for every combination of settings. Given again after an interruption, it goes on."""
     with messages():
         from .experiments.sweeps import launching, records
+        from .experiments.sweeps.spec import read_spec
 
-        plan = launching.read_spec(spec)
+        plan = read_spec(spec)
         if dry_run:
             typer.echo(launching.plan_text(plan))
             return

@@ -798,7 +798,7 @@ def test_ctrl_c_and_sigterm_stop_cleanly(demo: Path, tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
         before = len(list((out / "records").glob("*.json")))
-        while len(list((out / "records").glob("*.json"))) == before:
+        while process.poll() is None and len(list((out / "records").glob("*.json"))) == before:
             time.sleep(0.1)
         process.send_signal(number)
         said = process.communicate()[1]
