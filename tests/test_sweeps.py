@@ -40,6 +40,7 @@ from berg_jax.stream.devices import Process
 
 from .conftest import DATA
 
+BASE_NONE = 'base = {berg_dir = "demo", subject = 1}\n'
 BASE = 'base = {berg_dir = "demo", subject = 1, drive = "FFA-1"}\n'
 
 
@@ -211,6 +212,8 @@ def test_every_trial_is_in_one_chunk_of_its_shape() -> None:
         assert len(sizes) == 2 * 2 * 3
         assert all(len(found) == 1 for found in sizes.values())  # one program serves a shape
     assert len(chunked(spec.trials, 64, None)) == 12
+    signs = parsed("zip = {drive = [['V1', 'V2'], ['V1'], []], suppress = [[], 'V2', ['V1', 'V2']]}", BASE_NONE)
+    assert len(chunked(signs.trials, 64, None)) == 1
     assert len({chunk.name for chunk in chunked(spec.trials, 7, None)}) == len(chunked(spec.trials, 7, None))
 
 
@@ -294,6 +297,27 @@ def test_a_chunk_is_its_trials_one_by_one() -> None:
     assert "After its first steps its numbers are not finite" in lost.entry["error"]
     assert absent.entry["error"] == "OPA is not in this subject."
     assert "The gradient does not flow" in met.entry["error"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("given", [{}, {"objective": "top_mean", "k": 1}])
+def test_signs_differ_within_a_chunk(given: dict[str, Any]) -> None:
+    names = ["FFA-1", "PPA"]
+    signs = [(1, 1), (1, -1), (-1, -1)]
+    chosen = [
+        {"drive": [n for n, s in zip(names, pair, strict=True) if s > 0],
+         "suppress": [n for n, s in zip(names, pair, strict=True) if s < 0]}
+        for pair in signs
+    ]  # fmt: skip
+    here = regions()
+    for pair, outcome in zip(
+        signs, run_chunk(here, Chunk([trial(**one, **given) for one in chosen], 3)), strict=True
+    ):
+        responses = np.asarray(here.model(outcome.image[None].astype(np.float32)))[0]
+        best = {name: responses[where].max() if given else responses[where].mean() for name, where in AREAS.items()}
+        value = sum(sign * best[name] for name, sign in zip(names, pair, strict=True))
+        assert outcome.entry["value"] == pytest.approx(value, abs=1e-5)
+        assert outcome.entry["history"][-1] > outcome.entry["history"][0] + 0.5
 
 
 @pytest.mark.nightly

@@ -31,8 +31,8 @@ class Chunk(NamedTuple):
 
 def shape(settings: Settings) -> str:
     """What trials must have in common to be in one program."""
-    structure = [settings[name] for name in _SHAPE]
-    return json.dumps([*structure, len(settings["drive"]), len(settings["suppress"]), settings["radius"] is not None])
+    regions = len(settings["drive"]) + len(settings["suppress"])  # which of them are suppressed is a number, too
+    return json.dumps([*(settings[name] for name in _SHAPE), regions, settings["radius"] is not None])
 
 
 def chunked(trials: Sequence[Trial], most: int, microbatch: int | None) -> list[Chunk]:
