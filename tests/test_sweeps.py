@@ -311,7 +311,7 @@ def test_signs_differ_within_a_chunk(given: dict[str, Any]) -> None:
     ]  # fmt: skip
     here = regions()
     for pair, outcome in zip(
-        signs, run_chunk(here, Chunk([trial(**one, **given) for one in chosen], 3)), strict=True
+        signs, run_chunk(here, Chunk([trial(jitter=0, **one, **given) for one in chosen], 3)), strict=True
     ):
         responses = np.asarray(here.model(outcome.image[None].astype(np.float32)))[0]
         best = {name: responses[where].max() if given else responses[where].mean() for name, where in AREAS.items()}
