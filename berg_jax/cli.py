@@ -14,6 +14,7 @@ from .cli_benchmarks import app as benchmarks
 from .cli_experiments import app as experiments
 from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, show_tracebacks
 from .cli_options import messages as _messages
+from .cli_sweep import app as sweeps
 from .cli_synthesis import app as synthesis
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(experiments)
 app.add_typer(synthesis)
+app.add_typer(sweeps)
 app.add_typer(benchmarks)
 
 

@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Sweeps
 #
-# The same question for many regions, people, seeds and settings: up to 64 trials share one compiled program. On **demo
-# subjects** (synthetic weights; their preferences were planted).
+# The same question for many regions, people, seeds and settings: up to 64 trials share one compiled program. On
+# **demo subjects** (synthetic weights; their preferences were planted).
 
 # %%
 import importlib.util
@@ -39,8 +39,8 @@ from berg_jax.experiments.sweeps.spec import read_spec
 # %% [markdown]
 # ## What is asked
 #
-# A TOML file: every combination of `[grid]`, with every row of `[zip]` and every draw of `[random]`. On the command line
-# `berg-jax sweep spec.toml --output sweep`; a `[launcher]` table makes it an array of Slurm jobs.
+# A TOML file: every combination of `[grid]`, with every row of `[zip]` and every draw of `[random]`. On the command
+# line `berg-jax sweep spec.toml --output sweep`; a `[launcher]` table makes it an array of Slurm jobs.
 
 # %%
 BERG_DIR = "demo"  # real subjects: "path/to/berg_dir"

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # Layers from the top down; a module imports only from its own layer's line or from lines below it.
 LAYERS = [
     {"cli"},
-    {"cli_benchmarks", "cli_experiments", "cli_synthesis"},
+    {"cli_benchmarks", "cli_experiments", "cli_sweep", "cli_synthesis"},
     {"cli_options"},
     {"experiments"},
     {"encoding", "berg"},
@@ -166,9 +166,23 @@ def test_the_wheel_s_top_level_names(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("METADATA"))
     metadata = wheel.read(name).decode()
-    for extra in ("cuda12", "cuda13", "tpu", "plot", "demo", "fast", "fetch", "synthesis", "hf", "torch", "test"):
+    installs = (
+        "cuda12",
+        "cuda13",
+        "tpu",
+        "plot",
+        "demo",
+        "fast",
+        "fetch",
+        "synthesis",
+        "sweep",
+        "hf",
+        "torch",
+        "test",
+    )
+    for extra in installs:
         assert f"Provides-Extra: {extra}" in metadata
     assert "License-Expression: MIT" in metadata
     plain = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
-    heavy = ("torch", "matplotlib", "transformers", "optax")
+    heavy = ("torch", "matplotlib", "transformers", "optax", "pyarrow", "submitit")
     assert not [line for line in plain if any(name in line for name in heavy)]

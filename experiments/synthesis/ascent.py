@@ -7,6 +7,7 @@ Many restarts are a ``vmap`` of these functions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -16,6 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .functions import Function
+from .images import Parametrization
 
 Images = Float[Array, "images 3 height width"]
 Model = Callable[[Images], Float[Array, "... images vertices"]]
@@ -84,6 +86,18 @@ def init(optimizer: optax.GradientTransformation, latents: Any, key: UInt32[Arra
     return State(latents, optimizer.init(latents), key, zero, zero, latents, worst, zero)
 
 
+def start(
+    images: Parametrization, optimizer: optax.GradientTransformation, n: int, set_size: int, seed: int
+) -> State:
+    """All of ``n`` restarts before their first step, with their own starts and keys from one seed."""
+    first, later = jax.random.split(jax.random.key(seed))
+    latents = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf).reshape(n, set_size, *leaf.shape[1:]), images.init(first, n * set_size)
+    )
+    keys = jax.random.key_data(jax.random.split(later, n))
+    return jax.vmap(partial(init, optimizer))(latents, keys)
+
+
 def render(problem: Problem, latents: Any) -> Images:
     """The images of latents: decoded, then projected."""
     images = problem.decode(latents)
@@ -114,6 +128,11 @@ def _penalty(problem: Problem, images: Images) -> Float[Array, ""] | float:
     return 0.0 if problem.penalties is None else problem.penalties(images).mean()
 
 
+def step_key(state: State) -> Array:
+    """The random key of a restart's next step."""
+    return jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(state.key)), state.step)
+
+
 def step(
     model: Model, problem: Problem, optimizer: optax.GradientTransformation, state: State
 ) -> tuple[State, Float[Array, ""], Float[Array, ""]]:
@@ -121,7 +140,7 @@ def step(
 
     A step with a number that is not finite is left out and counted.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    key = step_key(state)
 
     def loss(latents: Any) -> Float[Array, ""]:
         return -expected_value(model, problem, latents, key)
@@ -151,6 +170,28 @@ def look(model: Model, problem: Problem, state: State) -> tuple[State, Float[Arr
         (state.best_latents, state.best_value, state.best_step),
     )
     return state.replace(best_latents=latents, best_value=best_value, best_step=best_step), now
+
+
+def climb(
+    model: Model,
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    most: int,
+    count: int | Int[Array, ""],
+    state: State,
+) -> tuple[State, Float[Array, " most"], Float[Array, " most"], Float[Array, ""]]:
+    """``count`` ≤ ``most`` steps, then a look: the state, each step's value and gradient length, what was seen."""
+
+    def body(number: Array, carried: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
+        state, values, lengths = carried
+        state, value, length = step(model, problem, optimizer, state)
+        return state, values.at[number].set(value), lengths.at[number].set(length)
+
+    nothing = jnp.zeros(most, state.best_value.dtype)
+    # How many is no part of the program, so that one serves the first step, the last ones and all between.
+    state, values, lengths = jax.lax.fori_loop(0, count, body, (state, nothing, nothing))
+    state, seen = look(model, problem, state)
+    return state, values, lengths, seen
 
 
 def _finite(tree: Any) -> Bool[Array, ""]:

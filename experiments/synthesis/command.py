@@ -12,29 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
-from ...demo import photographs
 from ...environment import environment
 from ...errors import InvalidParameterError
 from ...files import explained, write_whole
-from ...nn.config import IMAGE
-from ...stream.opening import open_source
-from ...stream.sources import fit_square, resize
 from ...subject import Subject
 from ..report import Picture, Section, Table, write_report
 from ..results import origin
 from ..settings import command_line
 from . import augmentations, objectives, priors
 from .areas import union
-from .images import Parametrization, fourier, measure_spectrum, phases, pixels
 from .optimize import Result, optimize
+from .photographs import PARAMETRIZATIONS, parametrization, projection, squares
 from .sheets import contact_sheet, table
 
 ARGUMENTS = {"photograph_folder": "photographs"}  # that an option of another name stands for
-PARAMETRIZATIONS = ("pixels", "fourier", "phases")
-_MOST = 1000  # photographs whose spectrum is measured
 
 
 def synthesize(
@@ -128,8 +122,8 @@ def synthesize(
     vertices, area = union(person, areas, hemisphere=hemisphere, min_ncsnr=min_ncsnr)
     model = person.model(vertices, precision=precision)
     objective = objectives.control([area[name] for name in directions], list(directions.values()), margin=margin)
-    photograph = None if start is None else _squares(start)[0][0]
-    written, source = _parametrization(images, photograph, photograph_folder)
+    photograph = None if start is None else squares(start)[0][0]
+    written, source = parametrization(images, photograph, photograph_folder)
     with explained("write", output):
         output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "checkpoint.npz"
@@ -141,7 +135,7 @@ def synthesize(
         steps=steps,
         optimizer=optax.adam(learning_rate),
         penalties=total_variation * priors.total_variation() if total_variation else None,
-        project=_projection(photograph, radius),
+        project=projection(photograph, radius),
         augment=augmentations.jitter(jitter) if jitter else None,
         draws=draws,
         seed=seed,
@@ -238,48 +232,6 @@ def _is_done(output: Path, settings: dict[str, Any]) -> bool:
             f"{output} holds a synthesis of other settings ({', '.join(other)}). Give another folder."
         )
     return True
-
-
-def _parametrization(
-    name: str, photograph: UInt8[np.ndarray, "3 224 224"] | None, folder: str | Path | None
-) -> tuple[Parametrization, str | None]:
-    """How images are written, and what the spectrum is of, where one is measured."""
-    if name != "phases":
-        if folder is not None:
-            raise InvalidParameterError("photograph_folder is for images 'phases', whose spectrum is measured.")
-        return {"pixels": pixels, "fourier": fourier}[name](start=photograph), None
-    if photograph is not None:
-        raise InvalidParameterError("Images of 'phases' start from random ones; start is for 'pixels' and 'fourier'.")
-    if folder is None:
-        found = np.concatenate([_squares(path)[0] for path in photographs().values()])
-        source = f"the photographs {', '.join(photographs())} of matplotlib and scikit-learn"
-    else:
-        found, count = _squares(folder)
-        source = f"{len(found)} of {count} images of {folder}"
-    return phases(measure_spectrum(found, source)), source
-
-
-def _squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
-    """The first images at a path, cut to squares and resized; and how many there are."""
-    path = Path(path)
-    if path.is_file() and path.suffix.lower() in Image.registered_extensions():
-        with explained("read", path), Image.open(path) as image:
-            return _resized(fit_square(np.asarray(image.convert("RGB")), "crop"))[None], 1
-    source = open_source(path, fit="crop")
-    some = np.asarray(source.read(range(min(len(source), _MOST))))
-    return np.stack([_resized(image.transpose(1, 2, 0)) for image in some]), len(source)
-
-
-def _resized(image: Num[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 224 224"]:
-    return np.asarray(image if image.shape[0] == IMAGE else resize(image), np.float32).transpose(2, 0, 1)
-
-
-def _projection(photograph: np.ndarray | None, radius: float | None) -> Any:
-    if radius is None:
-        return None
-    if photograph is None:
-        raise InvalidParameterError("radius is the distance from a photograph: give start, too.")
-    return priors.within(photograph, radius)
 
 
 def _responses(model: Any, images: UInt8[np.ndarray, "n 3 224 224"], batch: int) -> Float[np.ndarray, "n vertices"]:

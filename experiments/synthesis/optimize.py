@@ -160,7 +160,7 @@ def optimize(
         draws=draws,
         **{name: None if function is None else as_function(function) for name, function in functions.items()},
     )
-    states = _started(images, optimizer, n, set_size, seed)
+    states = ascent.start(images, optimizer, n, set_size, seed)
     check_shapes(model, problem, jax.tree.map(lambda leaf: leaf[0], states.latents))
     mesh = _mesh(devices)
     model, problem = jax.device_put((model, problem), NamedSharding(mesh, PartitionSpec()))
@@ -237,17 +237,6 @@ def _checked(
     return microbatch
 
 
-def _started(
-    images: Parametrization, optimizer: optax.GradientTransformation, n: int, set_size: int, seed: int
-) -> State:
-    start, later = jax.random.split(jax.random.key(seed))
-    latents = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf).reshape(n, set_size, *leaf.shape[1:]), images.init(start, n * set_size)
-    )
-    keys = jax.random.key_data(jax.random.split(later, n))
-    return jax.vmap(partial(ascent.init, optimizer))(latents, keys)
-
-
 @partial(jax.jit, static_argnames=("optimizer", "most", "microbatch", "devices"))
 def _advance(
     model: Model,
@@ -262,20 +251,9 @@ def _advance(
 ) -> tuple[State, Float[Array, "n most"], Float[Array, "n most"], Float[Array, " n"]]:
     """``count`` ≤ ``most`` steps of all restarts, then a look at them. No device waits for another."""
 
-    def of_one(model: Model, problem: Problem, count: Array, state: State) -> tuple[State, Array, Array, Array]:
-        def body(number: Array, carried: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
-            state, values, lengths = carried
-            state, value, length = ascent.step(model, problem, optimizer, state)
-            return state, values.at[number].set(value), lengths.at[number].set(length)
-
-        nothing = jnp.zeros(most, state.best_value.dtype)
-        # How many is no part of the program, so that one serves the first step, the last ones and all between.
-        state, values, lengths = jax.lax.fori_loop(0, count, body, (state, nothing, nothing))
-        state, seen = ascent.look(model, problem, state)
-        return state, values, lengths, seen
-
     def of_device(model: Model, problem: Problem, count: Array, states: State) -> tuple[State, Array, Array, Array]:
-        return jax.lax.map(partial(of_one, model, problem, count), states, batch_size=microbatch)
+        climb = partial(ascent.climb, model, problem, optimizer, most, count)
+        return jax.lax.map(climb, states, batch_size=microbatch)
 
     whole, split = PartitionSpec(), PartitionSpec("data")
     specs = {"mesh": _mesh(devices), "in_specs": (whole, whole, whole, split), "out_specs": split}
@@ -300,7 +278,7 @@ def _first_step(
     lost = np.flatnonzero(np.asarray(after.skipped))
     if len(lost) or not np.asarray(lengths)[:, 0].any():
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[lost[0] if len(lost) else 0], states)
-        raise diagnose(model, problem, first.latents, jax.random.wrap_key_data(jnp.asarray(first.key)))
+        raise diagnose(model, problem, first.latents, ascent.step_key(first))
     numbers = jax.tree.leaves((after.latents, values[:, 0]))
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in numbers)).hexdigest()
 

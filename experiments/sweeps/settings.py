@@ -1,0 +1,167 @@
+"""The settings of one trial: what each may be, which go together, and the id that they give the trial."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ...errors import InvalidParameterError
+
+Settings = dict[str, Any]  # plain JSON
+_DIGITS = 16  # of an id
+
+
+class Setting(NamedTuple):
+    """What a value may be, in words; value → the one way to write it, or ValueError; what it is unless given."""
+
+    expected: str
+    read: Callable[[Any], Any]
+    default: Any = None
+    required: bool = False
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    found = [
+        _text(item) for item in ([value] if isinstance(value, str) else value if isinstance(value, list) else [0])
+    ]
+    if len(set(found)) < len(found):
+        raise ValueError
+    return found
+
+
+def _one_of(*names: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _whole(least: int, most: float = math.inf) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _number(allowed: Callable[[float], bool], infinity: bool = False) -> Callable[[Any], float | None]:
+    def read(value: Any) -> float | None:
+        if type(value) not in (int, float) or not (math.isfinite(value) or (infinity and value == math.inf)):
+            raise ValueError
+        if not allowed(value):
+            raise ValueError
+        return None if value == math.inf else float(value)
+
+    return read
+
+
+def _choice(default: str, *others: str) -> Setting:
+    names = (default, *others)
+    return Setting(f"one of {', '.join(names)}", _one_of(*names), default)
+
+
+_ROIS = "a ROI expression, or a list of different ones"
+SETTINGS: Mapping[str, Setting] = {
+    "berg_dir": Setting("a folder, or 'demo'", _text, required=True),
+    "subject": Setting("a subject's number, from 1 to 99", _whole(1, 99), required=True),
+    "drive": Setting(_ROIS, _texts, []),
+    "suppress": Setting(_ROIS, _texts, []),
+    "objective": _choice("control", "top_mean"),
+    "margin": Setting("a number above 0 (z units), or inf for no bound", _number(lambda x: x > 0, infinity=True)),
+    "k": Setting("an integer of at least 1", _whole(1)),
+    "hemisphere": _choice("both", "lh", "rh"),
+    "min_ncsnr": Setting("a number", _number(lambda x: True)),
+    "images": _choice("fourier", "pixels", "phases"),
+    "photographs": Setting("a path to photographs", _text),
+    "start": Setting("a photograph's path", _text),
+    "radius": Setting("a number above 0 (grey levels)", _number(lambda x: x > 0)),
+    "steps": Setting("an integer of at least 1", _whole(1), 256),
+    "optimizer": _choice("adam", "sgd"),
+    "learning_rate": Setting("a number above 0", _number(lambda x: x > 0), 0.05),
+    "momentum": Setting("a number from 0 to below 1", _number(lambda x: 0 <= x < 1), 0.9),
+    "jitter": Setting("an integer of at least 0 (pixels)", _whole(0), 8),
+    "total_variation": Setting("a number of at least 0 (z units per grey level)", _number(lambda x: x >= 0), 0.0),
+    "draws": Setting("an integer of at least 1", _whole(1), 1),
+    "seed": Setting("an integer from 0 to 4294967295", _whole(0, 2**32 - 1), 0),
+    "precision": _choice("float32", "tensorfloat32", "bfloat16", "float64"),
+}
+
+
+class Trial(NamedTuple):
+    """One image to be made: its settings, all of them, and the id that these give it."""
+
+    id: str
+    settings: Settings
+
+
+def read_setting(where: str, name: str, value: Any) -> Any:
+    """A setting's value in the one way to write it.
+
+    Parameters
+    ----------
+    where
+        The table it stands in, for the message.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no such setting, or it cannot have this value.
+    """
+    if name not in SETTINGS:
+        raise InvalidParameterError(f"{where}.{name} is no setting of a trial. Those are: {', '.join(SETTINGS)}.")
+    try:
+        return SETTINGS[name].read(value)
+    except ValueError:
+        raise InvalidParameterError(f"{where}.{name} must be {SETTINGS[name].expected}, got {value!r}.") from None
+
+
+def make_trial(given: Settings) -> Trial:
+    """A trial of these settings and the others' defaults.
+
+    Its id is the sha256 of all of them, as JSON with sorted keys and no spaces, to 16 hexadecimal digits.
+
+    Raises
+    ------
+    InvalidParameterError
+        A setting is missing, or two do not go together.
+    """
+    for name, setting in SETTINGS.items():
+        if setting.required and name not in given:
+            raise InvalidParameterError(f"{name} is not given: it must be {setting.expected}. Set it in [base].")
+    settings = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
+    if problem := _contradiction(settings):
+        raise InvalidParameterError(f"Settings do not go together: {problem}. They are {_told(given)}.")
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return Trial(hashlib.sha256(text.encode()).hexdigest()[:_DIGITS], settings)
+
+
+def _contradiction(settings: Settings) -> str | None:
+    s = settings
+    both = sorted(set(s["drive"]) & set(s["suppress"]))
+    found = {
+        "drive or suppress must name a ROI": not s["drive"] and not s["suppress"],
+        f"{both} cannot be driven and suppressed": both,
+        "k is needed with objective 'top_mean', and only there": (s["objective"] == "top_mean")
+        != (s["k"] is not None),
+        "margin is for objective 'control'": s["objective"] != "control" and s["margin"] is not None,
+        "radius is the distance from start, which is not given": s["radius"] is not None and s["start"] is None,
+        "start is for images 'fourier' and 'pixels'": s["images"] == "phases" and s["start"] is not None,
+        "photographs are for images 'phases'": s["images"] != "phases" and s["photographs"] is not None,
+    }
+    return next((problem for problem, is_so in found.items() if is_so), None)
+
+
+def _told(given: Settings) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in given.items())
