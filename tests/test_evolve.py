@@ -92,11 +92,11 @@ def test_a_known_optimum_is_found(algorithm: object, generations: int) -> None:
 
 def test_cma_es_learns_directions() -> None:
     """On a stretched and turned quadratic, where a spread of one size for all directions is slow."""
-    turn = np.linalg.qr(RANDOM.normal(size=(6, 6)))[0]
-    scale = 10.0 ** np.linspace(0, 4, 6)
+    turn = np.linalg.qr(RANDOM.normal(size=(3, 3)))[0]
+    scale = 10.0 ** np.arange(0, 6, 2)
     algorithm = cma_es(12, 0.3)
-    state = algorithm.init(np.ones((1, 6), np.float32))
-    for key in jax.random.split(jax.random.key(0), 200):
+    state = algorithm.init(np.ones((1, 3), np.float32))
+    for key in jax.random.split(jax.random.key(0), 120):
         individuals, state = algorithm.ask(key, state)
         values = -((np.asarray(individuals, np.float64) @ turn) ** 2 @ scale)
         state = algorithm.tell(key, state, individuals, values)
@@ -156,18 +156,18 @@ def test_the_best_set_is_found() -> None:
     )
     for objective, expected in ((objectives.align, truth.max()), (objectives.disentangle, -np.abs(truth).min())):
         result = evolve_sets(
-            responses, objective(first, second), 4, n=3, generations=60, population=60, seed=1, **QUIET
+            responses, objective(first, second), 4, n=2, generations=60, population=60, seed=1, **QUIET
         )
         best = result.values.argmax()
         np.testing.assert_allclose(result.values[best], expected, atol=2e-3)
         reached = alignment(responses[result.latents[best]], first, second)
         np.testing.assert_allclose(reached if expected > 0 else -abs(reached), result.values[best], atol=1e-5)
-    assert result.latents.shape == (3, 4)
+    assert result.latents.shape == (2, 4)
     assert len(result.images) == 0
 
 
 def test_sets_of_latents_penalties_and_decoders_that_are_not_jax() -> None:
-    options = {"n": 2, "set_size": 2, "generations": 3, "seed": 4, **QUIET}
+    options = {"algorithm": genetic(8), "n": 2, "set_size": 2, "generations": 3, "seed": 4, **QUIET}
     ours = evolve(MODEL, CLOSE, COLORS, penalties=0.1 * priors.distance(np.full((3, SIZE, SIZE), 99.0)), **options)
     theirs = evolve(
         MODEL,
@@ -185,7 +185,7 @@ def test_sets_of_latents_penalties_and_decoders_that_are_not_jax() -> None:
     np.testing.assert_allclose(ours.values, value.reshape(2, 2).mean(1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", [cma_es(8), genetic(12)])
+@pytest.mark.parametrize("algorithm", [cma_es(12), genetic(12)])
 def test_it_resumes_to_the_same_bits(algorithm: object, tmp_path: Path) -> None:
     options = {"n": 2, **QUIET}
     whole = evolve(MODEL, CLOSE, COLORS, algorithm, generations=9, **options)
@@ -202,7 +202,7 @@ def test_it_resumes_to_the_same_bits(algorithm: object, tmp_path: Path) -> None:
 
 
 def test_patience_ends() -> None:
-    result = evolve(MODEL, CLOSE, COLORS, genetic(12, size=1e-6), n=1, generations=500, patience=7, **QUIET)
+    result = evolve(MODEL, CLOSE, COLORS, genetic(12, mutation=1e-6), n=1, generations=500, patience=7, **QUIET)
     assert len(result.history) < 500
     assert len(result.history) - result.best_steps[0] == 7
 
@@ -229,7 +229,7 @@ def infinite(responses: jax.Array) -> jax.Array:
 
 
 def evolved(objective: object = CLOSE, images: Parametrization = COLORS, **options: object) -> Result:
-    return evolve(MODEL, objective, images, **{"generations": 2, **QUIET, **options})
+    return evolve(MODEL, objective, images, **{"algorithm": genetic(12), "generations": 2, **QUIET, **options})
 
 
 BRIGHT = Parametrization(draw, lambda latents: 300 * jnp.ones((len(latents), 3, SIZE, SIZE)))
@@ -249,7 +249,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[BERGError], str]] = {
     "too few": (lambda: evolved(images=FEW, on_host=True), StimulusError, "each of 1 latents, got 0|empty batch"),
     "other ROI": (lambda: evolved(objectives.mean(np.ones(7))), InvalidParameterError, "this model's vertices"),
     "n": (lambda: evolved(n=0), InvalidParameterError, "n must be at least 1, got 0"),
-    "genes": (lambda: evolved(images=MANY), InvalidParameterError, "5,000 are more than 4,000"),
+    "genes": (lambda: evolved(images=MANY, algorithm=None), InvalidParameterError, "5,000 are more than 4,000"),
     "population": (lambda: cma_es(3), InvalidParameterError, "at least 4"),
     "keep": (lambda: genetic(10, keep=0.1), InvalidParameterError, "keeps at least 2"),
     "size": (lambda: genetic(size=0), InvalidParameterError, "size must be above 0"),
@@ -272,17 +272,19 @@ def test_mistakes_are_told_before_it_starts(name: str) -> None:
 
 def test_the_generator_makes_what_it_was_fitted_on() -> None:
     """Images of three hidden causes are made again from three latents, and those have unit variance."""
-    causes = RANDOM.normal(size=(40, 3))
-    coarse = np.repeat(np.repeat(RANDOM.normal(size=(3, 3, 14, 14)), 4, axis=2), 4, axis=3)
-    images = 255 / (1 + np.exp(-0.4 * np.tensordot(causes, coarse, 1)))
+    random = np.random.default_rng(3)
+    causes = random.normal(size=(40, 3))
+    coarse = np.repeat(np.repeat(random.normal(size=(3, 3, 14, 14)), 4, axis=2), 4, axis=3)
+    argument = 0.3 * np.tensordot(causes, coarse, 1)
+    images = 256 / (1 + np.exp(-argument)) - 0.5
     generator = principal_components(images.astype(np.float32), 3)
     mean, components, _ = (np.asarray(x) for x in generator.decode.numbers)
-    argument = np.log((images + 0.5) / (255.5 - images))
     codes = (argument - mean).reshape(40, -1) @ np.linalg.pinv(components.reshape(3, -1))
     np.testing.assert_allclose(codes.std(axis=0, ddof=1), 1, rtol=1e-3)
-    undone = 3 * np.arctanh(np.clip(codes / 3, -0.999, 0.999))  # what the bound makes these of
+    assert np.abs(codes).max() < 3
+    undone = 3 * np.arctanh(codes / 3)  # what the bound makes these of
     made = np.asarray(generator.decode(jnp.asarray(undone, float)))
-    assert np.abs(made - images).max() < 1
+    np.testing.assert_allclose(made, 255 / (1 + np.exp(-argument)), atol=0.02)
     one, other = (np.asarray(generator.decode(generator.init(jax.random.key(5), 2))) for _ in range(2))
     np.testing.assert_array_equal(one, other)
     assert one.shape == (2, 3, 56, 56)

@@ -81,23 +81,22 @@ def cma_es(population: int | None = None, spread: float = 0.5) -> Algorithm:
         )
 
     def init(first: Individuals) -> Any:
-        strategy = _strategy(population, first.shape[1])
-        params = strategy.default_params
+        strategy, params = _strategy(population, first.shape[1])
         with _promotion():
             state = strategy.init(jax.random.key(0), jnp.asarray(first[0]), params)
         return state.replace(std=jnp.asarray(spread, state.mean.dtype))
 
     def ask(key: Key[Array, ""], state: Any) -> tuple[Individuals, Any]:
-        strategy = _strategy(population, state.mean.size)
+        strategy, params = _strategy(population, state.mean.size)
         with _promotion():
-            individuals, state = strategy.ask(key, state, strategy.default_params)
+            individuals, state = strategy.ask(key, state, params)
         return np.asarray(individuals), state
 
     def tell(key: Key[Array, ""], state: Any, individuals: Individuals, values: Values) -> Any:
-        strategy = _strategy(population, state.mean.size)
+        strategy, params = _strategy(population, state.mean.size)
         with _promotion():
             # It minimizes, and ranks what is not a number last.
-            return strategy.tell(key, individuals, jnp.asarray(-values), state, strategy.default_params)[0]
+            return strategy.tell(key, individuals, jnp.asarray(-values), state, params)[0]
 
     return Algorithm(1, init, ask, tell, f"CMA-ES {population} {spread}")
 
@@ -216,14 +215,15 @@ def _best(state: Population, count: int) -> Population:
 
 
 @lru_cache(maxsize=16)
-def _strategy(population: int | None, genes: int) -> CMA_ES:
-    """One for each size, because a program is compiled for each of them."""
+def _strategy(population: int | None, genes: int) -> tuple[CMA_ES, Any]:
+    """One for each size, because a program is compiled for each of them; and its parameters."""
     if genes > _MOST:
         raise InvalidParameterError(
             f"CMA-ES keeps a covariance of all genes, and {genes:,} are more than {_MOST:,}. Give images that are "
             "written with fewer latents, such as a generator's, or the genetic algorithm."
         )
-    return CMA_ES(population_size=population or 4 + int(3 * math.log(genes)), solution=jnp.zeros(genes))
+    strategy = CMA_ES(population_size=population or 4 + int(3 * math.log(genes)), solution=jnp.zeros(genes))
+    return strategy, strategy.default_params
 
 
 def _promotion() -> Any:

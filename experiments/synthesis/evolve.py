@@ -132,11 +132,11 @@ def evolve(
         for key in start
     ]
     genes = jax.vmap(lambda latents: ravel_pytree(latents)[0])
-    one_of = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], latents[0]))[1]
+    latents_of = jax.jit(jax.vmap(ravel_pytree(jax.tree.map(lambda leaf: leaf[0], latents[0]))[1]))
 
     def written(individuals: Individuals) -> Any:
         """Latents, or what a decoder on the host makes of them."""
-        found = jax.vmap(one_of)(jnp.asarray(individuals))
+        found = latents_of(individuals)
         return _decoded(images.decode, found) if on_host else found
 
     def values(individuals: Individuals) -> Values:
@@ -160,7 +160,7 @@ def evolve(
     )
     best = np.stack([run.best for run in runs])
     shown = np.concatenate([np.asarray(_shown(problem, written(one[None])))[0] for one in best])
-    return _result(runs, shown, jax.device_get(jax.vmap(one_of)(jnp.asarray(best))), history, looks)
+    return _result(runs, shown, jax.device_get(latents_of(best)), history, looks)
 
 
 def evolve_sets(
