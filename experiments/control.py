@@ -45,6 +45,7 @@ from .synthesis.search import control_among
 KINDS = ("univariate", "multivariate")
 _GOALS = {"align": objectives.align, "disentangle": objectives.disentangle}
 _BASELINE = 1000  # random sets that a chosen one is compared with
+_SHOWN = 6  # chosen images in a line of the picture
 _NATURAL, _EACH, _SEED = 200, 20, 7  # of the demo's images
 
 
@@ -231,7 +232,7 @@ def _univariate(
             chosen += [(goal, name, image, *way) for image, way in zip(found.names, own, strict=True)]
             if index == 0:
                 dots = people[0].means[found.indices]
-                shown.append(Row(goal, source.read(found.indices[:6]) if len(own) else None, dots))
+                shown.append(Row(goal, source.read(found.indices[:_SHOWN]) if len(own) else None, dots))
         rows.append({"goal": goal, "directions": directions, "ways": gone, "images": shown[-1].number})
         if goal in made:
             responses = [_means(one, made[goal], precision) for one in people]
@@ -268,7 +269,8 @@ def _multivariate(
             best = np.sort(there[result.latents[0]])
             chosen += [(goal, number, source.ids[image]) for image in best]
             if index == 0:
-                shown.append(Row(goal, source.read(best[:6]), np.array(reached)))
+                spread = np.linspace(0, len(best) - 1, min(3 * _SHOWN, len(best))).astype(int)
+                shown.append(Row(goal, source.read(best[spread]), np.array(reached)))
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
     _write_chosen(output, ("goal", "subject", "image"), chosen)
@@ -316,17 +318,17 @@ def _write_chosen(output: Path, columns: Sequence[str], rows: Sequence[Sequence[
 
 
 def _title(people: Sequence[_Person], images: int) -> str:
-    number = people[0].subject.description.subject
-    chosen = "its own responses" if len(people) == 1 else f"{len(people) - 1} other subjects'"
-    return f"Subject {number}, {images} images, chosen by {chosen}"
+    whose = "its own responses" if len(people) == 1 else "other subjects' responses"
+    return f"Subject {people[0].subject.description.subject}: of {images} images those chosen by {whose}"
 
 
 def _summary(
     people: Sequence[_Person], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
 ) -> str:
     origin = " (SYNTHETIC weights)" if people[0].subject.description.synthetic else ""
-    judged = "judged by those who chose" if len(people) == 1 else "chosen by all but one, judged by that one"
-    lines = [f"Control of {rois[0]} and {rois[1]} in {len(people)} subjects{origin}: {images} images, {judged}"]
+    judged = "judged by the one who chose" if len(people) == 1 else "chosen by all but one, judged by that one"
+    subjects = "1 subject" if len(people) == 1 else f"{len(people)} subjects"
+    lines = [f"Control of {rois[0]} and {rois[1]} in {subjects}{origin}: {images} images, {judged}"]
     for row in rows:
         if "ways" not in row:
             text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}"
