@@ -153,7 +153,7 @@ def control_regions(
         stream(
             person.model(vertices, precision=precision),
             source,
-            [Columns(vertices)],
+            [Columns(vertices, {name: own > 0 for name, own in weights.items()})],
             output=store,
             identity=person.identity(vertices, precision),
             batch_size=batch_size,
