@@ -78,6 +78,7 @@ def test_images_that_go_the_farthest_are_chosen(
     assert none.count("no image passes the margin") == 4
 
 
+@pytest.mark.nightly
 def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray], out: Path) -> None:
     path, _ = shown
     options: dict[str, Any] = {
