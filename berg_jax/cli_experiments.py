@@ -30,9 +30,16 @@ from .cli_options import (
     messages,
     seconds,
 )
-from .errors import InvalidParameterError
+from .errors import InvalidParameterError, ResourceError
 
 app = typer.Typer()
+
+
+class Control(enum.StrEnum):
+    """What is controlled: regions' mean responses, or how alike they represent images."""
+
+    univariate = "univariate"
+    multivariate = "multivariate"
 
 
 class ProbeKind(enum.StrEnum):
@@ -291,6 +298,71 @@ def rsa(
             process_index=process_index,
             process_count=process_count,
             time_limit=seconds(time_limit),
+        )
+        typer.echo(summary)
+
+
+@app.command()
+def control(
+    berg_dir: BergDir,
+    subject: SubjectNumbers,
+    output: Output,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[IMAGES]", help="To choose from, as for encode [default: the demo's drawings]"),
+    ] = None,
+    images: Choose = None,
+    roi: Annotated[list[str] | None, typer.Option(help="ROI expression; give two [default: FFA-1 and PPA]")] = None,
+    kind: Annotated[
+        Control, typer.Option(help="Control mean responses, or with sets of images how alike the ROIs see them.")
+    ] = Control.univariate,
+    k: Annotated[int, typer.Option("--k", min=1, help="Univariate: images for each goal, at most.")] = 25,
+    margin: Annotated[float, typer.Option(help="Univariate: how far from the mean image, in z units.")] = 0.04,
+    synthesize: Annotated[int, typer.Option(min=0, help="Univariate: also make so many images for each goal.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="Of making them.")] = 128,
+    set_size: Annotated[int, typer.Option(min=3, help="Multivariate: images of a set.")] = 50,
+    population: Annotated[int, typer.Option(min=8, help="Multivariate: sets of a generation.")] = 200,
+    generations: Annotated[int, typer.Option(min=1, help="Multivariate: of the genetic search.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
+    fit_images: FitName = Fit.error,
+    precision: Precision = PrecisionName.float32,
+    batch_size: BatchSize = 8,
+    time_limit: TimeLimit = None,
+) -> None:
+    """Choose images that drive two ROIs together or apart, or sets that align or disentangle them."""
+    with messages():
+        from .compiled import keep_compiled
+
+        try:
+            from .experiments.control import control_regions
+        except ModuleNotFoundError as error:
+            raise ResourceError(f"{error.name} is not installed: pip install 'berg_jax[synthesis]'.") from error
+
+        keep_compiled()
+        summary = control_regions(
+            berg_dir,
+            subject,
+            output,
+            path,
+            rois=roi or ("FFA-1", "PPA"),
+            kind=kind.value,
+            choose=images,
+            k=k,
+            margin=margin,
+            synthesize=synthesize,
+            steps=steps,
+            set_size=set_size,
+            population=population,
+            generations=generations,
+            seed=seed,
+            min_ncsnr=min_ncsnr,
+            min_explained_variance=min_explained_variance,
+            fit_images=fit_images.value,
+            precision=precision.value,
+            batch_size=batch_size,
+            time_limit=None if time_limit is None else 60 * time_limit,
         )
         typer.echo(summary)
 

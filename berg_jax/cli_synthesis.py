@@ -32,7 +32,10 @@ def synthesize(
     ] = None,
     suppress: Annotated[list[str] | None, typer.Option(help="ROI expression to suppress; again for more.")] = None,
     margin: Annotated[
-        float | None, typer.Option(help="How far from 0 is far enough, in z units [default: no bound]")
+        float | None,
+        typer.Option(
+            help="How far from 0, or from the baseline's mean, is far enough, in z units [default: no bound]"
+        ),
     ] = None,
     hemisphere: Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")] = Hemisphere.both,
     min_ncsnr: Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")] = None,
@@ -46,6 +49,10 @@ def synthesize(
     start: Annotated[Path | None, typer.Option(help="A photograph to start from [default: noise]")] = None,
     radius: Annotated[
         float | None, typer.Option(help="How far from it images may go: root mean square, grey levels.")
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="Natural images, or a store of responses to them, that scores are relative to."),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many images, each from a start of its own.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Steps of gradient ascent.")] = 256,
@@ -88,6 +95,7 @@ def synthesize(
             photograph_folder=photograph_folder,
             start=start,
             radius=radius,
+            baseline=baseline,
             n=n,
             steps=steps,
             learning_rate=learning_rate,

@@ -87,6 +87,26 @@ def region_gradient(model: ReferenceModel, rows: Int[np.ndarray, " n"]) -> Compu
     return compute
 
 
+def synthesis(model: ReferenceModel, rows: Int[np.ndarray, " n"], steps: int, rate: float) -> Computation:
+    """Latents → (steps, images), the mean response of rows of part 1 before each step of Adam on the pixels."""
+    forward = _region(model, rows)
+    model.requires_grad_(False)
+
+    def compute(latents: np.ndarray) -> Tensor:
+        return torch.stack(list(_ascent(forward, latents, steps, rate, len(latents))))
+
+    return compute
+
+
+def restarts(
+    model: ReferenceModel, rows: Int[np.ndarray, " n"], latents: np.ndarray, rate: float, microbatch: int
+) -> None:
+    """One step of many images, a few at a time."""
+    forward = _region(model, rows)
+    model.requires_grad_(False)
+    finished(next(_ascent(forward, latents, 1, rate, microbatch)))
+
+
 def readout(model: ReferenceModel, images: np.ndarray) -> Computation:
     """Nothing → what part 2 reads out of these images' features, which are computed beforehand, as its tables are."""
     with torch.no_grad():
@@ -98,6 +118,22 @@ def readout(model: ReferenceModel, images: np.ndarray) -> Computation:
             return model.part2.readout(maps, vectors, *tables)
 
     return compute
+
+
+def _ascent(
+    forward: Callable[[Tensor], Tensor], latents: np.ndarray, steps: int, rate: float, microbatch: int
+) -> Iterator[Tensor]:
+    """Steps uphill; the values before each."""
+    written = torch.from_numpy(latents.copy()).to(DEVICE).requires_grad_()
+    adam = torch.optim.Adam([written], rate, maximize=True)
+    for _ in range(steps):
+        adam.zero_grad()
+        values = []
+        for some in written.split(microbatch):
+            values.append(forward(255 * torch.sigmoid(some)).mean(dim=1))
+            values[-1].sum().backward()
+        adam.step()
+        yield torch.cat(values).detach()
 
 
 def _region(model: ReferenceModel, rows: Int[np.ndarray, " n"]) -> Callable[[Tensor], Tensor]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 
 from ..berg_dir import cache_folder
 from ..checkpoint import read_part
@@ -33,20 +33,25 @@ from ..model import EncodingModel, build, features_of, pixels_of, slots_of
 from ..nn.readout import TILE
 from ..rois import Vertices
 from ..subject import Subject
-from .benchmark_measures import in_turn, peak_memory, product_rate, products
+from .benchmark_measures import in_turn, peak_memory, product_rate, products, rows_of, synthesis_memory
 
 REGION = 900  # vertices
 NEAR = 0.2  # of half the image's width: how far from its middle the vertices of a foveal region look
 
 
 class _Case(NamedTuple):
-    """What is timed: on our side a function of ``arguments``, on PyTorch's a function of ``images``."""
+    """What is timed: on our side a function of ``arguments``, on PyTorch's a function of ``images``.
+
+    Synthesis is so many ``steps``, and ``memory`` measures what many restarts take.
+    """
 
     name: str
-    images: UInt8[np.ndarray, "b 3 h w"]
+    images: Num[np.ndarray, "b 3 h w"]
     ours: Callable[..., jax.Array]
     arguments: tuple[Any, ...]
     theirs: Callable[[np.ndarray], Any] | None
+    steps: int = 1
+    memory: Callable[[str], dict[str, int | None]] | None = None
 
 
 def benchmark(
@@ -59,7 +64,7 @@ def benchmark(
     output: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Time the full brain, regions, pixel gradients and the readout, beside PyTorch where it is installed.
+    """Time the full brain, regions, pixel gradients, synthesis and the readout, beside PyTorch where it is installed.
 
     Parameters
     ----------
@@ -99,17 +104,22 @@ def benchmark(
     say(f"{report['machine']['device']} ({report['machine']['processor']}); {report['machine']['subject']}")
 
     images = natural_like_images(batch_size, 0)
+    synthesis = _synthesis(say)
     for precision in precisions:
         rate = product_rate(precision)
         memory = {"ours": peak_memory("jax", berg_dir, subject, batch_size, precision)}
         if pytorch:
             memory["theirs"] = peak_memory("torch", berg_dir, subject, batch_size, precision)
-        for case in _cases(person, precision, images, reference, pytorch):
+        for case in _cases(berg_dir, person, precision, images, reference, pytorch, synthesis):
             for theirs in (precision, "float32") if pytorch and precision == "bfloat16" else (precision,):
                 measured = _measured(case, theirs, repeats, pytorch)
                 measured |= {"precision": precision, "share": measured["products_a_second"] / rate}
                 if case.name == "full brain":
                     measured["peak_memory"] = memory
+                elif case.memory:
+                    sides = {"ours": "jax", **({"theirs": "torch"} if pytorch else {})}
+                    measured["peak_memory"] = {side: case.memory(library) for side, library in sides.items()}
+                    measured["restarts"] = synthesis.RESTARTS
                 report["cases"].append(measured)
                 say(line(measured))
     if output is not None:
@@ -127,9 +137,12 @@ def line(measured: dict[str, Any]) -> str:
     if "theirs" in measured:
         text += f"; PyTorch {measured['their_precision']} {_span(measured['theirs'])}: {measured['ratio']:.1f} times "
         text += f"as fast, largest difference {measured['difference']:.0e} of {measured['largest']:.0e}"
+    if measured["steps"] > 1:
+        text += f"; {measured['image_steps_a_second']:.3g} images × steps a second"
     if "peak_memory" in measured:
         sizes = [f"{side['host'] / 1e9:.1f} GB" for side in measured["peak_memory"].values()]
         text += f"; peak memory {', PyTorch '.join(sizes)}"
+        text += f" for {measured['restarts']} restarts" if "restarts" in measured else ""
     return text
 
 
@@ -147,14 +160,14 @@ def draw(report: dict[str, Any], path: Path) -> None:
     for place, case in enumerate(cases):
         for offset, side, color in ((-0.2, "ours", "tab:blue"), (0.2, "theirs", "silver")):
             if side in case:
-                milliseconds = 1000 * case[side]["median"] / case["batch"]
+                milliseconds = 1000 * case[side]["median"] / (case["batch"] * case["steps"])
                 axes.barh(place + offset, milliseconds, 0.38, color=color)
                 ratio = f" ({case['ratio']:.1f} times as fast)" if "ratio" in case and side == "ours" else ""
                 axes.text(milliseconds, place + offset, f" {milliseconds:,.0f}{ratio}", va="center", fontsize=9)
     axes.set_yticks(range(len(cases)), [f"{c['case']}\n{c['precision']}, batch {c['batch']}" for c in cases])
     axes.invert_yaxis()
     axes.margins(x=0.2)
-    axes.set_xlabel("milliseconds an image: less is better")
+    axes.set_xlabel("milliseconds an image, of synthesis an image and step: less is better")
     axes.set_title(
         f"berg_jax (blue) and PyTorch (gray) on {report['machine']['processor']}, {report['machine']['device']}\n"
         f"{report['machine']['subject']}",
@@ -183,6 +196,15 @@ def _pytorch(say: Callable[[str], None]) -> Any:
     return torch_benchmark
 
 
+def _synthesis(say: Callable[[str], None]) -> Any:
+    try:
+        from . import synthesis_benchmark
+    except ModuleNotFoundError as error:
+        say(f"{error.name} is not installed: synthesis is not timed.")
+        return None
+    return synthesis_benchmark
+
+
 def _machine(person: Subject, pytorch: Any) -> dict[str, Any]:
     versions = {"berg_jax": version("berg_jax"), "jax": jax.__version__, "python": platform.python_version()}
     machine = {
@@ -198,7 +220,13 @@ def _machine(person: Subject, pytorch: Any) -> dict[str, Any]:
 
 
 def _cases(
-    person: Subject, precision: str, images: UInt8[np.ndarray, "b 3 h w"], reference: Any, pytorch: Any
+    berg_dir: Path,
+    person: Subject,
+    precision: str,
+    images: UInt8[np.ndarray, "b 3 h w"],
+    reference: Any,
+    pytorch: Any,
+    synthesis: Any,
 ) -> Iterator[_Case]:
     some = images[: len(images) // 2]
     model = person.model(precision=precision)
@@ -208,10 +236,22 @@ def _cases(
             continue
         region = model.select(vertices).crop()
         name = f"{len(vertices)} vertices that look {place}"
-        rows = reference and _rows(vertices, reference)
+        rows = reference and rows_of(vertices.global_indices, reference)
         yield _Case(name, images, _answer, (region, images), reference and pytorch.region(reference, rows))
         theirs = reference and pytorch.region_gradient(reference, rows)
         yield _Case(f"{name}, with pixel gradient", some, _gradient, (region, some), theirs)
+    if synthesis:
+        theirs = reference and pytorch.synthesis(reference, rows, synthesis.STEPS, synthesis.RATE)
+        latents, place = synthesis.start(some), (vertices.global_indices, person.hemisphere_size, precision)
+        yield _Case(
+            f"{synthesis.STEPS} steps of synthesis for these",
+            latents,
+            synthesis.ascend,
+            (region, latents),
+            theirs,
+            synthesis.STEPS,
+            lambda library: synthesis_memory(library, Path(berg_dir), person.description.subject, *place),
+        )
     del model
     theirs = reference and pytorch.readout(reference, images)
     arguments = _features(person, precision, images)
@@ -262,13 +302,6 @@ def _regions(model: EncodingModel) -> tuple[Vertices, Vertices]:
     return near, anywhere
 
 
-def _rows(vertices: Vertices, reference: Any) -> Int[np.ndarray, " n"]:
-    """Which rows of PyTorch's part 1 the vertices are."""
-    known = reference.part1_vertices.cpu().numpy()
-    order = np.argsort(known)
-    return order[np.searchsorted(known, vertices.global_indices, sorter=order)]
-
-
 def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> dict[str, Any]:
     """Time a case on both sides and compare the answers."""
 
@@ -282,7 +315,7 @@ def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> 
     start = time.perf_counter()
     answer = np.asarray(sides["ours"](), np.float64)
     first = time.perf_counter() - start
-    measured = {"case": case.name, "batch": len(case.images)}
+    measured = {"case": case.name, "batch": len(case.images), "steps": case.steps}
     if case.theirs is not None:
         expected = np.asarray(theirs().float().cpu(), np.float64)
         measured |= {"their_precision": their_precision, "largest": np.abs(expected).max()}
@@ -292,5 +325,6 @@ def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> 
         measured["ratio"] = measured["theirs"]["median"] / measured["ours"]["median"]
     measured["first_call"] = first  # with compilation
     measured["products"] = products(case.ours, *case.arguments)
+    measured["image_steps_a_second"] = len(case.images) * case.steps / measured["ours"]["median"]
     measured["products_a_second"] = measured["products"] / measured["ours"]["median"]
     return measured

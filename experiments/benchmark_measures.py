@@ -14,8 +14,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import jaxprs_in_params
+from jaxtyping import Int
 
+from ..nn.config import IMAGE
 from ..nn.precision import PRECISIONS
 
 
@@ -85,15 +88,46 @@ def peak_memory(library: str, berg_dir: Path, subject: int, batch_size: int, pre
     -------
     ``host`` and ``device``: bytes; the latter nothing on a CPU.
     """
-    arguments = [library, str(berg_dir), subject, batch_size, precision]
-    code = f"from berg_jax.experiments.benchmark_measures import _encode_once; _encode_once(*{arguments!r})"
+    return _alone("_encode_once", library, str(berg_dir), subject, batch_size, precision)
+
+
+def synthesis_memory(
+    library: str, berg_dir: Path, subject: int, vertices: Int[np.ndarray, " n"], size: int, precision: str
+) -> dict[str, int | None]:
+    """As :func:`peak_memory`, of a step of Adam on 64 images, 4 at a time, for the mean of part 1's vertices."""
+    return _alone("_restarts_once", library, str(berg_dir), subject, vertices.tolist(), size, precision)
+
+
+def _alone(function: str, *arguments: Any) -> dict[str, int | None]:
+    """What a function of this module takes at most, called in a process of its own."""
+    code = f"from berg_jax.experiments import benchmark_measures as m; m.{function}(*{arguments!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _encode_once(library: str, berg_dir: str, subject: int, batch_size: int, precision: str) -> None:
-    import resource
+def _restarts_once(library: str, berg_dir: str, subject: int, vertices: list[int], size: int, precision: str) -> None:
+    from .synthesis_benchmark import MICROBATCH, RATE, RESTARTS, restarts_once
 
+    if library == "torch":
+        from ..convert import torch_benchmark as pytorch
+
+        reference = pytorch.load(Path(berg_dir), subject)
+        latents = np.random.default_rng(0).normal(0, 0.1, (RESTARTS, 3, IMAGE, IMAGE)).astype(np.float32)
+        with pytorch.precision(precision):
+            pytorch.restarts(reference, rows_of(np.array(vertices), reference), latents, RATE, MICROBATCH)
+    else:
+        restarts_once(berg_dir, subject, np.array(vertices), size, precision)
+    _report(library)
+
+
+def rows_of(vertices: Int[np.ndarray, " n"], reference: Any) -> Int[np.ndarray, " n"]:
+    """Which rows of PyTorch's part 1 vertices are."""
+    known = reference.part1_vertices.cpu().numpy()
+    order = np.argsort(known)
+    return order[np.searchsorted(known, vertices, sorter=order)]
+
+
+def _encode_once(library: str, berg_dir: str, subject: int, batch_size: int, precision: str) -> None:
     from ..convert.synthetic import natural_like_images
 
     images = natural_like_images(batch_size, 0)
@@ -102,11 +136,22 @@ def _encode_once(library: str, berg_dir: str, subject: int, batch_size: int, pre
 
         with pytorch.precision(precision):
             pytorch.finished(pytorch.whole_brain(pytorch.load(Path(berg_dir), subject))(images))
-        device = pytorch.peak_device_memory()
     else:
         from ..subject import load
 
         jax.block_until_ready(load(berg_dir, subject, precision=precision)(jnp.asarray(images)))
+    _report(library)
+
+
+def _report(library: str) -> None:
+    """Print what this process has taken at most."""
+    import resource
+
+    if library == "torch":
+        from ..convert import torch_benchmark as pytorch
+
+        device = pytorch.peak_device_memory()
+    else:
         device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(json.dumps({"host": host, "device": device}))

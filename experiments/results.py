@@ -84,13 +84,20 @@ def write_results(
     ResourceError
         The folder cannot be written, or nibabel is not installed.
     """
+    write_numbers(folder, facts)
     with explained("write", folder):
-        (folder / "maps").mkdir(parents=True, exist_ok=True)
-        write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
+        (folder / "maps").mkdir(exist_ok=True)
         size = np.array(vertices.hemisphere_size)
         np.savez(folder / MAPS, **maps, lh=vertices.lh, rh=vertices.rh, hemisphere_size=size)
     for name, values in maps.items():
         surface.save(np.where(np.isinf(values), np.nan, values), folder / "maps" / f"{name}{surface.GIFTI}", vertices)
+
+
+def write_numbers(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``results.json`` alone, as of :func:`write_results`."""
+    with explained("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:

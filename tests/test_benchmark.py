@@ -10,10 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.benchmark import benchmark
 from berg_jax.experiments.benchmark_measures import in_turn, products
 from berg_jax.experiments.precision_errors import ALL, precision_errors
+from berg_jax.experiments.synthesis import objectives
+from berg_jax.experiments.synthesis.images import Parametrization, pixels
+from berg_jax.experiments.synthesis.optimize import ADAM, optimize
+from berg_jax.experiments.synthesis_benchmark import STEPS, ascend, start
+from berg_jax.rois import Vertices
 
 from .conftest import Golden
 
@@ -52,8 +58,25 @@ def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
     for case in cases.values():
         assert case["difference"] < 1e-4 * max(case["largest"], 1)
         assert case["products"] > 0
-    assert all(size["host"] > 1e8 for size in cases["full brain"]["peak_memory"].values())
+    synthesis = cases["4 steps of synthesis for these"]
+    assert synthesis["steps"] == 4
+    assert synthesis["restarts"] == 64
+    for case in (cases["full brain"], synthesis):
+        assert case["peak_memory"].keys() == {"ours", "theirs"}
+        assert all(size["host"] > 1e8 for size in case["peak_memory"].values())
     assert "synthetic" in report["machine"]["subject"]
+
+
+def test_synthesis_is_timed_as_optimize_makes_it(complement: Golden) -> None:
+    """The values before each step are those of optimize from the same start, uphill."""
+    images = natural_like_images(2, 0)
+    model = complement.model.select(Vertices(np.arange(3), np.arange(2), complement.hemisphere_size))
+    values = np.asarray(ascend(model, start(images)))
+    written = Parametrization(lambda key, n: start(images), pixels().decode)
+    options = {"n": 2, "steps": STEPS, "optimizer": ADAM, "show_progress": False}
+    result = optimize(model, objectives.mean(np.full(5, 0.2)), written, **options)
+    np.testing.assert_allclose(values, result.history, atol=1e-5)
+    assert (np.diff(values, axis=0) > 0).all()
 
 
 def test_the_benchmark_refuses_senseless_sizes() -> None:
@@ -63,7 +86,6 @@ def test_the_benchmark_refuses_senseless_sizes() -> None:
 
 def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
     import berg_jax
-    from berg_jax.convert.synthetic import natural_like_images
 
     (errors,) = precision_errors(
         complement.folder, complement.subject, precisions=["bfloat16"], images=4, batch_size=3

@@ -14,9 +14,10 @@ from PIL import Image
 
 import berg_jax
 from berg_jax.convert.synthetic import natural_like_images
-from berg_jax.errors import InvalidParameterError
+from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.synthesis import judging, objectives
 from berg_jax.experiments.synthesis.images import pixels
+from berg_jax.experiments.synthesis.natural import natural_baseline, relative_scores
 from berg_jax.experiments.synthesis.search import area_weights, search, search_control, store_values
 from berg_jax.rois import Vertices
 from berg_jax.stream.loop import stream
@@ -203,3 +204,31 @@ def test_search(stored: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
 def test_mistakes(make: Callable[..., object], said: str, stored: tuple[Path, np.ndarray]) -> None:
     with pytest.raises(InvalidParameterError, match=said):
         make(berg_jax.open_responses(stored[0]))
+
+
+def test_a_baseline_from_a_store_and_from_images(stored: tuple[Path, np.ndarray]) -> None:
+    """In whatever order the store has the vertices, and against sums written out."""
+    path, expected = stored
+    vertices = Vertices(np.array([4, 1]), np.array([5]), 6)  # the store's columns 4, 1 and 11
+    areas = {"a": np.array([0.5, 0.5, 0]), "b": np.array([0, 0, 1.0])}
+    found = natural_baseline(path, MODEL, vertices, areas, subject=1)
+    a, b = expected[:, [4, 1]].mean(1), expected[:, 11]
+    np.testing.assert_allclose(found.areas["a"], a, atol=1e-6)
+    np.testing.assert_allclose([*found.means.values()], [a.mean(), b.mean()], atol=1e-6)
+    assert found.source == f"responses to 11 images in {path}"
+    objective = objectives.control([areas["a"], areas["b"]], (1, -1), [a.mean(), b.mean()], 0.05)
+    usual = found.values({"a": 1, "b": -1}, 0.05)
+    np.testing.assert_allclose(usual, objective(jnp.asarray(expected[:, [4, 1, 11]])), atol=1e-5)
+    scores = {"a": np.array([a.max() + 1, np.median(a)])}
+    relative = relative_scores(scores, {"a": a})
+    np.testing.assert_allclose(relative["a over baseline"], scores["a"] - a.mean(), atol=1e-6)
+    np.testing.assert_allclose(relative["a percentile"], [100, 100 * 5 / 11])
+
+    mean = {"mean": np.full(4, 0.25)}
+    shown = natural_baseline(path.parent / "images", MODEL, vertices, mean, subject=1, batch=4)
+    np.testing.assert_allclose(shown.areas["mean"], value(natural_like_images(11, 4, SIZE)), atol=1e-4)
+    assert shown.source.startswith("11 images of")
+    with pytest.raises(InvalidParameterError, match="lacks 1 of the areas' 2 vertices"):
+        natural_baseline(path, MODEL, Vertices(np.array([3]), np.array([6]), 6), areas, subject=1)
+    with pytest.raises(ModelNotFoundError, match="nowhere"):
+        natural_baseline("nowhere", MODEL, vertices, areas, subject=1)

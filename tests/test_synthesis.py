@@ -332,6 +332,42 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
 
 
 @pytest.mark.nightly
+def test_the_command_scores_against_natural_images(demo: Path, tmp_path: Path) -> None:
+    """The same from images and from a store of responses to them, and as responses written out say."""
+    np.save(tmp_path / "natural.npy", drawings("natural", 40, seed=3))
+    options = ["--berg-dir", "demo", "--subject", "1"]
+    encode = ["encode", str(tmp_path / "natural.npy"), *options, "--roi", "nsdgeneral"]
+    assert CliRunner().invoke(app, [*encode, "--output", str(tmp_path / "store.zarr")]).exit_code == 0
+    command = ["synthesize", *options, "--drive", "FFA-1", "--suppress", "PPA", "--n", "2", "--steps", "12"]
+    tables = []
+    for name in ("natural.npy", "store.zarr"):
+        more = ["--baseline", str(tmp_path / name), "--margin", "2", "--output", str(tmp_path / f"from {name}")]
+        said = CliRunner().invoke(app, [*command, *more])
+        assert said.exit_code == 0, said.output
+        assert "is above at least 100.00% of them" in said.output
+        with (tmp_path / f"from {name}" / "scores.csv").open() as file:
+            tables.append(list(csv.DictReader(file)))
+    print(f"\n{said.output}")
+    for ours, theirs in zip(*tables, strict=True):
+        assert ours.keys() == theirs.keys() > {"value percentile", "FFA-1 over baseline", "PPA percentile"}
+        for name in ours.keys() - {"image"}:
+            assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=1e-3)
+    facts = json.loads((tmp_path / "from natural.npy" / "synthesis.json").read_text())
+    for name in ("FFA-1", "PPA"):
+        model = berg_jax.load("demo", 1, roi=name)
+        usual = responses_of(model, drawings("natural", 40, seed=3)).mean(axis=1)
+        assert facts["baseline"]["means"][name] == pytest.approx(usual.mean(), abs=1e-4)
+        for row in tables[0]:
+            assert float(row[f"{name} over baseline"]) == pytest.approx(float(row[name]) - usual.mean(), abs=1e-4)
+            assert float(row[f"{name} percentile"]) == pytest.approx(
+                100 * (usual < float(row[name])).mean(), abs=1e-4
+            )
+    assert facts["scores"]["value percentile"] == [100, 100]
+    wrong = CliRunner().invoke(app, [*command, "--baseline", str(tmp_path / "no"), "--output", str(tmp_path / "x")])
+    assert wrong.exit_code == 2
+
+
+@pytest.mark.nightly
 def test_the_command_repeats_resumes_and_edits(demo: Path, tmp_path: Path) -> None:
     command = ["synthesize", "--berg-dir", "demo", "--subject", "1", "--drive", "FFA-1", "--suppress", "PPA"]
     command += ["--n", "2", "--steps", "40", "--margin", "1.5", "--draws", "2", "--total-variation", "0.01"]

@@ -24,6 +24,7 @@ from ..results import origin
 from ..settings import command_line
 from . import augmentations, objectives, priors
 from .areas import union
+from .natural import natural_baseline, relative_scores
 from .optimize import Result, optimize
 from .photographs import PARAMETRIZATIONS, parametrization, projection, squares
 from .sheets import contact_sheet, table
@@ -45,6 +46,7 @@ def synthesize(
     photograph_folder: str | Path | None = None,
     start: str | Path | None = None,
     radius: float | None = None,
+    baseline: str | Path | None = None,
     n: int = 8,
     steps: int = 256,
     learning_rate: float = 0.05,
@@ -74,7 +76,8 @@ def synthesize(
     drive, suppress
         ROI expressions: the sum of the means of the ones, less that of the others, is maximized.
     margin
-        How far from 0 each region shall be driven or suppressed, in z units; what goes beyond counts for nothing.
+        How far from 0, or from the baseline's mean, each region shall be driven or suppressed, in z units; what goes
+        beyond counts for nothing.
     hemisphere, min_ncsnr
         Of the regions' vertices.
     images
@@ -86,6 +89,10 @@ def synthesize(
         A photograph to start from, with ``"pixels"`` or ``"fourier"``.
     radius
         How far from it an image may go: root mean square, in grey levels.
+    baseline
+        Natural images, or a store of the subject's responses to them: see
+        :func:`~berg_jax.experiments.synthesis.natural.natural_baseline`. Regions are driven and suppressed from their
+        mean on, and each score is also given relative to it and as a percentile.
     n, steps, seed, draws, microbatch, devices, time_limit, show_progress
         As of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
     learning_rate
@@ -121,9 +128,15 @@ def synthesize(
     areas = {name: name for name in directions}
     vertices, area = union(person, areas, hemisphere=hemisphere, min_ncsnr=min_ncsnr)
     model = person.model(vertices, precision=precision)
-    objective = objectives.control([area[name] for name in directions], list(directions.values()), margin=margin)
     photograph = None if start is None else squares(start)[0][0]
     written, source = parametrization(images, photograph, photograph_folder)
+    project = projection(photograph, radius)
+    usual = None
+    if baseline is not None:
+        usual = natural_baseline(baseline, model, vertices, area, subject=subject, batch=microbatch or 8)
+    start_from = None if usual is None else [usual.means[name] for name in directions]
+    weights = [area[name] for name in directions]
+    objective = objectives.control(weights, list(directions.values()), start_from, margin)
     with explained("write", output):
         output.mkdir(parents=True, exist_ok=True)
     checkpoint = output / "checkpoint.npz"
@@ -135,7 +148,7 @@ def synthesize(
         steps=steps,
         optimizer=optax.adam(learning_rate),
         penalties=total_variation * priors.total_variation() if total_variation else None,
-        project=projection(photograph, radius),
+        project=project,
         augment=augmentations.jitter(jitter) if jitter else None,
         draws=draws,
         seed=seed,
@@ -150,21 +163,29 @@ def synthesize(
     responses = _responses(model, shown, microbatch or 8)
     scores = {"value": np.asarray(objective(jnp.asarray(responses)))}
     scores |= {name: responses @ weights for name, weights in area.items()}
+    relative = {}
+    if usual is not None:
+        relative = relative_scores(scores, {"value": usual.values(directions, margin), **usual.areas})
     facts = {
         "settings": settings,
         "weights": person.description.origin,
         "identity": person.identity(vertices, precision),
         "vertices": {name: int((weights > 0).sum()) for name, weights in area.items()},
         "spectrum of": source,
+        "baseline": None if usual is None else {"source": usual.source, "means": usual.means},
         "environment": environment().splitlines(),
         **_course(result, order),
     }
-    _write(output, shown, scores, facts, person.description.synthetic)
-    _report(output, {**settings, "output": str(output)}, scores, result.history, facts, person)
+    _write(output, shown, scores, relative, facts, person.description.synthetic)
+    _report(output, {**settings, "output": str(output)}, {**scores, **relative}, result.history, facts, person)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
     synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * person.description.synthetic
     lines = [f"{n} images after {len(result.history)} steps; of the best (z): {best}", *synthetic]
+    if usual is not None:
+        least = relative["value percentile"].min()
+        over = ", ".join(f"{name} {relative[f'{name} over baseline'][0]:+.2f}" for name in area)
+        lines.append(f"Against {usual.source}: {over} z; each image's value is above at least {least:.2f}% of them.")
     return "\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"])
 
 
@@ -252,6 +273,7 @@ def _write(
     output: Path,
     images: UInt8[np.ndarray, "n 3 224 224"],
     scores: dict[str, Float[np.ndarray, " n"]],
+    relative: dict[str, Float[np.ndarray, " n"]],
     facts: dict[str, Any],
     synthetic: bool,
 ) -> None:
@@ -259,10 +281,14 @@ def _write(
     with explained("write", output):
         for name, image in zip(names, images, strict=True):
             Image.fromarray(image.transpose(1, 2, 0)).save(output / name)
-        contact_sheet(images, scores, synthetic).save(output / "contact_sheet.png")
-        (output / "scores.csv").write_text(table(names, scores), encoding="utf-8")
+        shown = {**scores, **{name: relative[name] for name in ("value percentile",) if name in relative}}
+        contact_sheet(images, shown, synthetic).save(output / "contact_sheet.png")
+        (output / "scores.csv").write_text(table(names, {**scores, **relative}), encoding="utf-8")
         facts["images"] = {
             name: hashlib.sha256(image.tobytes()).hexdigest() for name, image in zip(names, images, strict=True)
+        }
+        facts["scores"] = {
+            name: np.asarray(values, float).tolist() for name, values in {**scores, **relative}.items()
         }
         facts["devices"] = [device.device_kind for device in jax.local_devices()]
         text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

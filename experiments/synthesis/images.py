@@ -188,6 +188,12 @@ def bound(argument: Float[Array, " ..."]) -> Float[Array, " ..."]:
     return 2 * _MIDDLE * jax.nn.sigmoid(argument)
 
 
+def unbounded(images: Num[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n 3 h w"]:
+    """The argument of the bound that gives these images; black and white are taken to be half a grey level off."""
+    share = (images.astype(np.float64) + 0.5) / 256
+    return np.log(share / (1 - share))
+
+
 def _unbounded(start: Num[np.ndarray, "*n 3 h w"] | None, n: int, size: int) -> Float[np.ndarray, "n 3 h w"]:
     """The argument of the bound that gives these images; zeros for none."""
     if start is None:
@@ -199,8 +205,7 @@ def _unbounded(start: Num[np.ndarray, "*n 3 h w"] | None, n: int, size: int) -> 
         raise StimulusError(f"The images to start from must be {size} × {size} pixels, got {images.shape[2:]}.")
     if len(images) not in (1, n):
         raise InvalidParameterError(f"Give one image to start from or one for each of {n}, got {len(images)}.")
-    share = (images.astype(np.float64) + 0.5) / 256
-    return np.broadcast_to(np.log(share / (1 - share)), (n, *images.shape[1:]))
+    return np.broadcast_to(unbounded(images), (n, *images.shape[1:]))
 
 
 def _frequency(size: int) -> Float[np.ndarray, "size half"]:

@@ -63,9 +63,8 @@ def check_range(images: Float[np.ndarray, "... 3 height width"]) -> None:
 def diagnose(model: Model, problem: Problem, latents: Any, key: Array) -> BERGError:
     """Why a restart cannot make its first step: the first number that is not finite, or where the gradient ends."""
     values, gradients = jax.device_get(_parts(model, problem, latents, key))
-    for name in _VALUES:
-        if not _all_finite(values[name]):
-            return ValidationError(f"Before the first step the {name} hold a number that is not finite.")
+    if lost := _first_lost(values):
+        return lost
     for name in _ENDS:
         if not _all_finite(gradients[name]):
             return ValidationError(f"Before the first step the gradient by the {name} is not finite.")
@@ -73,6 +72,20 @@ def diagnose(model: Model, problem: Problem, latents: Any, key: Array) -> BERGEr
         if not any(leaf.any() for leaf in jax.tree.leaves(gradients[name])):
             return InvalidParameterError(f"The gradient does not flow. {end}")
     return ValidationError("The optimizer makes numbers that are not finite from the first gradient.")
+
+
+def diagnose_value(model: Model, problem: Problem, latents: Any) -> BERGError:
+    """Why a candidate has no value: the first number that is not finite. No gradient is needed."""
+    return _first_lost(jax.device_get(_values(model, problem, latents))) or ValidationError(
+        "The candidates' values are not finite."
+    )
+
+
+def _first_lost(values: dict[str, Any]) -> ValidationError | None:
+    for name in _VALUES:
+        if not _all_finite(values[name]):
+            return ValidationError(f"Before the first step the {name} hold a number that is not finite.")
+    return None
 
 
 def _applied(function: Callable[[Any], Any], argument: Any) -> Any:
@@ -102,3 +115,12 @@ def _parts(model: Model, problem: Problem, latents: Any, key: Array) -> tuple[di
         {**parts, "objective's values": values, "penalties": penalties},
         {"responses": by_responses, "images": by_images, "latents": by_latents},
     )
+
+
+@jax.jit
+def _values(model: Model, problem: Problem, latents: Any) -> dict[str, Any]:
+    images = render(problem, latents)
+    responses = model(images)
+    penalties = jnp.zeros(()) if problem.penalties is None else problem.penalties(images)
+    found = (latents, images, responses, problem.objective(responses), penalties)
+    return dict(zip(_VALUES, found, strict=True))

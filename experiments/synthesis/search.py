@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -95,7 +95,7 @@ def search(responses: Responses, objective: Callable[..., Array], k: int = 25) -
     InvalidParameterError
         ``k`` is below 1, or the store has fewer images.
     """
-    return _best(responses, store_values(responses, objective), k)
+    return _best(responses.data.image.values, store_values(responses, objective), k)
 
 
 def search_control(
@@ -139,28 +139,49 @@ def search_control(
     if not directions or not set(directions.values()) <= {1, -1}:
         raise InvalidParameterError(f"A direction is 1 (drive) or -1 (suppress), got {dict(directions)}.")
     means = np.stack([store_values(responses, objectives.mean(weights[name])) for name in directions], axis=1)
-    if baseline is None:
-        start = np.nanmean(means.astype(np.float64), axis=0)
-    else:
-        start = np.array([baseline[name] for name in directions], float)
-    ways = np.array(list(directions.values())) * (means - start)
-    passed = (ways >= margin).all(axis=1)
-    if not passed.any():
-        most = np.nanmax(ways.min(axis=1))
+    start = None if baseline is None else np.array([baseline[name] for name in directions], float)
+    chosen = list(directions.values())
+    controlled = control_among(responses.data.image.values, means, chosen, k=k, margin=margin, baseline=start)
+    if not len(controlled.ways):
+        most = np.nanmax(ways(means, chosen, controlled.baseline).min(axis=1))
         raise InvalidParameterError(f"No image goes {dict(directions)} by {margin} z: the most is {most:.3f}.")
-    found = _best(responses, np.where(passed, ways.sum(axis=1), np.nan), min(k, int(passed.sum())))
-    return Controlled(found, ways[found.indices], start)
+    return controlled
 
 
-def _best(responses: Responses, values: Float[np.ndarray, " images"], k: int) -> Found:
+def control_among(
+    names: Sequence[str],
+    means: Float[np.ndarray, "images rois"],
+    directions: Sequence[int],
+    *,
+    k: int = 25,
+    margin: float = 0.04,
+    baseline: Float[np.ndarray, " rois"] | None = None,
+) -> Controlled:
+    """As :func:`search_control`, of ROIs' responses to named images; none may be found."""
+    start = np.nanmean(means.astype(np.float64), axis=0) if baseline is None else baseline
+    gone = ways(means, directions, start)
+    passed = (gone >= margin).all(axis=1)
+    if not passed.any():
+        return Controlled(Found(np.zeros(0, int), [], np.zeros(0), 0), gone[:0], start)
+    found = _best(names, np.where(passed, gone.sum(axis=1), np.nan), min(k, int(passed.sum())))
+    return Controlled(found, gone[found.indices], start)
+
+
+def ways(
+    means: Float[np.ndarray, "images rois"], directions: Sequence[int], baseline: Float[np.ndarray, " rois"]
+) -> Float[np.ndarray, "images rois"]:
+    """How far each image goes in each ROI's direction from the baseline."""
+    return np.asarray(directions) * (means - baseline)
+
+
+def _best(names: Sequence[str], values: Float[np.ndarray, " images"], k: int) -> Found:
     considered = int((~np.isnan(values)).sum())
     if not 1 <= k <= considered:
         raise InvalidParameterError(
             f"k must be from 1 to the number of images that have a value, {considered}; got {k}."
         )
     order = np.argsort(-values, kind="stable")[:k]  # NaN is sorted to the end
-    names = [str(name) for name in responses.data.image.values[order]]
-    return Found(order, names, values[order], considered)
+    return Found(order, [str(names[index]) for index in order], values[order], considered)
 
 
 def _blocks(responses: Responses) -> Iterator[Float[np.ndarray, "images vertices"]]:
