@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .errors import BERGError, ModelLoadError, ResourceError
+from .errors import BERGError, IntegrityError, ModelLoadError, ResourceError
 
 _PARTIAL = ".partial-"
 _SMALL = 1 << 26  # bytes of a file that is read at once
@@ -93,15 +93,16 @@ def readable(
 
     A damaged file can make a library fail in any way, and none of them is the caller's to handle.
     """
+    said = "is damaged" if issubclass(kind, IntegrityError) else "cannot be read"
     try:
         yield
     except (RecursionError, MemoryError) as error:
-        raise kind(f"{path} cannot be read: it is nested too deeply or asks for too much memory. {remedy}") from error
+        raise kind(f"{path} {said}: it is nested too deeply or asks for too much memory. {remedy}") from error
     except BERGError as error:
-        raise kind(f"{path} cannot be read: {str(error).removesuffix('.')}. {remedy}") from error
+        raise kind(f"{path} {said}: {str(error).removesuffix('.')}. {remedy}") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:300]
-        raise kind(f"{path} cannot be read: {reason}. {remedy}") from error
+        raise kind(f"{path} {said}: {reason}. {remedy}") from error
 
 
 def read_small(path: Path, most: int = _SMALL) -> bytes:

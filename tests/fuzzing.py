@@ -268,7 +268,7 @@ def _place(error: BaseException) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a line for each target, and exit with 1 if there was a fault. What breaks a reader is kept with --keep."""
+    """Print a line for each target, and exit with 1 if there was a fault."""
     from .fuzz_targets import TARGETS
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

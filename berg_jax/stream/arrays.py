@@ -175,7 +175,8 @@ def parse_numbers(text: str) -> Int[np.ndarray, " n"]:
             text = read_small(path).decode("utf-8")
         except (OSError, ValueError) as error:
             raise InvalidParameterError(
-                f"images must be train, val, test, numbers such as '3,5,10-19', or a text file of them, got {text!r:.200}."
+                "images must be train, val, test, numbers such as '3,5,10-19', or a text file of them, got "
+                f"{text!r:.200}."
             ) from error
     numbers, count = [], 0
     for item in re.split(r"[,\s]+", text.strip(" ,\t\r\n")):
@@ -267,7 +268,7 @@ def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
     Links to folders are not followed, because they may go in circles; pipes and devices are refused, because reading
     them may never end.
     """
-    for folder, folders, names in os.walk(path):
+    for folder, _, names in os.walk(path):
         for name in names:
             if not (Path(folder) / name).is_file():
                 raise StimulusError(f"{(Path(folder) / name).relative_to(path)} is no file")

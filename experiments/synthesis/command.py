@@ -17,11 +17,11 @@ from PIL import Image
 
 from ...demo import photographs
 from ...environment import environment
-from ...errors import InvalidParameterError
-from ...files import explained, write_whole
+from ...errors import IntegrityError, InvalidParameterError
+from ...files import explained, read_small, readable, write_whole
 from ...nn.config import IMAGE
 from ...stream.opening import open_source
-from ...stream.sources import fit_square, resize
+from ...stream.sources import FilesSource, PathFile, Source, resize
 from ...subject import Subject
 from . import augmentations, objectives, priors
 from .areas import union
@@ -180,8 +180,8 @@ def _is_done(output: Path, settings: dict[str, Any]) -> bool:
     path = output / "synthesis.json"
     if not path.exists():
         return False
-    with explained("read", path):
-        there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    with readable(path, IntegrityError, "Remove it, or give another folder."):
+        there = dict(json.loads(read_small(path))["settings"])
     other = [name for name in settings if there.get(name) != settings[name]]
     if other:
         raise InvalidParameterError(
@@ -213,9 +213,9 @@ def _squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
     """The first images at a path, cut to squares and resized; and how many there are."""
     path = Path(path)
     if path.is_file() and path.suffix.lower() in Image.registered_extensions():
-        with explained("read", path), Image.open(path) as image:
-            return _resized(fit_square(np.asarray(image.convert("RGB")), "crop"))[None], 1
-    source = open_source(path, fit="crop")
+        source: Source = FilesSource([PathFile(path.name, path, path.stat().st_size)], "crop")
+    else:
+        source = open_source(path, fit="crop")
     some = np.asarray(source.read(range(min(len(source), _MOST))))
     return np.stack([_resized(image.transpose(1, 2, 0)) for image in some]), len(source)
 
