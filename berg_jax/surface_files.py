@@ -146,7 +146,7 @@ def _from_image(path: Path) -> Float[np.ndarray, " n"]:
             values = nibabel.load(path).darrays[0].data
         else:
             image = nibabel.load(path)
-            if math.prod(image.shape) > _MOST_VALUES:
+            if math.prod(map(int, image.shape)) > _MOST_VALUES:  # of numbers of 32 bits, as they lie there
                 raise ValueError(f"it has shape {image.shape}, more than any map")
             values = np.asanyarray(image.dataobj)
         if max(values.shape) != values.size:

@@ -23,12 +23,12 @@ from ..numpy_files import read_npy
 from ..rois import HEMISPHERES, Vertices
 from ..surface_drawing import require
 from ..surface_spaces import hint
+from .matlab_files import read_matrices
 from .tables import read_table
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
 BETAS = "nsddata_betas/ppdata/subj{:02d}/fsaverage/betas_fithrf_GLMdenoise_RR"
 SESSION = 750  # trials
-_MOST_SHOWN = 1 << 22  # numbers in a table of the design
 _TOLERANCE = 0.05  # of the standard deviation of what is said to be z-scored
 _log = logging.getLogger(__name__)
 
@@ -87,16 +87,11 @@ def shown_images(path: Path, subject: int) -> Int[np.ndarray, " trials"]:
     ModelNotFoundError, ValidationError, InvalidParameterError
         There is no such file; it is none; there is no such subject in it.
     """
-    from scipy.io import loadmat, whosmat
-
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {path}. Give NSD's folder, or an array of betas.")
     names = ["masterordering", "subjectim"]
     with readable(path, ValidationError, "Get the file again."):
-        for name, shape, _ in whosmat(path):
-            if name in names and math.prod(shape) > _MOST_SHOWN:
-                raise ValueError(f"{name} is of shape {shape}")
-        design = loadmat(path, variable_names=names)
+        design = read_matrices(path, names)
         order, of_subjects = (_counted_from_1(design[name]) for name in names)
         if not 1 <= subject <= len(of_subjects):
             wrong = f"{path} has subjects 1 to {len(of_subjects)}, not {subject}."
@@ -201,7 +196,8 @@ def _session(path: Path, trials: int, hemisphere_size: int) -> Float[np.ndarray,
 
     with readable(path, ValidationError, "Get the file again."), path.open("rb") as file:
         image = MGHImage.from_stream(file)  # nibabel.load would leave it open
-        shape = image.shape[0], math.prod(image.shape[1:])
+        first, *rest = map(int, image.shape)  # from numbers of 32 bits, whose product would overflow
+        shape = first, math.prod(rest)
         values = np.asanyarray(image.dataobj).reshape(shape) if shape == (hemisphere_size, trials) else None
     if values is None:
         raise ValidationError(

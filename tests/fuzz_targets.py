@@ -49,7 +49,6 @@ from .fuzzing import Target
 
 Image.init()  # which imports every decoder, as Pillow does when it knows no format
 DATA = Path(__file__).parent / "data"
-METADATA = "encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze/metadata/metadata_subject-02.npy"
 SIZE = 6  # vertices of a hemisphere, in most of these files
 
 
@@ -118,6 +117,15 @@ _OPCODES = (
 # Metadata, ROI expressions.
 
 
+def _object_header() -> bytes:
+    memory = io.BytesIO()
+    np.lib.format.write_array_header_1_0(memory, {"descr": "|O", "fortran_order": False, "shape": ()})
+    return memory.getvalue()
+
+
+METADATA_START = _object_header()
+
+
 def _metadata_seeds(folder: Path) -> list[bytes]:
     found = []
     for protocol in (2, 3, 4, 5):
@@ -130,9 +138,7 @@ def _metadata_seeds(folder: Path) -> list[bytes]:
                 models[f"{h}_{name}"] = np.linspace(0, 50, SIZE)
         holder = np.empty((), object)
         holder[()] = {"fmri": fmri, "encoding_models": models}
-        memory = io.BytesIO()
-        np.lib.format.write_array_header_1_0(memory, {"descr": "|O", "fortran_order": False, "shape": ()})
-        found.append(memory.getvalue() + pickle.dumps(holder, protocol=protocol))
+        found.append(METADATA_START + pickle.dumps(holder, protocol=protocol))
     return found
 
 
@@ -319,6 +325,15 @@ def _npz_repaired(contents: bytes) -> bytes:
     return memory.getvalue()
 
 
+def mutated_npz(contents: bytes, name: str, array: np.ndarray) -> bytes:
+    """With another array under a name."""
+    with np.load(io.BytesIO(contents)) as found:
+        arrays = {**found, name: array}
+    memory = io.BytesIO()
+    np.savez(memory, **arrays)
+    return memory.getvalue()
+
+
 def _checkpoint_seeds(folder: Path) -> list[bytes]:
     save(folder / "x.npz", {"latents": np.ones((2, 3), np.float32), "step": np.int32(1)}, "this one")
     return [_written(folder, "x.npz")]
@@ -412,12 +427,10 @@ def _design_seeds(folder: Path) -> list[bytes]:
         memory = io.BytesIO()
         savemat(memory, tables, do_compression=compressed)
         found.append(memory.getvalue())
-    memory = io.BytesIO()
-    savemat(memory, {name: table.astype(float) for name, table in tables.items()}, format="4")
-    return [*found, memory.getvalue()]
+    return found
 
 
-def _mgh(values: np.ndarray) -> bytes:
+def mgh(values: np.ndarray) -> bytes:
     from nibabel import MGHImage
 
     return MGHImage(values, np.eye(4)).to_bytes()
@@ -433,8 +446,8 @@ def _betas_seeds(folder: Path) -> list[bytes]:
     savemat(folder / _DESIGN, ordering)
     values = np.random.default_rng(0).normal(size=(2, 1, 1, 750)).astype(np.float32)
     (folder / _BETAS).mkdir(parents=True)
-    (folder / _BETAS / "rh.betas_session01.mgh").write_bytes(_mgh(values))
-    return [_mgh(values)]
+    (folder / _BETAS / "rh.betas_session01.mgh").write_bytes(mgh(values))
+    return [mgh(values)]
 
 
 def _read_betas(path: Path) -> Any:
@@ -472,7 +485,7 @@ def _map_seeds(ending: str) -> Any:
         paths = surface.save(np.arange(2.0 * SIZE), folder / f"x{ending}")
         found = [paths[0].read_bytes()]
         if ending == ".mgz":
-            found = [_mgh(np.arange(float(SIZE), dtype=np.float32).reshape(-1, 1, 1))]
+            found = [mgh(np.arange(float(SIZE), dtype=np.float32).reshape(-1, 1, 1))]
             (folder / "x.rh.mgh").write_bytes(found[0])
         elif ending == ".npz":
             memory = io.BytesIO()
@@ -494,7 +507,7 @@ def _read_map(path: Path) -> Any:
     return surface.read(path.with_name(path.name.replace(".lh.", ".")), SIZE)
 
 
-def _safetensors(tensors: dict[str, np.ndarray]) -> bytes:
+def safetensors(tensors: dict[str, np.ndarray]) -> bytes:
     header, data = {}, b""
     for name, array in tensors.items():
         contents = array.astype("<f4").tobytes()
@@ -504,7 +517,7 @@ def _safetensors(tensors: dict[str, np.ndarray]) -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
-def _backbone() -> dict[str, np.ndarray]:
+def backbone() -> dict[str, np.ndarray]:
     from berg_jax.convert.dinov2 import _shapes
 
     shapes = {name: [n or 5 for n in shape] for name, shape in _shapes(1, 2, 4).items()}
@@ -513,11 +526,11 @@ def _backbone() -> dict[str, np.ndarray]:
 
 def _backbone_seeds(folder: Path) -> list[bytes]:
     (folder / "config.json").write_text('{"num_attention_heads": 1}')
-    return [_safetensors(_backbone())]
+    return [safetensors(backbone())]
 
 
 def _backbone_sizes_seeds(folder: Path) -> list[bytes]:
-    (folder / "model.safetensors").write_bytes(_safetensors(_backbone()))
+    (folder / "model.safetensors").write_bytes(safetensors(backbone()))
     return [b'{"num_attention_heads": 1, "hidden_size": 2}']
 
 
