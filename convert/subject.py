@@ -156,7 +156,7 @@ def read_options(
     path = Path(config).expanduser()
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {config}.")
-    with readable(config, InvalidParameterError, "Give the model's config.yaml."):
+    with readable(config, InvalidParameterError, "It is not a YAML file, or damaged: give the model's config.yaml."):
         text = read_small(path, _LARGEST_CONFIG).decode("utf-8")
         if re.search(r"<<\s*:", text):  # a few lines of which can stand for more than any memory holds
             raise InvalidParameterError("it merges entries of others (<<), which is not read")

@@ -73,7 +73,7 @@ class PartConfig:
 
     def __post_init__(self) -> None:
         for layer in self.layers:
-            _check_size("a layer", layer, 0)
+            _check_size("layers", layer, 0)
         if not self.layers or list(self.layers) != sorted(set(self.layers)):
             raise ValueError(f"layers must be ascending and not empty, got {self.layers}")
         if self.layers[0] < 0 or self.layers[-1] >= self.vit.depth:

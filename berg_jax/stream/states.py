@@ -87,8 +87,11 @@ def write_results(folder: Place, results: dict[str, dict[str, np.ndarray]]) -> N
 def read_results(folder: Place, name: str) -> dict[str, np.ndarray]:
     """The results of a reducer of this name."""
     path = folder / f"{name}.npz"
+    if isinstance(path, Path) and not path.exists():
+        raise FileNotFoundError(f"There is no {path}.")
+    source = _opened(path)  # which raises the same where an object store has none
     with readable(path, IntegrityError, "Remove it, and finish the run again (berg-jax merge)."):
-        return read_npz(_opened(path))
+        return read_npz(source)
 
 
 def _load(path: Place, reducer: Reducer) -> Any:
@@ -119,6 +122,6 @@ def _damaged(path: Place) -> Iterator[None]:
 
 def _opened(path: Place) -> Path | io.BytesIO:
     """What holds the arrays: of a file no more is read than what is asked for."""
-    if isinstance(path, Path) and not path.is_file():
+    if isinstance(path, Path) and path.exists() and not path.is_file():
         raise ValueError("it is no file")
     return path if isinstance(path, Path) else io.BytesIO(read(path))
