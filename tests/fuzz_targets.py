@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -156,7 +157,10 @@ def _roi_seeds(folder: Path) -> list[bytes]:
 
 def _read_roi(path: Path) -> Any:
     expression = path.read_bytes().decode("utf-8", "surrogateescape")
-    return resolve(expression, Metadata(path.with_name("metadata.npy")))
+    return resolve(expression, _known(path.with_name("metadata.npy")))
+
+
+_known = functools.lru_cache(Metadata)
 
 
 # Sources.
