@@ -87,7 +87,7 @@ def _check(info: zipfile.ZipInfo, compressed: bool, end: int) -> None:
     stored = info.compress_type == zipfile.ZIP_STORED
     if not stored and not (compressed and info.compress_type == zipfile.ZIP_DEFLATED):
         raise ModelLoadError(f"{info.filename!r:.80} is compressed, expected what numpy.savez writes")
-    if info.file_size > (end if stored else _LARGEST_UNPACKED):
+    if info.compress_size > end or info.file_size > (end if stored else _LARGEST_UNPACKED):
         raise ModelLoadError(f"{info.filename!r:.80} says that it takes {info.file_size:,} bytes, which it must not")
 
 

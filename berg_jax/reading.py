@@ -79,7 +79,8 @@ def torch_record(path: str | Path, name: str) -> bytes | None:
     with _explained(Path(path)), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             stored = info.compress_type == zipfile.ZIP_STORED  # what is compressed may become huge
-            if info.filename.partition("/")[2] == name and info.file_size < 2**20 and stored:
+            small = max(info.file_size, info.compress_size) < 2**20
+            if info.filename.partition("/")[2] == name and small and stored:
                 return archive.read(info)
     return None
 

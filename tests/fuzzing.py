@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from berg_jax.errors import BERGError
 
+_TEMPORARY = tempfile.gettempdir()
 SECONDS = 5  # that one input may take
 MEMORY = 1 << 30  # bytes that it may ask for
 _FORBIDDEN = (
@@ -124,11 +125,11 @@ def _audit(event: str, arguments: tuple) -> None:
         wrong = not file.startswith((sys.prefix, sys.base_prefix, *_LIBRARIES))
     if event == "open":
         path, _, flags = arguments
-        inside = not isinstance(path, str) or path.startswith((str(folder), tempfile.gettempdir(), "/dev/null"))
+        inside = not isinstance(path, str) or path.startswith((str(folder), _TEMPORARY, "/dev/null"))
         wrong = bool(flags & 3) and not inside
     elif event in _WRITING:
-        wrong = not str(arguments[0]).startswith((str(folder), tempfile.gettempdir()))
-        wrong = wrong and not (event == "os.symlink" and str(arguments[1]).startswith(tempfile.gettempdir()))
+        wrong = not str(arguments[0]).startswith((str(folder), _TEMPORARY))
+        wrong = wrong and not (event == "os.symlink" and str(arguments[1]).startswith(_TEMPORARY))
     if wrong:
         _Watch.seen = f"{event}{arguments!r:.200}"
         raise Violation(_Watch.seen)
@@ -166,7 +167,8 @@ def guarded(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> Ite
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGALRM, handler)
+        if handler is not None:  # which is none of Python's, such as libFuzzer's
+            signal.signal(signal.SIGALRM, handler)
         seen, _Watch.folder = _Watch.seen, None
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
     if seen:

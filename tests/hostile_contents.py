@@ -93,6 +93,20 @@ def huge_member(path: Path, valid: bytes) -> bytes:
     return bytes(data)
 
 
+def huge_record(path: Path, valid: bytes) -> bytes:
+    data = bytearray(zipped(("x/data.pkl", b"N."), ("x/note", b"synthetic")))
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 20 : entry + 24] = struct.pack("<I", 2**31)
+    return bytes(data)
+
+
+def huge_stored(path: Path, valid: bytes) -> bytes:
+    data = bytearray(zipped(("lh.npy", b""), ("rh.npy", b"")))
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 20 : entry + 24] = struct.pack("<I", 2**31)
+    return bytes(data)
+
+
 # Images and tar files.
 
 
