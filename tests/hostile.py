@@ -224,6 +224,7 @@ CASES = [
         hdf5(lambda file, path: file.__setitem__("x", h5py.ExternalLink(other_file(file, path), "x"))),
         "0 datasets",
     ),
+    Hostile("hdf5", "a chunk of 48 bytes that unpacks to 1.3 GB", hdf5(swelling), "becomes more than"),
     Hostile("hdf5", "10^12 images in no bytes", lazily((10**12, 4, 4, 3), chunks=(1, 4, 4, 3)), "declares"),
     Hostile("hdf5", "images of 10^10 pixels", lazily((2, 10**5, 10**5, 3), chunks=(1, 100, 100, 3)), "too large"),
     Hostile("hdf5", "chunks of 3 GB", lazily((10**4, 500, 500, 3), chunks=(4000, 500, 500, 3)), "chunks of"),

@@ -182,6 +182,13 @@ def hdf5(make: Callable[[h5py.File, Path], Any]) -> Callable[[Path, bytes], None
     return build
 
 
+def swelling(file: h5py.File, path: Path) -> None:
+    dataset = file.create_dataset("x", (2, 4, 4, 3), np.uint8, chunks=(1, 4, 4, 3), compression="gzip")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    piece = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
+    dataset.id.write_direct_chunk((0, 0, 0, 0), b"\x78\x9c" + 80 * piece)
+
+
 def other_file(file: h5py.File, path: Path) -> Path:
     other = path.with_name("other.h5")
     with h5py.File(other, "w") as there:

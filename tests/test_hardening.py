@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
@@ -14,6 +15,7 @@ from scipy.io import loadmat, savemat
 from berg_jax.errors import BERGError
 from berg_jax.experiments.matlab_files import read_matrices
 from berg_jax.numpy_files import read_npy, read_npz
+from berg_jax.stream.opening import open_source
 
 from .fuzz_targets import TARGETS
 from .fuzzing import Violation, guarded
@@ -127,6 +129,17 @@ def test_numpy_files_as_numpy_writes_them(tmp_path: Path) -> None:
             assert found[name].dtype == array.dtype, name
             np.testing.assert_array_equal(found[name], array, err_msg=name)
         assert list(read_npz(tmp_path / "x.npz", ["text"], compressed)) == ["text"]
+
+
+@pytest.mark.parametrize("chunks", [(2, 420, 420, 3), (1, 100, 420, 3)], ids=["large", "small"])
+def test_large_compressed_images_are_what_was_written(chunks: tuple[int, ...], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 420, 420, 3), np.uint8)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset(
+            "imgBrick", data=images, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True
+        )
+    found = open_source(tmp_path / "x.h5").read([4, 0, 3])
+    np.testing.assert_array_equal(found, images[[4, 0, 3]].transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("compressed", [False, True])

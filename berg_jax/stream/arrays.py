@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ ZARR = (".zarr",)
 LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # of which axes: channels, rows, columns
 NSD_DATASET = "imgBrick"  # in nsd_stimuli.hdf5, channels last
 _LARGEST_CHUNK = 1 << 30  # bytes; a chunk is read as a whole, whatever is asked of it
+_DEFLATE = 1032  # times as large as it is stored deflated data may become, at most
 _MOST_NUMBERS = 10_000_000
 
 
@@ -209,7 +212,33 @@ def _open(path: Path) -> Any:
     dataset = found.get(NSD_DATASET) or next(iter(found.values()))
     if dataset.is_virtual or dataset.external:
         raise StimulusError("its images lie in other files, which are not read. Copy them into one file")
-    return dataset
+    small = path.stat().st_size * _DEFLATE <= _LARGEST_CHUNK  # whatever its chunks hold
+    return dataset if small or dataset.compression != "gzip" else _Deflated(dataset)
+
+
+class _Deflated:
+    """A dataset whose chunks HDF5 would unpack however much there is in them."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
+        rest = [range(0, n, step) for n, step in zip(self.shape[1:], self.chunks[1:], strict=True)]
+        for place in itertools.product(np.unique(rows // self.chunks[0] * self.chunks[0]).tolist(), *rest):
+            self._check(place)
+        return self._dataset[rows]
+
+    def _check(self, place: tuple[int, ...]) -> None:
+        most = math.prod(self.chunks) * self.dtype.itemsize
+        if (self._dataset.id.get_chunk_info_by_coord(place).size or 0) * _DEFLATE <= _LARGEST_CHUNK:
+            return
+        unpacker = zlib.decompressobj()
+        unpacker.decompress(self._dataset.id.read_direct_chunk(place)[1], most)
+        if unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1):
+            raise StimulusError(f"a chunk becomes more than the {most:,} bytes that it has")
 
 
 def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
