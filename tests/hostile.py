@@ -51,6 +51,7 @@ from .hostile_contents import (
     replaced,
     saved,
     shared,
+    swelling,
     tarred,
     tensor,
     virtual,
