@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from berg_jax.errors import BERGError
+from berg_jax.errors import BERGError, StimulusError
 from berg_jax.experiments.matlab_files import read_matrices
+from berg_jax.experiments.synthesis import command as synthesis
 from berg_jax.numpy_files import read_npy, read_npz
 from berg_jax.stream.opening import open_source
 
@@ -105,6 +106,15 @@ def test_the_guard_sees_what_must_not_be(tmp_path: Path) -> None:
         with pytest.raises(Violation, match=said.replace("(", r"\(")), guarded(tmp_path, seconds=1):
             attack()
     assert not outside.exists()
+
+
+@pytest.mark.parametrize("name", ["x.eps", "x.png"])
+def test_a_photograph_that_would_start_a_program(name: str, tmp_path: Path) -> None:
+    """Pillow gives PostScript to Ghostscript, whatever the file's name."""
+    path = tmp_path / name
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(StimulusError, match="cannot be read as an image"), guarded(tmp_path):
+        synthesis._squares(path)
 
 
 def test_numpy_files_as_numpy_writes_them(tmp_path: Path) -> None:
