@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InvalidParameterError, ModelNotFoundError
+from .files import read_small
 
 MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
 DESCRIPTION = "subject.json"  # in every converted subject's folder
@@ -110,8 +111,8 @@ class SubjectFiles:
         """Where the metadata may lie: in the BERG directory, or in the converted subject's folder."""
         places = [self.metadata, self.converted / "metadata.npy"]
         description = self.berg_dir / DESCRIPTION
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            if json.loads(description.read_text(encoding="utf-8"))["subject"] == self.subject:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            if json.loads(read_small(description))["subject"] == self.subject:
                 places.append(self.berg_dir / "metadata.npy")
         return places
 

@@ -25,9 +25,10 @@ import numpy as np
 
 from .berg_dir import DESCRIPTION
 from .errors import IntegrityError, ModelLoadError, ModelNotFoundError
-from .files import atomic_folder, explained, reserve, sha256_many
+from .files import atomic_folder, explained, read_small, readable, reserve, sha256_many
 from .model import EncodingModel, Part, build
 from .nn.config import PartConfig, ViTConfig
+from .numpy_files import read_npy
 from .rois import Vertices, check_vertices
 
 FORMAT_VERSION = 1
@@ -102,6 +103,13 @@ class Description:
             raise ValueError(f"hemispheres of {size!r:.20} vertices, subject {subject!r:.20}")
         if not all({"size", "sha256", "mtime_ns"} <= set(source) for source in sources.values()):
             raise ValueError("its sources are incomplete")
+        if set(fields["parts"]) != {"part1", "part2"} or set(fields["rows"]) != {"part1", "part2"}:
+            raise ValueError("its parts are not part1 and part2")
+        if not all(type(rows) is int and rows >= 0 for rows in fields["rows"].values()):
+            raise ValueError("its rows are no numbers")
+        texts = (fields["layout"], fields["origin"], *fields["sources"])
+        if not all(isinstance(text, str) for text in texts) or not isinstance(fields["options"], dict):
+            raise ValueError("its layout, origin, sources or options are not of the expected type")
         fields["parts"] = {
             name: PartConfig(ViTConfig(**part["vit"]), tuple(part["layers"]), part["width"])
             for name, part in fields["parts"].items()
@@ -127,7 +135,7 @@ def read_description(folder: Path) -> Description:
     if not is_converted(folder):
         raise ModelNotFoundError(f"{folder} is not a converted subject: it lacks {DESCRIPTION} or {MANIFEST}.")
     try:
-        text = (folder / DESCRIPTION).read_text(encoding="utf-8")
+        text = read_small(folder / DESCRIPTION).decode("utf-8")
         version = json.loads(text)["format_version"]
         if version != FORMAT_VERSION:
             raise ModelLoadError(
@@ -135,7 +143,7 @@ def read_description(folder: Path) -> Description:
                 "Convert the subject again, or use another version of berg_jax."
             )
         return Description.from_json(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{folder / DESCRIPTION} is damaged: {error}. Convert the subject again.") from error
 
 
@@ -182,8 +190,8 @@ def verify(folder: Path, parts: Iterable[str] = ("part1", "part2")) -> None:
     """
     remedy = "Convert the subject again with --overwrite, or copy the folder again."
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(folder / MANIFEST).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise IntegrityError(f"{folder / MANIFEST} cannot be read: {error}. {remedy}") from error
     recorded = {}
     for line in text.removesuffix("\n").split("\n"):
@@ -258,12 +266,15 @@ def read_part(folder: Path, name: str) -> Part:
     ModelNotFoundError, ModelLoadError
         The folder is no converted subject, or is damaged.
     """
-    config = read_description(folder).parts[name]
-    try:
-        vertices = np.load(folder / f"{name}_vertices.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IntegrityError(f"{folder} is damaged: {error}. Convert the subject again.") from error
-    return Part(config, partial(_read_weights, folder / name), vertices)
+    description = read_description(folder)
+    with readable(folder, IntegrityError, "Convert the subject again."):
+        vertices = np.array(read_npy(folder / f"{name}_vertices.npy"))
+        inside = (
+            vertices.dtype.kind in "iu" and ((vertices >= 0) & (vertices < 2 * description.hemisphere_size)).all()
+        )
+        if vertices.shape != (description.rows[name],) or not inside:
+            raise ValueError(f"{name} has vertices that are {vertices.dtype} of shape {vertices.shape}")
+    return Part(description.parts[name], partial(_read_weights, folder / name), vertices)
 
 
 def _save(path: Path, weights: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from .berg_dir import MODEL_FOLDER, PUBLISHED, SubjectFiles, check_subject
 from .errors import IntegrityError, InvalidParameterError, ResourceError
-from .files import explained, locked, require_space, reserve, sha256, sha256_many, write_whole
+from .files import explained, locked, read_small, require_space, reserve, sha256, sha256_many, write_whole
 from .mirror import PUBLIC, Mirror
 
 CHECKSUMS = "SHA256SUMS.berg_jax"  # in the model folder
@@ -239,11 +239,13 @@ def _unfinished(destination: Path, size: int, etag: str | None) -> tuple[int, se
     """Range size and finished ranges of a download of this very version that broke off, if there is one."""
     # What is suppressed: there is no journal, or it is damaged.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        journal = json.loads(_journal(destination).read_text(encoding="utf-8"))
+        journal = json.loads(read_small(_journal(destination)))
         range_size = journal["range_size"]
         same = etag is not None and (journal["size"], journal["etag"]) == (size, etag)
         if same and _part(destination).stat().st_size == size and type(range_size) is int and range_size > 0:
-            return range_size, {index for index in journal["done"] if index in range(-(-size // range_size))}
+            return range_size, {
+                index for index in journal["done"] if type(index) is int and index in range(-(-size // range_size))
+            }
     return None
 
 

@@ -10,14 +10,16 @@ import logging
 import os
 import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .errors import ResourceError
+from .errors import BERGError, IntegrityError, ModelLoadError, ResourceError
 
 _PARTIAL = ".partial-"
+_SMALL = 1 << 26  # bytes of a file that is read at once
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +81,44 @@ def explained(what: str, path: Path) -> Iterator[None]:
         remedy = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path"
         reason = error.strerror or error
         raise ResourceError(f"Cannot {what} {path}: {reason}. {remedy} or choose another output folder.") from error
+
+
+@contextlib.contextmanager
+def readable(
+    path: object,
+    kind: type[BERGError] = ModelLoadError,
+    remedy: str = "It may be truncated or damaged: get the file again.",
+) -> Iterator[None]:
+    """Turn whatever is raised while a file is read into one error of this kind that names the file.
+
+    A damaged file can make a library fail in any way, and none of them is the caller's to handle.
+    """
+    said = "is damaged" if issubclass(kind, IntegrityError) else "cannot be read"
+    try:
+        yield
+    except (RecursionError, MemoryError) as error:
+        raise kind(f"{path} {said}: it is nested too deeply or asks for too much memory. {remedy}") from error
+    except BERGError as error:
+        raise kind(f"{path} {said}: {str(error).removesuffix('.')}. {remedy}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:300]
+        raise kind(f"{path} {said}: {reason}. {remedy}") from error
+
+
+def read_small(path: Path, most: int = _SMALL) -> bytes:
+    """The bytes of a file of moderate size. Pipes and devices, which may never end, are no files.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be read; it is no file, or too large. Call it inside :func:`readable` or :func:`explained`.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no file")
+    if status.st_size > most:
+        raise ValueError(f"it has {status.st_size:,} bytes, expected at most {most:,}")
+    return path.read_bytes()
 
 
 @contextlib.contextmanager

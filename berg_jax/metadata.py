@@ -56,6 +56,8 @@ class Metadata:
         sizes = {hemisphere: len(self._array(fmri, f"{hemisphere}_ncsnr")) for hemisphere in HEMISPHERES}
         if len(set(sizes.values())) != 1:
             raise ValidationError(f"{self.path}: hemispheres of different sizes, {sizes}.")
+        if sizes["lh"] == 0:
+            raise ValidationError(f"{self.path} is of hemispheres without vertices. Is it the subject's metadata?")
         self.hemisphere_size = sizes["lh"]
         self.rois = {hemisphere: self._rois(fmri, f"{hemisphere}_fsaverage_rois") for hemisphere in HEMISPHERES}
 
@@ -117,11 +119,18 @@ class Metadata:
         ------
         InvalidParameterError
             There is no such split.
+        ValidationError
+            It does not hold integers.
         """
         section, key = self._section("encoding_models"), f"{split}_img_num"
         if split not in SPLITS or key not in section:
             raise InvalidParameterError(f"split must be one of {list(SPLITS)}, got {split!r}.")
-        return np.asarray(section[key], np.int64)
+        numbers = _as_array(section[key])
+        if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and numbers.size):
+            raise ValidationError(
+                f"{self.path}: {key} is {numbers.dtype} of shape {numbers.shape}, expected integers."
+            )
+        return numbers.astype(np.int64)
 
     def _section(self, name: str) -> Mapping[str, Any]:
         section = self.raw.get(name) if isinstance(self.raw, dict) else None
@@ -156,6 +165,8 @@ class Metadata:
             raise ValidationError(f"{self.path} lacks {key!r}. Is it the subject's metadata?")
         checked = {}
         for name, values in rois.items():
+            if not str(name).isprintable():
+                raise ValidationError(f"{self.path}: {key} has the name {name!r:.80}, which cannot be printed.")
             indices = _as_array(values)
             indices = indices.astype(np.int64) if indices.size == 0 else indices
             outside = indices.dtype.kind not in "iu" or indices.ndim != 1
@@ -168,10 +179,16 @@ class Metadata:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    """As an array; of objects where the values are ragged, which no check lets pass."""
+    """As an array; of objects where the values are no flat list of numbers, which no check lets pass.
+
+    Lists of lists are not even looked into: they may share their parts so often that there is no end.
+    """
+    if isinstance(values, np.ndarray):
+        return values
+    flat = isinstance(values, (list, tuple)) and all(isinstance(v, (int, float, np.number)) for v in values)
     try:
-        return np.asarray(values)
-    except ValueError:
+        return np.asarray(values) if flat else np.array(None, object)
+    except OverflowError:  # at an integer of more than 64 bits
         return np.array(None, object)
 
 

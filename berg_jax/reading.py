@@ -20,7 +20,11 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelLoadError, ModelNotFoundError, UnsafeFileError
+from .files import readable
+from .numpy_files import read_header
 from .unpickling import no_storage, shown, unpickle
+
+_LARGEST_PICKLE = 1 << 28  # bytes: unpickled, each may take a hundred
 
 
 def read_torch(path: str | Path) -> Any:
@@ -50,26 +54,33 @@ def read_torch(path: str | Path) -> Any:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with zipfile.ZipFile(file) as archive:
-                records = {info.filename: info for info in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, struct.error) as error:
+                every = archive.infolist()
+    except Exception as error:  # of damaged archives zipfile raises many
         raise ModelLoadError(
             f"{path} is not a PyTorch file: expected the zip archive that torch.save writes, got {error}. "
             "It may be truncated (compare its size with the original's) or saved by PyTorch before 1.6 "
             "(save it again with a newer one)."
         ) from error
+    records = {info.filename: info for info in every}
+    if len(records) < len(every):
+        raise ModelLoadError(f"{path} holds several records of one name, so it was not written by torch.save.")
     pickles = [name for name in records if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ModelLoadError(f"{path} is not a PyTorch file: expected one data.pkl, got {len(pickles)}.")
     with _explained(path):
         archive = _Archive(mapped, records, pickles[0].removesuffix("data.pkl"))
-        return unpickle(io.BytesIO(archive.record("data.pkl")), archive.persistent_load)
+        pickled = archive.record("data.pkl")
+        _check_length(len(pickled))
+        return unpickle(io.BytesIO(pickled), archive.persistent_load)
 
 
 def torch_record(path: str | Path, name: str) -> bytes | None:
     """The record ``name`` of a PyTorch file's archive as bytes, or None where it has none."""
     with _explained(Path(path)), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if info.filename.partition("/")[2] == name and info.file_size < 2**20:
+            stored = info.compress_type == zipfile.ZIP_STORED  # what is compressed may become huge
+            small = max(info.file_size, info.compress_size) < 2**20
+            if info.filename.partition("/")[2] == name and small and stored:
                 return archive.read(info)
     return None
 
@@ -93,17 +104,19 @@ def read_pickled_npy(path: str | Path) -> Any:
     """
     path = _existing(path)
     with _explained(path), path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
         shape, _, dtype = read_header(file)
         if dtype.kind != "O" or shape != ():
             raise ModelLoadError(f"it holds an array of {dtype} and shape {shape}, expected one pickled object")
-        value = unpickle(file, no_storage)
+        _check_length(path.stat().st_size)
+        value = unpickle(io.BytesIO(file.read()), no_storage)
         if not (isinstance(value, np.ndarray) and value.dtype.kind == "O" and value.shape == ()):
             raise ModelLoadError("it does not hold what its header says")
     return value[()]
+
+
+def _check_length(length: int) -> None:
+    if length > _LARGEST_PICKLE:
+        raise ModelLoadError(f"its pickle has {length:,} bytes, expected at most {_LARGEST_PICKLE:,}")
 
 
 def _existing(path: str | Path) -> Path:
@@ -134,7 +147,11 @@ class _Archive:
         header = self.mapped[info.header_offset : info.header_offset + 30]
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise ModelLoadError(f"the record {name!r} is not in its place, so it is damaged")
-        start = info.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
+        lengths = struct.unpack("<HH", header[26:30])
+        start = info.header_offset + 30 + sum(lengths)
+        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as zipfile reads the directory's names
+        if self.mapped[info.header_offset + 30 : start - lengths[1]] != info.orig_filename.encode(encoding):
+            raise ModelLoadError(f"the record {name!r} has another name in the archive's directory")
         if start + info.file_size > len(self.mapped):
             raise ModelLoadError(f"it ends inside the record {name!r}, so it is truncated")
         return memoryview(self.mapped)[start : start + info.file_size]
@@ -159,18 +176,14 @@ class _Archive:
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Whatever fails while a file is read becomes one error that names the file."""
-    try:
-        yield
-    except UnsafeFileError as error:
+    refused: UnsafeFileError | None = None
+    with readable(path):
+        try:
+            yield
+        except UnsafeFileError as error:
+            refused = error
+    if refused is not None:
         raise UnsafeFileError(
-            f"{path} asks for {error}. Only tensors, NumPy arrays and plain containers are read; nothing of "
+            f"{path} asks for {refused}. Only tensors, NumPy arrays and plain containers are read; nothing of "
             "the file was run. If you trust it, load it with PyTorch and save its tensors again."
-        ) from error
-    except ModelLoadError as error:
-        raise ModelLoadError(f"{path} cannot be read: {error}. Get the file again.") from error
-    except (RecursionError, MemoryError) as error:
-        raise ModelLoadError(f"{path} is nested too deeply or asks for too much memory.") from error
-    except Exception as error:  # a damaged pickle can fail in any way; none of them is the caller's to handle
-        raise ModelLoadError(
-            f"{path} cannot be read: {type(error).__name__}: {error}. It may be truncated or damaged."
-        ) from error
+        ) from refused

@@ -34,6 +34,7 @@ UNIONS = {
 }
 _TOKEN = re.compile(r"\s*(?:([()+&])|((?<=\s)-(?=\s))|((?:(?!\s[-]\s)[^()+&])+))")
 _MAX_DEPTH = 50  # of parentheses
+_MAX_LENGTH = 10_000  # of an expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +230,10 @@ def mask_or_indices(values: Any, size: int, name: str) -> Int[np.ndarray, " n"]:
     InvalidParameterError
         The array is neither.
     """
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # of a ragged list
+        raise InvalidParameterError(f"{name}: expected a mask or a list of vertex indices, got {error}.") from error
     is_mask = array.dtype.kind == "b" or (array.shape == (size,) and size > 2 and np.isin(array, (0, 1)).all())
     if not is_mask:
         return Vertices(array, np.array([], np.int64), size).lh
@@ -246,6 +250,10 @@ class _Expression:
     """A recursive-descent parser that computes the value as it reads: union and difference of intersections."""
 
     def __init__(self, text: str, metadata: Metadata):
+        if len(text) > _MAX_LENGTH:
+            raise InvalidParameterError(
+                f"A ROI expression has at most {_MAX_LENGTH:,} characters, got {len(text):,}. Use a mask or indices."
+            )
         self.text, self.metadata = text, metadata
         self.tokens = [part.strip() for match in _TOKEN.finditer(text) for part in match.groups() if part]
         self.tokens = [token for token in self.tokens if token]

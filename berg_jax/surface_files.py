@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import zipfile
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,16 @@ import numpy as np
 from jaxtyping import Float
 
 from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from .files import explained
+from .files import explained, readable
+from .gifti_files import check_gifti
+from .numpy_files import read_npy, read_npz
 from .rois import HEMISPHERES, Vertices
 from .surface_meshes import require
 from .surface_spaces import hint, whole_map
 
 GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
 FORMATS = (GIFTI, MGZ, NPZ, CSV)
+_MOST_VALUES = 1 << 24  # of one map
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
 
 
@@ -138,30 +141,35 @@ def _image(half: Float[np.ndarray, " n"], ending: str, hemisphere: str) -> Any:
 def _from_image(path: Path) -> Float[np.ndarray, " n"]:
     import nibabel
 
-    try:
-        image = nibabel.load(path)
-        values = image.darrays[0].data if path.name.endswith(".gii") else np.asanyarray(image.dataobj)
-    except Exception as error:  # of damaged files nibabel raises many
-        raise ValidationError(f"{path} cannot be read: {error}. Get the file again.") from error
-    if max(values.shape) != values.size:
-        raise ValidationError(f"{path} has shape {values.shape}; expected one value for each vertex.")
-    return values.reshape(-1).astype(np.float64)
+    with readable(path, ValidationError, "Get the file again."):
+        if path.name.endswith(".gii"):
+            check_gifti(path)
+            values = nibabel.load(path).darrays[0].data
+        else:
+            image = nibabel.load(path)
+            if math.prod(map(int, image.shape)) > _MOST_VALUES:  # of numbers of 32 bits, as they lie there
+                raise ValueError(f"it has shape {image.shape}, more than any map")
+            values = np.asanyarray(image.dataobj)
+        if max(values.shape) != values.size:
+            raise ValueError(f"it has shape {values.shape}, expected one value for each vertex")
+        return _real(values.reshape(-1))
 
 
 def _from_numpy(path: Path, ending: str) -> list[Float[np.ndarray, " n"]]:
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {path}.")
-    try:
+    with readable(path, ValidationError, "Expected arrays 'lh' and 'rh', or one array of both."):
         if ending == NPZ:
-            with np.load(path, allow_pickle=False) as found:
-                halves = [found[hemisphere] for hemisphere in HEMISPHERES]
+            halves = list(read_npz(path, HEMISPHERES, compressed=True).values())
         else:
-            halves = np.split(np.load(path, allow_pickle=False), 2)
-        return [np.asarray(half).reshape(len(half)).astype(np.float64) for half in halves]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValidationError(
-            f"{path} cannot be read as a map: {error}. Expected arrays 'lh' and 'rh', or one array of both."
-        ) from error
+            halves = np.split(read_npy(path), 2)
+        return [_real(half).reshape(len(half)) for half in halves]
+
+
+def _real(values: Any) -> Float[np.ndarray, " n"]:
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"it holds {values.dtype}, expected numbers")
+    return values.astype(np.float64)
 
 
 def _write_table(path: Path, whole: Float[np.ndarray, " n"], size: int) -> None:

@@ -37,6 +37,7 @@ _TORCH_DTYPES = {"uint16": np.dtype("u2"), "uint32": np.dtype("u4"), "uint64": n
 _NUMPY_DTYPE = re.compile(r"[<>=|]?([biufc][0-9]{1,2}|[SU][0-9]{1,6}|O8?|b1|\?)")
 # A tensor may be expanded (stride 0), so its shape is no bound on what is stored: this is.
 _MAX_ELEMENTS = 2**33
+_MAX_NUMBER = 2**48  # of a shape or stride: products of longer ones could be computed for hours
 
 
 class _Parts:
@@ -87,9 +88,10 @@ def _new_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -
     """A strided view of a storage; offset and strides count elements."""
     if any(rest[2:]):  # such as {"neg": True}: the values are not those of the storage
         raise UnsafeFileError("a tensor with a negated or conjugated view")
-    size, stride = tuple(size), tuple(stride)
+    _check_storage(storage)
+    size, stride = tuple(_items(size)), tuple(_items(stride))
     numbers = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > 32 or not all(type(n) is int and n >= 0 for n in numbers):
+    if len(size) != len(stride) or len(size) > 32 or not all(map(_is_number, numbers)):
         raise ModelLoadError("a tensor whose size, strides and offset are not plain numbers that fit each other")
     if math.prod(size) > _MAX_ELEMENTS:
         raise ModelLoadError(f"a tensor of size {size}, more than {_MAX_ELEMENTS} elements")
@@ -102,10 +104,32 @@ def _new_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -
     return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
 
 
+def _check_storage(storage: Any) -> None:
+    """An expanded tensor has fewer elements in memory than its length says: a view of it could leave the memory."""
+    if not (type(storage) is np.ndarray and storage.ndim == 1 and storage.flags.c_contiguous):
+        raise UnsafeFileError("a tensor of something that is no storage")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _MAX_NUMBER
+
+
+def _items(value: Any) -> Any:
+    """What may be gone through: containers that have their items in memory, unlike an expanded tensor."""
+    if type(value) not in (tuple, list, set, frozenset):
+        raise UnsafeFileError(f"the items of a {type(value).__name__}")
+    return value
+
+
+def _new_size(items: Any = ()) -> tuple:
+    return tuple(_items(items))
+
+
 def _new_tensor_of_dtype(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *rest: Any
 ) -> np.ndarray:
     """A tensor of a dtype without a storage class: its storage is bytes, in this machine's order."""
+    _check_storage(storage)
     usable = len(storage) // dtype.itemsize * dtype.itemsize
     return _new_tensor(storage[:usable].view(dtype), offset, size, stride, requires_grad, hooks, *rest)
 
@@ -115,7 +139,7 @@ def _new_parameter(data: Any, requires_grad: Any, hooks: Any) -> np.ndarray:
 
 
 def _new_ordered_dict(*pairs: Any) -> OrderedDict:
-    return OrderedDict((_key(key), value) for key, value in (pairs[0] if pairs else ()))
+    return OrderedDict((_key(key), value) for key, value in map(_items, _items(pairs[0]) if pairs else ()))
 
 
 def _new_bytes() -> bytes:
@@ -124,11 +148,11 @@ def _new_bytes() -> bytes:
 
 
 def _new_set(items: Any = ()) -> set:
-    return set(map(_key, items))
+    return set(map(_key, _items(items)))
 
 
 def _new_frozenset(items: Any = ()) -> frozenset:
-    return frozenset(map(_key, items))
+    return frozenset(map(_key, _items(items)))
 
 
 def _new_complex(real: Any, imaginary: Any) -> complex:
@@ -138,7 +162,7 @@ def _new_complex(real: Any, imaginary: Any) -> complex:
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _new_ordered_dict,
     ("_codecs", "encode"): _encode,
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): _new_size,
     ("numpy", "ndarray"): _Marker,
     ("numpy", "dtype"): _new_dtype,
     ("torch._utils", "_rebuild_tensor_v2"): _new_tensor,
@@ -171,10 +195,12 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise UnsafeFileError(f"the object {module}.{name}")
+            raise UnsafeFileError(f"the object {module:.200}.{name:.200}")
         return _ALLOWED[module, name]
 
     def load_reduce(self) -> None:
+        if type(self.stack[-1]) is not tuple:
+            raise UnsafeFileError(f"a call with a {type(self.stack[-1]).__name__} for its arguments")
         pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
         made = self.stack[-1]
         if isinstance(made, (bytes, tuple, set, frozenset, OrderedDict)):
@@ -364,7 +390,7 @@ def _dtype_of(parts: Any) -> np.dtype:
 
 
 def _shape_of(shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
+    if not isinstance(shape, tuple) or len(shape) > 32 or not all(map(_is_number, shape)):
         raise ModelLoadError("an array whose shape is not plain numbers")
     return shape
 
@@ -387,7 +413,7 @@ def _array(parts: _Parts, done: dict[int, Any]) -> np.ndarray:
     else:
         if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
             raise ModelLoadError(f"an array of {dtype} and shape {shape} whose data do not fit")
-        result = _from_bytes(data, dtype)
+        result = from_bytes(data, dtype)
     return result.reshape(shape, order="F" if fortran else "C")
 
 
@@ -395,7 +421,7 @@ def _scalar(parts: _Scalar) -> Any:
     dtype = _dtype_of(parts.dtype)
     if dtype.kind == "O" or not isinstance(parts.data, bytes) or len(parts.data) != dtype.itemsize:
         raise ModelLoadError(f"a scalar of {dtype} whose data do not fit")
-    return _from_bytes(parts.data, dtype)[0]
+    return from_bytes(parts.data, dtype)[0]
 
 
 def _buffered(parts: _Buffered) -> np.ndarray:
@@ -404,10 +430,11 @@ def _buffered(parts: _Buffered) -> np.ndarray:
         raise ModelLoadError("an array from a buffer that is not plain")
     if len(parts.buffer) != math.prod(shape) * dtype.itemsize:
         raise ModelLoadError(f"an array of {dtype} and shape {shape} whose data do not fit")
-    return _from_bytes(parts.buffer, dtype).reshape(shape, order=parts.order)
+    return from_bytes(parts.buffer, dtype).reshape(shape, order=parts.order)
 
 
-def _from_bytes(data: bytes | bytearray, dtype: np.dtype) -> np.ndarray:
+def from_bytes(data: bytes | bytearray, dtype: np.dtype) -> np.ndarray:
+    """A flat array of these bytes; of text, only of characters that exist."""
     if not data:
         return np.empty(0, dtype)
     if dtype.kind == "U" and np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder)).max() > 0x10FFFF:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ModelLoadError, ModelNotFoundError, ResourceError
+from ..files import read_small, readable
 from ..nn.config import PATCH, ViTConfig
 from .constants import resize_position_embedding
 from .keys import as_is, convolution, first, flat, linear
@@ -22,6 +24,7 @@ _EMBEDDINGS = {
     "embeddings.patch_embeddings.projection.weight": ("patch_kernel", convolution),
     "embeddings.patch_embeddings.projection.bias": ("patch_bias", as_is),
 }
+_FIRST_BIAS = "encoder.layer.0.mlp.fc1.bias"
 _UNUSED = ("embeddings.mask_token", "layernorm.weight", "layernorm.bias")
 _BLOCK = {
     "norm1.weight": ("norm1/scale", as_is),
@@ -75,25 +78,24 @@ def load_dinov2(path: str | Path, position_offset: float = 0.0) -> Backbone:
     if not file.is_file():
         raise ModelNotFoundError(f"There is no file {file}. Give the folder of {FILE} and {SIZES}.")
     try:
-        from safetensors import SafetensorError
         from safetensors.numpy import load_file
     except ImportError as error:
         raise ResourceError("Reading it needs safetensors: pip install 'berg_jax[hf]'.") from error
-    try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise ModelLoadError(f"{file} cannot be read: {error}. Get the file again.") from error
-    tensors = {_plain(name): tensor.astype(np.float32) for name, tensor in tensors.items()}
-    blocks = {int(match[1]) for name in tensors if (match := re.match(r"encoder\.layer\.(\d+)\.", name))}
-    depth = max(blocks, default=-1) + 1
-    shape = tensors.get("embeddings.patch_embeddings.projection.weight", np.zeros((0, 0, 0, 0))).shape
-    e, m = shape[0], len(tensors.get("encoder.layer.0.mlp.fc1.bias", ()))
+    with readable(file, ModelLoadError, "Get the file again."), np.errstate(over="ignore"):
+        tensors = {_plain(name): tensor.astype(np.float32) for name, tensor in load_file(file).items()}
+    # Of the layers' numbers only how many there are: one may be so high that its layers would never be listed.
+    depth = len({match[1] for name in tensors if (match := re.match(r"encoder\.layer\.(\d+)\.", name))})
+    e, m = _length(tensors, "embeddings.patch_embeddings.projection.weight"), _length(tensors, _FIRST_BIAS)
     _check(file, tensors, depth, e, m)
     config = ViTConfig(e, depth, _heads(path, e), m)
     params = {there: transform(tensors[name]) for name, (there, transform) in _EMBEDDINGS.items()}
     params["pos_embed"] = resize_position_embedding(params["pos_embed"], position_offset)
     params["blocks"] = _stacked(tensors, depth)
     return Backbone(config, params)
+
+
+def _length(tensors: Mapping[str, np.ndarray], name: str) -> int:
+    return tensors[name].shape[0] if name in tensors and tensors[name].ndim else 0
 
 
 def _plain(name: str) -> str:
@@ -128,8 +130,9 @@ def _check(file: Path, tensors: Mapping[str, np.ndarray], depth: int, e: int, m:
         found = tensors[name].shape if name in tensors else shape
         if len(found) != len(shape) or any(b not in (None, a) for a, b in zip(found, shape, strict=True)):
             problems.append(f"{name} has shape {found}, expected {shape}")
-    positions = tensors.get("embeddings.position_embeddings", np.zeros((1, 2, 0))).shape[1] - 1
-    if round(positions**0.5) ** 2 != positions:
+    positions = tensors.get("embeddings.position_embeddings", np.zeros((1, 2, 0)))
+    positions = positions.shape[1] - 1 if positions.ndim == 3 else -1
+    if positions < 1 or math.isqrt(positions) ** 2 != positions:
         problems.append(f"embeddings.position_embeddings are of {positions} patches, which is no square")
     if depth < 1 or problems:
         shown = "; ".join(problems[:8]) + ("; …" if len(problems) > 8 else "")
@@ -161,10 +164,10 @@ def _heads(path: Path, embed_dim: int) -> int:
     sizes = path / SIZES
     heads = embed_dim // 64
     if path.is_dir() and sizes.is_file():
-        try:
-            heads = json.loads(sizes.read_text(encoding="utf-8"))["num_attention_heads"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelLoadError(f"{sizes} cannot be read: {error!r}. Get the file again.") from error
-    if not isinstance(heads, int) or heads < 1 or embed_dim % heads:
-        raise ModelLoadError(f"{path}: an embedding of {embed_dim} does not divide into {heads} heads. Give {SIZES}.")
+        with readable(sizes, ModelLoadError, "Get the file again."):
+            heads = json.loads(read_small(sizes))["num_attention_heads"]
+    if type(heads) is not int or heads < 1 or embed_dim % heads:
+        raise ModelLoadError(
+            f"{path}: an embedding of {embed_dim} does not divide into {heads!r:.40} heads. Give {SIZES}."
+        )
     return heads

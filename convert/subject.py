@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,15 @@ from ..checkpoint import (
     write_converted,
 )
 from ..errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
-from ..files import locked, require_space, sha256_many
+from ..files import locked, read_small, readable, require_space, sha256_many
 from ..model import Part
 from ..nn.config import PartConfig, ViTConfig
 from ..reading import read_pickled_npy, read_torch, torch_record
+from ..unpickling import shown
 from .constants import resize_position_embedding, vertex_tables
 from .keys import Sizes, check_part, convert_part
+
+_LARGEST_CONFIG = 1 << 20  # bytes
 
 LORA_SCALE = 0.2
 RETINA_SIGMA = 0.01
@@ -149,12 +153,14 @@ def read_options(
     given = {name: value for name, value in given.items() if value is not None}
     if config is None:
         return Options(**given)
-    try:
-        tree = yaml.safe_load(Path(config).expanduser().read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelNotFoundError(f"There is no file {config}.") from error
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise InvalidParameterError(f"{config} is not a YAML file: {error}") from error
+    path = Path(config).expanduser()
+    if not path.is_file():
+        raise ModelNotFoundError(f"There is no file {config}.")
+    with readable(config, InvalidParameterError, "It is not a YAML file, or damaged: give the model's config.yaml."):
+        text = read_small(path, _LARGEST_CONFIG).decode("utf-8")
+        if re.search(r"<<\s*:", text):  # a few lines of which can stand for more than any memory holds
+            raise InvalidParameterError("it merges entries of others (<<), which is not read")
+        tree = yaml.safe_load(text)
     found = {
         "lora_scale": _entry(tree, config, "MODEL", "BACKBONE", "LORA", "SCALE"),
         "retina_sigma": _entry(tree, config, "MODEL", "RETINA_MAPPER", "CONSTANT_SIGMA"),
@@ -163,7 +169,7 @@ def read_options(
         if value is None:
             raise InvalidParameterError(f"{config} lacks the entry of {name}. Is it the model's config.yaml?")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InvalidParameterError(f"{config} gives {name} as {value!r}, expected a number.")
+            raise InvalidParameterError(f"{config} gives {name} as {shown(value)}, expected a number.")
         if name in given and given[name] != value:
             raise InvalidParameterError(f"{name} is {given[name]} by argument and {value} in {config}. Give one.")
         given[name] = float(value)
@@ -172,7 +178,7 @@ def read_options(
     layers = _entry(tree, config, "MODEL", "BACKBONE", "LAYERS")
     if layers is not None:
         if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
-            raise InvalidParameterError(f"{config} gives the layers as {layers!r}, expected a list of integers.")
+            raise InvalidParameterError(f"{config} gives the layers as {shown(layers)}, expected a list of integers.")
         given["layers"] = tuple(sorted(layers))
     return Options(**given)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-from ..errors import InvalidParameterError, ModelNotFoundError
+from ..errors import InvalidParameterError
+from .tables import read_table
 
 _FEWEST = 2  # images of a category
 
@@ -88,12 +88,7 @@ def _folder(name: str) -> str:
 
 
 def _from_table(ids: Sequence[str], path: Path) -> list[str]:
-    if not path.is_file():
-        raise ModelNotFoundError(f"There is no table {path}.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, restval=""))
-    if not rows or not {"image", "category"} <= set(rows[0]):
-        raise InvalidParameterError(f"{path} must have a header with the columns image and category, and rows.")
+    rows = read_table(path, ("image", "category"))
     categories: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         if not row["category"] or categories.get(row["image"], row["category"]) != row["category"]:

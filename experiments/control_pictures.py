@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..files import explained
-from ..surface_drawing import require
+from ..surface_meshes import require
 
 _COLORS = ("tab:red", "tab:blue", "tab:orange", "tab:green")
 _CHOSEN, _MADE = 6, 3  # images shown in a line

@@ -8,19 +8,23 @@ Nature Neuroscience 25, 116–126).
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
+from ..files import readable
+from ..numpy_files import read_npy
 from ..rois import Vertices
 from ..surface_meshes import require
 from ..surface_spaces import hint
+from .matlab_files import read_matrices
+from .tables import read_table
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
 BETAS = "nsddata_betas/ppdata/subj{:02d}/fsaverage/betas_fithrf_GLMdenoise_RR"
@@ -86,18 +90,17 @@ def shown_images(path: Path, subject: int) -> Int[np.ndarray, " trials"]:
     ModelNotFoundError, ValidationError, InvalidParameterError
         There is no such file; it is none; there is no such subject in it.
     """
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {path}. Give NSD's folder, or an array of betas.")
-    try:
-        design = loadmat(path, variable_names=["masterordering", "subjectim"])
-        order, of_subjects = (np.asarray(design[name]).astype(np.int64) for name in ("masterordering", "subjectim"))
+    names = ["masterordering", "subjectim"]
+    with readable(path, ValidationError, "Get the file again."):
+        design = read_matrices(path, names)
+        order, of_subjects = (_counted_from_1(design[name]) for name in names)
         if not 1 <= subject <= len(of_subjects):
-            raise InvalidParameterError(f"{path} has subjects 1 to {len(of_subjects)}, not {subject}.")
-        return of_subjects[subject - 1, order[0] - 1] - 1
-    except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
-        raise ValidationError(f"{path} cannot be read: {error!r}. Get the file again.") from error
+            wrong = f"{path} has subjects 1 to {len(of_subjects)}, not {subject}."
+        else:
+            return of_subjects[subject - 1, order[0] - 1] - 1
+    raise InvalidParameterError(wrong)
 
 
 def read_array(
@@ -130,14 +133,9 @@ def read_array(
     for path in (Path(betas), Path(table)):
         if not path.is_file():
             raise ModelNotFoundError(f"There is no file {path}.")
-    try:
-        array = np.load(betas, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValidationError(f"{betas} cannot be read: {error}.") from error
-    with Path(table).open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, restval=""))
-    if not rows or not {"image", "session"} <= set(rows[0]):
-        raise InvalidParameterError(f"{table} must have a header with the columns image and session, and rows.")
+    with readable(betas, ValidationError, "Get the file again."):
+        array = read_npy(Path(betas))
+    rows = read_table(table, ("image", "session"))
     size = 2 * vertices.hemisphere_size
     if array.ndim != 2 or array.dtype.kind not in "fiu" or len(array) != len(rows):
         raise InvalidParameterError(
@@ -155,7 +153,8 @@ def read_array(
     responses, numbers = [], []
     for session in dict.fromkeys(sessions.tolist()):
         inside = np.flatnonzero(sessions == session)
-        of_session = np.asarray(array[np.ix_(inside, columns)], np.float32)
+        with np.errstate(over="ignore"):
+            of_session = _finite(np.asarray(array[np.ix_(inside, columns)], np.float32), betas)
         if zscored and not part.start:
             _warn_unless_z(of_session, betas, session)
         wanted = [row for row, trial in enumerate(inside) if rows[trial]["image"] in place]
@@ -207,20 +206,34 @@ def _session(
     require("nibabel")
     from nibabel import MGHImage
 
-    try:
-        with path.open("rb") as file:  # nibabel.load would leave it open
-            image = MGHImage.from_stream(file)
-            shape = (image.shape[0], int(np.prod(image.shape[1:])))
-            first, last = (int(kept.min()), int(kept.max()) + 1) if len(kept) else (0, 1)
-            values = image.dataobj[first:last] if shape == (hemisphere_size, trials) else None
-    except Exception as error:  # of damaged files nibabel raises many
-        raise ValidationError(f"{path} cannot be read: {error}. Get the file again.") from error
+    with readable(path, ValidationError, "Get the file again."), path.open("rb") as file:
+        image = MGHImage.from_stream(file)  # nibabel.load would leave it open
+        rows, *rest = map(int, image.shape)  # from numbers of 32 bits, whose product would overflow
+        shape = rows, math.prod(rest)
+        first, last = (int(kept.min()), int(kept.max()) + 1) if len(kept) else (0, 1)
+        values = np.asanyarray(image.dataobj[first:last]) if shape == (hemisphere_size, trials) else None
     if values is None:
         raise ValidationError(
             f"{path} has {shape[0]} vertices{hint(shape[0])}, and {shape[1]} trials; expected {hemisphere_size} and "
             f"{trials}."
         )
-    return values.reshape(last - first, trials)[kept - first]
+    return _finite(values.reshape(last - first, trials)[kept - first], path)
+
+
+def _finite(betas: Float[np.ndarray, "a b"], path: str | Path) -> Float[np.ndarray, "a b"]:
+    """The betas, which may be NaN but not infinite."""
+    if np.isinf(betas).any():
+        raise ValidationError(f"{path} has values that are infinite, or too large for float32. Set them to NaN.")
+    return betas
+
+
+def _counted_from_1(values: Any) -> Int[np.ndarray, "a b"]:
+    numbers = np.asarray(values)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iuf" or not (numbers == np.floor(numbers)).all():
+        raise ValueError(f"a table that is {numbers.dtype} of shape {numbers.shape}, expected whole numbers")
+    if not numbers.size or not 1 <= numbers.min() <= numbers.max() < 2**31:
+        raise ValueError("a table that does not count from 1")
+    return numbers.astype(np.int64)
 
 
 def _complete(trials: Trials, images: Sequence[str]) -> Trials:

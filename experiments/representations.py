@@ -15,7 +15,8 @@ from jaxtyping import Float
 
 from ..convert.dinov2 import load_dinov2
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from ..files import explained
+from ..files import explained, readable
+from ..numpy_files import read_npy
 from ..rois import Vertices
 from ..stream.devices import find_process
 from ..stream.loop import stream
@@ -207,10 +208,8 @@ def _given(
             raise InvalidParameterError(f"{name!r} names files that are written, so it must be without slashes.")
         if not Path(path).is_file():
             raise ModelNotFoundError(f"There is no file {path}.")
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValidationError(f"{path} cannot be read: {error}.") from error
+        with readable(path, ValidationError, "Get the file again."):
+            array = read_npy(Path(path))
         if array.dtype.kind not in "fiu" or array.ndim < 2 or len(array) != images:
             raise InvalidParameterError(
                 f"{path} must be numbers for each of the {images} images, got {array.dtype} of shape {array.shape}."

@@ -10,6 +10,13 @@ IMAGE = PATCH * GRID  # pixels an image is wide when it reaches the network
 STEP = 4  # a window of the map is a multiple of so many cells wide, so that programs are shared
 
 
+def _check_size(name: str, value: int, least: int = 1) -> None:
+    if not hasattr(value, "__index__") or isinstance(value, bool):
+        raise ValueError(f"{name} must be an integer, got {value!r:.40}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 @dataclass(frozen=True)
 class ViTConfig:
     """Sizes of a DINOv2 vision transformer of patch 14 at 224 × 224 pixels.
@@ -26,12 +33,10 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         for name in ("embed_dim", "depth", "num_heads", "mlp_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            _check_size(name, getattr(self, name))
         if self.embed_dim % self.num_heads:
             raise ValueError(f"embed_dim {self.embed_dim} does not divide into {self.num_heads} heads")
-        if self.lora_rank < 0:
-            raise ValueError(f"lora_rank must be 0 or more, got {self.lora_rank}")
+        _check_size("lora_rank", self.lora_rank, 0)
 
     @classmethod
     def vit_s14(cls, lora_rank: int = 0) -> ViTConfig:
@@ -67,12 +72,13 @@ class PartConfig:
     width: int
 
     def __post_init__(self) -> None:
+        for layer in self.layers:
+            _check_size("layers", layer, 0)
         if not self.layers or list(self.layers) != sorted(set(self.layers)):
             raise ValueError(f"layers must be ascending and not empty, got {self.layers}")
         if self.layers[0] < 0 or self.layers[-1] >= self.vit.depth:
             raise ValueError(f"layers {self.layers} do not fit a network of {self.vit.depth} blocks")
-        if self.width < 1:
-            raise ValueError(f"width must be at least 1, got {self.width}")
+        _check_size("width", self.width)
 
     def global_size(self, layer: int) -> int:
         """Length of a layer's pooled vector: the class token's for the last block, else two poolings."""

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
+import math
+import os
 import re
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +17,19 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from ..errors import InvalidParameterError, ModelNotFoundError, StimulusError
+from ..files import read_small, readable
 from ..images import check_images
-from .sources import FITS, Source, fit_square, resize
+from ..numpy_files import read_npy
+from .sources import FITS, Source, check_area, fit_square, resize
 
 NUMPY = (".npy",)
 HDF5 = (".h5", ".hdf5")
 ZARR = (".zarr",)
 LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # of which axes: channels, rows, columns
 NSD_DATASET = "imgBrick"  # in nsd_stimuli.hdf5, channels last
+_LARGEST_CHUNK = 1 << 30  # bytes; a chunk is read as a whole, whatever is asked of it
+_DEFLATE = 1032  # times as large as it is stored deflated data may become, at most
+_MOST_NUMBERS = 10_000_000
 
 
 class ArraySource:
@@ -58,8 +68,10 @@ class ArraySource:
         zarr = self.path.suffix.lower() in ZARR
         if not (self.path.is_dir() if zarr else self.path.is_file()):
             raise ModelNotFoundError(f"There is no {'folder' if zarr else 'file'} {path}.")
-        self._array = _open(self.path)
+        with readable(path, StimulusError, "Get the file again."):
+            self._array = _open(self.path)
         self.layout = _layout(self._array.shape, layout, self.path)
+        _check_amount(self._array, LAYOUTS[self.layout], self.path)
         _, self._height, self._width = (self._array.shape[axis] for axis in LAYOUTS[self.layout])
         if self._height != self._width and fit == "error":
             raise StimulusError(
@@ -94,10 +106,8 @@ class ArraySource:
             Values are not in 0–255, or the file cannot be read.
         """
         rows, where = np.unique(np.asarray(indices), return_inverse=True)  # HDF5 reads ascending rows only
-        try:
+        with readable(self.path, StimulusError, "Get the file again."):
             images = np.asarray(self._array[rows])[where]
-        except (OSError, ValueError) as error:
-            raise StimulusError(f"{self.path} cannot be read: {error}. Get the file again.") from error
         images = np.ascontiguousarray(images.transpose(0, *LAYOUTS[self.layout]))
         if self._height != self._width:
             images = np.stack([self._fitted(image) for image in images])
@@ -165,17 +175,22 @@ def parse_numbers(text: str) -> Int[np.ndarray, " n"]:
     path = Path(text)
     if re.search(r"[^\d,\s-]", text):
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_small(path).decode("utf-8")
+        except (OSError, ValueError) as error:
             raise InvalidParameterError(
-                f"images must be train, val, test, numbers such as '3,5,10-19', or a text file of them, got {text!r}."
+                "images must be train, val, test, numbers such as '3,5,10-19', or a text file of them, got "
+                f"{text!r:.200}."
             ) from error
-    numbers = []
+    numbers, count = [], 0
     for item in re.split(r"[,\s]+", text.strip(" ,\t\r\n")):
         match = re.fullmatch(r"(\d{1,8})(?:-(\d{1,8}))?", item)
         if match is None or (match[2] and int(match[2]) < int(match[1])):
             raise InvalidParameterError(f"{item!r:.40} is no image number and no ascending range such as 10-19.")
-        numbers.append(np.arange(int(match[1]), int(match[2] or match[1]) + 1))
+        first, last = int(match[1]), int(match[2] or match[1])
+        count += last - first + 1
+        if count > _MOST_NUMBERS:
+            raise InvalidParameterError(f"More than {_MOST_NUMBERS:,} image numbers are given. Give fewer at a time.")
+        numbers.append(np.arange(first, last + 1))
     return np.concatenate(numbers)
 
 
@@ -183,58 +198,120 @@ def _open(path: Path) -> Any:
     """A memory map, an HDF5 dataset, or a zarr array."""
     if path.suffix.lower() in ZARR:
         return _Zarr(path)
-    try:
-        if path.suffix.lower() in NUMPY:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        import h5py
+    if path.suffix.lower() in NUMPY:
+        return read_npy(path)
+    import h5py
 
-        file = h5py.File(path, "r")
-        found: dict[str, Any] = {}
-        file.visititems(lambda name, item: found.update({name: item}) if getattr(item, "ndim", 0) == 4 else None)
-    except (OSError, ValueError, EOFError, RuntimeError) as error:
-        raise StimulusError(f"{path} cannot be read: {error}. Get the file again.") from error
-    if NSD_DATASET in found:
-        return found[NSD_DATASET]
-    if len(found) != 1:
-        there = f"{len(found)} datasets of four axes {sorted(found)[:5]}"
-        raise StimulusError(f"{path} has {there}, expected {NSD_DATASET!r} or exactly one.")
-    return next(iter(found.values()))
+    file = h5py.File(path, "r")
+    found: dict[str, Any] = {}
+    file.visititems(lambda name, item: found.update({name: item}) if getattr(item, "ndim", 0) == 4 else None)
+    if NSD_DATASET not in found and len(found) != 1:
+        raise StimulusError(
+            f"it has {len(found)} datasets of four axes {sorted(found)[:5]}, expected {NSD_DATASET!r} or exactly one"
+        )
+    dataset = found.get(NSD_DATASET) or next(iter(found.values()))
+    if dataset.is_virtual or dataset.external:
+        raise StimulusError("its images lie in other files, which are not read. Copy them into one file")
+    small = path.stat().st_size * _DEFLATE <= _LARGEST_CHUNK  # whatever its chunks hold
+    return dataset if small or dataset.compression != "gzip" else _Deflated(dataset)
+
+
+class _Deflated:
+    """A dataset whose chunks HDF5 would unpack however much there is in them."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
+        rest = [range(0, n, step) for n, step in zip(self.shape[1:], self.chunks[1:], strict=True)]
+        for place in itertools.product(np.unique(rows // self.chunks[0] * self.chunks[0]).tolist(), *rest):
+            self._check(place)
+        return self._dataset[rows]
+
+    def _check(self, place: tuple[int, ...]) -> None:
+        most = math.prod(self.chunks) * self.dtype.itemsize
+        if (self._dataset.id.get_chunk_info_by_coord(place).size or 0) * _DEFLATE <= _LARGEST_CHUNK:
+            return
+        unpacker = zlib.decompressobj()
+        unpacker.decompress(self._dataset.id.read_direct_chunk(place)[1], most)
+        if unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1):
+            raise StimulusError(f"a chunk becomes more than the {most:,} bytes that it has")
+
+
+def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
+    """Raise StimulusError at sizes that a file may well declare but cannot hold, or that no memory could."""
+    images, channels, height, width = (array.shape[axis] for axis in (0, *axes))
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise StimulusError(f"{path} holds {array.dtype}, expected integers or floats in 0–255.")
+    check_area((width, height), f"An image in {path}")
+    chunk = math.prod(getattr(array, "chunks", None) or (1, channels, height, width)) * array.dtype.itemsize
+    if chunk > _LARGEST_CHUNK:
+        raise StimulusError(f"{path} has chunks of {chunk:,} bytes, more than {_LARGEST_CHUNK:,}. Make them smaller.")
+    if images > (there := _bytes(path, images)):  # at best, an image compresses to a byte
+        raise StimulusError(f"{path} declares {images:,} images in {there:,} bytes. Get it again.")
+
+
+def _bytes(path: Path, enough: int) -> int:
+    """The bytes of a file, or of as many of a folder's files as make enough."""
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            total += (Path(folder) / name).stat().st_size
+            if total >= enough:
+                return total
+    return total
 
 
 class _Zarr:
-    """A zarr array, found by zarr-python and read by TensorStore: faster, and never Python code by a pickle codec."""
+    """A zarr array, read by TensorStore: fast, and never Python code by a pickle codec."""
 
     def __init__(self, path: Path) -> None:
         import tensorstore
-        import zarr
 
-        try:
-            node = zarr.open(path, mode="r")
-            found = {"": node} if isinstance(node, zarr.Array) else dict(node.members(max_depth=None))
-            found = {name: item for name, item in found.items() if isinstance(item, zarr.Array) and item.ndim == 4}
-            if len(found) != 1:
-                there = f"{len(found)} arrays of four axes {sorted(found)[:5]}"
-                raise StimulusError(f"{path} has {there}, expected exactly one.")
-            name, array = next(iter(found.items()))
-            self._rows = tensorstore.open(
-                {
-                    "driver": {2: "zarr", 3: "zarr3"}[array.metadata.zarr_format],
-                    "kvstore": {"driver": "file", "path": str((path / name).absolute())},
-                },
-                open=True,
-                read=True,
-            ).result()
-        except StimulusError:
-            raise
-        except Exception as error:  # of damaged metadata both raise many, such as AttributeError
-            raise StimulusError(f"{path} cannot be read: {error}. Get it again.") from error
+        found = dict(_zarr_arrays(path))
+        if len(found) != 1:
+            raise StimulusError(f"it has {len(found)} arrays of four axes {sorted(found)[:5]}, expected exactly one")
+        ((name, (driver, chunks)),) = found.items()
+        if math.prod(chunks) > _LARGEST_CHUNK:
+            raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
+        kvstore = {"driver": "file", "path": str((path / name).absolute())}
+        self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
         self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
+        self.chunks = self._rows.chunk_layout.read_chunk.shape
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
         return self._rows[rows].read().result()
+
+
+def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
+    """Arrays of four axes below a folder, by name: TensorStore's driver, and the shape of a chunk.
+
+    Links to folders are not followed, because they may go in circles; pipes and devices are refused, because reading
+    them may never end.
+    """
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if not (Path(folder) / name).is_file():
+                raise StimulusError(f"{(Path(folder) / name).relative_to(path)} is no file")
+        metadata = next((name for name in ("zarr.json", ".zarray") if name in names), None)
+        if metadata is None:
+            continue
+        facts = json.loads(read_small(Path(folder) / metadata))
+        if metadata == "zarr.json" and facts["node_type"] != "array":
+            continue
+        if len(facts["shape"]) == 4:
+            name = Path(folder).relative_to(path).as_posix()
+            old = metadata == ".zarray"
+            chunks = facts["chunks"] if old else facts["chunk_grid"]["configuration"]["chunk_shape"]
+            yield "" if name == "." else name, ("zarr" if old else "zarr3", chunks)
 
 
 def _layout(shape: tuple[int, ...], layout: str | None, path: Path) -> str:

@@ -5,9 +5,10 @@ The process that does the last block does this; should it die in between, ``berg
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
-from ..errors import ResourceError
+from ..errors import IntegrityError, ResourceError
 from . import settings, states
 from .reducers import Reducer
 from .storage import Place
@@ -16,12 +17,18 @@ from .stores import Output
 _SHOWN = 5  # blocks that a message lists
 
 
-def missing_blocks(output: Output, reduced: bool) -> list[int]:
-    """Blocks that are not whole, or if responses are reduced in no state, as the output says now."""
-    ledger = output.ledger
-    done, in_states = ledger.done(), states.reduced_blocks(output.reducers) if reduced else range(ledger.blocks)
-    lengths = {block: stop - start for block in range(ledger.blocks) for start, stop in [ledger.range(block)]}
-    return [block for block, length in lengths.items() if done.get(block) != length or block not in in_states]
+def missing_blocks(output: Output, reduced: bool) -> tuple[int, list[int]]:
+    """Blocks that are not whole, or if responses are reduced in no state, as the output says: how many, the first."""
+    ledger, done = output.ledger, output.ledger.done()
+    in_states = states.reduced_blocks(output.reducers) if reduced else done.keys()
+    whole = {
+        block
+        for block, count in done.items()
+        for start, stop in [ledger.range(block)]
+        if count == stop - start and block in in_states
+    }
+    first = itertools.islice((block for block in range(ledger.blocks) if block not in whole), _SHOWN)
+    return ledger.blocks - len(whole), list(first)
 
 
 def finish(output: Output, reducers: Sequence[Reducer]) -> None:
@@ -51,12 +58,15 @@ def merge_output(path: str | Place) -> str:
     output = Output.existing(path)
     if output.complete:
         return f"{path} is complete already."
-    fingerprints = output.attributes["run"]["reducers"]
-    if left := missing_blocks(output, bool(fingerprints)):
-        ranges = [output.ledger.range(block) for block in left[:_SHOWN]]
-        shown = ", ".join(f"{start}–{stop - 1}" for start, stop in ranges) + (", …" if len(left) > _SHOWN else "")
+    fingerprints = output.attributes.get("run", {}).get("reducers")
+    if not isinstance(fingerprints, dict):
+        raise IntegrityError(f"{path} does not say which reducers it is of. Run the program that began it again.")
+    left, first = missing_blocks(output, bool(fingerprints))
+    if left:
+        ranges = [output.ledger.range(block) for block in first]
+        shown = ", ".join(f"{start}–{stop - 1}" for start, stop in ranges) + (", …" if left > _SHOWN else "")
         raise ResourceError(
-            f"{path} cannot be finished: {len(left)} of {output.ledger.blocks} blocks are missing, of images "
+            f"{path} cannot be finished: {left} of {output.ledger.blocks} blocks are missing, of images "
             f"{shown}. Run the command that began it again, which computes them and finishes."
         )
     finish(output, settings.load(output.reducers, fingerprints))

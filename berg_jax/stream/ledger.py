@@ -14,7 +14,8 @@ from typing import Any
 from ..errors import IntegrityError
 from .storage import Place, read_all, write
 
-_NAME = re.compile(r"(\d{9})\.json")
+_NAME = re.compile(r"(\d{9})\.json", re.ASCII)
+_NEVER = 1 << 53  # seconds, and images
 
 
 class Ledger:
@@ -55,6 +56,7 @@ class Ledger:
                 count = entry["done"]
                 if type(count) is not int or not 0 < count <= stop - start:
                     raise ValueError(f"{count!r:.20} images done, of {stop - start}")
+                _check_facts(entry)
             except (TypeError, ValueError, KeyError, RecursionError) as error:
                 raise IntegrityError(
                     f"{path} is no entry of this ledger: {error}. Remove it, and its images are encoded again."
@@ -70,3 +72,15 @@ class Ledger:
         """Vouch for the first ``done`` images of a block, whose data must be on the disk."""
         entry = {"start": self.range(block)[0], "done": done, "time": time.time(), **facts}
         write(self.folder / f"{block:09d}.json", json.dumps(entry).encode())
+
+
+def _check_facts(entry: dict[str, Any]) -> None:
+    """Raise ValueError unless what the loop records besides is what others take it for."""
+    if type(entry["time"]) not in (int, float) or not 0 <= entry["time"] < _NEVER:
+        raise ValueError(f"the time {entry['time']!r:.20}")
+    host = entry.get("host", "")
+    if type(entry.get("process", 0)) is not int or not isinstance(host, str) or not host.isprintable():
+        raise ValueError("its process is no number, or its host no name")
+    skipped = entry.get("skipped", [])
+    if not isinstance(skipped, list) or not all(type(image) is int and 0 <= image < _NEVER for image in skipped):
+        raise ValueError("what was skipped is no list of images")

@@ -127,7 +127,7 @@ def stream(
         settings.save(place.reducers, reducers)
         share = Share(place, reducers, process or Process())
         _compute(share, model, source, batch_size, on_error, devices, time_limit, show_progress)
-        if missing_blocks(place, bool(reducers)):
+        if missing_blocks(place, bool(reducers))[0]:
             return {}
         finish(place, reducers)
     return {reducer.name: states.read_results(place.reducers, reducer.name) for reducer in reducers}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InvalidParameterError
+from ..errors import InvalidParameterError, StimulusError
+from ..files import readable
 from .arrays import HDF5, NUMPY, ZARR, ArraySource
 from .sources import EXTENSIONS, FolderSource, ListSource, Source
 from .tars import COMPRESSED, TarSource, refusal
@@ -36,6 +37,8 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
         An option makes no sense here, or the path's name does not say what it holds.
     """
     path = Path(path)
+    with readable(str(path)[:200], StimulusError, "Check the path and its permissions."):
+        path.is_dir()  # which raises at names that are too long, or in folders that may not be entered
     suffix = path.suffix.lower()
     if suffix in ZARR or (suffix in NUMPY + HDF5 and not path.is_dir()):
         return ArraySource(path, fit, layout)
@@ -59,6 +62,7 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
 
 def _holds_shards(folder: Path) -> bool:
     """Whether there are tar files in a folder, and no images."""
-    if not any(path.suffix.lower() in TARS for path in folder.iterdir()):
-        return False
-    return not any(path.suffix.lower() in EXTENSIONS for path in folder.rglob("*"))
+    with readable(folder, StimulusError, "Check its permissions, and that folders are not nested too deeply."):
+        if not any(path.suffix.lower() in TARS for path in folder.iterdir()):
+            return False
+        return not any(path.suffix.lower() in EXTENSIONS for path in folder.rglob("*"))

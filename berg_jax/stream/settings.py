@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .. import errors
+from ..files import readable
+from ..numpy_files import read_npz
 from . import reducers as package
 from .reducers import Reducer
+from .reducers.base import check_file_names
 from .storage import Place, exists, read, write
 
 _KINDS = {
@@ -56,6 +58,7 @@ def load(folder: Place, fingerprints: Mapping[str, str]) -> list[Reducer]:
         A file is damaged, or of other settings than the run's.
     """
     found = []
+    check_file_names(fingerprints)
     for name, fingerprint in fingerprints.items():
         path = _path(folder, name)
         if not exists(path):
@@ -63,17 +66,12 @@ def load(folder: Place, fingerprints: Mapping[str, str]) -> list[Reducer]:
                 f"Reducer {name!r} is none of this package, or {path} was removed. Run the program that began the "
                 "run again: it finds everything done, and finishes."
             )
-        try:
-            with np.load(io.BytesIO(read(path)), allow_pickle=False) as arrays:
-                facts = json.loads(str(arrays[_FACTS]))
-                tables = {key: arrays[key] for key in arrays.files if key != _FACTS}
+        with readable(path, errors.IntegrityError, "Remove it, and run the program that began the run again."):
+            tables = read_npz(io.BytesIO(read(path)))
+            facts = json.loads(str(tables.pop(_FACTS)))
             reducer = _KINDS[facts["kind"]](**facts["settings"], **tables)
-            if reducer.fingerprint != fingerprint:
+            if (reducer.name, reducer.fingerprint) != (name, fingerprint):
                 raise ValueError("its settings are not the run's")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, errors.BERGError) as error:
-            raise errors.IntegrityError(
-                f"{path} is damaged: {error}. Remove it, and run the program that began the run again."
-            ) from error
         found.append(reducer)
     return found
 

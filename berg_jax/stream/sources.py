@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Num, UInt8
 from PIL import Image
 
 from ..errors import BERGError, InvalidParameterError, ModelNotFoundError, StimulusError
+from ..files import readable
 from ..nn.config import IMAGE
 from ..nn.preprocess import bilinear_matrix
 
@@ -33,6 +34,8 @@ GREY = 128  # of padding, the middle of 0–255
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the name says: others may start programs
 _LARGEST_FILE = 1 << 30
+_LONGEST_SIDE = 1 << 15  # pixels, because resizing takes a table of each side
+_MOST_SCANS = 100  # of a JPEG; some are written with 10, and each may take as long as all of the picture
 _LARGEST_SIDE = 2 * IMAGE  # up to which an image of bytes is smaller than the resized one of floats
 _SCANNERS, _SCANNED = 8, 64  # threads, and files that each takes at a time
 
@@ -181,10 +184,11 @@ class FolderSource(FilesSource):
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise ModelNotFoundError(f"There is no folder {folder}. Give a folder of image files.")
-        paths = [p for p in self.folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
-        if not paths:
+        with readable(folder, StimulusError, "Check its permissions, and that folders are not nested too deeply."):
+            paths = [p for p in self.folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
+            files = [PathFile(p.relative_to(self.folder).as_posix(), p, p.stat().st_size) for p in paths]
+        if not files:
             raise StimulusError(f"{folder} holds no image files ({', '.join(EXTENSIONS)}).")
-        files = [PathFile(p.relative_to(self.folder).as_posix(), p, p.stat().st_size) for p in paths]
         super().__init__(sorted(files, key=lambda file: natural(file.name)), fit)
 
 
@@ -218,6 +222,8 @@ class ListSource(FilesSource):
             raise StimulusError(
                 f"{path} cannot be read as text: {error}. Give the path of one image a line."
             ) from error
+        # Two slashes at the beginning are another root than one, for Python alone.
+        lines = [re.sub("^//+", "/", line) for line in lines]
         listed = {number: Path(line) for number, line in enumerate(lines, 1) if line and line[0] != "#"}
         if not listed:
             raise StimulusError(f"{path} lists no images. Give the path of one image a line.")
@@ -231,10 +237,12 @@ class ListSource(FilesSource):
             if name in files:
                 raise StimulusError(f"{where}{name!r} stands in line {first[name]} already. List each image once.")
             target = self.path.parent / file
-            if not target.is_file():
+            with readable(f"{where}{str(target)[:200]}", StimulusError, "Give the path of one image a line."):
+                size = target.stat().st_size if target.is_file() else None
+            if size is None:
                 raise ModelNotFoundError(f"{where}there is no file {target}. Give the path of one image a line.")
             first[name] = number
-            files[name] = PathFile(name, target, target.stat().st_size, where)
+            files[name] = PathFile(name, target, size, where)
         super().__init__(list(files.values()), fit)
 
 
@@ -281,8 +289,10 @@ def _check(file: ImageFile, fit: str) -> int | None:
     if file.size > _LARGEST_FILE:
         raise StimulusError(f"{file} is too large: {file.size:,} bytes. Make it smaller first.")
     with _named(file), file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
-        _check_area(image.size, file)
         width, height = image.size
+        check_area(image.size, str(file))
+        if fit == "pad":
+            check_area((max(image.size),) * 2, f"{file}, padded,")
         if fit == "error" and width != height:
             raise StimulusError(
                 f"{file} is not square: {width} × {height} pixels. Choose how to fit it: --fit crop, pad or stretch."
@@ -306,14 +316,17 @@ def _cut_to_8_bits(image: Image.Image) -> bool:
 
 
 def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
-    if simplejpeg is not None and contents.startswith(b"\xff\xd8\xff"):
+    jpeg = contents.startswith(b"\xff\xd8\xff")
+    if jpeg and contents.count(b"\xff\xda") > _MOST_SCANS:  # a marker, which pixels never look like
+        raise StimulusError(f"{file} has more than {_MOST_SCANS} scans of its pixels. Write it again.")
+    if simplejpeg is not None and jpeg:
         with contextlib.suppress(ValueError):  # on what is damaged, Pillow decides
             height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
             if colors in ("YCbCr", "Gray", "RGB"):  # of CMYK it makes other pixels than Pillow
-                _check_area((width, height), file)
+                check_area((width, height), str(file))
                 return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
     with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
-        _check_area(image.size, file)
+        check_area(image.size, str(file))
         if not image.has_transparency_data:
             return np.asarray(image.convert("RGB"))
         layers = np.asarray(image.convert("RGBA"))
@@ -324,11 +337,15 @@ def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
     return layers[..., :3]
 
 
-def _check_area(size: tuple[int, int], file: ImageFile) -> None:
-    """Pillow only warns of an image between its limit and twice that; and warnings are no matter of threads."""
+def check_area(size: tuple[int, int], name: str) -> None:
+    """Raise StimulusError at images too large to be decoded.
+
+    Pillow only warns of an image between its limit and twice that; and warnings are no matter of threads.
+    """
     width, height = size
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise StimulusError(f"{file} is too large: {width} × {height} pixels. Make it smaller first.")
+    area = Image.MAX_IMAGE_PIXELS
+    if max(size) > _LONGEST_SIDE or (area is not None and width * height > area):
+        raise StimulusError(f"{name} is too large: {width} × {height} pixels. Make it smaller first.")
 
 
 @contextlib.contextmanager
@@ -336,7 +353,7 @@ def _named(file: ImageFile) -> Iterator[None]:
     """Whatever goes wrong in a decoder becomes a StimulusError that names the file."""
     try:
         yield
-    except (BERGError, MemoryError):
+    except BERGError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise StimulusError(f"{file} is too large: {error}. Make it smaller first.") from error

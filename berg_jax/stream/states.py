@@ -5,11 +5,11 @@ A file is replaced as a whole, so a block is in a state or it is not; and a file
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import uuid
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import jax
 import numpy as np
 
 from ..errors import IntegrityError, ValidationError
+from ..files import readable
+from ..numpy_files import read_npz
 from .reducers import Reducer
 from .storage import Place, list_folder, read, write
 
@@ -50,23 +52,19 @@ def reduced_blocks(folder: Place) -> set[int]:
     """
     found: dict[int, Place] = {}
     for path in list_folder(folder, _SUFFIX):
-        with _read(path) as arrays:
-            for block in arrays["blocks"].tolist():
-                if block in found:
-                    raise ValidationError(
-                        f"{found[block]} and {path} both hold block {block}: two processes did the same work. Remove "
-                        "one of them, and its other blocks are computed again."
-                    )
-                found[block] = path
+        for block in _blocks(path):
+            if block in found:
+                raise ValidationError(
+                    f"{found[block]} and {path} both hold block {block}: two processes did the same work. Remove "
+                    "one of them, and its other blocks are computed again."
+                )
+            found[block] = path
     return set(found)
 
 
 def merge(folder: Place, reducers: Sequence[Reducer]) -> dict[str, dict[str, np.ndarray]]:
     """Results of all reducers over all states, merged in the order of their first blocks."""
-    files = []
-    for path in list_folder(folder, _SUFFIX):
-        with _read(path) as arrays:
-            files.append((int(arrays["blocks"][0]), path))
+    files = [(_blocks(path)[0], path) for path in list_folder(folder, _SUFFIX)]
     results = {}
     for reducer in reducers:
         join = jax.jit(reducer.merge)  # for each file, and slow unless compiled
@@ -88,26 +86,42 @@ def write_results(folder: Place, results: dict[str, dict[str, np.ndarray]]) -> N
 
 def read_results(folder: Place, name: str) -> dict[str, np.ndarray]:
     """The results of a reducer of this name."""
-    with np.load(_opened(folder / f"{name}.npz"), allow_pickle=False) as arrays:
-        return dict(arrays)
+    path = folder / f"{name}.npz"
+    if isinstance(path, Path) and not path.exists():
+        raise FileNotFoundError(f"There is no {path}.")
+    source = _opened(path)  # which raises the same where an object store has none
+    with readable(path, IntegrityError, "Remove it, and finish the run again (berg-jax merge)."):
+        return read_npz(source)
 
 
 def _load(path: Place, reducer: Reducer) -> Any:
-    leaves, structure = jax.tree.flatten(reducer.init())
-    with _read(path) as arrays:
-        try:
-            return jax.tree.unflatten(structure, [arrays[f"{reducer.name}.{index}"] for index in range(len(leaves))])
-        except KeyError as error:
-            raise IntegrityError(f"{path} lacks {error}. Remove it, and its blocks are computed again.") from error
+    expected, structure = jax.tree.flatten(reducer.init())
+    names = [f"{reducer.name}.{index}" for index in range(len(expected))]
+    with _damaged(path):
+        leaves = list(read_npz(_opened(path), names).values())
+        for name, leaf, of in zip(names, leaves, expected, strict=True):
+            if (leaf.shape, leaf.dtype) != (of.shape, of.dtype):
+                raise ValueError(f"{name} is {leaf.dtype} of shape {leaf.shape}, expected {of.dtype} of {of.shape}")
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _read(path: Place) -> Any:
-    try:
-        return np.load(_opened(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise IntegrityError(f"{path} is damaged: {error}. Remove it, and its blocks are computed again.") from error
+def _blocks(path: Place) -> list[int]:
+    """The blocks in a state, ascending."""
+    with _damaged(path):
+        blocks = read_npz(_opened(path), ["blocks"])["blocks"]
+        if blocks.ndim != 1 or blocks.dtype != np.int64 or not len(blocks) or blocks.min() < 0:
+            raise ValueError(f"its blocks are {blocks.dtype} of shape {blocks.shape}, expected numbers")
+    return sorted(blocks.tolist())
+
+
+@contextlib.contextmanager
+def _damaged(path: Place) -> Iterator[None]:
+    with readable(path, IntegrityError, "Remove it, and its blocks are computed again."):
+        yield
 
 
 def _opened(path: Place) -> Path | io.BytesIO:
-    """What NumPy can load: of a file it reads no more than what is asked for."""
+    """What holds the arrays: of a file no more is read than what is asked for."""
+    if isinstance(path, Path) and path.exists() and not path.is_file():
+        raise ValueError("it is no file")
     return path if isinstance(path, Path) else io.BytesIO(read(path))

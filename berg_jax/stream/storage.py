@@ -19,10 +19,11 @@ from urllib.request import url2pathname
 import tensorstore
 
 from .. import files
-from ..errors import InvalidParameterError, ResourceError
+from ..errors import IntegrityError, InvalidParameterError, ResourceError
 
 # How often a request is tried: for about two minutes; but briefly to see whether a store can be reached at all.
 _TRIES, _FIRST_TRIES = 9, 3
+_LARGEST = 1 << 36  # bytes of a file that is read at once
 _MEMORY = tensorstore.Context()  # what memory:// holds, for this process
 
 
@@ -128,8 +129,12 @@ def read(place: Place) -> bytes:
     ------
     FileNotFoundError
         There is none.
+    ValueError
+        It is a pipe or device.
     """
-    return place.read_bytes() if isinstance(place, Path) else _read(place, place.store().read(place.key))
+    return (
+        files.read_small(place, _LARGEST) if isinstance(place, Path) else _read(place, place.store().read(place.key))
+    )
 
 
 def read_all(folder: Place, suffix: str) -> Iterator[tuple[Place, bytes]]:
@@ -137,7 +142,9 @@ def read_all(folder: Place, suffix: str) -> Iterator[tuple[Place, bytes]]:
     found = list_folder(folder, suffix)
     if isinstance(folder, Path):
         for path in found:
-            yield path, path.read_bytes()
+            with files.readable(path, IntegrityError, "Remove it."):
+                data = files.read_small(path)
+            yield path, data
         return
     store = folder.store()
     for place, result in [(place, store.read(place.key)) for place in found]:  # side by side

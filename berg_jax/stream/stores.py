@@ -62,7 +62,7 @@ def is_complete(path: Place) -> bool:
         return False
     try:
         return bool(zarr.open_group(zarr_store(path), mode="r", use_consolidated=False).attrs["complete"])
-    except (OSError, KeyError, ValueError, TypeError):
+    except Exception:  # of what is no store zarr raises many
         return False
 
 
@@ -98,11 +98,17 @@ class Output:
     def __init__(self, path: str | Place) -> None:
         self.path = path = find_place(path)
         try:
+            if isinstance(path, Path):
+                files.read_small(path / _ROOT)  # which is no pipe, at which zarr would wait
             group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
             self.attributes = dict(group.attrs)
             images, block = self.attributes["images"], self.attributes["block"]
+            if not (type(images) is int and type(block) is int and images > 0 and block > 0):
+                raise ValueError(f"{images!r:.20} images in blocks of {block!r:.20}")
+            if not isinstance(self.attributes.get("run", {}), dict):
+                raise ValueError("its run is not described")
             stores = RESPONSES in group
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except Exception as error:  # of what is no store zarr raises many
             raise ResourceError(
                 f"{path} exists and is no output of berg_jax ({error}). Choose another one."
             ) from error

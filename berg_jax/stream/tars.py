@@ -126,6 +126,18 @@ class _Window(io.RawIOBase):
         return b"".join(pieces)
 
 
+class _Headers:
+    """A stream for tarfile, which reads headers alone, and as much at once as a header says."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.seek, self.tell = stream, stream.seek, stream.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _PIECE:
+            raise ValueError(f"a header of {size:,} bytes")
+        return self._stream.read(size)
+
+
 def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
     """The shards' files, whose names without ``.tar`` are different."""
     if isinstance(shards, (str, Path)):
@@ -153,7 +165,7 @@ def _members(shard: _Shard) -> list[_Member]:
     try:
         with (
             open(shard.descriptor, "rb", closefd=False) as stream,
-            tarfile.open(fileobj=stream, mode="r:") as archive,
+            tarfile.open(fileobj=_Headers(stream), mode="r:") as archive,
         ):
             end, after = os.fstat(shard.descriptor).st_size, 0
             while (item := archive.next()) is not None:

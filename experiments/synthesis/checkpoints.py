@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ...errors import IntegrityError
-from ...files import explained, write_whole
+from ...files import explained, read_small, readable, write_whole
+from ...numpy_files import read_npz
 from .ascent import State
+
+_LARGEST = 1 << 36  # bytes
 
 
 class Saved(NamedTuple):
@@ -53,12 +55,12 @@ def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
     if path is None or not Path(path).exists():
         return fresh
     expected, structure = jax.tree.flatten(fresh)
-    try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            same = str(file["identity"]) == identity and str(file["structure"]) == str(structure)
-            leaves = [file[f"leaf.{index}"] for index in range(len(expected))] if same else []
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise IntegrityError(f"The checkpoint {path} is damaged: {error}. Remove it to start anew.") from error
+    with readable(f"The checkpoint {path}", IntegrityError, "Remove it to start anew."):
+        arrays = read_npz(io.BytesIO(read_small(Path(path), _LARGEST)))
+        same = str(arrays["identity"]) == identity and str(arrays["structure"]) == str(structure)
+        leaves = [arrays[f"leaf.{index}"] for index in range(len(expected))] if same else []
+    kinds = [(leaf.dtype, leaf.ndim) for leaf in leaves]  # not shapes: what was recorded of each step has grown
+    same = same and kinds == [(np.asarray(leaf).dtype, np.ndim(leaf)) for leaf in expected]
     if not same or leaves[0].shape != expected[0].shape:
         raise IntegrityError(
             f"The checkpoint {path} is of another optimization: model, objective, images, seed or n differ. "

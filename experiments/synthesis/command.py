@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from ...environment import environment
-from ...errors import InvalidParameterError
-from ...files import explained, write_whole
+from ...errors import IntegrityError, InvalidParameterError
+from ...files import explained, read_small, readable, write_whole
 from ...subject import Subject
 from ..report import Picture, Section, Table, write_report
 from ..results import origin
@@ -245,8 +245,8 @@ def _is_done(output: Path, settings: dict[str, Any]) -> bool:
     path = output / "synthesis.json"
     if not path.exists():
         return False
-    with explained("read", path):
-        there = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    with readable(path, IntegrityError, "Remove it, or give another folder."):
+        there = dict(json.loads(read_small(path))["settings"])
     other = [name for name in settings if there.get(name) != settings[name]]
     if other:
         raise InvalidParameterError(

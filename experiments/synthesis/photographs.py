@@ -11,10 +11,9 @@ from PIL import Image
 
 from ...demo import photographs
 from ...errors import InvalidParameterError
-from ...files import explained
 from ...nn.config import IMAGE
 from ...stream.opening import open_source
-from ...stream.sources import fit_square, resize
+from ...stream.sources import FilesSource, PathFile, Source, resize
 from . import priors
 from .images import Parametrization, fourier, measure_spectrum, phases, pixels
 
@@ -62,9 +61,9 @@ def squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
     """The first images at a path, cut to squares and resized; and how many there are."""
     path = Path(path)
     if path.is_file() and path.suffix.lower() in Image.registered_extensions():
-        with explained("read", path), Image.open(path) as image:
-            return _resized(fit_square(np.asarray(image.convert("RGB")), "crop"))[None], 1
-    source = open_source(path, fit="crop")
+        source: Source = FilesSource([PathFile(path.name, path, path.stat().st_size)], "crop")
+    else:
+        source = open_source(path, fit="crop")
     some = np.asarray(source.read(range(min(len(source), _MOST))))
     return np.stack([_resized(image.transpose(1, 2, 0)) for image in some]), len(source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import jax
@@ -67,8 +67,15 @@ def check_names(reducers: Sequence[Reducer]) -> None:
     InvalidParameterError
         A name is no file's, is another's, or would be taken for a state or for the stored responses.
     """
-    for reducer in reducers:
-        name = reducer.name
+    check_file_names(reducer.name for reducer in reducers)
+    names = [reducer.name.casefold() for reducer in reducers]  # some file systems do not tell A from a
+    if len(set(names)) < len(names):
+        raise InvalidParameterError(f"Every reducer of a run needs its own name, got {sorted(names)}.")
+
+
+def check_file_names(names: Iterable[str]) -> None:
+    """Refuse names that would lead out of a run's folder, or be taken for something else there: as above."""
+    for name in names:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
             raise InvalidParameterError(
                 f"name must be of at most {_LONGEST} letters, digits, '.', '_' and '-', as a file's, got {name!r}."
@@ -77,9 +84,6 @@ def check_names(reducers: Sequence[Reducer]) -> None:
             raise InvalidParameterError(
                 f"A reducer cannot be named {name!r}: a run keeps something else under that name. Choose another one."
             )
-    names = [reducer.name.casefold() for reducer in reducers]  # some file systems do not tell A from a
-    if len(set(names)) < len(names):
-        raise InvalidParameterError(f"Every reducer of a run needs its own name, got {sorted(names)}.")
 
 
 def check_reducers(reducers: Sequence[Reducer], images: int, vertices: int, block: int) -> None:

@@ -1,0 +1,32 @@
+"""Tables that users write, in CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InvalidParameterError, ModelNotFoundError
+from ..files import read_small, readable
+
+_LARGEST = 1 << 30  # bytes
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a ``.csv`` file with a header, which must name these columns; what a row lacks is empty.
+
+    Raises
+    ------
+    ModelNotFoundError, InvalidParameterError
+        There is no such file; it cannot be read, or lacks a column or rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelNotFoundError(f"There is no table {path}.")
+    with readable(path, InvalidParameterError, f"Give a table with the columns {' and '.join(columns)}."):
+        text = read_small(path, _LARGEST).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
+    if not rows or not set(columns) <= set(rows[0]):
+        raise InvalidParameterError(f"{path} must have a header with the columns {' and '.join(columns)}, and rows.")
+    return rows
