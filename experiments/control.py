@@ -2,8 +2,8 @@
 
 Univariate: of all images those that drive both, suppress both, or drive one and suppress the other, each by a margin
 over the mean image. Multivariate: the sets of images for which the regions' dissimilarity matrices are most or least
-alike. With several subjects, images are chosen by all but one, and judged by that one. On the demo subject half a
-minute univariate, and two minutes multivariate.
+alike. With several subjects, images are chosen by all but one, and judged by that one. On the demo subject about
+a minute on 2 cores, multivariate with 300 generations.
 
 After Gifford et al. 2025, *In silico discovery of representational relationships across visual cortex*, Nature Human
 Behaviour.
