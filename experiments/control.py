@@ -256,14 +256,14 @@ def _multivariate(
     every = every[:, there]
     usual = random_sets(len(there), options["set_size"], _BASELINE, options["seed"])
     before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(people))]
-    rows, chosen, shown = [], [], []
+    rows, chosen, shown, checkpoints = [], [], [], []
     for goal, objective in _GOALS.items():
         reached = []
         for index, choosing in enumerate(judges(len(people))):
             number = people[index].subject.description.subject
             among = objectives.group(objective(*(w[choosing] for w in weights)))
-            checkpoint = output / f"{goal}-subj{number:02d}.npz"
-            result = evolve_sets(every[choosing], among, checkpoint=checkpoint, **options)
+            checkpoints.append(output / f"{goal}-subj{number:02d}.npz")
+            result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
             own = objectives.align(*(w[index] for w in weights))
             reached.append(float(set_values(every[index], own, result.latents)[0]))
             best = np.sort(there[result.latents[0]])
@@ -276,8 +276,8 @@ def _multivariate(
     _write_chosen(output, ("goal", "subject", "image"), chosen)
     options = {"note": note(people[0].subject), "title": _title(people, len(source))}
     draw_sets(before[0], rois, shown, output / "control.png", **options)
-    for path in output.glob("*-subj*.npz"):
-        path.unlink()
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     return rows
 
 

@@ -337,7 +337,7 @@ def test_the_command_scores_against_natural_images(demo: Path, tmp_path: Path) -
     options = ["--berg-dir", "demo", "--subject", "1"]
     encode = ["encode", str(tmp_path / "natural.npy"), *options, "--roi", "nsdgeneral"]
     assert CliRunner().invoke(app, [*encode, "--output", str(tmp_path / "store.zarr")]).exit_code == 0
-    command = ["synthesize", *options, "--drive", "FFA-1", "--suppress", "PPA", "--n", "2", "--steps", "12"]
+    command = ["synthesize", *options, "--drive", "FFA-1", "--suppress", "PPA", "--n", "2", "--steps", "48"]
     tables = []
     for name in ("natural.npy", "store.zarr"):
         more = ["--baseline", str(tmp_path / name), "--margin", "2", "--output", str(tmp_path / f"from {name}")]
