@@ -67,6 +67,7 @@ def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
     assert "synthetic" in report["machine"]["subject"]
 
 
+@pytest.mark.nightly
 def test_synthesis_is_timed_as_optimize_makes_it(complement: Golden) -> None:
     """The values before each step are those of optimize from the same start, uphill."""
     images = natural_like_images(2, 0)

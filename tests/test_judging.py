@@ -229,6 +229,6 @@ def test_a_baseline_from_a_store_and_from_images(stored: tuple[Path, np.ndarray]
     np.testing.assert_allclose(shown.areas["mean"], value(natural_like_images(11, 4, SIZE)), atol=1e-4)
     assert shown.source.startswith("11 images of")
     with pytest.raises(InvalidParameterError, match="lacks 1 of the areas' 2 vertices"):
-        natural_baseline(path, MODEL, Vertices(np.array([3]), np.array([6]), 6), areas, subject=1)
+        natural_baseline(path, MODEL, Vertices(np.array([3]), np.array([6]), 7), areas, subject=1)
     with pytest.raises(ModelNotFoundError, match="nowhere"):
         natural_baseline("nowhere", MODEL, vertices, areas, subject=1)

@@ -259,7 +259,7 @@ def _evolved(
 ) -> tuple[list[_Run], Float[np.ndarray, "generations n"], Float[np.ndarray, "generations n"]]:
     """All runs, generation by generation; the mean and the largest value of each."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), len(first))
-    runs = [_Run(algorithm.init(x), x[0], np.array(-np.inf), np.array(0), np.array(0)) for x in first]
+    runs = [_Run(algorithm.init(x), x[0], np.array(-np.inf, np.float32), np.array(0), np.array(0)) for x in first]
     individuals, _ = algorithm.ask(jax.random.fold_in(keys[0], 0), runs[0].state)
     known = np.asarray(probe(individuals[:_PROBED]))
     parts = (algorithm.settings.encode(), individuals.tobytes(), known.tobytes())
