@@ -85,6 +85,7 @@ def test_the_benchmark_refuses_senseless_sizes() -> None:
         benchmark(Path("nowhere"), batch_size=1)
 
 
+@pytest.mark.nightly
 def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
     import berg_jax
 

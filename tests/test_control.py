@@ -47,6 +47,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("controlled")
 
 
+@pytest.mark.nightly
 def test_images_that_go_the_farthest_are_chosen(
     complement: Golden, shown: tuple[Path, np.ndarray], out: Path
 ) -> None:

@@ -14,7 +14,7 @@ from scipy.io import loadmat, savemat
 
 from berg_jax.errors import BERGError, StimulusError
 from berg_jax.experiments.matlab_files import read_matrices
-from berg_jax.experiments.synthesis import command as synthesis
+from berg_jax.experiments.synthesis import photographs
 from berg_jax.numpy_files import read_npy, read_npz
 from berg_jax.stream.opening import open_source
 

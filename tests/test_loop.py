@@ -281,6 +281,7 @@ def of_all_kinds() -> list:
     ]
 
 
+@pytest.mark.nightly
 def test_a_run_that_no_process_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the last block and the end, it is merged without the model to the bits of a whole run."""
     options = {"devices": jax.devices()[:2]}
@@ -546,6 +547,7 @@ def test_responses_by_name(tmp_path: Path) -> None:
         berg_jax.open_responses(tmp_path / "nothing")
 
 
+@pytest.mark.nightly
 def test_the_benchmark_runs(complement: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from berg_jax.experiments import stream_benchmark
 

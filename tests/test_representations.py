@@ -121,6 +121,7 @@ def test_searchlights_find_where_a_geometry_is() -> None:
             next(neighborhoods(Vertices(np.arange(500), [], size), k))
 
 
+@pytest.mark.nightly
 def test_the_command_on_the_demo(demo: Path, tmp_path: Path) -> None:
     """Areas that prefer one category represent images alike."""
     bodies = np.repeat(np.arange(5) == 1, 8)

@@ -198,6 +198,7 @@ def measured(person: berg_jax.Subject, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.nightly
 def test_the_command_finds_planted_receptive_fields(person: berg_jax.Subject, measured: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     np.save(tmp_path / "natural.npy", drawings("natural", 5))

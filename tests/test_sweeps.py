@@ -522,6 +522,7 @@ test_sweeps.work(Path(sys.argv[2]))
 NOTHING = Regions(None, {}, {}, {"weights": "synthetic", "synthetic": True, "identity": "none"})
 
 
+@pytest.mark.nightly
 def test_kill_9_costs_the_chunk_at_hand(tmp_path: Path) -> None:
     spec = begun(tmp_path, 24, chunk=2)
     random = np.random.default_rng(0)
