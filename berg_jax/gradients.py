@@ -44,6 +44,15 @@ def value_and_pixel_gradient(
         The shape or type of the images is wrong.
     InvalidParameterError
         ``microbatch`` is below 1, or does not divide the batch.
+
+    Examples
+    --------
+    >>> from berg_jax import load
+    >>> from berg_jax.demo import images
+    >>> model = load("demo", 1, roi="FFA-1")
+    >>> values, gradients = value_and_pixel_gradient(model, images("faces", 2), jnp.mean, microbatch=1)
+    >>> values.shape, gradients.shape
+    ((2,), (2, 3, 224, 224))
     """
     check_shape(images)
     batch = len(images)

@@ -52,6 +52,11 @@ class Vertices:
     ------
     InvalidParameterError
         An index is not an integer, is out of range or stands twice.
+
+    Examples
+    --------
+    >>> Vertices(lh=np.array([12, 7]), rh=np.array([300]), hemisphere_size=163_842).global_indices
+    array([    12,      7, 164142])
     """
 
     lh: Int[np.ndarray, " lh"]

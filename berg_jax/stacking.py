@@ -60,6 +60,14 @@ def stack(models: Sequence[EncodingModel]) -> StackedModel:
     ------
     InvalidParameterError
         There are no models, or their networks are of different sizes, precisions or parts.
+
+    Examples
+    --------
+    >>> from berg_jax import load
+    >>> from berg_jax.demo import images
+    >>> group = stack([load("demo", person, roi="FFA-1") for person in (1, 2)])
+    >>> group(images("faces", 3)).shape[:2]
+    (2, 3)
     """
     models = list(models)
     if not models:

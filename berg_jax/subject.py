@@ -232,6 +232,13 @@ def load(
 
         model = berg_jax.load("path/to/berg_dir", subject=1, roi="FFA-1 + FFA-2")
         responses = model(images)
+
+    Examples
+    --------
+    >>> from berg_jax.demo import images
+    >>> model = load("demo", 1, roi="FFA-1")
+    >>> model(images("faces", 2)).shape == (2, len(model.vertices))
+    True
     """
     person = Subject(berg_dir, subject, num_heads=num_heads, check=check)
     return person.model(vertices, roi=roi, hemisphere=hemisphere, precision=precision)

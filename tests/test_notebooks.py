@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import jupytext
 import pytest
 
-jupytext = pytest.importorskip("jupytext", reason="needs the notebooks extra")
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.py"))
