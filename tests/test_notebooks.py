@@ -8,7 +8,6 @@ from pathlib import Path
 import jupytext
 import pytest
 
-
 FOLDER = Path(__file__).parent.parent / "notebooks"
 BOOKS = sorted(FOLDER.glob("*.py"))
 QUICK = ("01_quickstart", "02_from_berg_to_jax")

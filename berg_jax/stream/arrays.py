@@ -251,7 +251,7 @@ def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
     chunk = math.prod(getattr(array, "chunks", None) or (1, channels, height, width)) * array.dtype.itemsize
     if chunk > _LARGEST_CHUNK:
         raise StimulusError(f"{path} has chunks of {chunk:,} bytes, more than {_LARGEST_CHUNK:,}. Make them smaller.")
-    # An image compresses to a byte at best; but chunks that are not there are their fill value, so some may be missing.
+    # An image compresses to a byte at best; but chunks that are not there are their fill value: some may be missing.
     if images > _DECLARED and images > (there := _bytes(path, images)):
         raise StimulusError(f"{path} declares {images:,} images in {there:,} bytes. Get it again.")
 
