@@ -34,6 +34,7 @@ from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.certificate_report import Certificate, Check, read_certificate, record, recorded
 from berg_jax.experiments.contrasts import design_of
 from berg_jax.experiments.measured import read_array, read_nsd, shown_images
+from berg_jax.experiments.sweeps.spec import read_spec
 from berg_jax.experiments.synthesis.checkpoints import restore, save
 from berg_jax.metadata import Metadata, roi_table
 from berg_jax.nn.config import PartConfig, ViTConfig
@@ -470,6 +471,38 @@ def _read_table(path: Path) -> Any:
     return read_array(path.with_name("betas.npy"), path, Vertices([0, 1], [2], SIZE), ["a", "b"])
 
 
+def _sweep_seeds(folder: Path) -> list[bytes]:
+    first = """
+[base]
+berg_dir = "demo"
+steps = 4
+margin = 1.5
+[grid]
+subject = [1, 2]
+images = ["fourier", "phases"]
+[zip]
+drive = ["FFA-1 + FFA-2", ["PPA", "RSC"]]
+suppress = ["PPA", []]
+[random]
+trials = 2
+axes = {learning_rate = {loguniform = [0.02, 0.1]}, jitter = {choice = [4, 8]}}
+"""
+    second = """
+[base]
+berg_dir = "x"
+drive = "V1"
+subject = 1
+optimizer = "sgd"
+[launcher]
+kind = "slurm"
+partition = "gpu"
+time = 240
+setup = ["module load cuda"]
+extra = {account = "lab"}
+"""
+    return [first.encode(), second.encode()]
+
+
 def _trials_seeds(folder: Path) -> list[bytes]:
     (folder / "table.csv").write_text("image,session\na,1\nb,1\na,2\nb,2\n")
     found = []
@@ -584,6 +617,9 @@ TARGETS = {
         Target("mgh", "x.lh.mgh", _map_seeds(".mgz"), _read_map),
         Target("npz", "x.npz", _map_seeds(".npz"), _read_map, _npz_repaired),
         Target("backbone", "model.safetensors", _backbone_seeds, _read_backbone),
+        Target(
+            "sweep", "spec.toml", _sweep_seeds, read_spec, words=(b"[", b"inf", b"nan", b"9" * 5000, b"= [", b'"')
+        ),
         Target("sizes", "config.json", _backbone_sizes_seeds, _read_backbone),
     )
 }

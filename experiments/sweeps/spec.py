@@ -7,7 +7,9 @@ are the same for every combination: then more draws, or longer axes, keep the tr
 from __future__ import annotations
 
 import itertools
+import math
 import random
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ from .launchers import Launcher, read_launcher
 from .settings import SETTINGS, Settings, Trial, make_trial, read_setting
 
 _TABLES = ("base", "grid", "zip", "random", "launcher")
+_MOST = 1_000_000  # trials
+_LARGEST = 1 << 24  # bytes of a file
 _DIGITS = 6  # of a random draw, so that no id hangs on a machine's logarithm
 _NUMBERS = ("margin", "min_ncsnr", "radius", "learning_rate", "momentum", "total_variation")
 
@@ -59,10 +63,16 @@ def read_spec(path: str | Path) -> Spec:
     """
     path = Path(path)
     with explained("read", path):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            raise InvalidParameterError(f"{path} is no file of at most {_LARGEST:,} bytes.")
         data = path.read_bytes()
     try:
         raw = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of bad syntax or encoding, digits without end, tables within tables
         raise InvalidParameterError(f"{path} is no TOML: {error}.") from error
     return expand(raw)
 
@@ -83,6 +93,7 @@ def expand(raw: Mapping[str, Any]) -> Spec:
     if len({len(values) for values in zipped.values()}) > 1:
         lengths = ", ".join(f"{name} has {len(values)}" for name, values in zipped.items())
         raise InvalidParameterError(f"[zip] must have as many values on every axis: {lengths}.")
+    _require_few(math.prod(map(len, grid.values())) * len(next(iter(zipped.values()), [0])) * len(drawn))
     rows = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     together = [dict(zip(zipped, values, strict=True)) for values in zip(*zipped.values(), strict=True)] or [{}]
     every = [make_trial(base | row | zip_row | draw) for row in rows for zip_row in together for draw in drawn]
@@ -121,6 +132,11 @@ def _values(where: str, name: str, values: Any) -> list[Any]:
     return found
 
 
+def _require_few(count: int) -> None:
+    if count > _MOST:
+        raise InvalidParameterError(f"A sweep has at most {_MOST:,} trials, this one {count:,}. Make it several.")
+
+
 def _draws(table: Mapping[str, Any]) -> list[Settings]:
     """The settings of each draw: one empty draw where nothing is random."""
     if not table:
@@ -133,6 +149,7 @@ def _draws(table: Mapping[str, Any]) -> list[Settings]:
         value = table.get(name, default)
         if type(value) is not int or value < least:
             raise InvalidParameterError(f"random.{name} must be an integer of at least {least}, got {value!r}.")
+    _require_few(table.get("trials", 1))
     axes = table.get("axes")
     if not isinstance(axes, dict) or not axes:
         raise InvalidParameterError(f"random.axes must be a table of axes, got {axes!r}.")
