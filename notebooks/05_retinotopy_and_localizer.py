@@ -30,8 +30,10 @@ if importlib.util.find_spec("berg_jax") is None:
         raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
 
+import io
 import tempfile
 
+import PIL.Image
 from IPython.display import Image
 
 from berg_jax.experiments.localizer import localize
@@ -43,7 +45,11 @@ OUTPUT = Path(tempfile.mkdtemp())
 
 
 def shown(path, width=700):
-    return Image(filename=path, width=width)
+    picture = PIL.Image.open(path).convert("RGB")
+    picture.thumbnail((width, 2 * width))
+    memory = io.BytesIO()
+    picture.save(memory, "JPEG")
+    return Image(memory.getvalue())
 
 
 # %% [markdown]

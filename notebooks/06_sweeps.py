@@ -28,9 +28,11 @@ if importlib.util.find_spec("berg_jax") is None:
     if not (checkout / "pyproject.toml").exists():
         raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo,sweep]"], check=True)
+import io
 import tempfile
 
 import pandas
+import PIL.Image
 from IPython.display import Image
 
 from berg_jax.experiments.sweeps.launching import plan_text, sweep
@@ -75,5 +77,8 @@ table = pandas.read_parquet(FOLDER / "sweep" / "sweep.parquet")
 table.groupby(["subject", "drive"]).value.agg(["mean", "max"]).round(2)
 
 # %%
-sheet = sorted((FOLDER / "sweep").glob("*.png"))[0]
-Image(filename=sheet, width=600)
+sheet = PIL.Image.open(FOLDER / "sweep" / "contact_sheet.png").convert("RGB")
+sheet.thumbnail((700, 1400))
+memory = io.BytesIO()
+sheet.save(memory, "JPEG")
+Image(memory.getvalue())

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ...errors import Interrupted, InvalidParameterError, StimulusError, ValidationError
 from ...images import check_shape

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ...errors import Interrupted, InvalidParameterError, ValidationError
 from ...stream.progress import stop_requests
