@@ -137,7 +137,8 @@ def test_people_who_cannot_be_stacked_are_refused(complement: Golden, overlay: G
         stack([complement.model, overlay.model])
 
 
-@pytest.mark.parametrize("rematerialized", [False, pytest.param(True, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("rematerialized", [False, True])
 def test_microbatches_do_not_change_the_gradient(complement: Golden, rematerialized: bool) -> None:
     size = complement.hemisphere_size
     model = complement.model.select(Vertices(np.array([3, 1]), np.array([0]), size))

@@ -151,6 +151,7 @@ def write_drawings(folder: Path, kinds: Sequence[str], each: int) -> None:
             Image.fromarray(image.transpose(1, 2, 0)).save(folder / kind / f"{index}.png")
 
 
+@pytest.mark.nightly
 def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> None:
     write_drawings(tmp_path / "images", ("faces", "bodies", "places"), 20)
     person = berg_jax.Subject("demo", 1)

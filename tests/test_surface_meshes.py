@@ -89,7 +89,8 @@ def picture(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
     return image, [text.get_text() for text in figure.axes[0].texts]
 
 
-@pytest.mark.parametrize("size", [40_962, pytest.param(163_842, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("size", [40_962, 163_842])
 def test_a_finer_mesh_is_drawn_where_it_is(size: int, empty: Path) -> None:
     """Smooth values look alike on both meshes, and the finer one shows what lies between fsaverage5's vertices."""
     write_mesh(empty / FOLDERS[size], size)
