@@ -362,7 +362,7 @@ def control(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
