@@ -100,19 +100,19 @@ def readout(
     features = features.transpose(2, 3, 0, 1, 4).reshape(PADDED * PADDED, layers, batch, width)
     features = features.astype(precision.operands)
 
-    def one_tile(tile: tuple[dict[str, Array], Array]) -> Float[Array, "128 b"]:
+    def one_tile(tile: tuple[dict[str, Array], Array]) -> Float[Array, "b 128"]:
         p, corner = tile
         x, y = jnp.moveaxis(map_position(p["rf_center"]), -1, 0)
         dx, dy = x - corner % PADDED, y - corner // PADDED
         bilinear = jnp.stack([(1 - dx) * (1 - dy), dx * (1 - dy), (1 - dx) * dy, dx * dy])
-        coefficients = bilinear[:, :, None] * p["layer_weights"][None]  # (corners, 128, layers)
+        coefficients = bilinear[:, None] * p["layer_weights"].T[None]  # (corners, layers, 128)
         cell = features[corner + jnp.asarray(_CORNERS)]
         # The batch keeps an axis of its own, so that images may lie on different devices.
-        products = precision.einsum("vd,clbd->vclb", p["weight"], cell)
-        summed = jnp.einsum("vclb,cvl->vb", products, coefficients, precision=jax.lax.Precision.HIGHEST)
-        return summed / width + p["bias"][:, None]
+        products = precision.einsum("clbd,vd->clbv", cell, p["weight"])
+        # A plain sum, which on CPU takes a fifth off what a product of so few terms does.
+        return (products * coefficients[:, :, None]).sum(axis=(0, 1)) / width + p["bias"]
 
     # Tables stay float32 in every precision but float64; only the weights follow the products' type.
     tables = {name: table.astype(precision.accumulate) for name, table in params.items() if name != "weight"}
     tiles = jax.lax.map(one_tile, ({**tables, "weight": params["weight"]}, corners), batch_size=TILES_PER_STEP)
-    return tiles.transpose(2, 0, 1).reshape(batch, -1)
+    return tiles.transpose(1, 0, 2).reshape(batch, -1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from .config import GRID, PATCH, ViTConfig
@@ -57,7 +58,7 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
         c, p = self.config, self.precision
         lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
-        qkv = Linear(3 * c.embed_dim, p, **lora, name="qkv")(x)
+        qkv = checkpoint_name(Linear(3 * c.embed_dim, p, **lora, name="qkv")(x), "qkv")
         # (batch, head, token, channel): products of whole matrices, which on CPU are faster than strided ones
         q, k, v = qkv.reshape(*x.shape[:2], 3, c.num_heads, -1).transpose(2, 0, 3, 1, 4)
         # Half of the queries at a time: on a CPU their scores stay in the cache, a fifth off a batch of 8's time.
@@ -85,8 +86,8 @@ class MLP(nn.Module):
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
         c, p = self.config, self.precision
         lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
-        x = Linear(c.mlp_dim, p, **lora, name="fc1")(x)
-        return Linear(c.embed_dim, p, **lora, name="fc2")(jax.nn.gelu(x, approximate=False))
+        hidden = checkpoint_name(Linear(c.mlp_dim, p, **lora, name="fc1")(x), "hidden")
+        return Linear(c.embed_dim, p, **lora, name="fc2")(jax.nn.gelu(hidden, approximate=False))
 
 
 class Block(nn.Module):
@@ -101,6 +102,7 @@ class Block(nn.Module):
         scale_1 = self.param("ls1", nn.initializers.ones, (c.embed_dim,))
         scale_2 = self.param("ls2", nn.initializers.ones, (c.embed_dim,))
         x += scale_1[None, None] * Attention(c, p, name="attn")(layer_norm(p, "norm1")(x))
+        x = checkpoint_name(x, "attended")
         x += scale_2[None, None] * MLP(c, p, name="mlp")(layer_norm(p, "norm2")(x))
         return x, x  # for the next block, and for who taps this one
 
@@ -135,7 +137,9 @@ class ViT(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(cls_token, (b, 1, c.embed_dim)), x], axis=1) + pos_embed[None]
 
         # One traced block for all: gradients compile several times faster than twelve copies do.
-        block = nn.remat(Block, prevent_cse=False) if self.rematerialize else Block
+        kept = () if self.rematerialize else ("qkv", "attended", "hidden")
+        policy = jax.checkpoint_policies.save_only_these_names(*kept)
+        block = nn.remat(Block, prevent_cse=False, policy=policy)
         blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True}, length=c.depth)
         x, after = blocks(c, p, name="blocks")(x, None)
         return x, {layer: after[layer] for layer in self.taps}

@@ -100,7 +100,7 @@ convolve.defvjp(_remembered, _gradients)
 
 def _convolved(maps: Array, kernel: Array, precision: Precision, recompute: bool = False) -> Array:
     """One row of points is computed at a time: the values that it makes are still in the cache when they are read."""
-    batch, rows, columns, _ = maps.shape
+    batch, rows, columns, inputs = maps.shape
     high, wide = (rows - KERNEL + 1) // TILE, (columns - KERNEL + 1) // TILE
     tiles = [maps[:, k : k + TILE * (high - 1) + 1 : TILE] for k in range(INPUTS)]
     values = jnp.stack([_weighted(row, tiles) for row in _B])  # (points, batch, tiles down, columns, i)
@@ -108,9 +108,12 @@ def _convolved(maps: Array, kernel: Array, precision: Precision, recompute: bool
     def one_row(of_row: tuple[Array, Array]) -> Float[Array, "b down columns-4 o"]:
         row, kernel_row = of_row
         tiles = [row[:, :, k : k + TILE * (wide - 1) + 1 : TILE] for k in range(INPUTS)]
-        at_points = jnp.stack([_weighted(column, tiles) for column in _B])
-        weights = precision.einsum("pk,kio->pio", jnp.asarray(_G), kernel_row)
-        products = precision.einsum("pbyxi,pio->pbyxo", at_points, weights)
+        # Each point's product on its own: of few images, nearly half faster than all in one batched product.
+        products = [
+            precision.einsum("bi,io->bo", _weighted(column, tiles).reshape(-1, inputs), _weighted(point, kernel_row))
+            for column, point in zip(_B, _G, strict=True)
+        ]
+        products = [product.reshape(batch, high, wide, -1) for product in products]
         return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
 
     # For a gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
