@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ def note(person: Subject) -> str | None:
 def origin(person: Subject) -> str:
     """What a sentence says of synthetic weights, after the subject."""
     return " (SYNTHETIC weights)" if person.description.synthetic else ""
+
+
+def counted(people: Sequence[Subject]) -> str:
+    """How many subjects, in words, and of synthetic weights that they are."""
+    return f"{len(people)} subject{'s' * (len(people) > 1)}{origin(people[0])}"
 
 
 def unfinished(output: Path) -> str:

@@ -21,7 +21,7 @@ from ...files import explained, read_small, readable, write_whole
 from ...subject import Subject
 from ..report import Picture, Section, Table, write_report
 from ..results import origin
-from ..settings import command_line
+from ..settings import command_line, settings_of
 from . import augmentations, objectives, priors
 from .areas import union
 from .natural import natural_baseline, relative_scores
@@ -113,8 +113,8 @@ def synthesize(
     BERGError
         Something of this makes no sense, is not there, or cannot be written.
     """
-    settings = {name: _plain(value) for name, value in locals().items() if name not in _NOT_THE_RESULT}
-    output = Path(output)
+    settings = settings_of(locals())
+    output = Path(settings.pop("output"))
     if not drive and not suppress:
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
     if set(drive) & set(suppress):
@@ -231,14 +231,6 @@ def _report(
         provenance=told,
         synthetic=person.description.synthetic,
     )
-
-
-_NOT_THE_RESULT = {"output", "devices", "time_limit", "show_progress"}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
 
 def _is_done(output: Path, settings: dict[str, Any]) -> bool:
