@@ -15,7 +15,12 @@ app = typer.Typer()
 
 @app.command()
 def sweep(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The sweep: base settings, axes, launcher.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC.toml", help="The sweep: base settings, axes, launcher; or a sweep's sweep.json."
+        ),
+    ],
     output: Annotated[Path | None, typer.Option(help="The folder to write, or to go on with.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Only say what is done, failed and left.")] = False,
