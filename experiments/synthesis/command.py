@@ -19,7 +19,7 @@ from ...environment import environment
 from ...errors import IntegrityError, InvalidParameterError
 from ...files import explained, read_small, readable, write_whole
 from ...subject import Subject
-from ..report import Picture, Section, Table, write_report
+from ..report import Gallery, Section, Table, write_report
 from ..results import origin
 from ..settings import command_line, settings_of
 from . import augmentations, objectives, priors
@@ -30,6 +30,7 @@ from .photographs import PARAMETRIZATIONS, parametrization, projection, squares
 from .sheets import contact_sheet, table
 
 ARGUMENTS = {"photograph_folder": "photographs"}  # that an option of another name stands for
+_TILES = 60  # images that the report shows
 
 
 def synthesize(
@@ -197,11 +198,14 @@ def _report(
     facts: dict[str, Any],
     person: Subject,
 ) -> None:
-    names = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
-    sheet = Picture(
-        output / "contact_sheet.png", "Images, the best first, with the mean responses of the ROIs (z).", names
-    )
     count = len(next(iter(scores.values())))
+    tiles = [
+        (output / name, [f"{number + 1}", *(f"{score} {values[number]:.2f}" for score, values in scores.items())])
+        for number, name in enumerate(list(facts["images"])[:_TILES])
+    ]
+    caption = "Images, the best first, with the objective's value and the mean responses of the ROIs (z)"
+    caption += f": {len(tiles)} of {count:,}." if len(tiles) < count else "."
+    made = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
     table = Table(
         "Responses to the images in the files: the objective's value, and ROIs' means (z)",
         ("image", *scores),
@@ -220,7 +224,7 @@ def _report(
     write_report(
         output,
         "Stimulus synthesis",
-        [Section("Images", [sheet, table]), Section("Course", [course])],
+        [Section("Images", [Gallery(tiles, caption, made), table]), Section("Course", [course])],
         lead=f"{count} images by gradient ascent through the model of subject {person.description.subject}"
         f"{origin(person)}"
         + (f"; driven: {', '.join(settings['drive'])}" if settings["drive"] else "")
