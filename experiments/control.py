@@ -17,11 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image
 
 from ..demo.stimuli import CATEGORIES
 from ..errors import InvalidParameterError
-from ..files import explained
 from ..rois import Vertices
 from ..stream.devices import find_process
 from ..stream.loop import stream
@@ -29,8 +27,8 @@ from ..stream.responses import open_responses
 from ..stream.sources import Source
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
-from .control_pictures import Row, draw_quadrants, draw_sets
-from .control_report import PICTURE, draw_maps, file_name, goal_maps, sections
+from .control_pictures import Chosen, draw_quadrants, draw_sets
+from .control_report import PICTURE, draw_maps, goal_maps, images_section, numbers_section
 from .report import Section, write_report
 from .results import counted, folder_of, note, provenance, unfinished, write_numbers, write_results
 from .settings import command_line, settings_of
@@ -52,7 +50,7 @@ _LEADS = {
     "univariate": "Images that drive {} and {} together or apart",
     "multivariate": "Sets of images that {} and {} represent alike (align) or unlike (disentangle)",
 }
-_SHOWN = 6  # chosen images in a line of the picture
+_SHOWN = {"univariate": 6, "multivariate": 18}  # of the images chosen for a goal
 _NATURAL, _EACH, _SEED = 200, 20, 7  # of the demo's images
 
 
@@ -111,8 +109,9 @@ def control_regions(
     berg_dir, subjects
         As for :func:`berg_jax.load`; one or more subjects. With one, images are judged by whom they were chosen for.
     output
-        The folder to write: ``control.png``, ``images.csv`` (which images were chosen), ``results.json``, and of all
-        this ``report.html``. Of each subject ``subjNN/``, with responses to all images in ``responses.zarr`` and
+        The folder to write: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
+        them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. Of each
+        subject ``subjNN/``, with responses to all images in ``responses.zarr`` and
         :func:`~berg_jax.experiments.control_report.goal_maps`: see
         :func:`~berg_jax.experiments.results.write_results`.
     images
@@ -196,7 +195,12 @@ def control_regions(
         made |= options
         answers = [{} for _ in known]
         rows, chosen = _multivariate(known, rois, source, output, {**options, "seed": seed, **running})
-    facts, parts = {}, sections(kind, rois, [one.number for one in known], rows, made, output)
+    some = {goal: indices[_spread(len(indices), kind)] for goal, indices in chosen[0].items()}
+    parts = [
+        numbers_section(kind, rois, [one.number for one in known], rows, made, output),
+        images_section(source, some, synthesized, made, output),
+    ]
+    facts = {}
     for one, indices, own in zip(known, chosen, answers, strict=True):
         folder, maps = folder_of(output, one.subject), goal_maps(one.responses, indices, own)
         facts[folder.name] = provenance(one.subject, one.vertices, precision, experiment="control", **made)
@@ -264,9 +268,7 @@ def _univariate(
             gone.append(own.mean(axis=0) if len(own) else np.full(2, np.nan))
             chosen[index][goal] = found.indices
             named += [(goal, people[index].number, image, *way) for image, way in zip(found.names, own, strict=True)]
-        indices = chosen[0][goal]
-        first = source.read(indices[:_SHOWN]) if len(indices) else None
-        shown.append(Row(goal, first, people[0].means[indices]))
+        shown.append(Chosen(goal, people[0].means[chosen[0][goal]]))
         counts = [len(own[goal]) for own in chosen]
         rows.append({"goal": goal, "directions": directions, "ways": gone, "images": counts[0], "counts": counts})
         if goal in made:
@@ -275,8 +277,7 @@ def _univariate(
                 np.array(directions) * (mean - baseline).mean(axis=0)
                 for mean, baseline in zip(means, baselines, strict=True)
             ]
-            shown[-1] = shown[-1]._replace(made=made[goal], made_dots=means[0])
-    _save_images(output, made)
+            shown[-1] = shown[-1]._replace(made=means[0])
     write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
     options = {"note": note(people[0].subject), "baseline": baselines[0], "title": _title(people, len(source))}
     draw_quadrants(people[0].means, rois, shown, output / PICTURE, **options)
@@ -307,9 +308,7 @@ def _multivariate(
             best = np.sort(there[result.latents[0]])
             chosen[index][goal] = best
             named += [(goal, number, source.ids[image]) for image in best]
-            if index == 0:
-                spread = np.linspace(0, len(best) - 1, min(3 * _SHOWN, len(best))).astype(int)
-                shown.append(Row(goal, source.read(best[spread]), np.array(reached)))
+        shown.append(Chosen(goal, np.array(reached)))
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
     write_table(output / "images.csv", ("goal", "subject", "image"), named)
@@ -341,13 +340,10 @@ def _answers(
     return {goal: np.asarray(model(images)) for goal, images in made.items()}
 
 
-def _save_images(output: Path, made: dict[str, UInt8[np.ndarray, "n 3 h w"]]) -> None:
-    with explained("write", output):
-        for goal, images in made.items():
-            for number, image in enumerate(images, 1):
-                path = output / "synthesized" / f"{file_name(goal)}-{number}.png"
-                path.parent.mkdir(exist_ok=True)
-                Image.fromarray(image.transpose(1, 2, 0)).save(path)
+def _spread(count: int, kind: str) -> Int[np.ndarray, " n"]:
+    """Places of those that are shown: the best, which come first, or of a set some from its first to its last."""
+    most = min(_SHOWN[kind], count)
+    return np.arange(most) if kind == "univariate" else np.linspace(0, count - 1, most).astype(int)
 
 
 def _title(people: Sequence[_Person], images: int) -> str:

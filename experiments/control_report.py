@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
 
+from ..files import explained
 from ..rois import Vertices
+from ..stream.sources import Source
 from ..subject import Subject
 from .pictures import draw_brain
-from .report import Picture, Section, Table
+from .report import Gallery, Picture, Section, Table
 
 PICTURE = "control.png"
 _CAPTIONS = {
-    "univariate": "Every image's response in one region against that in the other, the chosen ones in color; at the "
-    "right the first of those chosen for each goal.",
-    "multivariate": "How alike the regions represent random sets of images (grey) and the chosen ones, which are "
-    "shown at the right: the correlation of the regions' dissimilarities.",
+    "univariate": "Every image's response in one region against that in the other, the chosen ones in color.",
+    "multivariate": "How alike the regions represent random sets of images (grey) and the chosen ones: the "
+    "correlation of the regions' dissimilarities.",
 }
 
 
@@ -46,15 +48,15 @@ def goal_maps(
     }
 
 
-def sections(
+def numbers_section(
     kind: str,
     rois: Sequence[str],
     numbers: Sequence[int],
     rows: Sequence[Mapping[str, Any]],
     made: Mapping[str, Any],
     output: Path,
-) -> list[Section]:
-    """What was chosen, and how far it goes in each subject.
+) -> Section:
+    """How far the chosen images, or sets, go in each subject.
 
     Parameters
     ----------
@@ -68,8 +70,30 @@ def sections(
         The settings that made it, and the folder that holds its picture.
     """
     picture = Picture(output / PICTURE, _CAPTIONS[kind], made)
-    table = _ways(rois, numbers, rows) if kind == "univariate" else _alignments(rois, numbers, rows)
-    return [Section("Images" if kind == "univariate" else "Sets of images", [picture, table])]
+    if kind == "univariate":
+        return Section("Responses", [picture, _ways(rois, numbers, rows, made["synthesize"])])
+    return Section("Alignment", [picture, _alignments(rois, numbers, rows)])
+
+
+def images_section(
+    source: Source,
+    chosen: Mapping[str, Int[np.ndarray, " n"]],
+    synthesized: Mapping[str, UInt8[np.ndarray, "n 3 h w"]],
+    made: Mapping[str, Any],
+    output: Path,
+) -> Section:
+    """Write images chosen and synthesized for each goal as PNGs into a folder, and show them."""
+    parts = []
+    for goal, indices in chosen.items():
+        tiles = []
+        if len(indices):
+            names = [[str(source.ids[index])] for index in indices]
+            tiles += zip(_saved(source.read(indices), output / "chosen", goal), names, strict=True)
+        if goal in synthesized:
+            paths = _saved(synthesized[goal], output / "synthesized", goal)
+            tiles += [(path, ["synthesized"]) for path in paths]
+        parts.append(Gallery(tiles, goal if tiles else f"{goal}: no image passes the margin", made))
+    return Section("Images", parts)
 
 
 def draw_maps(
@@ -92,6 +116,7 @@ def draw_maps(
             f"{title}: mean response to these images less that to all images, at the regions' vertices; others are "
             "grey.",
             regions=tuple(rois),
+            views=(),
             settings=made,
             label="response to these − to all images (z)",
             title=title,
@@ -99,19 +124,27 @@ def draw_maps(
     return pictures
 
 
-def _ways(rois: Sequence[str], numbers: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:
-    synthesized = any("synthesized" in row for row in rows)
-    columns = ["goal", "subject", "images", *(f"{name} (z)" for name in rois)]
-    columns += [f"{name}, synthesized (z)" for name in rois if synthesized]
-    missing = [(np.nan, np.nan)] * len(numbers)
-    cells = [
-        [row["goal"], number, count, *way, *(own if synthesized else ())]
-        for row in rows
-        for number, count, way, own in zip(
-            numbers, row["counts"], row["ways"], row.get("synthesized", missing), strict=True
-        )
-    ]
-    return Table("How far the chosen images go the wanted way: mean response less that to all images", columns, cells)
+def _saved(images: UInt8[np.ndarray, "n 3 h w"], folder: Path, goal: str) -> list[Path]:
+    paths = [folder / f"{file_name(goal)}-{number}.png" for number in range(1, len(images) + 1)]
+    with explained("write", folder):
+        folder.mkdir(exist_ok=True)
+        for path, image in zip(paths, images, strict=True):
+            Image.fromarray(image.transpose(1, 2, 0)).save(path)
+    return paths
+
+
+def _ways(rois: Sequence[str], numbers: Sequence[int], rows: Sequence[Mapping[str, Any]], synthesize: int) -> Table:
+    cells = []
+    for row in rows:
+        for index, number in enumerate(numbers):
+            cells.append((row["goal"], number, f"{row['counts'][index]} chosen", *row["ways"][index]))
+            if "synthesized" in row:
+                cells.append((row["goal"], number, f"{synthesize} synthesized", *row["synthesized"][index]))
+    return Table(
+        "How far images go the wanted way: their mean response less that to all images (z)",
+        ("goal", "subject", "images", *rois),
+        cells,
+    )
 
 
 def _alignments(rois: Sequence[str], numbers: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -82,12 +82,15 @@ def test_images_that_go_the_farthest_are_chosen(
     with Image.open(out / "control.png") as picture:
         assert min(picture.size) > 500
     page, config = (out / "report.html").read_text(), json.loads((out / "config.json").read_text())
-    assert page.count("<figure>") == 1  # of this size there are no brains
+    assert page.count("<figure>") == 1 + 4  # of this size there are no brains
     assert page.count("<tr><td>") == 4
     assert (
         f"{path} --berg-dir {complement.folder} --subject 2 --output {out} --k 3 --margin 0.01" in config["command"]
     )
     assert config["provenance"]["subj02"]["settings"]["k"] == 3
+    first = next(row for row in rows if row["goal"] == "FFA-1 up, PPA down")
+    with Image.open(out / "chosen" / "FFA-1-up-PPA-down-1.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture).transpose(2, 0, 1), images[int(first["image"])])
     none = control_regions(complement.folder, [2], out, path, rois=ROIS, margin=9, batch_size=24, show_progress=False)
     assert none.count("no image passes the margin") == 4
 
@@ -114,7 +117,7 @@ def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray
     aligned, disentangled = results["goals"]
     assert aligned["alignment"][0] > aligned["random sets"][0] + 0.2
     assert abs(disentangled["alignment"][0]) < 0.05
-    pages = {"report.html", "config.json"}
+    pages = {"report.html", "config.json", "chosen"}
     assert {path.name for path in out.iterdir()} == {"control.png", "images.csv", "results.json", "subj02", *pages}
     assert {"align.lh.func.gii", "disentangle.rh.func.gii"} <= {p.name for p in (out / "subj02" / "maps").iterdir()}
     assert "<td>disentangle</td>" in (out / "report.html").read_text()
@@ -189,7 +192,7 @@ def test_planted_preferences_are_found(demo: Path, tmp_path: Path) -> None:
         assert np.min(entry["ways"]) > 0.1
         assert np.min(entry["synthesized"]) > 2
     assert len(list((tmp_path / "u" / "synthesized").iterdir())) == 4
-    assert (tmp_path / "u" / "report.html").read_text().count("<figure>") == 1 + 2 * 8
+    assert (tmp_path / "u" / "report.html").read_text().count("<figure>") == 1 + 4 + 2 * 8
     person = berg_jax.Subject("demo", 2)
     size = person.hemisphere_size
     ways = berg_jax.surface.read(tmp_path / "u" / "subj02" / "maps" / "FFA-1-down-PPA-up.func.gii", size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files import explained
+from ...files import explained, write_whole
 from ..report import Gallery, Picture, Section, Table, write_report
 from ..results import SYNTHETIC
 from .records import IMAGES, SPEC, Entry
@@ -171,8 +172,10 @@ def _draw(axes: Sequence[Axis], path: Path, note: str | None) -> None:
         panels[-1].set_xlabel("the objective's value (z units)", fontsize=10)
         if note:
             figure.supxlabel(note, fontsize=8, color="0.4")
-        with explained("write", path):
-            figure.savefig(path)
+        memory = io.BytesIO()
+        figure.savefig(memory, format="png")
+    with explained("write", path):
+        write_whole(path, memory.getvalue())  # which another worker may be reading
 
 
 def _failures(spec: Spec, failed: Sequence[Row]) -> Table:
