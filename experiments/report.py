@@ -25,6 +25,7 @@ from .settings import plain
 
 PAGE, CONFIG = "report.html", "config.json"
 _TYPES, _QUALITY = (".png", ".jpg", ".jpeg", ".webp"), 92
+_MANY = 6  # columns
 
 
 class Picture(NamedTuple):
@@ -178,7 +179,8 @@ def _table(table: Table) -> str:
         for column, number in zip(table.columns, numbers, strict=True)
     )
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    many = " class=many" * (len(table.columns) > _MANY)  # on a phone such a table is moved, and so need not be narrow
+    body = f"<table{many}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f"<h3>{escape(table.caption)}</h3><div class=wide>{body}</div>"
 
 
@@ -248,6 +250,7 @@ td:first-child { white-space: nowrap; }
 small { display: block; color: #5b6770; font-size: .8rem; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; }
 .gallery img { width: 100%; }
+.gallery small { line-height: 1.3; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
 th, td { padding: .25rem .7rem .25rem 0; text-align: left; border-bottom: 1px solid #e7ebef; vertical-align: top; }
@@ -257,7 +260,8 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .
 dt { color: #5b6770; }
 dd { margin: 0; min-width: 0; }
 dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
-@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; } }
+@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; }
+  .many { width: max-content; } .many td { max-width: 14rem; } }
 pre { padding: .7rem; background: #f2f4f7; white-space: pre-wrap; font-size: .85rem; }
 </style>
 </head>

@@ -62,8 +62,9 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
         ]
         base = spec.raw.get("base", {})
         sections += [
-            Section("Images", [Gallery(tiles, note, base), _best(spec, done)]),
+            Section("Best trials", [_best(spec, done)]),
             *_by_axis(output, axes_of(spec, rows), len(done), synthetic),
+            Section("Images", [Gallery(tiles, note, base)]),
         ]
     if failed:
         sections.append(Section("Failures", [_failures(spec, failed)]))
