@@ -28,7 +28,7 @@ from ..stream.sources import Source
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
 from .control_pictures import Chosen, draw_quadrants, draw_sets
-from .control_report import PICTURE, draw_maps, goal_maps, images_section, numbers_section
+from .control_report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section
 from .report import Section, write_report
 from .results import counted, folder_of, note, provenance, unfinished, write_numbers, write_results
 from .settings import command_line, settings_of
@@ -50,7 +50,6 @@ _LEADS = {
     "univariate": "Images that drive {} and {} together or apart",
     "multivariate": "Sets of images that {} and {} represent alike (align) or unlike (disentangle)",
 }
-_SHOWN = {"univariate": 6, "multivariate": 18}  # of the images chosen for a goal
 _NATURAL, _EACH, _SEED = 200, 20, 7  # of the demo's images
 
 
@@ -195,18 +194,15 @@ def control_regions(
         made |= options
         answers = [{} for _ in known]
         rows, chosen = _multivariate(known, rois, source, output, {**options, "seed": seed, **running})
-    some = {goal: indices[_spread(len(indices), kind)] for goal, indices in chosen[0].items()}
-    parts = [
-        numbers_section(kind, rois, [one.number for one in known], rows, made, output),
-        images_section(source, some, synthesized, made, output),
-    ]
+    shown = numbers_section(kind, rois, [one.number for one in known], rows, made, output)
+    parts = [shown, *images_sections(kind, source, chosen[0], synthesized, made, output)]
     facts = {}
     for one, indices, own in zip(known, chosen, answers, strict=True):
         folder, maps = folder_of(output, one.subject), goal_maps(one.responses, indices, own)
         facts[folder.name] = provenance(one.subject, one.vertices, precision, experiment="control", **made)
         write_results(folder, one.vertices, maps, facts[folder.name])
         if pictures := draw_maps(one.subject, one.vertices, maps, rois, made, folder):
-            parts.append(Section(f"Subject {one.number}", pictures))
+            parts.append(Section(f"Maps of subject {one.number}", pictures))
     write_numbers(output, {"goals": rows, "subjects": list(facts.values())})
     write_report(
         output,
@@ -338,12 +334,6 @@ def _answers(
     """A person's responses to the images made for each goal."""
     model = one.subject.model(one.vertices, precision=precision) if made else None
     return {goal: np.asarray(model(images)) for goal, images in made.items()}
-
-
-def _spread(count: int, kind: str) -> Int[np.ndarray, " n"]:
-    """Places of those that are shown: the best, which come first, or of a set some from its first to its last."""
-    most = min(_SHOWN[kind], count)
-    return np.arange(most) if kind == "univariate" else np.linspace(0, count - 1, most).astype(int)
 
 
 def _title(people: Sequence[_Person], images: int) -> str:

@@ -56,7 +56,7 @@ def draw_quadrants(
         axes.scatter([], [], s=60, marker="*", color="white", edgecolor="black", lw=0.5, label="synthesized")
     axes.set_xlabel(f"mean response of {rois[0]} (z)")
     axes.set_ylabel(f"mean response of {rois[1]} (z)")
-    _save(figure, path)
+    _save(figure, axes, path)
 
 
 def draw_sets(
@@ -76,7 +76,7 @@ def draw_sets(
     axes.axvline(0, color="0.5", ls="--", lw=0.8)
     axes.set_xlabel(f"correlation of {rois[0]}'s and {rois[1]}'s dissimilarities")
     axes.set_ylabel("sets")
-    _save(figure, path)
+    _save(figure, axes, path)
 
 
 def _figure(title: str, note: str | None) -> tuple[Any, Any]:
@@ -91,7 +91,7 @@ def _figure(title: str, note: str | None) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.legend(fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+def _save(figure: Any, axes: Any, path: Path) -> None:
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
     with explained("write", path):
         figure.savefig(path)

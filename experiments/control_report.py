@@ -18,6 +18,7 @@ from .pictures import draw_brain
 from .report import Gallery, Picture, Section, Table
 
 PICTURE = "control.png"
+_SHOWN = {"univariate": 6, "multivariate": 18}  # of the images chosen for a goal
 _CAPTIONS = {
     "univariate": "Every image's response in one region against that in the other, the chosen ones in color.",
     "multivariate": "How alike the regions represent random sets of images (grey) and the chosen ones: the "
@@ -75,25 +76,29 @@ def numbers_section(
     return Section("Alignment", [picture, _alignments(rois, numbers, rows)])
 
 
-def images_section(
+def images_sections(
+    kind: str,
     source: Source,
     chosen: Mapping[str, Int[np.ndarray, " n"]],
     synthesized: Mapping[str, UInt8[np.ndarray, "n 3 h w"]],
     made: Mapping[str, Any],
     output: Path,
-) -> Section:
-    """Write images chosen and synthesized for each goal as PNGs into a folder, and show them."""
-    parts = []
-    for goal, indices in chosen.items():
-        tiles = []
+) -> list[Section]:
+    """Write some images chosen, and those synthesized, for each goal as PNGs into a folder, and show them."""
+    sections = []
+    for goal, every in chosen.items():
+        indices = every[_places(len(every), kind)]
+        tiles, caption = [], "No image passes the margin."
         if len(indices):
             names = [[str(source.ids[index])] for index in indices]
             tiles += zip(_saved(source.read(indices), output / "chosen", goal), names, strict=True)
+            which = "those that go the farthest first" if kind == "univariate" else "in their order among all images"
+            caption = f"{len(indices)} of the {len(every)} chosen images, {which}."
         if goal in synthesized:
             paths = _saved(synthesized[goal], output / "synthesized", goal)
             tiles += [(path, ["synthesized"]) for path in paths]
-        parts.append(Gallery(tiles, goal if tiles else f"{goal}: no image passes the margin", made))
-    return Section("Images", parts)
+        sections.append(Section(f"Images: {goal}", [Gallery(tiles, caption, made)]))
+    return sections
 
 
 def draw_maps(
@@ -122,6 +127,12 @@ def draw_maps(
             title=title,
         )
     return pictures
+
+
+def _places(count: int, kind: str) -> Int[np.ndarray, " n"]:
+    """Places of those that are shown: the best, which come first, or of a set some from its first to its last."""
+    most = min(_SHOWN[kind], count)
+    return np.arange(most) if kind == "univariate" else np.linspace(0, count - 1, most).astype(int)
 
 
 def _saved(images: UInt8[np.ndarray, "n 3 h w"], folder: Path, goal: str) -> list[Path]:
