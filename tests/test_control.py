@@ -18,9 +18,10 @@ from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments import control
 from berg_jax.experiments.control import control_regions, goals, judges
-from berg_jax.experiments.control_report import file_name, goal_maps
+from berg_jax.experiments.control_report import file_name, goal_maps, images_sections, numbers_section
 from berg_jax.experiments.dissimilarity import dissimilarities
 from berg_jax.experiments.synthesis.search import control_among
+from berg_jax.stream.opening import open_source
 
 from .conftest import Golden
 
@@ -135,6 +136,31 @@ def test_maps_are_of_the_chosen_less_all() -> None:
     np.testing.assert_allclose(maps["both-up"], [1, 2])
     np.testing.assert_allclose(maps["both-up-synthesized"], [7, 14])
     assert np.isnan(maps["A-B-up-PPA-down"]).all()
+
+
+def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
+    np.save(
+        tmp_path / "images.npy", np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((3, 32, 32), np.uint8)
+    )
+    source = open_source(tmp_path / "images.npy", "error")
+    chosen = {"A/B up, C down": np.arange(30, 20, -1), "both up": np.array([], int)}
+    made = {"A/B up, C down": np.full((2, 3, 32, 32), 99, np.uint8)}
+    one, none = images_sections("univariate", source, chosen, made, {"k": 10}, tmp_path)
+    (gallery,) = one.parts
+    assert [lines[0] for _, lines in gallery.tiles] == ["30", "29", "28", "27", "26", "25", *["synthesized"] * 2]
+    assert [np.unique(Image.open(path))[-1] for path, _ in gallery.tiles] == [30, 29, 28, 27, 26, 25, 99, 99]
+    assert (gallery.tiles[0][0].name, gallery.caption[:27]) == ("A-B-up-C-down-1.png", "6 of the 10 chosen images, ")
+    assert (none.parts[0].tiles, none.parts[0].caption) == ([], "No image passes the margin.")
+    (spread,) = images_sections("multivariate", source, {"align": np.arange(35)}, {}, {}, tmp_path)
+    assert [lines[0] for _, lines in spread.parts[0].tiles] == [str(2 * n) for n in range(18)]
+    rows = [{"goal": "both up", "counts": [3, 2], "ways": [(1, 2), (3, 4)], "synthesized": [(5, 6), (7, 8)]}]
+    _, table = numbers_section("univariate", ["V1", "V2"], [1, 4], rows, {"synthesize": 2}, tmp_path).parts
+    assert table.rows == [
+        ("both up", 1, "3 chosen", 1, 2),
+        ("both up", 1, "2 synthesized", 5, 6),
+        ("both up", 4, "2 chosen", 3, 4),
+        ("both up", 4, "2 synthesized", 7, 8),
+    ]
 
 
 def test_none_may_pass_and_a_missing_image_does_not() -> None:
