@@ -60,7 +60,7 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
             )
             for trial, entry in best
         ]
-        base = spec.raw.get("base", {})
+        base = _spelled(spec.raw.get("base", {}))
         sections += [
             Section("Best trials", [_best(spec, done)]),
             *_by_axis(output, axes_of(spec, rows), len(done), synthetic),
