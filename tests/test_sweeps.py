@@ -32,7 +32,7 @@ from berg_jax.experiments.sweeps import launching, program, records, report, run
 from berg_jax.experiments.sweeps.chunks import Chunk, chunked, left
 from berg_jax.experiments.sweeps.program import Regions, run_chunk
 from berg_jax.experiments.sweeps.settings import Trial, make_trial
-from berg_jax.experiments.sweeps.spec import Spec, expand, read_spec
+from berg_jax.experiments.sweeps.spec import Spec, expand, read_spec, varying
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.images import fourier, pixels
 from berg_jax.experiments.synthesis.optimize import optimize
@@ -555,7 +555,7 @@ def test_axes_sum_trials_up() -> None:
         else (one, {"failed": True})
         for one in spec.trials
     ]
-    seed, jitter, drive, margin = report.axes_of(spec, rows)
+    seed, jitter, drive, margin = report.axes_of(varying(spec), rows)
     assert list(seed.groups) == ["0 to 3", "4 to 7", "8 to 10", "11 to 13", "14 to 16", "17 to 19"]
     assert report._summed("seed", "8 to 10", seed.groups["8 to 10"]) == ("seed", "8 to 10", 45, 45, 16.0, 24.0)
     assert sum(map(len, seed.groups.values())) == len(rows)

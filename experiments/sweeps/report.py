@@ -50,24 +50,22 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
     done = [row for row in rows if not row[1]["failed"]]
     failed = [row for row in rows if row[1]["failed"]]
     synthetic = any(entry["synthetic"] for _, entry in rows)
+    names = varying(spec)
     subjects = dict.fromkeys(str(trial.settings["subject"]) for trial in spec.trials)
     sections = []
     if done:
         tiles = [
-            (
-                output / IMAGES / f"{trial.id}.png",
-                [f"value {entry['value']:.3f}", *told(trial.settings, varying(spec))],
-            )
+            (output / IMAGES / f"{trial.id}.png", [f"value {entry['value']:.3f}", *told(trial.settings, names)])
             for trial, entry in best
         ]
         base = _spelled(spec.raw.get("base", {}))
         sections += [
-            Section("Best trials", [_best(spec, done)]),
-            *_by_axis(output, axes_of(spec, rows), len(done), synthetic),
+            Section("Best trials", [_best(names, done)]),
+            *_by_axis(output, axes_of(names, rows), len(done), synthetic),
             Section("Images", [Gallery(tiles, note, base)]),
         ]
     if failed:
-        sections.append(Section("Failures", [_failures(spec, failed)]))
+        sections.append(Section("Failures", [_failures(names, failed)]))
     return write_report(
         output,
         "Sweep",
@@ -82,10 +80,10 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
     )
 
 
-def axes_of(spec: Spec, rows: Sequence[Row]) -> list[Axis]:
-    """Trials by each setting in which they differ: many numbers put together, of many other values the best."""
+def axes_of(names: Sequence[str], rows: Sequence[Row]) -> list[Axis]:
+    """Trials by each of these settings: many numbers put together, of many other values the best."""
     axes = []
-    for name in varying(spec):
+    for name in names:
         values = {repr(trial.settings[name]): trial.settings[name] for trial, _ in rows}
         labels = {key: shown(value) for key, value in values.items()}
         note = ""
@@ -110,8 +108,7 @@ def _values(rows: Sequence[Row]) -> list[float]:
     return [entry["value"] for _, entry in rows if not entry["failed"]]
 
 
-def _best(spec: Spec, done: Sequence[Row]) -> Table:
-    names = varying(spec)
+def _best(names: Sequence[str], done: Sequence[Row]) -> Table:
     rois = list(dict.fromkeys(roi for _, entry in done for roi in entry["responses"]))[:_ROIS]
     best = sorted(done, key=lambda row: -row[1]["value"])[:_BEST]
     many = f"The best {len(best)} of {len(done):,} trials" if len(best) < len(done) else "Trials, the best first"
@@ -179,8 +176,7 @@ def _draw(axes: Sequence[Axis], path: Path, note: str | None) -> None:
         write_whole(path, memory.getvalue())  # which another worker may be reading
 
 
-def _failures(spec: Spec, failed: Sequence[Row]) -> Table:
-    names = varying(spec)
+def _failures(names: Sequence[str], failed: Sequence[Row]) -> Table:
     caption = "Trials that failed" + f": the first {_FAILED} of {len(failed):,}" * (len(failed) > _FAILED)
     return Table(
         caption,
