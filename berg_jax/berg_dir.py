@@ -30,9 +30,9 @@ PUBLISHED = {
 
 
 def check_subject(subject: int) -> int:
-    """A subject's number as an int of at least 1, else InvalidParameterError."""
+    """A subject's number, 1 to 99, as an int, else InvalidParameterError."""
     if isinstance(subject, bool) or not hasattr(subject, "__index__") or not 1 <= int(subject) <= 99:
-        raise InvalidParameterError(f"subject must be a number such as 1, got {subject!r}.")
+        raise InvalidParameterError(f"subject must be a whole number from 1 to 99, got {subject!r}.")
     return int(subject)
 
 

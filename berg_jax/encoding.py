@@ -162,7 +162,8 @@ def choose_images(source: Source, images: str, person: Subject) -> Source:
     """
     if not isinstance(source, ArraySource):
         raise InvalidParameterError(
-            f"images={images!r} counts the rows of an array; image files are encoded as a whole."
+            f"images={images!r} counts the rows of an array, and these are image files. Leave it out, or name some of "
+            "them in a list, a .txt file."
         )
     numbers = person.metadata.image_numbers(images) if images in SPLITS else parse_numbers(images)
     return Subset(source, numbers)

@@ -203,7 +203,10 @@ def find_metadata(*candidates: Path) -> Metadata:
     for path in candidates:
         if path.is_file():
             return Metadata(path)
-    raise ModelNotFoundError(f"There are no metadata: looked for {', '.join(map(str, candidates))}.")
+    raise ModelNotFoundError(
+        f"There are no metadata: looked for {', '.join(map(str, candidates))}. Give the berg_dir that holds them, or "
+        "get them with berg-jax fetch --metadata-only."
+    )
 
 
 def roi_table(metadata: Metadata) -> str:

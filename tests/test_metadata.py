@@ -58,7 +58,7 @@ def test_subjects_have_their_metadata(golden: Golden) -> None:
 
 
 def test_missing_metadata(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="no metadata: looked for"):
+    with pytest.raises(ModelNotFoundError, match=r"no metadata: looked for.*fetch --metadata-only"):
         find_metadata(tmp_path / "a", tmp_path / "b")
 
 

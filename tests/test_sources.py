@@ -775,7 +775,8 @@ def test_paths_that_stand_for_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match=r"a\.mp4 is no source of images: give a folder.*\.npy.*\.tar"):
         open_source(tmp_path / "a.mp4")
     for name, said in (
-        ("no", "folder"),
+        ("no", r"folder .*no\. Give a folder of image files, or a \.npy"),
+        ("no.png", r"file .*no\.png\. Give a folder of image files, or a \.npy"),
         ("no.npy", "file"),
         ("no.zarr", "folder"),
         ("no.tar", "file"),

@@ -307,8 +307,8 @@ def test_an_output_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     zarr.create_group(tmp_path / "other.zarr")
-    for name in ("folder", "file", "other.zarr"):
-        with pytest.raises(ResourceError, match="no output of berg_jax"):
+    for name, said in (("folder", r"\(it lacks zarr\.json\)"), ("file", ""), ("other.zarr", "")):
+        with pytest.raises(ResourceError, match=f"no output of berg_jax {said}"):
             Output.reopen(tmp_path / name, {}, {})
 
 
