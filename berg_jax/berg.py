@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from .berg_dir import SubjectFiles
 from .cards import MODEL_ID, card_text, read_card
 from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
-from .metadata import HEMISPHERES, Metadata, find_metadata
-from .rois import UNIONS, Vertices, resolve
+from .metadata import Metadata, find_metadata
+from .rois import HEMISPHERES, UNIONS, Vertices, resolve
 
 if TYPE_CHECKING:
     from .model import EncodingModel

@@ -12,8 +12,8 @@ import xarray
 
 from .cards import MODEL_ID
 from .errors import InvalidParameterError, ModelNotFoundError
-from .metadata import HEMISPHERES, SPLITS
-from .rois import Vertices
+from .metadata import SPLITS
+from .rois import HEMISPHERES, Vertices
 from .stream.arrays import ArraySource, Subset, parse_numbers
 from .stream.devices import Process
 from .stream.loop import stream
@@ -162,8 +162,8 @@ def choose_images(source: Source, images: str, person: Subject) -> Source:
     """
     if not isinstance(source, ArraySource):
         raise InvalidParameterError(
-            f"images={images!r} counts the rows of an array, and these are image files. Leave it out, or name some of "
-            "them in a list, a .txt file."
+            f"images={images!r} counts the rows of an array, and these are image files. Leave it out, or name some "
+            "of them in a list, a .txt file."
         )
     numbers = person.metadata.image_numbers(images) if images in SPLITS else parse_numbers(images)
     return Subset(source, numbers)

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from .reading import read_pickled_npy
+from .rois import HEMISPHERES, check_hemisphere
 
-HEMISPHERES = ("lh", "rh")
 DATASETS = ("nsdcore", "nsdsynthetic")
 ACCURACIES = ("correlation", "r2", "noise_ceiling", "explained_variance")
 SPLITS = ("train", "val", "test")
@@ -79,7 +79,7 @@ class Metadata:
         InvalidParameterError
             There is no such hemisphere or data set here.
         """
-        _check_hemisphere(hemisphere)
+        check_hemisphere(hemisphere)
         suffix = "" if dataset == "nsdcore" else f"_{dataset}"
         section, key = self._section("fmri"), f"{hemisphere}_ncsnr{suffix}"
         if key not in section:
@@ -103,7 +103,7 @@ class Metadata:
         InvalidParameterError
             There is nothing of that name here.
         """
-        _check_hemisphere(hemisphere)
+        check_hemisphere(hemisphere)
         key = self._accuracy_key(hemisphere, name, dataset)
         if key is None:
             raise InvalidParameterError(
@@ -232,8 +232,3 @@ def roi_table(metadata: Metadata) -> str:
 def _median(values: np.ndarray) -> str:
     values = values[~np.isnan(values)]
     return f"{np.median(values):.3f}" if len(values) else "–"
-
-
-def _check_hemisphere(hemisphere: str) -> None:
-    if hemisphere not in HEMISPHERES:
-        raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")

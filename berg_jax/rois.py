@@ -68,7 +68,7 @@ class Vertices:
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise InvalidParameterError(f"hemisphere_size must be a positive integer, got {size!r}.")
         object.__setattr__(self, "hemisphere_size", int(size))
-        for name in ("lh", "rh"):
+        for name in HEMISPHERES:
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
 
     def _checked(self, name: str, indices: Any) -> np.ndarray:
@@ -122,7 +122,7 @@ class Vertices:
     @property
     def hemispheres(self) -> np.ndarray:
         """ "lh" or "rh" of each vertex."""
-        return np.repeat(["lh", "rh"], [len(self.lh), len(self.rh)])
+        return np.repeat(HEMISPHERES, [len(self.lh), len(self.rh)])
 
     def __len__(self) -> int:
         return len(self.lh) + len(self.rh)
@@ -138,6 +138,12 @@ class Vertices:
 
     def __hash__(self) -> int:
         return hash((self.hemisphere_size, self.lh.tobytes(), self.rh.tobytes()))
+
+
+def check_hemisphere(hemisphere: str) -> None:
+    """Raise InvalidParameterError unless this is ``"lh"`` or ``"rh"``."""
+    if hemisphere not in HEMISPHERES:
+        raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
 
 
 def check_vertices(vertices: Any, hemisphere_size: int) -> None:

@@ -228,13 +228,6 @@ def load(
 
     Examples
     --------
-    ::
-
-        model = berg_jax.load("path/to/berg_dir", subject=1, roi="FFA-1 + FFA-2")
-        responses = model(images)
-
-    Examples
-    --------
     >>> from berg_jax.demo import images
     >>> model = load("demo", 1, roi="FFA-1")
     >>> model(images("faces", 2)).shape == (2, len(model.vertices))

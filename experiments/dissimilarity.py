@@ -14,8 +14,7 @@ from scipy import stats
 from scipy.spatial import cKDTree
 
 from ..errors import InvalidParameterError, ResourceError
-from ..metadata import HEMISPHERES
-from ..rois import Vertices
+from ..rois import HEMISPHERES, Vertices
 from ..surface_meshes import SHOWN, fsaverage, how_to_get, is_here
 from ..surface_spaces import MESHES, hint
 
