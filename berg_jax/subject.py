@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .berg_dir import DESCRIPTION, SubjectFiles, cache_folder, check_subject
+from .berg_dir import DESCRIPTION, METADATA, SubjectFiles, cache_folder, check_subject
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import sha256
 from .metadata import Metadata, find_metadata
@@ -95,7 +95,7 @@ class Subject:
         ValidationError
             They are of another number of vertices.
         """
-        metadata = find_metadata(self.folder / "metadata.npy", self._files.metadata)
+        metadata = find_metadata(self.folder / METADATA, self._files.metadata)
         if metadata.hemisphere_size != self.hemisphere_size:
             raise ValidationError(
                 f"{metadata.path} is for hemispheres of {metadata.hemisphere_size} vertices, {self.folder} has "

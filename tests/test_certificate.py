@@ -40,10 +40,11 @@ from berg_jax.experiments.certificate import (
     observe_reference,
     recorded_stimuli,
     recorded_vertices,
-    regions,
     selection_path,
 )
-from berg_jax.experiments.certificate_report import Certificate, Check, read_certificate, write_report
+from berg_jax.experiments.certificate_facts import provenance, regions
+from berg_jax.experiments.certificate_page import write_report
+from berg_jax.experiments.certificate_report import Certificate, Check, pixel_hash, read_certificate
 from berg_jax.nn.preprocess import preprocess
 from berg_jax.rois import Vertices
 
@@ -67,7 +68,7 @@ def made_certificate(golden: Golden, responses: np.ndarray | None = None) -> Cer
         responses = observe(golden.model, stimuli, deep=False).responses
     person = berg_jax.Subject(golden.folder, golden.subject)
     return Certificate(
-        **module._provenance(person, stimuli),
+        **provenance(person, stimuli),
         reference={"name": "a stand-in"},
         seconds=1.5,
         checks=[Check("a check", 0.5, 1.0)],
@@ -228,7 +229,7 @@ def test_what_certify_refuses(
 def test_recorded_stimuli_never_change() -> None:
     stimuli = recorded_stimuli()
     assert [image.shape for image in stimuli.values()] == [(3, 224, 224)] * 2 + [(3, 280, 280)] * 2
-    digests = [module.pixel_hash(image)[:16] for image in stimuli.values()]
+    digests = [pixel_hash(image)[:16] for image in stimuli.values()]
     assert digests == ["9b8e4b8a98225945", "abd5f108b250227a", "243eba70d2969bef", "09603eef26edcc88"]
     for image in stimuli.values():
         blocks = image.reshape(3, 8, image.shape[1] // 8, 8, -1).mean((2, 4))
