@@ -49,6 +49,7 @@ LIGHT = {
     "metadata",
     "mirror",
     "numpy_files",
+    "pickled_objects",
     "reading",
     "rois",
     "unpickling",
