@@ -285,9 +285,7 @@ def roi_vertices(name: str, metadata: Metadata) -> Vertices:
     resolved = resolve(name, metadata)  # which refuses an empty or unknown one
     if len(names) != 1:
         return resolved
-    empty = np.array([], np.int64)
-    lh, rh = (metadata.rois[hemisphere].get(names[0], empty) for hemisphere in HEMISPHERES)
-    return Vertices(lh, rh, metadata.hemisphere_size)
+    return Vertices(*metadata.roi(names[0]), metadata.hemisphere_size)
 
 
 def _check_model(model_id: str) -> None:

@@ -66,6 +66,12 @@ class Metadata:
         """Names of the ROIs, in the file's order, of both hemispheres."""
         return list(dict.fromkeys(name for rois in self.rois.values() for name in rois))
 
+    def roi(self, name: str) -> tuple[Int[np.ndarray, " lh"], Int[np.ndarray, " rh"]]:
+        """A ROI's vertices of the left and the right hemisphere, in the file's order; empty where there is none."""
+        empty = np.array([], np.int64)
+        left, right = (self.rois[hemisphere].get(name, empty) for hemisphere in HEMISPHERES)
+        return left, right
+
     @property
     def datasets(self) -> list[str]:
         """Data sets that there are accuracies for."""
@@ -221,7 +227,7 @@ def roi_table(metadata: Metadata) -> str:
         f"{'ROI':<16}{'lh':>8}{'rh':>8}{'ncsnr':>9}{'expl. var.':>12}",
     ]
     for name in metadata.roi_names:
-        indices = {h: metadata.rois[h].get(name, np.array([], np.int64)) for h in HEMISPHERES}
+        indices = dict(zip(HEMISPHERES, metadata.roi(name), strict=True))
         medians = [
             _median(np.concatenate([values[h][indices[h]] for h in HEMISPHERES])) for values in (ncsnr, variance)
         ]

@@ -317,11 +317,8 @@ class _Expression:
             raise InvalidParameterError(
                 f"Invalid ROI: {name!r}. Valid ROIs are: {names}." + (f" Nearest: {near}." if near else "") + hint
             )
-        empty = np.array([], np.int64)
-        return {
-            h: np.unique(np.concatenate([self.metadata.rois[h].get(part, empty) for part in parts]))
-            for h in HEMISPHERES
-        }
+        halves = zip(*map(self.metadata.roi, parts), strict=True)
+        return {h: np.unique(np.concatenate(half)) for h, half in zip(HEMISPHERES, halves, strict=True)}
 
     def _peek(self) -> str | None:
         return self.tokens[self.place] if self.place < len(self.tokens) else None

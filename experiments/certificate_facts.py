@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -86,13 +87,10 @@ def regions(person: Subject) -> dict[str, Int[np.ndarray, " n"]]:
     every, first = np.arange(2 * size), part1_vertices(person)
     found = {"all vertices": every, "left hemisphere": every[:size], "right hemisphere": every[size:]}
     found |= {"part 1": first, "part 2": np.setdiff1d(every, first)}
-    try:
-        rois = person.metadata.rois
-    except ModelNotFoundError:
-        rois = {"lh": {}, "rh": {}}
-    empty = np.array([], np.int64)
-    for name in dict.fromkeys([*rois["lh"], *rois["rh"]]):
-        found[name] = np.concatenate([rois["lh"].get(name, empty), rois["rh"].get(name, empty) + size])
+    with contextlib.suppress(ModelNotFoundError):  # of metadata
+        for name in person.rois:
+            left, right = person.metadata.roi(name)
+            found[name] = np.concatenate([left, right + size])
     return {name: vertices for name, vertices in found.items() if len(vertices)}
 
 
