@@ -117,6 +117,11 @@ class Subject:
     ) -> Vertices:
         """Vertices of a ROI expression, masks or indices, above thresholds: see :func:`berg_jax.rois.resolve`.
 
+        Raises
+        ------
+        InvalidParameterError, ModelNotFoundError, ValidationError
+            The selection makes no sense, or no vertex is left; metadata are missing, or are not this subject's.
+
         Examples
         --------
         ::
@@ -157,6 +162,13 @@ class Subject:
             ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"``.
         fuse_lora
             Add the low-rank adapters to the weights; without it they stay parameters of their own.
+
+        Raises
+        ------
+        InvalidParameterError
+            Vertices, a ROI or a precision make no sense, or both of the first two are given.
+        ModelLoadError
+            The files are damaged.
         """
         from .checkpoint import load_model
 

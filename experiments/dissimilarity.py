@@ -65,16 +65,6 @@ def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[n
     return ranks @ ranks.T
 
 
-def alignment(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "images w"]) -> float:
-    """How alike two regions represent images, −1 to 1: Spearman's correlation of their dissimilarities."""
-    return float(_ranks(dissimilarities(a)) @ _ranks(dissimilarities(b)))
-
-
-def disentanglement(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "images w"]) -> float:
-    """How unrelated two regions' representations of images are, 0 to 1: 1 less the size of their alignment."""
-    return 1 - abs(alignment(a, b))
-
-
 def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:
     """For each of the vertices the columns of the k nearest of them in its hemisphere, itself first.
 

@@ -49,7 +49,13 @@ def score(model: Model, objective: Callable[..., Array], images: Any, *, batch: 
 
 
 def percentile(values: Float[np.ndarray, " n"], natural: Float[np.ndarray, " images"]) -> Float[np.ndarray, " n"]:
-    """The share of natural images that each value is above, in percent; NaN among them counts for nothing."""
+    """The share of natural images that each value is above, in percent; NaN among them counts for nothing.
+
+    Raises
+    ------
+    InvalidParameterError
+        No natural image has a value.
+    """
     natural = np.sort(natural[~np.isnan(natural)])
     if not len(natural):
         raise InvalidParameterError("A percentile needs natural images' values, got none.")
@@ -125,6 +131,13 @@ def leave_one_out(
         Of single images, of weights (subjects, vertices), before ``group``.
     arguments, options
         As of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is only one subject.
+    BERGError
+        As of ``optimize``.
     """
     subjects = model.mask.shape[0]
     if subjects < 2:
