@@ -37,6 +37,7 @@ LAYERS = [
 ]
 # These import neither JAX nor Flax, and every layer but nn may import them.
 LIGHT = {
+    "batches",
     "berg_dir",
     "cards",
     "compiled",

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ...batches import filled_batches
 from ...errors import InvalidParameterError
 from ...images import check_shape
 from ...stacking import StackedModel
@@ -41,11 +42,9 @@ def score(model: Model, objective: Callable[..., Array], images: Any, *, batch: 
     check_shape(images)
     objective = as_function(objective)
     images = np.asarray(images)
-    batch = min(batch, len(images))
-    # The last block is filled up, so that one program serves all.
-    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
-    blocks = [jnp.asarray(filled[start : start + batch]) for start in range(0, len(filled), batch)]
-    return np.concatenate([np.asarray(_scored(model, objective, block)) for block in blocks])[: len(images)]
+    batches = filled_batches(len(images), min(batch, len(images)))
+    scored = [np.asarray(_scored(model, objective, jnp.asarray(images[rows])))[:new] for rows, new in batches]
+    return np.concatenate(scored)
 
 
 def percentile(values: Float[np.ndarray, " n"], natural: Float[np.ndarray, " images"]) -> Float[np.ndarray, " n"]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ...batches import filled_batches
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...model import EncodingModel
 from ...rois import Vertices
@@ -74,9 +75,7 @@ def natural_baseline(
         stored = open_responses(path)
     except ModelNotFoundError:
         source = open_source(path, fit="crop")
-        blocks = [np.arange(at, min(at + batch, len(source))) for at in range(0, len(source), batch)]
-        # The last block is filled up, so that one program serves all.
-        found = [model(source.read(np.resize(block, batch)))[: len(block)] @ weights for block in blocks]
+        found = [model(source.read(rows))[:new] @ weights for rows, new in filled_batches(len(source), batch)]
         origin = f"{len(source)} images of {path}"
     else:
         columns = _columns(stored, vertices, path, subject)
