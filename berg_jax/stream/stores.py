@@ -243,7 +243,7 @@ class Output:
             spec["store_data_equal_to_fill_value"] = True
             with explained("open", self.path):
                 return tensorstore.open(spec, kvstore=self.path.store() / f"{RESPONSES}/").result()
-        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).absolute())}
+        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).resolve())}  # it takes no ..
         with files.explained("open", self.path):
             try:
                 return tensorstore.open(spec).result()
