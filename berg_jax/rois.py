@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from .errors import InvalidParameterError
 
@@ -138,6 +138,15 @@ class Vertices:
 
     def __hash__(self) -> int:
         return hash((self.hemisphere_size, self.lh.tobytes(), self.rh.tobytes()))
+
+
+def places_in(
+    known: Int[np.ndarray, " k"], wanted: Int[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Where each wanted index stands in ``known``, in whatever order that is; and whether it does not at all."""
+    order = np.argsort(known)
+    places = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
+    return places, known[places] != wanted
 
 
 def check_hemisphere(hemisphere: str) -> None:

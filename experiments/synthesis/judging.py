@@ -103,6 +103,8 @@ def transfer(
         In 0–255.
     gain
         Each image's value where it was made, less natural images' average there.
+    batch
+        How many are computed at a time.
     """
     return {
         name: (score(model, objective, images, batch=batch) - natural) / gain
