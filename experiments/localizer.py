@@ -200,6 +200,8 @@ def _stimuli(
         source = given(images, choose, fit_images, person)
         return source, design_of(source.ids, table, contrasts)
     require_demo(person, "Give images: a folder that holds a folder for each category.")
+    if table is not None:
+        raise InvalidParameterError(f"The table {table} is of images that are given: give them, too.")
     design = design_of(
         [f"{category}/{index}" for category in CATEGORIES for index in range(DEMO_EACH)], None, contrasts
     )

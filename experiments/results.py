@@ -119,10 +119,8 @@ def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
     """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
     regions = {}
     for name in person.rois:
-        kept = [
-            np.intersect1d(person.metadata.rois[h].get(name, np.array([], np.int64)), getattr(vertices, h))
-            for h in ("lh", "rh")
-        ]
+        left, right = person.metadata.roi(name)
+        kept = np.intersect1d(left, vertices.lh), np.intersect1d(right, vertices.rh)
         if any(map(len, kept)):
             regions[name] = Vertices(*kept, vertices.hemisphere_size)
     return regions
