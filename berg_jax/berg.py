@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from .batches import filled_batches
 from .berg_dir import SubjectFiles
 from .cards import MODEL_ID, card_text, read_card
 from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
-from .metadata import HEMISPHERES, Metadata, find_metadata
-from .rois import UNIONS, Vertices, resolve
+from .metadata import Metadata, find_metadata
+from .rois import HEMISPHERES, UNIONS, Vertices, resolve
 
 if TYPE_CHECKING:
     from .model import EncodingModel
     from .subject import Subject
 
-_BATCH = 8  # images a step (16 is slower on CPU); the last step is filled up, so that one program serves all
+_BATCH = 8  # images a step; 16 is slower on CPU
 
 
 class BERG:
@@ -230,14 +231,11 @@ class BERGModel:
         encoder = self._loaded()
         check_images(stimulus)
         count = len(stimulus)
-        step = min(count, _BATCH)
         responses = np.empty((count, len(encoder.vertices)), np.float32)
         with tqdm(total=count, desc="Encoding", unit="image", disable=None if show_progress else True) as progress:
-            for start in range(0, count, step):
-                batch = stimulus[start : start + step]
-                filled = np.pad(batch, ((0, step - len(batch)), (0, 0), (0, 0), (0, 0)), mode="edge")
-                responses[start : start + len(batch)] = np.asarray(encoder(filled))[: len(batch)]
-                progress.update(len(batch))
+            for rows, new in filled_batches(count, min(count, _BATCH)):
+                responses[rows[:new]] = np.asarray(encoder(stimulus[rows]))[:new]
+                progress.update(new)
         return responses[:, : self._left], responses[:, self._left :]
 
     def get_metadata(self) -> dict[str, Any]:
@@ -285,9 +283,7 @@ def roi_vertices(name: str, metadata: Metadata) -> Vertices:
     resolved = resolve(name, metadata)  # which refuses an empty or unknown one
     if len(names) != 1:
         return resolved
-    empty = np.array([], np.int64)
-    lh, rh = (metadata.rois[hemisphere].get(names[0], empty) for hemisphere in HEMISPHERES)
-    return Vertices(lh, rh, metadata.hemisphere_size)
+    return Vertices(*metadata.roi(names[0]), metadata.hemisphere_size)
 
 
 def _check_model(model_id: str) -> None:

@@ -14,7 +14,7 @@ from .errors import InvalidParameterError, ModelNotFoundError
 from .files import read_small
 
 MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
-DESCRIPTION = "subject.json"  # in every converted subject's folder
+DESCRIPTION, METADATA = "subject.json", "metadata.npy"  # in a converted subject's folder
 DEMO = "demo"  # the berg_dir that stands for the synthetic demo subjects
 DEMO_SUBJECTS = (1, 2, 3, 4)
 DEMO_VERSION = 1  # of their generator: a change of what it builds changes it
@@ -30,9 +30,9 @@ PUBLISHED = {
 
 
 def check_subject(subject: int) -> int:
-    """A subject's number as an int of at least 1, else InvalidParameterError."""
+    """A subject's number, 1 to 99, as an int, else InvalidParameterError."""
     if isinstance(subject, bool) or not hasattr(subject, "__index__") or not 1 <= int(subject) <= 99:
-        raise InvalidParameterError(f"subject must be a number such as 1, got {subject!r}.")
+        raise InvalidParameterError(f"subject must be a whole number from 1 to 99, got {subject!r}.")
     return int(subject)
 
 
@@ -109,11 +109,11 @@ class SubjectFiles:
     @property
     def metadata_places(self) -> list[Path]:
         """Where the metadata may lie: in the BERG directory, or in the converted subject's folder."""
-        places = [self.metadata, self.converted / "metadata.npy"]
+        places = [self.metadata, self.converted / METADATA]
         description = self.berg_dir / DESCRIPTION
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
             if json.loads(read_small(description))["subject"] == self.subject:
-                places.append(self.berg_dir / "metadata.npy")
+                places.append(self.berg_dir / METADATA)
         return places
 
     @property

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .berg_dir import DESCRIPTION
+from .berg_dir import DESCRIPTION, METADATA
 from .errors import IntegrityError, ModelLoadError, ModelNotFoundError
 from .files import atomic_folder, explained, read_small, readable, reserve, sha256_many
 from .model import EncodingModel, Part, build
@@ -33,7 +33,7 @@ from .rois import Vertices, check_vertices
 
 FORMAT_VERSION = 1
 MANIFEST = "SHA256SUMS"
-METADATA = "metadata.npy"
+_REMEDY = "Convert the subject again with --overwrite, or copy the folder again."
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
@@ -188,29 +188,39 @@ def verify(folder: Path, parts: Iterable[str] = ("part1", "part2")) -> None:
     IntegrityError
         A file is missing, unexpected or differs.
     """
-    remedy = "Convert the subject again with --overwrite, or copy the folder again."
-    try:
-        text = read_small(folder / MANIFEST).decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise IntegrityError(f"{folder / MANIFEST} cannot be read: {error}. {remedy}") from error
-    recorded = {}
-    for line in text.removesuffix("\n").split("\n"):
-        match = _MANIFEST_LINE.fullmatch(line)
-        if match is None:
-            raise IntegrityError(f"{folder / MANIFEST} is damaged: {line[:100]!r} is no checksum. {remedy}")
-        recorded[match[2]] = match[1]
-    there = set(_files(folder))
+    recorded, there = read_manifest(folder), set(_files(folder))
     if there != set(recorded):
         raise IntegrityError(
             f"{folder} does not hold the files that were written: missing {sorted(set(recorded) - there)[:3]}, "
-            f"unexpected {sorted(there - set(recorded))[:3]}. {remedy}"
+            f"unexpected {sorted(there - set(recorded))[:3]}. {_REMEDY}"
         )
     skipped = tuple(f"{name}/" for name in ("part1", "part2") if name not in parts)
     checked = [name for name in sorted(recorded) if not name.startswith(skipped)]
     hashes = sha256_many(folder / name for name in checked)
     wrong = [name for name, digest in zip(checked, hashes, strict=True) if digest != recorded[name]]
     if wrong:
-        raise IntegrityError(f"{folder} is damaged: {', '.join(wrong[:3])} changed since it was written. {remedy}")
+        raise IntegrityError(f"{folder} is damaged: {', '.join(wrong[:3])} changed since it was written. {_REMEDY}")
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """The recorded sha256 of each file of a converted subject, by its relative path.
+
+    Raises
+    ------
+    IntegrityError
+        The manifest is missing or damaged.
+    """
+    try:
+        text = read_small(folder / MANIFEST).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{folder / MANIFEST} cannot be read: {error}. {_REMEDY}") from error
+    recorded = {}
+    for line in text.removesuffix("\n").split("\n"):
+        match = _MANIFEST_LINE.fullmatch(line)
+        if match is None:
+            raise IntegrityError(f"{folder / MANIFEST} is damaged: {line[:100]!r} is no checksum. {_REMEDY}")
+        recorded[match[2]] = match[1]
+    return recorded
 
 
 def load_model(

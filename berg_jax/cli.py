@@ -12,8 +12,26 @@ import typer
 
 from .cli_benchmarks import app as benchmarks
 from .cli_experiments import app as experiments
-from .cli_options import BergDir, Fit, Hemisphere, PrecisionName, SubjectNumber, show_tracebacks
-from .cli_options import messages as _messages
+from .cli_options import (
+    BatchSize,
+    BergDir,
+    Choose,
+    Fit,
+    Hemisphere,
+    HemisphereName,
+    MinExplainedVariance,
+    MinNcsnr,
+    Precision,
+    PrecisionName,
+    ProcessCount,
+    ProcessIndex,
+    Roi,
+    SubjectNumber,
+    TimeLimit,
+    messages,
+    seconds,
+    show_tracebacks,
+)
 from .cli_sweep import app as sweeps
 from .cli_synthesis import app as synthesis
 
@@ -87,7 +105,7 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a converted subject.")] = False,
 ) -> None:
     """Convert a subject's two PyTorch checkpoints to Flax params."""
-    with _messages():
+    with messages():
         from .checkpoint import read_description
         from .convert.subject import convert_subject
 
@@ -109,7 +127,7 @@ def convert(
 @app.command()
 def info(berg_dir: BergDir, subject: SubjectNumber) -> None:
     """Print a subject's ROIs: vertices per hemisphere, median noise ceiling SNR and explained variance."""
-    with _messages():
+    with messages():
         from .berg_dir import SubjectFiles, check_subject
         from .metadata import find_metadata, roi_table
 
@@ -133,7 +151,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Fetch the files that subjects need from the public bucket: 2.3 GB a subject. Given again, it goes on."""
-    with _messages():
+    with messages():
         from .fetch import fetch as fetch_files
         from .fetch import plan, plan_text
         from .mirror import PUBLIC
@@ -166,7 +184,7 @@ def verify(
     config: Annotated[Path | None, typer.Option(help="The model's config.yaml, for the reference.")] = None,
 ) -> None:
     """Prove that the converted model equals the PyTorch one, on this machine and these files. Exit code 0 or 1."""
-    with _messages():
+    with messages():
         from .experiments.certificate import certify, check_against
 
         output = output or Path(f"certificate-subj{subject:02d}")
@@ -202,7 +220,7 @@ def demo(
     roi: Annotated[str, typer.Option(help="The region that a photograph is changed to drive.")] = "FFA-1",
 ) -> None:
     """Encode pictures with a synthetic subject, draw its brain, and change a photograph by gradient ascent."""
-    with _messages():
+    with messages():
         from .experiments.demonstration import demonstrate
 
         typer.echo(demonstrate(output, subject, roi))
@@ -216,7 +234,7 @@ def synthesize_subject(
     subject: SubjectNumber = 1,
 ) -> None:
     """Write a made-up subject in the real file formats, for trying everything without the published weights."""
-    with _messages():
+    with messages():
         from .convert.synthetic import synthesize_subject
 
         synthesize_subject(output, size=size.value, seed=seed, subject=subject)
@@ -226,7 +244,7 @@ def synthesize_subject(
 @app.command()
 def photographs(output: Annotated[Path, typer.Option(help="Folder to copy them to.")]) -> None:
     """Copy the photographs that come with matplotlib and scikit-learn to a folder, to try things on."""
-    with _messages():
+    with messages():
         from .demo import photographs
         from .files import explained
 
@@ -249,37 +267,28 @@ def encode(
     output: Annotated[
         str, typer.Option(help="The zarr store to write, or to go on with: a folder, s3://… or gs://….")
     ],
-    images: Annotated[
-        str | None,
-        typer.Option(help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"),
-    ] = None,
+    images: Choose = None,
     layout: Annotated[
         Layout | None, typer.Option(help="Order of a file's axes, where its shape does not tell.")
     ] = None,
-    roi: Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")] = None,
-    hemisphere: Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")] = Hemisphere.both,
-    min_ncsnr: Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")] = None,
-    min_explained_variance: Annotated[
-        float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
-    ] = None,
+    roi: Roi = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
+    min_explained_variance: MinExplainedVariance = None,
     fit: Annotated[Fit, typer.Option(help="What to do with an image that is not square.")] = Fit.error,
-    precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
-        PrecisionName.float32
-    ),
+    precision: Precision = PrecisionName.float32,
     dtype: Annotated[
         Dtype, typer.Option(help="Of the stored responses; float16 takes half the room.")
     ] = Dtype.float32,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")] = 8,
+    batch_size: BatchSize = 8,
     devices: Annotated[int | None, typer.Option(help="On how many local devices [default: all]")] = None,
-    process_index: Annotated[
-        int | None, typer.Option(help="Of several processes with one output: which [default: as the scheduler says]")
-    ] = None,
-    process_count: Annotated[int | None, typer.Option(help="Of several processes with one output: how many.")] = None,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     on_error: Annotated[OnError, typer.Option(help="What to do with an image that cannot be read.")] = OnError.error,
-    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")] = None,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Predict the vertices' responses to images, into a zarr store. Given again after an interruption, it goes on."""
-    with _messages():
+    with messages():
         from .compiled import keep_compiled
         from .encoding import encode_images
         from .stream.devices import find_process
@@ -303,7 +312,7 @@ def encode(
             devices=devices,
             process=find_process(process_index, process_count),
             on_error=on_error.value,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)
 
@@ -311,7 +320,7 @@ def encode(
 @app.command()
 def status(output: Annotated[str, typer.Argument(help="The output of a run, a folder or a URL.")]) -> None:
     """Say how far a run is: what is done, by whom, how fast, and what was skipped."""
-    with _messages():
+    with messages():
         from .stream.status import status_text
 
         typer.echo(status_text(output))
@@ -320,7 +329,7 @@ def status(output: Annotated[str, typer.Argument(help="The output of a run, a fo
 @app.command()
 def merge(output: Annotated[str, typer.Argument(help="The output of a run, a folder or a URL.")]) -> None:
     """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
-    with _messages():
+    with messages():
         from .stream.finishing import merge_output
 
         typer.echo(merge_output(output))

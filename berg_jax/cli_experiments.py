@@ -30,7 +30,7 @@ from .cli_options import (
     messages,
     seconds,
 )
-from .errors import InvalidParameterError, ResourceError
+from .errors import InvalidParameterError
 
 app = typer.Typer()
 
@@ -329,16 +329,14 @@ def control(
     fit_images: FitName = Fit.error,
     precision: Precision = PrecisionName.float32,
     batch_size: BatchSize = 8,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> None:
     """Choose images that drive two ROIs together or apart, or sets that align or disentangle them."""
-    with messages():
+    with messages("synthesis"):
         from .compiled import keep_compiled
-
-        try:
-            from .experiments.control import control_regions
-        except ModuleNotFoundError as error:
-            raise ResourceError(f"{error.name} is not installed: pip install 'berg_jax[synthesis]'.") from error
+        from .experiments.control import control_regions
 
         keep_compiled()
         summary = control_regions(
@@ -362,6 +360,8 @@ def control(
             fit_images=fit_images.value,
             precision=precision.value,
             batch_size=batch_size,
+            process_index=process_index,
+            process_count=process_count,
             time_limit=seconds(time_limit),
         )
         typer.echo(summary)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import BERGError, Interrupted
+from .errors import BERGError, Interrupted, ResourceError
 
 INTERRUPTED = 75  # exit code (EX_TEMPFAIL): run the same command again
 
@@ -80,10 +80,14 @@ def show_tracebacks(shown: bool) -> None:
 
 
 @contextlib.contextmanager
-def messages() -> Iterator[None]:
-    """Errors that are about the user's input become one message on stderr and exit code 2; an interruption is 75."""
+def messages(extra: str | None = None) -> Iterator[None]:
+    """Errors that are about the user's input become one message on stderr and exit code 2; an interruption is 75.
+
+    Of a command that needs one of the package's extras, a missing module is such an error, too.
+    """
     try:
-        yield
+        with _installed(extra):
+            yield
     except Interrupted as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(INTERRUPTED) from stopped
@@ -92,6 +96,16 @@ def messages() -> Iterator[None]:
             raise
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+@contextlib.contextmanager
+def _installed(extra: str | None) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if extra is None:
+            raise
+        raise ResourceError(f"{error.name} is not installed: pip install 'berg_jax[{extra}]'.") from error
 
 
 def seconds(minutes: float | None) -> float | None:

@@ -7,29 +7,32 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import messages
-from .errors import InvalidParameterError, ResourceError
+from .cli_options import ProcessCount, ProcessIndex, TimeLimit, messages, seconds
+from .errors import InvalidParameterError
 
 app = typer.Typer()
 
 
 @app.command()
 def sweep(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The sweep: base settings, axes, launcher.")],
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC.toml", help="The sweep: base settings, axes, launcher; or a sweep's sweep.json."
+        ),
+    ],
     output: Annotated[Path | None, typer.Option(help="The folder to write, or to go on with.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Only say what is done, failed and left.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute again what is recorded as failed.")
     ] = False,
-    process_index: Annotated[
-        int | None, typer.Option(help="Of several processes with one output: which [default: as the scheduler says]")
-    ] = None,
-    process_count: Annotated[int | None, typer.Option(help="Of several processes with one output: how many.")] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")] = None,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Make images for every combination of settings. Given again after an interruption, it goes on."""
-    with messages():
+    with messages("sweep"):
         from .experiments.sweeps import launching, records
         from .experiments.sweeps.spec import read_spec
 
@@ -43,15 +46,12 @@ def sweep(
             typer.echo(records.status_text(output, plan))
             return
         typer.echo(launching.plan_text(plan, every=False), err=True)
-        try:
-            said = launching.sweep(
-                plan,
-                output,
-                process_index=process_index,
-                process_count=process_count,
-                retry_failed=retry_failed,
-                time_limit=None if time_limit is None else 60 * time_limit,
-            )
-        except ModuleNotFoundError as error:
-            raise ResourceError(f"{error.name} is not installed: pip install 'berg_jax[sweep]'.") from error
+        said = launching.sweep(
+            plan,
+            output,
+            process_index=process_index,
+            process_count=process_count,
+            retry_failed=retry_failed,
+            time_limit=seconds(time_limit),
+        )
         typer.echo(said)

@@ -8,8 +8,19 @@ from typing import Annotated
 
 import typer
 
-from .cli_options import BergDir, Hemisphere, PrecisionName, SubjectNumber, messages
-from .errors import ResourceError
+from .cli_options import (
+    BergDir,
+    Hemisphere,
+    HemisphereName,
+    MinNcsnr,
+    Output,
+    Precision,
+    PrecisionName,
+    SubjectNumber,
+    TimeLimit,
+    messages,
+    seconds,
+)
 
 app = typer.Typer()
 
@@ -26,7 +37,7 @@ class Written(enum.StrEnum):
 def synthesize(
     berg_dir: BergDir,
     subject: SubjectNumber,
-    output: Annotated[Path, typer.Option(help="The folder to write, or to go on with.")],
+    output: Output,
     drive: Annotated[
         list[str] | None, typer.Option(help="ROI expression to drive, as 'FFA-1 + FFA-2'; again for more.")
     ] = None,
@@ -37,8 +48,8 @@ def synthesize(
             help="How far from 0, or from the baseline's mean, is far enough, in z units [default: no bound]"
         ),
     ] = None,
-    hemisphere: Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")] = Hemisphere.both,
-    min_ncsnr: Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")] = None,
+    hemisphere: HemisphereName = Hemisphere.both,
+    min_ncsnr: MinNcsnr = None,
     images: Annotated[
         Written, typer.Option(help="What is optimized: pixels, Fourier coefficients, or phases alone (MACO).")
     ] = Written.fourier,
@@ -63,23 +74,17 @@ def synthesize(
     ] = 0.0,
     draws: Annotated[int, typer.Option(min=1, help="Random shifts that a step takes the mean over.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same images.")] = 0,
-    precision: Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")] = (
-        PrecisionName.float32
-    ),
+    precision: Precision = PrecisionName.float32,
     microbatch: Annotated[
         int | None, typer.Option(min=1, help="Images that a device computes at a time [default: all]")
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="On how many local devices.")] = 1,
-    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")] = None,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Make images that drive some regions and suppress others. Given again after an interruption, it goes on."""
-    with messages():
+    with messages("synthesis"):
         from .compiled import keep_compiled
-
-        try:
-            from .experiments.synthesis.command import synthesize
-        except ModuleNotFoundError as error:
-            raise ResourceError(f"{error.name} is not installed: pip install 'berg_jax[synthesis]'.") from error
+        from .experiments.synthesis.command import synthesize
 
         keep_compiled()
         summary = synthesize(
@@ -106,6 +111,6 @@ def synthesize(
             precision=precision.value,
             microbatch=microbatch,
             devices=devices,
-            time_limit=None if time_limit is None else 60 * time_limit,
+            time_limit=seconds(time_limit),
         )
         typer.echo(summary)

@@ -12,7 +12,7 @@ import xarray
 
 from .cards import MODEL_ID
 from .errors import InvalidParameterError, ModelNotFoundError
-from .metadata import HEMISPHERES, SPLITS
+from .metadata import SPLITS
 from .rois import Vertices
 from .stream.arrays import ArraySource, Subset, parse_numbers
 from .stream.devices import Process
@@ -162,7 +162,8 @@ def choose_images(source: Source, images: str, person: Subject) -> Source:
     """
     if not isinstance(source, ArraySource):
         raise InvalidParameterError(
-            f"images={images!r} counts the rows of an array; image files are encoded as a whole."
+            f"images={images!r} counts the rows of an array, and these are image files. Leave it out, or name some "
+            "of them in a list, a .txt file."
         )
     numbers = person.metadata.image_numbers(images) if images in SPLITS else parse_numbers(images)
     return Subset(source, numbers)
@@ -171,14 +172,11 @@ def choose_images(source: Source, images: str, person: Subject) -> Source:
 def _membership(person: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
     """Of each ROI, which of the vertices belong to it; nothing without metadata."""
     try:
-        rois = person.metadata.rois
+        rois = {name: person.metadata.roi(name) for name in person.rois}
     except ModelNotFoundError:
         return {}
-    empty = np.array([], np.int64)
     return {
-        name: np.concatenate([np.isin(vertices.lh, lh), np.isin(vertices.rh, rh)])
-        for name in person.rois
-        for lh, rh in [[rois[h].get(name, empty) for h in HEMISPHERES]]
+        name: np.concatenate([np.isin(vertices.lh, lh), np.isin(vertices.rh, rh)]) for name, (lh, rh) in rois.items()
     }
 
 

@@ -78,9 +78,11 @@ def explained(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check the path"
-        reason = error.strerror or error
-        raise ResourceError(f"Cannot {what} {path}: {reason}. {remedy} or choose another output folder.") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = f"{'Make room there' if full else 'Check the path'} or choose another output folder."
+        if what == "read":
+            remedy = "Check the path and its permissions."
+        raise ResourceError(f"Cannot {what} {path}: {error.strerror or error}. {remedy}") from error
 
 
 @contextlib.contextmanager

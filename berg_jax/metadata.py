@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from .reading import read_pickled_npy
+from .rois import HEMISPHERES, check_hemisphere
 
-HEMISPHERES = ("lh", "rh")
 DATASETS = ("nsdcore", "nsdsynthetic")
 ACCURACIES = ("correlation", "r2", "noise_ceiling", "explained_variance")
 SPLITS = ("train", "val", "test")
@@ -66,6 +66,12 @@ class Metadata:
         """Names of the ROIs, in the file's order, of both hemispheres."""
         return list(dict.fromkeys(name for rois in self.rois.values() for name in rois))
 
+    def roi(self, name: str) -> tuple[Int[np.ndarray, " lh"], Int[np.ndarray, " rh"]]:
+        """A ROI's vertices of the left and the right hemisphere, in the file's order; empty where there is none."""
+        empty = np.array([], np.int64)
+        left, right = (self.rois[hemisphere].get(name, empty) for hemisphere in HEMISPHERES)
+        return left, right
+
     @property
     def datasets(self) -> list[str]:
         """Data sets that there are accuracies for."""
@@ -79,7 +85,7 @@ class Metadata:
         InvalidParameterError
             There is no such hemisphere or data set here.
         """
-        _check_hemisphere(hemisphere)
+        check_hemisphere(hemisphere)
         suffix = "" if dataset == "nsdcore" else f"_{dataset}"
         section, key = self._section("fmri"), f"{hemisphere}_ncsnr{suffix}"
         if key not in section:
@@ -103,7 +109,7 @@ class Metadata:
         InvalidParameterError
             There is nothing of that name here.
         """
-        _check_hemisphere(hemisphere)
+        check_hemisphere(hemisphere)
         key = self._accuracy_key(hemisphere, name, dataset)
         if key is None:
             raise InvalidParameterError(
@@ -203,7 +209,10 @@ def find_metadata(*candidates: Path) -> Metadata:
     for path in candidates:
         if path.is_file():
             return Metadata(path)
-    raise ModelNotFoundError(f"There are no metadata: looked for {', '.join(map(str, candidates))}.")
+    raise ModelNotFoundError(
+        f"There are no metadata: looked for {', '.join(map(str, candidates))}. Give the berg_dir that holds them, or "
+        "get them with berg-jax fetch --metadata-only."
+    )
 
 
 def roi_table(metadata: Metadata) -> str:
@@ -218,7 +227,7 @@ def roi_table(metadata: Metadata) -> str:
         f"{'ROI':<16}{'lh':>8}{'rh':>8}{'ncsnr':>9}{'expl. var.':>12}",
     ]
     for name in metadata.roi_names:
-        indices = {h: metadata.rois[h].get(name, np.array([], np.int64)) for h in HEMISPHERES}
+        indices = dict(zip(HEMISPHERES, metadata.roi(name), strict=True))
         medians = [
             _median(np.concatenate([values[h][indices[h]] for h in HEMISPHERES])) for values in (ncsnr, variance)
         ]
@@ -229,8 +238,3 @@ def roi_table(metadata: Metadata) -> str:
 def _median(values: np.ndarray) -> str:
     values = values[~np.isnan(values)]
     return f"{np.median(values):.3f}" if len(values) else "–"
-
-
-def _check_hemisphere(hemisphere: str) -> None:
-    if hemisphere not in HEMISPHERES:
-        raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")

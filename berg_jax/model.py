@@ -29,7 +29,7 @@ from .nn.preprocess import preprocess
 from .nn.readout import PADDED, TILE, assign_tiles, readout
 from .nn.vit import ViT
 from .nn.winograd import transform_kernel
-from .rois import Vertices, check_vertices
+from .rois import Vertices, check_vertices, places_in
 
 _PRODUCT_WEIGHTS = ("kernel", "patch_kernel", "conv_0", "conv_1", "conv_2", "weight", "lora_down", "lora_up")
 
@@ -285,10 +285,8 @@ def _positions(known: Int[np.ndarray, " k"], vertices: Vertices, what: str) -> I
     wanted = vertices.global_indices
     if len(wanted) == 0:
         raise InvalidParameterError("No vertex is selected: give at least one.")
-    order = np.argsort(known)
-    places = np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)
-    positions = order[places]
-    missing = np.flatnonzero(known[positions] != wanted)
+    positions, lacking = places_in(known, wanted)
+    missing = np.flatnonzero(lacking)
     if len(missing):
         first = missing[:3]
         named = [f"{h} {i}" for h, i in zip(vertices.hemispheres[first], vertices.indices[first], strict=True)]

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .errors import ModelLoadError
-from .unpickling import from_bytes
+from .pickled_objects import from_bytes
 
 _LONGEST_HEADER = 10_000  # bytes, as NumPy has it
 _LARGEST_UNPACKED = 1 << 28  # bytes of a compressed array: a small file must not become a huge one

@@ -22,7 +22,8 @@ import numpy as np
 from .errors import ModelLoadError, ModelNotFoundError, UnsafeFileError
 from .files import readable
 from .numpy_files import read_header
-from .unpickling import no_storage, shown, unpickle
+from .pickled_objects import shown
+from .unpickling import no_storage, unpickle
 
 _LARGEST_PICKLE = 1 << 28  # bytes: unpickled, each may take a hundred
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from .errors import InvalidParameterError
 
@@ -68,7 +68,7 @@ class Vertices:
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise InvalidParameterError(f"hemisphere_size must be a positive integer, got {size!r}.")
         object.__setattr__(self, "hemisphere_size", int(size))
-        for name in ("lh", "rh"):
+        for name in HEMISPHERES:
             object.__setattr__(self, name, self._checked(name, getattr(self, name)))
 
     def _checked(self, name: str, indices: Any) -> np.ndarray:
@@ -122,7 +122,7 @@ class Vertices:
     @property
     def hemispheres(self) -> np.ndarray:
         """ "lh" or "rh" of each vertex."""
-        return np.repeat(["lh", "rh"], [len(self.lh), len(self.rh)])
+        return np.repeat(HEMISPHERES, [len(self.lh), len(self.rh)])
 
     def __len__(self) -> int:
         return len(self.lh) + len(self.rh)
@@ -138,6 +138,21 @@ class Vertices:
 
     def __hash__(self) -> int:
         return hash((self.hemisphere_size, self.lh.tobytes(), self.rh.tobytes()))
+
+
+def places_in(
+    known: Int[np.ndarray, " k"], wanted: Int[np.ndarray, " n"]
+) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Where each wanted index stands in ``known``, in whatever order that is; and whether it does not at all."""
+    order = np.argsort(known)
+    places = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
+    return places, known[places] != wanted
+
+
+def check_hemisphere(hemisphere: str) -> None:
+    """Raise InvalidParameterError unless this is ``"lh"`` or ``"rh"``."""
+    if hemisphere not in HEMISPHERES:
+        raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
 
 
 def check_vertices(vertices: Any, hemisphere_size: int) -> None:
@@ -311,11 +326,8 @@ class _Expression:
             raise InvalidParameterError(
                 f"Invalid ROI: {name!r}. Valid ROIs are: {names}." + (f" Nearest: {near}." if near else "") + hint
             )
-        empty = np.array([], np.int64)
-        return {
-            h: np.unique(np.concatenate([self.metadata.rois[h].get(part, empty) for part in parts]))
-            for h in HEMISPHERES
-        }
+        halves = zip(*map(self.metadata.roi, parts), strict=True)
+        return {h: np.unique(np.concatenate(half)) for h, half in zip(HEMISPHERES, halves, strict=True)}
 
     def _peek(self) -> str | None:
         return self.tokens[self.place] if self.place < len(self.tokens) else None

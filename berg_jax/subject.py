@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .berg_dir import DESCRIPTION, SubjectFiles, cache_folder, check_subject
+from .berg_dir import DESCRIPTION, METADATA, SubjectFiles, cache_folder, check_subject
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files import sha256
 from .metadata import Metadata, find_metadata
@@ -95,7 +95,7 @@ class Subject:
         ValidationError
             They are of another number of vertices.
         """
-        metadata = find_metadata(self.folder / "metadata.npy", self._files.metadata)
+        metadata = find_metadata(self.folder / METADATA, self._files.metadata)
         if metadata.hemisphere_size != self.hemisphere_size:
             raise ValidationError(
                 f"{metadata.path} is for hemispheres of {metadata.hemisphere_size} vertices, {self.folder} has "
@@ -116,6 +116,11 @@ class Subject:
         min_explained_variance: float | None = None,
     ) -> Vertices:
         """Vertices of a ROI expression, masks or indices, above thresholds: see :func:`berg_jax.rois.resolve`.
+
+        Raises
+        ------
+        InvalidParameterError, ModelNotFoundError, ValidationError
+            The selection makes no sense, or no vertex is left; metadata are missing, or are not this subject's.
 
         Examples
         --------
@@ -157,6 +162,13 @@ class Subject:
             ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"``.
         fuse_lora
             Add the low-rank adapters to the weights; without it they stay parameters of their own.
+
+        Raises
+        ------
+        InvalidParameterError
+            Vertices, a ROI or a precision make no sense, or both of the first two are given.
+        ModelLoadError
+            The files are damaged.
         """
         from .checkpoint import load_model
 
@@ -225,13 +237,6 @@ def load(
     ------
     ModelNotFoundError, ModelLoadError, InvalidParameterError
         As :class:`Subject` and its ``model``.
-
-    Examples
-    --------
-    ::
-
-        model = berg_jax.load("path/to/berg_dir", subject=1, roi="FFA-1 + FFA-2")
-        responses = model(images)
 
     Examples
     --------

@@ -22,7 +22,13 @@ DIVERGING, SEQUENTIAL, CYCLIC = "RdBu_r", "viridis", "hsv"
 def color_scale(
     values: Float[np.ndarray, " n"], limit: float | None, colormap: str | Colormap | None
 ) -> ScalarMappable:
-    """Value → color. The colormap also says which ends of the color bar are arrows."""
+    """Value → color. The colormap also says which ends of the color bar are arrows.
+
+    Raises
+    ------
+    InvalidParameterError
+        The limit is no positive number, or there is no such colormap.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -44,7 +50,13 @@ def color_scale(
 
 
 def angle_scale(limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:
-    """Angle → color, from −180° to 180°."""
+    """Angle → color, from −180° to 180°.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is a limit, or no such colormap.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -56,7 +68,13 @@ def angle_scale(limit: float | None, colormap: str | Colormap | None) -> ScalarM
 def name_scale(
     values: Float[np.ndarray, " n"], names: Sequence[str], limit: float | None, colormap: str | Colormap | None
 ) -> ScalarMappable:
-    """Number of a name → color."""
+    """Number of a name → color.
+
+    Raises
+    ------
+    InvalidParameterError
+        A value is no name's number, there is a limit, or no such colormap.
+    """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 

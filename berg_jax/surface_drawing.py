@@ -110,7 +110,7 @@ def draw_rows(
             if row == "flat":
                 _draw_rim(axes, picture)
             bounds = np.array([x - _COLUMN / 2, top - height]), np.array([x + _COLUMN / 2, top])
-            _draw_names_of(axes, list(regions), _seen(picture, masks, outlines), bounds)
+            _draw_names(axes, list(regions), _seen(picture, masks, outlines), bounds)
         axes.text(8 - _EDGE, top - height / 2, row, size=10, ha="center", va="center", rotation=90)
         top -= height + _GAP
     return top
@@ -224,7 +224,7 @@ def _seen(
     return regions
 
 
-def _draw_names_of(
+def _draw_names(
     axes: Axes,
     names: list[str],
     regions: list[Region],
@@ -287,10 +287,15 @@ def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    columns = _columns(names)
     lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names))]
+    return _draw_key(axes, lines, names, top, 1.4)
+
+
+def _draw_key(axes: Axes, colors: Sequence[Any], names: Sequence[str], top: float, length: float) -> float:
+    """Name colors below ``top``, and return where the names end."""
+    columns = _columns(names)
     place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
-    axes.legend(lines, names, ncols=columns, fontsize=9, handlelength=1.4, frameon=False, borderpad=0, **place)
+    axes.legend(colors, names, ncols=columns, fontsize=9, handlelength=length, frameon=False, borderpad=0, **place)
     return top - 10.5 * math.ceil(len(names) / columns)
 
 
@@ -307,7 +312,7 @@ def draw_frame(
     """Draw the color bar, wheel or names, the title and the small print, and give the figure its size."""
     bar = bottom - (10 + _WHEEL if kind == "angles" else 7)
     if kind == "names":
-        bar = _draw_names(axes, names, scale, label, bottom) + 16
+        bar = _draw_labels(axes, names, scale, label, bottom) + 16
     top = 6 + (1.5 * _LINE if title else 0)
     dot = 2 * _EDGE / (_WIDTH * DPI)
     rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
@@ -329,18 +334,14 @@ def draw_frame(
     bar_axes.tick_params(labelsize=8)
 
 
-def _draw_names(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: str, top: float) -> float:
+def _draw_labels(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: str, top: float) -> float:
     """Name the colors below ``top``, and return where the names end."""
     from matplotlib.patches import Patch
 
-    columns = _columns(names)
-    patches = [Patch(color=scale.to_rgba(index)) for index in range(len(names))]
-    place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
     outlines = axes.get_legend()
-    axes.legend(patches, names, ncols=columns, fontsize=9, handlelength=1.2, frameon=False, borderpad=0, **place)
+    end = _draw_key(axes, [Patch(color=scale.to_rgba(index)) for index in range(len(names))], names, top, 1.2)
     if outlines is not None:  # a new legend replaces it
         axes.add_artist(outlines)
-    end = top - 10.5 * math.ceil(len(names) / columns)
     axes.text(0, end - 2, label, size=9, ha="center", va="top")
     return end - 12
 

@@ -31,7 +31,13 @@ def is_here(size: int) -> bool:
 
 @functools.cache
 def fsaverage(hemisphere: str, name: str, size: int = SHOWN) -> Any:
-    """A surface (coordinates in mm, faces) of a mesh that is here, or its sulcal depth, from nilearn's own files."""
+    """A surface (coordinates in mm, faces) of a mesh that is here, or its sulcal depth, from nilearn's own files.
+
+    Raises
+    ------
+    ResourceError
+        nilearn is not installed, or the mesh is not here.
+    """
     require("nilearn")
     from nilearn import datasets, surface
 

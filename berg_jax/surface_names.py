@@ -42,6 +42,7 @@ def place_names(
         Width and height of the names.
     bounds
         Lower left and upper right corner, within which names must be.
+
     Returns
     -------
     The names for which there is room.

@@ -26,8 +26,8 @@ from ..errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, 
 from ..files import locked, read_small, readable, require_space, sha256_many
 from ..model import Part
 from ..nn.config import PartConfig, ViTConfig
+from ..pickled_objects import shown
 from ..reading import read_pickled_npy, read_torch, torch_record
-from ..unpickling import shown
 from .constants import resize_position_embedding, vertex_tables
 from .keys import Sizes, check_part, convert_part
 

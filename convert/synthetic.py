@@ -278,7 +278,7 @@ def _initial(name: str, shape: tuple[int, ...], random: np.random.Generator) -> 
         return 0.3 * normal
     if len(shape) == 1:  # norms
         return 1 + 0.1 * normal
-    if name.endswith(".mlp.1.weight"):  # coordinate networks: neighbours on the surface should be alike
+    if name.endswith(".mlp.1.weight"):  # coordinate networks: neighbors on the surface should be alike
         normal *= np.tile(np.repeat(np.minimum(1, _SMOOTHNESS / frequencies()), 2), 3)
         return 2 * normal / np.linalg.norm(normal, axis=1, keepdims=True)
     if ".layer_selector." in name or ".retina_mapper." in name:  # and vertices far apart should differ

@@ -7,7 +7,6 @@ the prediction is closer to a trial than another trial is.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from jaxtyping import Float
 from scipy import sparse
 
 from ..errors import InvalidParameterError
-from ..files import explained
 from ..metadata import HEMISPHERES
 from ..rois import Vertices
 from ..stream.devices import find_process
@@ -31,6 +29,7 @@ from .report import Picture, Section, Table, write_report
 from .results import note, origin, provenance, regions_of, unfinished, write_results
 from .settings import command_line, settings_of
 from .shown import given
+from .tables import write_table
 
 # Correlations that the table of ROIs draws, of what with what.
 COLUMNS = {
@@ -143,7 +142,9 @@ def measure_accuracy(
     medians = _medians(maps, vertices, regions_of(person, vertices))
     facts = provenance(person, vertices, precision, experiment="accuracy", images=len(source), betas=betas)
     write_results(output, vertices, maps, {"trials": len(trials.images), "medians": medians, **facts})
-    _write_table(output / "rois.csv", medians)
+    columns = list(medians["all vertices"])
+    rows = ((name, *(row.get(key, np.nan) for key in columns)) for name, row in medians.items())
+    write_table(output / "rois.csv", ("roi", *columns), rows)
     write_report(
         output,
         "Accuracy",
@@ -257,14 +258,6 @@ def _medians(
         medians = {key: float(np.nanmedian(values[there])) for key, values in maps.items() if there.any()}
         found[name] = {"vertices": int(there.sum()), **medians}
     return found
-
-
-def _write_table(path: Path, medians: Mapping[str, Mapping[str, float]]) -> None:
-    columns = list(medians["all vertices"])
-    with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("roi", *columns))
-        rows.writerows([name, *(f"{row.get(key, np.nan):.6g}" for key in columns)] for name, row in medians.items())
 
 
 def _draw(

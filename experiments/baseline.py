@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from ..batches import filled_batches
 from ..convert.dinov2 import Backbone
 from ..model import pixels_of
 from ..nn.config import ViTConfig
@@ -29,11 +30,10 @@ def class_tokens(
     layers = tuple(sorted({max(depth * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4)}))
     params = jax.tree.map(jnp.asarray, backbone.params)
     found: list[Any] = []
-    for start in range(0, len(source), batch_size):
-        numbers = np.minimum(np.arange(start, start + batch_size), len(source) - 1)  # the last batch is filled up
+    for numbers, new in filled_batches(len(source), batch_size):
         images = jnp.asarray(source.read(numbers))
-        found.append(np.asarray(_tokens(params, pixels_of(images, "float32"), backbone.config, layers)))
-    tokens = np.concatenate(found, axis=1)[:, : len(source)]
+        found.append(np.asarray(_tokens(params, pixels_of(images, "float32"), backbone.config, layers))[:, :new])
+    tokens = np.concatenate(found, axis=1)
     return {f"dinov2-{layer}": of_layer for layer, of_layer in zip(layers, tokens, strict=True)}
 
 

@@ -169,7 +169,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     axes.margins(x=0.2)
     axes.set_xlabel("milliseconds an image, of synthesis an image and step: less is better")
     axes.set_title(
-        f"berg_jax (blue) and PyTorch (gray) on {report['machine']['processor']}, {report['machine']['device']}\n"
+        f"berg_jax (blue) and PyTorch (grey) on {report['machine']['processor']}, {report['machine']['device']}\n"
         f"{report['machine']['subject']}",
         fontsize=10,
     )

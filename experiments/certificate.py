@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ..berg_dir import SubjectFiles, check_subject
 from ..errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
@@ -48,7 +45,9 @@ from .certificate_comparison import (
     response_check,
     selection_path,
 )
-from .certificate_report import Certificate, Check, pixel_hash, read_certificate, record, recorded, write_report
+from .certificate_facts import find_devices, notes, part1_vertices, provenance, reference_options, regions
+from .certificate_page import write_report
+from .certificate_report import Certificate, Check, read_certificate, record, recorded
 
 if TYPE_CHECKING:
     from ..convert.subject import Options
@@ -119,7 +118,7 @@ def certify(
         check_precision(precision)
     options = read_options(config, num_heads, lora_scale, retina_sigma)
     stimuli = all_stimuli()
-    devices = _devices()
+    devices = find_devices()
     with atomic_folder(output, replace=False) as folder:
         person = Subject(berg_dir, subject, num_heads=options.num_heads)
         steps = len(stimuli) * (len(devices) * len(precisions) + 1)
@@ -130,7 +129,7 @@ def certify(
         cpu = ("cpu", "float32")
         others = {key: values for key, values in responses.items() if key[1] == "float32" and key != cpu}
         certificate = Certificate(
-            **_provenance(person, stimuli, "torch"),
+            **provenance(person, stimuli, "torch"),
             **facts,
             seconds=round(time.perf_counter() - start, 1),
             checks=[
@@ -140,7 +139,7 @@ def certify(
             ],
             errors=error_table(responses, theirs.responses, regions(person)),
             recorded=_record(stimuli, theirs.responses),
-            notes=_notes(person, facts["reference"]),
+            notes=notes(person, facts["reference"]),
         )
         with explained("write", output):
             _write(folder, certificate, responses, theirs.responses)
@@ -200,12 +199,12 @@ def check_against(
     _require_same_sources(path, theirs, person)
     vertices = recorded_vertices(2 * person.hemisphere_size)
     expected = recorded(path, theirs.recorded, stimuli, vertices)
-    devices = _devices()
+    devices = find_devices()
     with tqdm(total=len(devices) * len(stimuli), unit="image", disable=None if show_progress else True) as progress:
         ours, _ = _run_ours(person, stimuli, devices, ("float32",), 2, progress, deep=False)
     responses = {key: seen.responses[:, vertices] for key, seen in ours.items()}
     made = Certificate(
-        **_provenance(person, stimuli),
+        **provenance(person, stimuli),
         reference={**theirs.reference, "name": f"{theirs.reference['name']}, as recorded on {theirs.date}"},
         selection_path=theirs.selection_path,
         seconds=round(time.perf_counter() - start, 1),
@@ -247,7 +246,7 @@ def _run_ours(
                 seen[key] = observe(model, stimuli, images_per_batch, deep=deep and exact, advance=progress.update)
                 if exact and deep:
                     images = np.stack([image for image in stimuli.values() if image.shape[-1] == IMAGE][:2])
-                    checks += check_consistency(model, images, _part1_vertices(person))
+                    checks += check_consistency(model, images, part1_vertices(person))
             del model  # before the next one is loaded
     return seen, checks
 
@@ -260,9 +259,9 @@ def _run_reference(
 
     progress.set_description("the reference, PyTorch")
     subject, layout = person.description.subject, person.description.layout
-    given = _given(person, options)
+    given = reference_options(person, options)
     theirs, second = observe_reference(load_reference(berg_dir, subject, **given), stimuli, progress.update)
-    found = selection_path(second, _part1_vertices(person), layout)
+    found = selection_path(second, part1_vertices(person), layout)
     name, published = "convert/torch_reference.py", _published()
     if published and layout == "overlay":  # its full path knows no other
         berg_class, name = published
@@ -283,68 +282,7 @@ def _published() -> tuple[Any, str] | None:
     return BERG, f"berg package {version}"
 
 
-def _devices() -> list[Any]:
-    """The CPU, and the default device where that is another."""
-    import jax
-
-    default = jax.devices()[0]
-    try:
-        cpu = jax.devices("cpu")[0]
-    except RuntimeError as error:
-        raise ResourceError(
-            f"JAX sees no CPU here, only {default.platform}. Unset JAX_PLATFORMS, or add cpu to it."
-        ) from error
-    return [cpu] if default.platform == "cpu" else [cpu, default]
-
-
-def regions(person: Subject) -> dict[str, Int[np.ndarray, " n"]]:
-    """Global vertices of all, of each hemisphere and part, and of each ROI where there are metadata."""
-    size = person.hemisphere_size
-    every, first = np.arange(2 * size), _part1_vertices(person)
-    found = {"all vertices": every, "left hemisphere": every[:size], "right hemisphere": every[size:]}
-    found |= {"part 1": first, "part 2": np.setdiff1d(every, first)}
-    try:
-        rois = person.metadata.rois
-    except ModelNotFoundError:
-        rois = {"lh": {}, "rh": {}}
-    empty = np.array([], np.int64)
-    for name in dict.fromkeys([*rois["lh"], *rois["rh"]]):
-        found[name] = np.concatenate([rois["lh"].get(name, empty), rois["rh"].get(name, empty) + size])
-    return {name: vertices for name, vertices in found.items() if len(vertices)}
-
-
-def _part1_vertices(person: Subject) -> Int[np.ndarray, " n"]:
-    return np.load(person.folder / "part1_vertices.npy", allow_pickle=False)
-
-
 # The certificate.
-
-
-def _provenance(person: Subject, stimuli: Stimuli, *libraries: str) -> dict[str, Any]:
-    """What a certificate says of the subject, the stimuli and this machine."""
-    d = person.description
-    part = d.parts["part1"]
-    manifest = (person.folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    names = ("berg_jax", "jax", "jaxlib", "flax", "numpy", *libraries)
-    devices = [{"platform": device.platform, "kind": device.device_kind} for device in _devices()]
-    return {
-        "subject": d.subject,
-        "origin": d.origin,
-        "layout": d.layout,
-        "rows": d.rows,
-        "options": {
-            **d.options,
-            "num_heads": part.vit.num_heads,
-            "network": asdict(part) | {"layers": list(part.layers)},
-        },
-        "sources": {name: source["sha256"] for name, source in d.sources.items()},
-        "converted": {name: digest for digest, name in (line.split("  ", 1) for line in manifest)},
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in names},
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "devices": devices},
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "stimuli": {name: {"side": image.shape[-1], "sha256": pixel_hash(image)} for name, image in stimuli.items()},
-    }
 
 
 def _record(stimuli: Stimuli, responses: Float[np.ndarray, "stimuli vertices"]) -> dict[str, Any]:
@@ -353,27 +291,6 @@ def _record(stimuli: Stimuli, responses: Float[np.ndarray, "stimuli vertices"]) 
     rows = [row for row, name in enumerate(stimuli) if name in shown]
     vertices = recorded_vertices(responses.shape[1])
     return record(shown, vertices, responses[rows][:, vertices])
-
-
-def _given(person: Subject, options: Options) -> dict[str, Any]:
-    """What the reference is told: nothing from the conversion, which may be wrong, unless nothing else tells."""
-    vit = person.description.parts["part1"].vit
-    heads = vit.num_heads if vit.embed_dim % 64 else vit.embed_dim // 64
-    return {
-        "num_heads": options.num_heads or heads,
-        "lora_scale": options.lora_scale,
-        "retina_sigma": options.retina_sigma,
-    }
-
-
-def _notes(person: Subject, given: Mapping[str, Any]) -> list[str]:
-    d = person.description
-    converted = {**d.options, "num_heads": d.parts["part1"].vit.num_heads}
-    return [
-        f"The subject was converted with {name} {value}, and the reference was given {given[name]}."
-        for name, value in converted.items()
-        if value != given[name]
-    ]
 
 
 def _write(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from ..batches import filled_batches
 from ..errors import ValidationError
 from ..nn.config import IMAGE
 from ..rois import Vertices
@@ -165,7 +166,7 @@ def observe_berg(
     images_per_batch: int = 1,
 ) -> Float[np.ndarray, "stimuli vertices"]:
     """Responses of a class with the published package's interface, left hemisphere first."""
-    from ..berg import MODEL_ID
+    from ..cards import MODEL_ID
 
     berg = berg_class(berg_dir=str(berg_dir))
     model = berg.get_encoding_model(MODEL_ID, subject=subject, device="cpu", selection=selection)
@@ -338,13 +339,13 @@ def _selection_facts(how: str, difference: Float[np.ndarray, " n"], text: str) -
 
 
 def _batches(stimuli: Stimuli, size: int) -> Iterator[tuple[list[int], UInt8[np.ndarray, "size 3 side side"]]]:
-    """Rows and images of one side length at a time; filled up with the last one, so that one program serves all."""
+    """Rows and images of one side length at a time; images are filled up."""
     images = list(stimuli.values())
     for side in dict.fromkeys(image.shape[-1] for image in images):
         rows = [row for row, image in enumerate(images) if image.shape[-1] == side]
-        for start in range(0, len(rows), size):
-            some = rows[start : start + size]
-            yield some, np.stack([images[row] for row in some + some[-1:] * (size - len(some))])
+        for numbers, new in filled_batches(len(rows), size):
+            some = [rows[number] for number in numbers]
+            yield some[:new], np.stack([images[row] for row in some])
 
 
 def response_check(device: str, ours: np.ndarray, theirs: np.ndarray) -> Check:

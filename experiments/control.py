@@ -11,41 +11,45 @@ Behaviour.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Int, UInt8
 
-from ..demo import images as drawings
 from ..demo.stimuli import CATEGORIES
-from ..encoding import choose_images
 from ..errors import InvalidParameterError
-from ..files import explained
 from ..rois import Vertices
-from ..stream.arrays import ArraySource
+from ..stream.devices import find_process
 from ..stream.loop import stream
-from ..stream.opening import open_source
 from ..stream.responses import open_responses
 from ..stream.sources import Source
 from ..stream.stores import Columns, is_complete
 from ..subject import Subject
-from .control_pictures import Row, draw_quadrants, draw_sets
-from .results import note, provenance, write_numbers
+from .control_pictures import Chosen, draw_quadrants, draw_sets
+from .control_report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section
+from .report import Section, write_report
+from .results import counted, folder_of, note, provenance, unfinished, write_numbers, write_results
+from .settings import command_line, settings_of
+from .shown import drawn, find_people, given, require_demo
 from .synthesis import objectives
 from .synthesis.areas import union
 from .synthesis.evolve import evolve_sets, random_sets, set_values
 from .synthesis.images import fourier
 from .synthesis.optimize import optimize
 from .synthesis.search import control_among
+from .tables import write_table
 
+ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "rois": "roi"}
 KINDS = ("univariate", "multivariate")
 _GOALS = {"align": objectives.align, "disentangle": objectives.disentangle}
 _BASELINE = 1000  # random sets that a chosen one is compared with
-_SHOWN = 6  # chosen images in a line of the picture
+_STORE = "responses.zarr"
+_LEADS = {
+    "univariate": "Images that drive {} and {} together or apart",
+    "multivariate": "Sets of images that {} and {} represent alike (align) or unlike (disentangle)",
+}
 _NATURAL, _EACH, _SEED = 200, 20, 7  # of the demo's images
 
 
@@ -58,8 +62,16 @@ class _Person(NamedTuple):
     responses: Float[np.ndarray, "images vertices"]
 
     @property
+    def number(self) -> int:
+        return self.subject.description.subject
+
+    @property
     def means(self) -> Float[np.ndarray, "images 2"]:
-        return self.responses @ np.stack(self.weights, axis=1)
+        return self.responses @ self.by_region
+
+    @property
+    def by_region(self) -> Float[np.ndarray, "vertices 2"]:
+        return np.stack(self.weights, axis=1)
 
 
 def control_regions(
@@ -84,6 +96,8 @@ def control_regions(
     fit_images: str = "error",
     precision: str = "float32",
     batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
@@ -94,8 +108,11 @@ def control_regions(
     berg_dir, subjects
         As for :func:`berg_jax.load`; one or more subjects. With one, images are judged by whom they were chosen for.
     output
-        The folder to write: ``control.png``, ``images.csv`` (which images were chosen), ``results.json``; responses
-        of all images in ``subjNN/responses.zarr``.
+        The folder to write: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
+        them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. Of each
+        subject ``subjNN/``, with responses to all images in ``responses.zarr`` and
+        :func:`~berg_jax.experiments.control_report.goal_maps`: see
+        :func:`~berg_jax.experiments.results.write_results`.
     images
         To choose from: see :func:`~berg_jax.stream.opening.open_source`. For the demo subjects by default drawings
         and natural-like images.
@@ -113,7 +130,7 @@ def control_regions(
         Multivariate: see :func:`~berg_jax.experiments.synthesis.evolve.evolve_sets`.
     min_ncsnr, min_explained_variance
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-    fit_images, precision, batch_size, time_limit, show_progress
+    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
         As for :func:`~berg_jax.experiments.retinotopy.map_retinotopy`.
 
     Returns
@@ -127,9 +144,9 @@ def control_regions(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
-    output, subjects, rois = Path(output), list(subjects), list(rois)
-    if not subjects or len(set(subjects)) < len(subjects):
-        raise InvalidParameterError(f"Give one or more subjects, each once, got {subjects}.")
+    asked = settings_of(locals())
+    process = find_process(process_index, process_count)
+    output, rois = Path(output), list(rois)
     if len(set(rois)) != 2 or len(rois) != 2:
         raise InvalidParameterError(f"Control is of two ROIs, got {rois}.")
     if kind not in KINDS:
@@ -137,7 +154,7 @@ def control_regions(
     if k < 1 or synthesize < 0:
         raise InvalidParameterError(f"Give k of at least 1 and synthesize of at least 0, got {k} and {synthesize}.")
     limits = {"min_ncsnr": min_ncsnr, "min_explained_variance": min_explained_variance}
-    people = [Subject(berg_dir, subject) for subject in subjects]
+    people = find_people(berg_dir, subjects)
     regions = [union(person, {name: name for name in rois}, **limits) for person in people]
     if kind == "multivariate":
         for name, size in ((name, (w > 0).sum()) for _, weights in regions for name, w in weights.items()):
@@ -147,34 +164,57 @@ def control_regions(
     if kind == "multivariate" and 2 * set_size > len(source):
         raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
     running = {"time_limit": time_limit, "show_progress": show_progress}
-    known = []
     for person, (vertices, weights) in zip(people, regions, strict=True):
-        store = output / f"subj{person.description.subject:02d}" / "responses.zarr"
         stream(
             person.model(vertices, precision=precision),
             source,
             [Columns(vertices, {name: own > 0 for name, own in weights.items()})],
-            output=store,
+            output=folder_of(output, person) / _STORE,
             identity=person.identity(vertices, precision),
             batch_size=batch_size,
+            process=process,
             **running,
         )
-        if not is_complete(store):
-            return f"This process has done its share of {output}; others have not yet."
-        responses = open_responses(store).data.values.astype(np.float32)
+    if not all(is_complete(folder_of(output, person) / _STORE) for person in people):
+        return unfinished(output)
+    known = []
+    for person, (vertices, weights) in zip(people, regions, strict=True):
+        responses = open_responses(folder_of(output, person) / _STORE).data.values.astype(np.float32)
         known.append(_Person(person, vertices, [weights[name] for name in rois], responses))
-    settings = {"experiment": "control", "kind": kind, "rois": rois, "images": len(source), "seed": seed}
+    made: dict[str, Any] = {"kind": kind, "rois": rois, "images": len(source), "seed": seed}
+    synthesized = {}
     if kind == "univariate":
-        made = _synthesized(known[0], rois, synthesize, steps, precision, seed, running) if synthesize else {}
-        settings |= {"k": k, "margin": margin, "synthesize": synthesize, "steps": steps if synthesize else None}
-        rows = _univariate(known, rois, source, made, k, margin, precision, output)
+        made |= {"k": k, "margin": margin, "synthesize": synthesize, "steps": steps if synthesize else None}
+        if synthesize:
+            synthesized = _synthesized(known[0], rois, synthesize, steps, precision, seed, running)
+        answers = [_answers(one, synthesized, precision) for one in known]
+        rows, chosen = _univariate(known, rois, source, synthesized, answers, k, margin, output)
     else:
         options = {"set_size": set_size, "population": population, "generations": generations}
-        settings |= options
-        rows = _multivariate(known, rois, source, output, {**options, "seed": seed, **running})
-    facts = [provenance(one.subject, one.vertices, precision, **settings) for one in known]
-    write_numbers(output, {"goals": rows, "subjects": facts})
-    return _summary(known, rois, rows, len(source), output)
+        made |= options
+        answers = [{} for _ in known]
+        rows, chosen = _multivariate(known, rois, source, output, {**options, "seed": seed, **running})
+    shown = numbers_section(kind, rois, [one.number for one in known], rows, made, output)
+    parts = [shown, *images_sections(kind, source, chosen[0], synthesized, made, output)]
+    facts = {}
+    for one, indices, own in zip(known, chosen, answers, strict=True):
+        folder, maps = folder_of(output, one.subject), goal_maps(one.responses, indices, own)
+        facts[folder.name] = provenance(one.subject, one.vertices, precision, experiment="control", **made)
+        write_results(folder, one.vertices, maps, facts[folder.name])
+        if pictures := draw_maps(one.subject, one.vertices, maps, rois, made, folder):
+            parts.append(Section(f"Maps of subject {one.number}", pictures))
+    write_numbers(output, {"goals": rows, "subjects": list(facts.values())})
+    write_report(
+        output,
+        "Control",
+        parts,
+        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(people)}, {_judged(people)}.",
+        command=command_line("control", control_regions, asked, ARGUMENTS),
+        settings=asked,
+        provenance=facts,
+        synthetic=any(person.description.synthetic for person in people),
+    )
+    return _summary(people, rois, rows, len(source), output)
 
 
 def goals(rois: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -195,16 +235,9 @@ def judges(count: int) -> list[Bool[np.ndarray, " subjects"]]:
 
 def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
     if images is not None:
-        source = open_source(images, fit_images)
-        return source if choose is None else choose_images(source, choose, person)
-    if person.metadata.raw.get("synthetic") != "berg_jax demo":
-        raise InvalidParameterError("Give images: a folder or an array, such as NSD's.")
-    kinds = {"natural": _NATURAL, **dict.fromkeys(CATEGORIES, _EACH)}
-    path = output / "images.npy"
-    with explained("write", path):
-        output.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.concatenate([drawings(name, count, _SEED) for name, count in kinds.items()]))
-    return ArraySource(path)
+        return given(images, choose, fit_images, person)
+    require_demo(person, "Give images: a folder or an array, such as NSD's.")
+    return drawn(output, {"natural": _NATURAL, **dict.fromkeys(CATEGORIES, _EACH)}, _SEED)
 
 
 def _univariate(
@@ -212,14 +245,15 @@ def _univariate(
     rois: Sequence[str],
     source: Source,
     made: dict[str, UInt8[np.ndarray, "n 3 h w"]],
+    answers: Sequence[dict[str, Float[np.ndarray, "n vertices"]]],
     k: int,
     margin: float,
-    precision: str,
     output: Path,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Int[np.ndarray, " n"]]]]:
+    """Of each goal what came out, and of each person which images were chosen for each goal."""
     baselines = [np.nanmean(one.means.astype(np.float64), axis=0) for one in people]
     away = np.stack([one.means - baseline for one, baseline in zip(people, baselines, strict=True)])
-    rows, chosen, shown = [], [], []
+    rows, named, shown, chosen = [], [], [], [{} for _ in people]
     for goal, directions in goals(rois).items():
         gone = []
         for index, choosing in enumerate(judges(len(people))):
@@ -228,27 +262,28 @@ def _univariate(
             ).found
             own = np.array(directions) * away[index][found.indices]
             gone.append(own.mean(axis=0) if len(own) else np.full(2, np.nan))
-            name = people[index].subject.description.subject
-            chosen += [(goal, name, image, *way) for image, way in zip(found.names, own, strict=True)]
-            if index == 0:
-                dots = people[0].means[found.indices]
-                shown.append(Row(goal, source.read(found.indices[:_SHOWN]) if len(own) else None, dots))
-        rows.append({"goal": goal, "directions": directions, "ways": gone, "images": shown[-1].number})
+            chosen[index][goal] = found.indices
+            named += [(goal, people[index].number, image, *way) for image, way in zip(found.names, own, strict=True)]
+        shown.append(Chosen(goal, people[0].means[chosen[0][goal]]))
+        counts = [len(own[goal]) for own in chosen]
+        rows.append({"goal": goal, "directions": directions, "ways": gone, "images": counts[0], "counts": counts})
         if goal in made:
-            responses = [_means(one, made[goal], precision) for one in people]
-            ways = [np.array(directions) * (r - b).mean(axis=0) for r, b in zip(responses, baselines, strict=True)]
-            rows[-1]["synthesized"] = ways
-            shown[-1] = shown[-1]._replace(made=made[goal], made_dots=responses[0])
-    _save_images(output, made)
-    _write_chosen(output, ("goal", "subject", "image", *(f"way in {name}" for name in rois)), chosen)
+            means = [own[goal] @ one.by_region for one, own in zip(people, answers, strict=True)]
+            rows[-1]["synthesized"] = [
+                np.array(directions) * (mean - baseline).mean(axis=0)
+                for mean, baseline in zip(means, baselines, strict=True)
+            ]
+            shown[-1] = shown[-1]._replace(made=means[0])
+    write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
     options = {"note": note(people[0].subject), "baseline": baselines[0], "title": _title(people, len(source))}
-    draw_quadrants(people[0].means, rois, shown, output / "control.png", **options)
-    return rows
+    draw_quadrants(people[0].means, rois, shown, output / PICTURE, **options)
+    return rows, chosen
 
 
 def _multivariate(
     people: Sequence[_Person], rois: Sequence[str], source: Source, output: Path, options: dict[str, Any]
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Int[np.ndarray, " n"]]]]:
+    """As :func:`_univariate`."""
     longest = max(len(one.vertices) for one in people)
     every = np.stack([np.pad(one.responses, ((0, 0), (0, longest - len(one.vertices)))) for one in people])
     weights = [np.stack([np.pad(one.weights[i], (0, longest - len(one.vertices))) for one in people]) for i in (0, 1)]
@@ -256,29 +291,28 @@ def _multivariate(
     every = every[:, there]
     usual = random_sets(len(there), options["set_size"], _BASELINE, options["seed"])
     before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(people))]
-    rows, chosen, shown, checkpoints = [], [], [], []
+    rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in people]
     for goal, objective in _GOALS.items():
         reached = []
         for index, choosing in enumerate(judges(len(people))):
-            number = people[index].subject.description.subject
+            number = people[index].number
             among = objectives.group(objective(*(w[choosing] for w in weights)))
             checkpoints.append(output / f"{goal}-subj{number:02d}.npz")
             result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
             own = objectives.align(*(w[index] for w in weights))
             reached.append(float(set_values(every[index], own, result.latents)[0]))
             best = np.sort(there[result.latents[0]])
-            chosen += [(goal, number, source.ids[image]) for image in best]
-            if index == 0:
-                spread = np.linspace(0, len(best) - 1, min(3 * _SHOWN, len(best))).astype(int)
-                shown.append(Row(goal, source.read(best[spread]), np.array(reached)))
+            chosen[index][goal] = best
+            named += [(goal, number, source.ids[image]) for image in best]
+        shown.append(Chosen(goal, np.array(reached)))
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
-    _write_chosen(output, ("goal", "subject", "image"), chosen)
+    write_table(output / "images.csv", ("goal", "subject", "image"), named)
     options = {"note": note(people[0].subject), "title": _title(people, len(source))}
-    draw_sets(before[0], rois, shown, output / "control.png", **options)
+    draw_sets(before[0], rois, shown, output / PICTURE, **options)
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
-    return rows
+    return rows, chosen
 
 
 def _synthesized(
@@ -294,41 +328,27 @@ def _synthesized(
     return made
 
 
-def _means(one: _Person, images: UInt8[np.ndarray, "n 3 h w"], precision: str) -> Float[np.ndarray, "n 2"]:
-    responses = np.asarray(one.subject.model(one.vertices, precision=precision)(images))
-    return responses @ np.stack(one.weights, axis=1)
-
-
-def _save_images(output: Path, made: dict[str, UInt8[np.ndarray, "n 3 h w"]]) -> None:
-    with explained("write", output):
-        for goal, images in made.items():
-            for number, image in enumerate(images, 1):
-                name = goal.replace(", ", " ").replace(" ", "-").replace("/", "-")
-                path = output / "synthesized" / f"{name}-{number}.png"
-                path.parent.mkdir(exist_ok=True)
-                Image.fromarray(image.transpose(1, 2, 0)).save(path)
-
-
-def _write_chosen(output: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    path = output / "images.csv"
-    with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows([f"{x:.6g}" if isinstance(x, np.floating) else x for x in row] for row in rows)
+def _answers(
+    one: _Person, made: dict[str, UInt8[np.ndarray, "n 3 h w"]], precision: str
+) -> dict[str, Float[np.ndarray, "n vertices"]]:
+    """A person's responses to the images made for each goal."""
+    model = one.subject.model(one.vertices, precision=precision) if made else None
+    return {goal: np.asarray(model(images)) for goal, images in made.items()}
 
 
 def _title(people: Sequence[_Person], images: int) -> str:
     whose = "its own responses" if len(people) == 1 else "other subjects' responses"
-    return f"Subject {people[0].subject.description.subject}: of {images} images those chosen by {whose}"
+    return f"Subject {people[0].number}: of {images} images those chosen by {whose}"
+
+
+def _judged(people: Sequence[Any]) -> str:
+    return "judged by the one who chose" if len(people) == 1 else "chosen by all but one, judged by that one"
 
 
 def _summary(
-    people: Sequence[_Person], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
+    people: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
 ) -> str:
-    origin = " (SYNTHETIC weights)" if people[0].subject.description.synthetic else ""
-    judged = "judged by the one who chose" if len(people) == 1 else "chosen by all but one, judged by that one"
-    subjects = "1 subject" if len(people) == 1 else f"{len(people)} subjects"
-    lines = [f"Control of {rois[0]} and {rois[1]} in {subjects}{origin}: {images} images, {judged}"]
+    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(people)}: {images} images, {_judged(people)}"]
     for row in rows:
         if "ways" not in row:
             text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}"
@@ -341,4 +361,4 @@ def _summary(
             own = row["synthesized"][0]
             text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
         lines.append(f"  {row['goal']:<28}{text}")
-    return "\n".join([*lines, f"Pictures and numbers: {output}"])
+    return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])

@@ -14,8 +14,7 @@ from scipy import stats
 from scipy.spatial import cKDTree
 
 from ..errors import InvalidParameterError, ResourceError
-from ..metadata import HEMISPHERES
-from ..rois import Vertices
+from ..rois import HEMISPHERES, Vertices
 from ..surface_meshes import SHOWN, fsaverage, how_to_get, is_here
 from ..surface_spaces import MESHES, hint
 
@@ -64,16 +63,6 @@ def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[n
     """Spearman's correlation of each two matrices; NaN of one that holds NaN or does not vary."""
     ranks = np.stack([_ranks(matrix) for matrix in matrices.values()])
     return ranks @ ranks.T
-
-
-def alignment(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "images w"]) -> float:
-    """How alike two regions represent images, −1 to 1: Spearman's correlation of their dissimilarities."""
-    return float(_ranks(dissimilarities(a)) @ _ranks(dissimilarities(b)))
-
-
-def disentanglement(a: Float[np.ndarray, "images v"], b: Float[np.ndarray, "images w"]) -> float:
-    """How unrelated two regions' representations of images are, 0 to 1: 1 less the size of their alignment."""
-    return 1 - abs(alignment(a, b))
 
 
 def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:

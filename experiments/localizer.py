@@ -8,7 +8,6 @@ preference are found to have the planted one.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from jaxtyping import Float
 from .. import surface
 from ..demo.stimuli import CATEGORIES
 from ..errors import InvalidParameterError
-from ..files import explained
 from ..rois import Vertices
 from ..stream.devices import find_process
 from ..stream.loop import stream
@@ -29,9 +27,10 @@ from ..subject import Subject
 from .contrasts import Design, design_of, over_subjects, preferences, significance
 from .localizer_report import draw, key_numbers, keys_of, over_subjects_table, preferred, selective
 from .report import Section, write_report
-from .results import folder_of, origin, provenance, regions_of, unfinished, write_results
+from .results import counted, folder_of, origin, provenance, regions_of, unfinished, write_results
 from .settings import command_line, settings_of
-from .shown import drawn, given, require_demo
+from .shown import drawn, find_people, given, require_demo
+from .tables import write_table
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
 ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "contrasts": "contrast"}
@@ -103,12 +102,10 @@ def localize(
     """
     settings = settings_of(locals())
     process = find_process(process_index, process_count)
-    output, subjects = Path(output), list(subjects)
+    output = Path(output)
     if not 0 < alpha < 1:
         raise InvalidParameterError(f"alpha must be between 0 and 1, got {alpha!r}.")
-    if not subjects or len(set(subjects)) < len(subjects):
-        raise InvalidParameterError(f"Give one or more subjects, each once, got {subjects}.")
-    people = [Subject(berg_dir, subject) for subject in subjects]
+    people = find_people(berg_dir, subjects)
     chosen = [person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance) for person in people]
     maps = {name: surface.read(path, people[0].hemisphere_size) for name, path in (measured or {}).items()}
     source, design = _stimuli(people[0], output, images, choose, table, contrasts, fit_images)
@@ -149,13 +146,16 @@ def localize(
         )
         shares = _shares(results["preference"], vertices, inside, len(design.categories))
         write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts[folder.name]})
-        _write_rois(folder / "rois.csv", design.categories, tables[-1])
+        write_table(
+            folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
+        )
         pictures = draw(person, vertices, design, results, tables[-1], alpha, folder)
         parts = [*pictures, *key_numbers(design, results, tables[-1], shares, rows, alpha)]
         sections.append(Section(f"Subject {person.description.subject}", parts))
         lines += [_summary(person, design, results, tables[-1], shares, rows, alpha)]
     group = _group(design, tables)
-    _write_group(output / "contrasts.csv", group)
+    columns = group[0] if group else ("roi", "contrast")
+    write_table(output / "contrasts.csv", columns, (row.values() for row in group))
     if len(people) > 1:
         sections.append(Section("Over subjects", [over_subjects_table(group)]))
     write_report(
@@ -163,8 +163,7 @@ def localize(
         "Category localizer",
         sections,
         lead=f"Which vertices and regions prefer which category of images: {len(source):,} images of "
-        f"{len(design.categories)} categories ({', '.join(design.categories)}), {len(people)} subject"
-        f"{'s' * (len(people) > 1)}{origin(people[0])}.",
+        f"{len(design.categories)} categories ({', '.join(design.categories)}), {counted(people)}.",
         command=command_line("localize", localize, settings, ARGUMENTS),
         settings=settings,
         provenance=facts,
@@ -201,10 +200,12 @@ def _stimuli(
         source = given(images, choose, fit_images, person)
         return source, design_of(source.ids, table, contrasts)
     require_demo(person, "Give images: a folder that holds a folder for each category.")
+    if table is not None:
+        raise InvalidParameterError(f"The table {table} is of images that are given: give them, too.")
     design = design_of(
         [f"{category}/{index}" for category in CATEGORIES for index in range(DEMO_EACH)], None, contrasts
     )
-    return drawn(output, DEMO_EACH, DEMO_SEED), design
+    return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED), design
 
 
 def _shares(
@@ -232,13 +233,6 @@ def _compared(
     return rows
 
 
-def _write_rois(path: Path, categories: Sequence[str], means: Mapping[str, Float[np.ndarray, " c"]]) -> None:
-    with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("roi", *categories))
-        rows.writerows([name, *(f"{value:.6g}" for value in values)] for name, values in means.items())
-
-
 def _group(design: Design, tables: Sequence[Mapping[str, Float[np.ndarray, " c"]]]) -> list[dict[str, Any]]:
     """Each ROI's effect of each contrast over subjects, with paired tests; NaN of too few subjects."""
     names = list(dict.fromkeys(name for means in tables for name in means))
@@ -250,15 +244,6 @@ def _group(design: Design, tables: Sequence[Mapping[str, Float[np.ndarray, " c"]
         {"roi": name, "contrast": contrast, **{key: values[index] for key, values in tests.items()}}
         for index, (name, contrast) in enumerate(labels)
     ]
-
-
-def _write_group(path: Path, group: Sequence[Mapping[str, Any]]) -> None:
-    with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(group[0] if group else ("roi", "contrast"))
-        for row in group:
-            numbers = list(row.values())[2:]
-            rows.writerow((row["roi"], row["contrast"], *("" if np.isnan(x) else f"{x:.6g}" for x in numbers)))
 
 
 def _summary(

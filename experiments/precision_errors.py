@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..convert.synthetic import natural_like_images
 from ..errors import InvalidParameterError, ModelNotFoundError
-from ..rois import HEMISPHERES, Vertices
+from ..rois import Vertices
 from ..subject import Subject
 
 ALL = "all vertices"
@@ -111,10 +111,8 @@ def _summary(
 ) -> PrecisionErrors:
     medians = {ALL: float(np.median(correlations))}
     with contextlib.suppress(ModelNotFoundError):  # without metadata there are no ROIs
-        rois, none = person.metadata.rois, np.array([], np.int64)
         for name in person.rois:
-            left, right = (rois[hemisphere].get(name, none) for hemisphere in HEMISPHERES)
-            chosen = Vertices(left, right, person.hemisphere_size).global_indices
+            chosen = Vertices(*person.metadata.roi(name), person.hemisphere_size).global_indices
             if len(chosen):
                 medians[name] = float(np.median(correlations[chosen]))
     return PrecisionErrors(precision, images, medians, float(correlations.min()), float(difference))

@@ -59,6 +59,11 @@ def fit(probes: Probes, means: Float[np.ndarray, "probes vertices"]) -> Fit:
     means
         Mean response of each vertex to each probe.
 
+    Raises
+    ------
+    InvalidParameterError
+        There are fewer probes, or the responses are not to these.
+
     References
     ----------
     .. [1] S. O. Dumoulin & B. A. Wandell (2008). Population receptive field estimates in human visual cortex.

@@ -11,7 +11,7 @@ import io
 import json
 import math
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +25,21 @@ from .settings import plain
 
 PAGE, CONFIG = "report.html", "config.json"
 _TYPES, _QUALITY = (".png", ".jpg", ".jpeg", ".webp"), 92
+_MANY = 6  # columns
 
 
 class Picture(NamedTuple):
     """A picture's file, what it shows, and the settings that made it, by name."""
 
     path: Path
+    caption: str
+    settings: Mapping[str, Any] = {}
+
+
+class Gallery(NamedTuple):
+    """Small pictures' files beside each other, each with lines of text; what they show, and what made them."""
+
+    tiles: Sequence[tuple[Path, Sequence[str]]]
     caption: str
     settings: Mapping[str, Any] = {}
 
@@ -44,10 +53,10 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of a page: pictures, tables, and texts, each a paragraph."""
+    """A part of a page: pictures, galleries, tables, and texts, each a paragraph."""
 
     title: str
-    parts: Sequence[Picture | Table | str]
+    parts: Sequence[Picture | Gallery | Table | str]
 
 
 def write_report(
@@ -108,10 +117,10 @@ def write_report(
 def _section(section: Section) -> str:
     parts = []
     for part in section.parts:
-        if isinstance(part, Picture):
-            parts.append(_figure(part))
+        if isinstance(part, str):
+            parts.append(_paragraphs(part))
         else:
-            parts.append(_table(part) if isinstance(part, Table) else _paragraphs(part))
+            parts.append(_AS_HTML[type(part)](part))
     return f"<section><h2>{escape(section.title)}</h2>{''.join(parts)}</section>\n"
 
 
@@ -120,16 +129,30 @@ def _paragraphs(text: str) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    path = Path(picture.path)
+    # A checkbox, because it needs no script, makes the picture large where a screen is small.
+    image = _image(picture.path, picture.caption)
+    shown = f'<label class=wide><input type=checkbox aria-label="Enlarge">{image}</label>'
+    return f"<figure>{shown}{_told(picture.caption, [Path(picture.path).name], picture.settings)}</figure>"
+
+
+def _gallery(gallery: Gallery) -> str:
+    tiles = []
+    for path, lines in gallery.tiles:
+        text = "".join(f"<small>{escape(line)}</small>" for line in lines)
+        tiles.append(f"<div>{_image(path, ', '.join([Path(path).name, *lines]))}{text}</div>")
+    return f"<figure><div class=gallery>{''.join(tiles)}</div>{_told(gallery.caption, [], gallery.settings)}</figure>"
+
+
+def _told(caption: str, words: Sequence[str], settings: Mapping[str, Any]) -> str:
+    made = [f"{name}: {_text(value)}" for name, value in settings.items() if value is not None]
+    return f"<figcaption>{escape(caption)}<small>{escape(' · '.join([*words, *made]))}</small></figcaption>"
+
+
+def _image(path: str | Path, shows: str) -> str:
+    path = Path(path)
     if path.suffix.lower() not in _TYPES:
         raise InvalidParameterError(f"A report shows {', '.join(_TYPES)}, got {str(path)!r}.")
-    made = "".join(f" · {name}: {_text(value)}" for name, value in picture.settings.items() if value is not None)
-    settings = f"<small>{escape(path.name)}{escape(made)}</small>"
-    caption = escape(picture.caption)
-    image = f'<img src="{_embedded(path)}" alt="{caption}">'
-    # A checkbox, because it needs no script, makes the picture large where a screen is small.
-    shown = f'<label class=wide><input type=checkbox aria-label="Enlarge">{image}</label>'
-    return f"<figure>{shown}<figcaption>{caption}{settings}</figcaption></figure>"
+    return f'<img src="{_embedded(path)}" alt="{escape(shows)}">'
 
 
 def _embedded(path: Path) -> str:
@@ -156,7 +179,8 @@ def _table(table: Table) -> str:
         for column, number in zip(table.columns, numbers, strict=True)
     )
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    many = " class=many" * (len(table.columns) > _MANY)  # on a phone such a table is moved, and so need not be narrow
+    body = f"<table{many}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f"<h3>{escape(table.caption)}</h3><div class=wide>{body}</div>"
 
 
@@ -166,6 +190,9 @@ def _cell(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+_AS_HTML: Mapping[type, Callable[[Any], str]] = {Picture: _figure, Gallery: _gallery, Table: _table}
 
 
 def _pairs(pairs: Mapping[str, Any]) -> str:
@@ -221,6 +248,9 @@ label:has(:focus-visible) { outline: 2px solid #20639b; }
 figcaption { margin-top: .5rem; font-size: .95rem; }
 td:first-child { white-space: nowrap; }
 small { display: block; color: #5b6770; font-size: .8rem; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; }
+.gallery img { width: 100%; }
+.gallery small { line-height: 1.3; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
 th, td { padding: .25rem .7rem .25rem 0; text-align: left; border-bottom: 1px solid #e7ebef; vertical-align: top; }
@@ -230,7 +260,8 @@ dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .
 dt { color: #5b6770; }
 dd { margin: 0; min-width: 0; }
 dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
-@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; } }
+@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; }
+  .many { width: max-content; } .many td { max-width: 14rem; } }
 pre { padding: .7rem; background: #f2f4f7; white-space: pre-wrap; font-size: .85rem; }
 </style>
 </head>

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..convert.dinov2 import load_dinov2
+from ..demo.stimuli import CATEGORIES
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from ..files import explained, readable
 from ..numpy_files import read_npy
@@ -28,9 +29,9 @@ from .baseline import class_tokens
 from .dissimilarity import dissimilarities, from_square, neighborhoods, searched, searchlights, similarities
 from .pictures import draw_brain, draw_table
 from .report import Picture, Section, Table, write_report
-from .results import folder_of, note, origin, outlined, provenance, unfinished, write_results
+from .results import counted, folder_of, note, outlined, provenance, unfinished, write_results
 from .settings import command_line, settings_of
-from .shown import drawn, given, require_demo
+from .shown import drawn, find_people, given, require_demo
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22
@@ -105,10 +106,8 @@ def compare_representations(
     """
     settings = settings_of(locals())
     process = find_process(process_index, process_count)
-    output, subjects = Path(output), list(subjects)
-    if not subjects or len(set(subjects)) < len(subjects):
-        raise InvalidParameterError(f"Give one or more subjects, each once, got {subjects}.")
-    people = [Subject(berg_dir, subject) for subject in subjects]
+    output = Path(output)
+    people = find_people(berg_dir, subjects)
     names = list(rois) or [name for name in ROIS if all(name in outlined(person, (name,)) for person in people)]
     limits = {"min_ncsnr": min_ncsnr, "min_explained_variance": min_explained_variance}
     regions = [{name: person.vertices(name, **limits) for name in names} for person in people]
@@ -180,7 +179,7 @@ def compare_representations(
             *([Section("Searchlights", pictures)] if pictures else []),
         ],
         lead=f"How alike {len(labels)} ROIs, features and matrices represent {len(source):,} images, in "
-        f"{len(people)} subject{'s' * (len(people) > 1)}{origin(people[0])}.",
+        f"{counted(people)}.",
         command=command_line("rsa", compare_representations, settings, ARGUMENTS),
         settings=settings,
         provenance=facts,
@@ -193,7 +192,7 @@ def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: s
     if images is not None:
         return given(images, choose, fit_images, person)
     require_demo(person, "Give images: a folder or an array, such as NSD's with --images test.")
-    return drawn(output, DEMO_EACH, DEMO_SEED)
+    return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED)
 
 
 def _given(
@@ -285,9 +284,7 @@ def _table(rows: Sequence[tuple[str, str, float, float | None]]) -> Table:
 def _summary(
     people: Sequence[Subject], rows: Sequence[tuple[str, str, float, float | None]], coarse: bool, output: Path
 ) -> str:
-    lines = [
-        f"Representations in {len(people)} subjects{origin(people[0])}; Spearman's correlation of dissimilarities"
-    ]
+    lines = [f"Representations in {counted(people)}; Spearman's correlation of dissimilarities"]
     for name, nearest, r, between in rows:
         line = f"  {name:<14}most like {nearest:<14}{r:>7.3f}"
         lines.append(line if between is None else f"{line}   between people {between:.3f}")

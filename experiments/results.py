@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ def note(person: Subject) -> str | None:
 def origin(person: Subject) -> str:
     """What a sentence says of synthetic weights, after the subject."""
     return " (SYNTHETIC weights)" if person.description.synthetic else ""
+
+
+def counted(people: Sequence[Subject]) -> str:
+    """How many subjects, in words, and of synthetic weights that they are."""
+    return f"{len(people)} subject{'s' * (len(people) > 1)}{origin(people[0])}"
 
 
 def unfinished(output: Path) -> str:
@@ -114,10 +119,8 @@ def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
     """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
     regions = {}
     for name in person.rois:
-        kept = [
-            np.intersect1d(person.metadata.rois[h].get(name, np.array([], np.int64)), getattr(vertices, h))
-            for h in ("lh", "rh")
-        ]
+        left, right = person.metadata.roi(name)
+        kept = np.intersect1d(left, vertices.lh), np.intersect1d(right, vertices.rh)
         if any(map(len, kept)):
             regions[name] = Vertices(*kept, vertices.hemisphere_size)
     return regions

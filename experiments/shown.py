@@ -1,14 +1,14 @@
-"""What an experiment shows a model: images that are given, or for the demo subjects drawings."""
+"""Whom an experiment shows what: people, and images that are given or, for the demo subjects, drawings."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..demo import images as drawings
-from ..demo.stimuli import CATEGORIES
 from ..encoding import choose_images
 from ..errors import InvalidParameterError
 from ..files import explained, write_whole
@@ -16,6 +16,13 @@ from ..stream.arrays import ArraySource
 from ..stream.opening import open_source
 from ..stream.sources import Source
 from ..subject import Subject
+
+
+def find_people(berg_dir: str | Path, subjects: Sequence[int]) -> list[Subject]:
+    """One or more subjects; raise InvalidParameterError if there is none, or one is there twice."""
+    if not subjects or len(set(subjects)) < len(subjects):
+        raise InvalidParameterError(f"Give one or more subjects, each once, got {list(subjects)}.")
+    return [Subject(berg_dir, subject) for subject in subjects]
 
 
 def is_demo(person: Subject) -> bool:
@@ -35,11 +42,11 @@ def require_demo(person: Subject, needed: str) -> None:
         raise InvalidParameterError(needed)
 
 
-def drawn(output: Path, each: int, seed: int) -> ArraySource:
-    """So many drawings of each of ``CATEGORIES``, one category after the other, kept in the output's folder."""
+def drawn(output: Path, counts: Mapping[str, int], seed: int) -> ArraySource:
+    """So many drawings of each kind, one kind after the other, kept in the output's folder."""
     path = output / "images.npy"
     file = io.BytesIO()
-    np.save(file, np.concatenate([drawings(category, each, seed) for category in CATEGORIES]))
+    np.save(file, np.concatenate([drawings(kind, count, seed) for kind, count in counts.items()]))
     with explained("write", path):
         output.mkdir(parents=True, exist_ok=True)
         write_whole(path, file.getvalue())  # which other processes may be reading

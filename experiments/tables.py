@@ -1,14 +1,17 @@
-"""Tables that users write, in CSV."""
+"""Tables in CSV: those that users write, and those that experiments write."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..errors import InvalidParameterError, ModelNotFoundError
-from ..files import read_small, readable
+from ..files import explained, read_small, readable
 
 _LARGEST = 1 << 30  # bytes
 
@@ -30,3 +33,23 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
     if not rows or not set(columns) <= set(rows[0]):
         raise InvalidParameterError(f"{path} must have a header with the columns {' and '.join(columns)}, and rows.")
     return rows
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a ``.csv`` file with a header; numbers with fractions to 6 digits, and nothing where there is none (NaN).
+
+    Raises
+    ------
+    ResourceError
+        It cannot be written.
+    """
+    with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float | np.floating):
+        return value
+    return "" if np.isnan(value) else f"{value:.6g}"

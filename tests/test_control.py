@@ -18,8 +18,10 @@ from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments import control
 from berg_jax.experiments.control import control_regions, goals, judges
+from berg_jax.experiments.control_report import file_name, goal_maps, images_sections, numbers_section
 from berg_jax.experiments.dissimilarity import dissimilarities
 from berg_jax.experiments.synthesis.search import control_among
+from berg_jax.stream.opening import open_source
 
 from .conftest import Golden
 
@@ -73,8 +75,23 @@ def test_images_that_go_the_farthest_are_chosen(
         np.testing.assert_allclose(entry["ways"], [ways[expected].mean(0)], atol=1e-5)
         got = [[float(row[f"way in {roi}"]) for roi in ROIS] for row in chosen]
         np.testing.assert_allclose(got, ways[expected], atol=1e-5)
+        inside = np.unique(np.concatenate([person.vertices(roi).global_indices for roi in ROIS]))
+        planted = np.full(160, np.nan)
+        planted[inside] = (responses[expected].mean(0) - responses.mean(0))[inside]
+        maps = berg_jax.surface.read(out / "subj02" / "maps" / f"{file_name(goal)}.func.gii", 80)
+        np.testing.assert_allclose(maps, planted, atol=1e-5)
     with Image.open(out / "control.png") as picture:
         assert min(picture.size) > 500
+    page, config = (out / "report.html").read_text(), json.loads((out / "config.json").read_text())
+    assert page.count("<figure>") == 1 + 4  # of this size there are no brains
+    assert page.count("<tr><td>") == 4
+    assert (
+        f"{path} --berg-dir {complement.folder} --subject 2 --output {out} --k 3 --margin 0.01" in config["command"]
+    )
+    assert config["provenance"]["subj02"]["settings"]["k"] == 3
+    first = next(row for row in rows if row["goal"] == "FFA-1 up, PPA down")
+    with Image.open(out / "chosen" / "FFA-1-up-PPA-down-1.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture).transpose(2, 0, 1), images[int(first["image"])])
     none = control_regions(complement.folder, [2], out, path, rois=ROIS, margin=9, batch_size=24, show_progress=False)
     assert none.count("no image passes the margin") == 4
 
@@ -101,12 +118,49 @@ def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray
     aligned, disentangled = results["goals"]
     assert aligned["alignment"][0] > aligned["random sets"][0] + 0.2
     assert abs(disentangled["alignment"][0]) < 0.05
-    assert {path.name for path in out.iterdir()} == {"control.png", "images.csv", "results.json", "subj02"}
+    pages = {"report.html", "config.json", "chosen"}
+    assert {path.name for path in out.iterdir()} == {"control.png", "images.csv", "results.json", "subj02", *pages}
+    assert {"align.lh.func.gii", "disentangle.rh.func.gii"} <= {p.name for p in (out / "subj02" / "maps").iterdir()}
+    assert "<td>disentangle</td>" in (out / "report.html").read_text()
 
 
 def test_others_choose() -> None:
     assert [x.tolist() for x in judges(1)] == [[True]]
     assert [x.tolist() for x in judges(3)] == [[False, True, True], [True, False, True], [True, True, False]]
+
+
+def test_maps_are_of_the_chosen_less_all() -> None:
+    responses = np.array([[1, 2], [3, 6], [np.nan, np.nan], [5, 10]], np.float32)
+    chosen = {"both up": np.array([1, 3]), "A/B up, PPA down": np.array([], int)}
+    maps = goal_maps(responses, chosen, {"both up": np.array([[10, 20]], np.float32)})
+    np.testing.assert_allclose(maps["both-up"], [1, 2])
+    np.testing.assert_allclose(maps["both-up-synthesized"], [7, 14])
+    assert np.isnan(maps["A-B-up-PPA-down"]).all()
+
+
+def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
+    np.save(
+        tmp_path / "images.npy", np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((3, 32, 32), np.uint8)
+    )
+    source = open_source(tmp_path / "images.npy", "error")
+    chosen = {"A/B up, C down": np.arange(30, 20, -1), "both up": np.array([], int)}
+    made = {"A/B up, C down": np.full((2, 3, 32, 32), 99, np.uint8)}
+    one, none = images_sections("univariate", source, chosen, made, {"k": 10}, tmp_path)
+    (gallery,) = one.parts
+    assert [lines[0] for _, lines in gallery.tiles] == ["30", "29", "28", "27", "26", "25", *["synthesized"] * 2]
+    assert [np.unique(Image.open(path))[-1] for path, _ in gallery.tiles] == [30, 29, 28, 27, 26, 25, 99, 99]
+    assert (gallery.tiles[0][0].name, gallery.caption[:27]) == ("A-B-up-C-down-1.png", "6 of the 10 chosen images, ")
+    assert (none.parts[0].tiles, none.parts[0].caption) == ([], "No image passes the margin.")
+    (spread,) = images_sections("multivariate", source, {"align": np.arange(35)}, {}, {}, tmp_path)
+    assert [lines[0] for _, lines in spread.parts[0].tiles] == [str(2 * n) for n in range(18)]
+    rows = [{"goal": "both up", "counts": [3, 2], "ways": [(1, 2), (3, 4)], "synthesized": [(5, 6), (7, 8)]}]
+    _, table = numbers_section("univariate", ["V1", "V2"], [1, 4], rows, {"synthesize": 2}, tmp_path).parts
+    assert table.rows == [
+        ("both up", 1, "3 chosen", 1, 2),
+        ("both up", 1, "2 synthesized", 5, 6),
+        ("both up", 4, "2 chosen", 3, 4),
+        ("both up", 4, "2 synthesized", 7, 8),
+    ]
 
 
 def test_none_may_pass_and_a_missing_image_does_not() -> None:
@@ -164,6 +218,12 @@ def test_planted_preferences_are_found(demo: Path, tmp_path: Path) -> None:
         assert np.min(entry["ways"]) > 0.1
         assert np.min(entry["synthesized"]) > 2
     assert len(list((tmp_path / "u" / "synthesized").iterdir())) == 4
+    assert (tmp_path / "u" / "report.html").read_text().count("<figure>") == 1 + 4 + 2 * 8
+    person = berg_jax.Subject("demo", 2)
+    size = person.hemisphere_size
+    ways = berg_jax.surface.read(tmp_path / "u" / "subj02" / "maps" / "FFA-1-down-PPA-up.func.gii", size)
+    assert ways[person.vertices("PPA").global_indices].mean() > 0.1
+    assert ways[person.vertices("FFA-1").global_indices].mean() < -0.1
 
 
 @pytest.mark.nightly

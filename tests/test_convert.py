@@ -261,7 +261,7 @@ def test_missing_files_and_subjects(berg_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match=r"part1_voxel_indices\.pt"):
         convert_subject(berg_dir, 1)
     for subject in (0, -1, True, "1", 1.0, None):
-        with pytest.raises(InvalidParameterError, match="subject must be a number"):
+        with pytest.raises(InvalidParameterError, match="subject must be a whole number from 1 to 99, got"):
             convert_subject(berg_dir, subject)
 
 

@@ -21,7 +21,7 @@ from berg_jax.demo.stimuli import CATEGORIES, gaussian_window
 from berg_jax.encoding import encode_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.images import FIELD
-from berg_jax.metadata import HEMISPHERES
+from berg_jax.rois import HEMISPHERES
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,8 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.membership.sel(roi="V3v"), expected)
     with pytest.raises(InvalidParameterError, match="Invalid ROI"):
         encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", roi="FFB")
+    with pytest.raises(InvalidParameterError, match=r"image files\. Leave it out, or name some of them"):
+        encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", images="0-1")
     assert not (tmp_path / "x.zarr").exists()
 
 

@@ -199,6 +199,7 @@ def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> No
         ({"subjects": [1, 1]}, "each once"),
         ({"measured": {"hands": "x.npz"}}, r"measured names \['hands'\]"),
         ({"contrasts": ["hands > faces"]}, r"names \['hands'\]"),
+        ({"table": "trials.csv"}, r"trials\.csv is of images that are given: give them, too"),
     ],
 )
 def test_mistakes(options: dict[str, Any], said: str, demo: Path, tmp_path: Path) -> None:

@@ -474,6 +474,10 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
             run(Source(), [COLUMNS], **{**options, **change})
     with pytest.raises(ResourceError, match=r"reducers is \{\} there"):
         run(Source(), [COLUMNS, Sum()], **options)
+    options["output"] = tmp_path / "chosen.zarr"
+    run(Source(), [COLUMNS], **options, run={"selection": {"roi": "V1", "hemisphere": "lh"}})
+    with pytest.raises(ResourceError, match=r"another run: selection's roi is 'V1' there and 'V2' now\. Choose"):
+        run(Source(), [COLUMNS], **options, run={"selection": {"roi": "V2", "hemisphere": "lh"}})
 
 
 def test_arguments_that_make_no_sense(tmp_path: Path) -> None:

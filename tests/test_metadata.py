@@ -34,6 +34,10 @@ def test_both_generations_read_the_same(subject: int) -> None:
             np.testing.assert_array_equal(metadata.accuracy(name, hemisphere), raw["encoding_models"][key])
     assert [len(metadata.image_numbers(split)) for split in ("train", "val", "test")] == [9000, 485, 515]
     assert metadata.roi_names[:3] == ["V1v", "V1d", "V2v"]
+    for name in (*metadata.roi_names, "of neither"):
+        for hemisphere, vertices in zip(("lh", "rh"), metadata.roi(name), strict=True):
+            np.testing.assert_array_equal(vertices, raw["fmri"][f"{hemisphere}_fsaverage_rois"].get(name, []))
+            assert vertices.dtype == np.int64
     for call in (
         lambda: metadata.ncsnr("left"),
         lambda: metadata.accuracy("beauty", "lh"),
@@ -58,7 +62,7 @@ def test_subjects_have_their_metadata(golden: Golden) -> None:
 
 
 def test_missing_metadata(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="no metadata: looked for"):
+    with pytest.raises(ModelNotFoundError, match=r"no metadata: looked for.*fetch --metadata-only"):
         find_metadata(tmp_path / "a", tmp_path / "b")
 
 

@@ -37,6 +37,7 @@ LAYERS = [
 ]
 # These import neither JAX nor Flax, and every layer but nn may import them.
 LIGHT = {
+    "batches",
     "berg_dir",
     "cards",
     "compiled",
@@ -49,6 +50,7 @@ LIGHT = {
     "metadata",
     "mirror",
     "numpy_files",
+    "pickled_objects",
     "reading",
     "rois",
     "unpickling",

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from berg_jax.cli import app
 from berg_jax.errors import InvalidParameterError, ResourceError
-from berg_jax.experiments.report import Picture, Section, Table, write_report
+from berg_jax.experiments.report import Gallery, Picture, Section, Table, write_report
 from berg_jax.experiments.settings import command_line, plain, settings_of
 
 HOSTILE = """<script>alert(1)</script> & "FFA" 'x' $title </figure> ü.png"""
@@ -118,6 +118,24 @@ def test_large_pictures_take_less_room(tmp_path: Path) -> None:
         assert abs(np.asarray(shown.convert("RGB")) - 255 * made).mean() < 2
 
 
+def test_a_gallery_is_text_beside_pictures(tmp_path: Path) -> None:
+    tiles = []
+    for number in range(3):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((4, 4, 3), 50 * number, np.uint8)).save(path)
+        tiles.append((path, [f"value {number}", HOSTILE]))
+    page = write(tmp_path, sections=[Section("s", [Gallery(tiles, f"caption {HOSTILE}", {"steps": 2000})])])
+    assert page.open == []
+    shown = [attributes for tag, attributes in page.tags if tag == "img"]
+    for number, attributes in enumerate(shown):
+        assert attributes["alt"] == f"{number}.png, value {number}, {HOSTILE}"
+        data = (attributes["src"] or "").partition(",")[2]
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert abs(np.asarray(picture.convert("RGB")) - 50.0 * number).max() < 4
+    assert page.text["small"] == ["value 0", HOSTILE, "value 1", HOSTILE, "value 2", HOSTILE, "steps: 2,000"]
+    assert page.text["figcaption"] == [f"caption {HOSTILE}"]
+
+
 def test_numbers_and_warnings(tmp_path: Path) -> None:
     page = write(tmp_path)
     assert page.text["td"] == [HOSTILE, "0.123", "V1", "–"]
@@ -211,6 +229,16 @@ CALLS: list[tuple[str, str, str, dict[str, Any]]] = [
         {
             **{"subjects": [2], "images": "x", "rois": ["V1", "FFA-1 + FFA-2"], "features": {"a": "x.npy"}},
             **{"matrices": {"b": "y.npy", "c": "z.npy"}, "searchlight": 50, "dinov2": "d", "min_ncsnr": 0.1},
+        },
+    ),
+    (
+        "control",
+        "control_regions",
+        "control",
+        {
+            **{"subjects": [1, 3], "images": "x", "choose": "test", "rois": ["V1", "FFA-1 + FFA-2"]},
+            **{"kind": "multivariate", "k": 3, "margin": 0.5, "synthesize": 2, "steps": 9, "set_size": 7},
+            **{"population": 20, "generations": 30, "seed": 5, "min_ncsnr": 0.1, "precision": "bfloat16"},
         },
     ),
     (

@@ -21,7 +21,7 @@ from berg_jax.experiments import probes as kinds
 from berg_jax.experiments import retinotopy
 from berg_jax.experiments.probes import bars, gaussians, join, natural_images, probe_source, rings, wedges
 from berg_jax.experiments.receptive_fields import agreement, circular_correlation, fit, own_centers, polar
-from berg_jax.metadata import HEMISPHERES
+from berg_jax.rois import HEMISPHERES
 from berg_jax.stream.sources import FolderSource
 
 from .conftest import Golden

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from berg_jax.berg_dir import SubjectFiles
 from berg_jax.errors import InvalidParameterError
 from berg_jax.metadata import Metadata
-from berg_jax.rois import Vertices, resolve
+from berg_jax.rois import Vertices, places_in, resolve
 
 from .conftest import DATA
 
@@ -161,3 +161,10 @@ def test_any_text_gives_vertices_or_a_sentence(text: str) -> None:
     golden = Metadata(SubjectFiles(DATA / "golden", 1).metadata)
     with contextlib.suppress(InvalidParameterError):
         resolve(text, golden)
+
+
+def test_places_in_any_order() -> None:
+    known = np.array([7, 2, 9, 4])
+    places, lacking = places_in(known, np.array([4, 3, 7, 99, 0]))
+    np.testing.assert_array_equal(lacking, [False, True, False, True, True])
+    np.testing.assert_array_equal(places[~lacking], [3, 0])

@@ -27,6 +27,7 @@ from berg_jax.rois import Vertices
 from berg_jax.stream.arrays import ArraySource, Subset, parse_numbers
 from berg_jax.stream.ledger import Ledger
 from berg_jax.stream.loop import stream
+from berg_jax.stream.storage import find_place
 from berg_jax.stream.stores import Columns, Output
 
 from .conftest import Golden
@@ -273,7 +274,7 @@ def test_numbers(tmp_path: Path) -> None:
 def test_options_for_other_sources(complement: Golden, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     for arguments, said in (
-        ({"path": tmp_path, "images": "test"}, "image files are encoded as a whole"),
+        ({"path": tmp_path, "images": "test"}, "these are image files"),
         ({"path": tmp_path, "layout": "NCHW"}, "layout is for arrays"),
         ({"path": tmp_path / "a.mp4"}, "no source of images"),
     ):
@@ -307,9 +308,23 @@ def test_an_output_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     zarr.create_group(tmp_path / "other.zarr")
-    for name in ("folder", "file", "other.zarr"):
-        with pytest.raises(ResourceError, match="no output of berg_jax"):
+    for name, said in (("folder", r"\(it lacks zarr\.json\)"), ("file", ""), ("other.zarr", "")):
+        with pytest.raises(ResourceError, match=f"no output of berg_jax {said}"):
             Output.reopen(tmp_path / name, {}, {})
+
+
+def test_paths_may_go_up_and_urls_keep_their_slashes(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    up = tmp_path / "below" / ".."
+    zarr.create_array(tmp_path / "images.zarr", data=np.full((3, 3, 4, 4), 7, np.uint8))
+    source, columns = ArraySource(up / "images.zarr"), Columns(Vertices.all(1))
+    stream(
+        lambda images: images[:, 0, 0, :2].astype(float), source, [columns], output=up / "o.zarr", identity="corner"
+    )
+    assert (berg_jax.open_responses(tmp_path / "o.zarr").data == 7).all()
+    for url in ("s3:/bucket/o", Path("gs://bucket/o")):
+        with pytest.raises(InvalidParameterError, match=r"a URL has two slashes.*Give it as text"):
+            find_place(url)
 
 
 def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ from typer.testing import CliRunner
 
 from berg_jax.cli import app
 from berg_jax.errors import IntegrityError, Interrupted, InvalidParameterError, ModelNotFoundError, ResourceError
-from berg_jax.experiments.sweeps import launching, program, records, running, tables
+from berg_jax.experiments.sweeps import launching, program, records, report, running, tables
 from berg_jax.experiments.sweeps.chunks import Chunk, chunked, left
 from berg_jax.experiments.sweeps.program import Regions, run_chunk
 from berg_jax.experiments.sweeps.settings import Trial, make_trial
-from berg_jax.experiments.sweeps.spec import Spec, expand, read_spec
+from berg_jax.experiments.sweeps.spec import Spec, expand, read_spec, varying
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.images import fourier, pixels
 from berg_jax.experiments.synthesis.optimize import optimize
@@ -187,6 +187,17 @@ def test_what_is_missing_and_what_is_no_toml(tmp_path: Path) -> None:
         read_spec(path)
     with pytest.raises(ResourceError, match="Cannot read"):
         read_spec(tmp_path / "nothing.toml")
+    path = tmp_path / "sweep.json"
+    for text in ("{", "[]", "{}", '{"sweep": 3}', "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(InvalidParameterError, match=r"sweep\.json is no sweep's JSON: "):
+            read_spec(path)
+
+
+def test_a_folder_s_specification_is_one(tmp_path: Path) -> None:
+    spec = parsed("grid = {margin = [0.5, inf]}")
+    records.begin(tmp_path, spec)
+    assert read_spec(tmp_path / "sweep.json") == spec
 
 
 # --- chunks
@@ -459,6 +470,33 @@ def test_workers_share_a_folder(tiny: None, tmp_path: Path, monkeypatch: pytest.
     assert "6 of 10 trials done, 0 failed, 4 left" in work(tmp_path, Process(0, 2))
     assert "10 of 10 trials done" in work(tmp_path, Process(1, 2))
     assert fake.seen == [[0, 1], [4, 5], [8, 9], [2, 3], [6, 7]]
+    page = (tmp_path / "report.html").read_text()
+    assert "10 of 10 trials are done, 0 failed, 0 are left" in page
+    assert page.count("<img") == 10 + 1
+
+
+def test_what_others_record_meanwhile_is_in_the_results(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that writes late must not leave a table without what another one did while it wrote."""
+    begun(tmp_path, 4, chunk=2)
+    monkeypatch.setattr(running, "run_chunk", Fake())
+    written = []
+
+    def late(output: Path, spec: Spec, found: dict[str, records.Entry]) -> list[str]:
+        written.append(len(found))
+        if len(written) == 1:
+            for path in kept:
+                path.rename(output / "records" / path.name)
+        return tables.write_results(output, spec, found)
+
+    work(tmp_path)
+    kept = [path.rename(tmp_path / path.name) for path in sorted((tmp_path / "records").glob("*.json"))[:1]]
+    monkeypatch.setattr(running, "write_results", late)
+    assert "4 of 4 trials done" in work(tmp_path, Process(9, 10))
+    assert written == [2, 4]
+    assert len(pyarrow.parquet.read_table(tmp_path / "sweep.parquet")) == 4
+    assert "4 of 4 trials are done" in (tmp_path / "report.html").read_text()
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
@@ -501,6 +539,31 @@ def test_sheets_show_the_best_of_each_group() -> None:
     shown, (note,) = tables.chosen(many, [(one, {"value": 0.0, "failed": False}) for one in many.trials])
     assert [one.settings["steps"] for one, _ in shown] == list(range(1, 301))
     assert "Shown are the best of each steps, for the first 300 of 400 of these" in note
+
+
+def test_axes_sum_trials_up() -> None:
+    spec = parsed(
+        f"""
+        grid = {{seed = {list(range(20))}, jitter = [8, 0]}}
+        zip = {{drive = {[f"V{n}" for n in range(15)]}, margin = {[*range(1, 15), "inf"]}}}
+        """.replace("'inf'", "inf"),
+        BASE_NONE,
+    )
+    rows = [
+        (one, {"value": float(one.settings["seed"]) + float(one.settings["drive"][0][1:]), "failed": False})
+        if one.settings["jitter"] == 0
+        else (one, {"failed": True})
+        for one in spec.trials
+    ]
+    seed, jitter, drive, margin = report.axes_of(varying(spec), rows)
+    assert list(seed.groups) == ["0 to 3", "4 to 7", "8 to 10", "11 to 13", "14 to 16", "17 to 19"]
+    assert report._summed("seed", "8 to 10", seed.groups["8 to 10"]) == ("seed", "8 to 10", 45, 45, 16.0, 24.0)
+    assert sum(map(len, seed.groups.values())) == len(rows)
+    assert list(jitter.groups) == ["0", "8"]  # numbers in their order
+    assert report._summed("jitter", "8", jitter.groups["8"]) == ("jitter", "8", 0, 300, None, None)
+    assert list(drive.groups) == [f"V{n}" for n in range(14, 2, -1)]
+    assert drive.note == "Of drive the 12 with the best trials are shown, of 15."
+    assert (len(margin.groups), next(iter(margin.groups))) == (12, "none")
 
 
 # A run whose program takes a moment, as a process that can be killed. It says when it begins a chunk.
@@ -596,9 +659,23 @@ def test_the_command(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "sweep.json",
         "sweep.parquet",
         "contact_sheet.png",
+        "scores.png",
+        "report.html",
+        "config.json",
         "images",
         "records",
     }
+    page, config = (out / "report.html").read_text(), json.loads((out / "config.json").read_text())
+    assert "3 of 3 trials are done, 0 failed, 0 are left" in page
+    assert "SYNTHETIC" in page
+    best = re.findall(r"<tr><td>[0-9a-f]{16}</td><td class=number>([0-9.]+)</td>", page)
+    assert best == ["2.000", "1.000", "0"]
+    assert config["settings"] == tomllib.loads(path.read_text())
+    assert config["command"] == f"berg-jax sweep {out / 'sweep.json'} --output {out}"
+    (out / "report.html").unlink()  # as after a crash
+    assert invoke(out / "sweep.json", "--output", out)[0] == 0
+    assert (out / "report.html").read_text() == page
+    assert len(fake.seen) == 1
     table = pyarrow.parquet.read_table(out / "sweep.parquet")
     assert json.loads(table.schema.metadata[b"berg_jax.sweep"]) == tomllib.loads(path.read_text())
     row = table.to_pylist()[1]

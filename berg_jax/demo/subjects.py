@@ -23,10 +23,10 @@ from ..checkpoint import Description, is_converted, write_converted
 from ..errors import ModelNotFoundError
 from ..files import explained, locked
 from ..images import FIELD
-from ..metadata import HEMISPHERES
 from ..model import Part, features_of, pixels_of
 from ..nn.config import IMAGE
 from ..nn.readout import map_position
+from ..rois import HEMISPHERES
 from .geography import EARLY, HEMISPHERE_SIZE, PREFERENCES, Geography, geography
 from .network import CONFIG, random_network
 from .stimuli import CATEGORIES, images

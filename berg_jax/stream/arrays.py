@@ -281,7 +281,7 @@ class _Zarr:
         ((name, (driver, chunks)),) = found.items()
         if math.prod(chunks) > _LARGEST_CHUNK:
             raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
-        kvstore = {"driver": "file", "path": str((path / name).absolute())}
+        kvstore = {"driver": "file", "path": str((path / name).resolve())}  # it takes no ..
         self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
         self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
         self.chunks = self._rows.chunk_layout.read_chunk.shape

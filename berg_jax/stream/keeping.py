@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from . import states
 from .devices import Devices, Process

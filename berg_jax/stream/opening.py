@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InvalidParameterError, StimulusError
+from ..errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ..files import readable
 from .arrays import HDF5, NUMPY, ZARR, ArraySource
 from .sources import EXTENSIONS, FolderSource, ListSource, Source
@@ -50,14 +50,12 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
         return ListSource(path, fit)
     if suffix in TARS:
         return TarSource(path, fit)
-    if path.is_file():
-        if suffix in COMPRESSED:
-            raise InvalidParameterError(refusal(path, suffix))
-        raise InvalidParameterError(
-            f"{path} is no source of images: give a folder of image files, or a "
-            f"{', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file."
-        )
-    return FolderSource(path, fit)
+    expected = f"a folder of image files, or a {', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file"
+    if not path.is_file():
+        raise ModelNotFoundError(f"There is no {'file' if suffix else 'folder'} {path}. Give {expected}.")
+    if suffix in COMPRESSED:
+        raise InvalidParameterError(refusal(path, suffix))
+    raise InvalidParameterError(f"{path} is no source of images: give {expected}.")
 
 
 def _holds_shards(folder: Path) -> bool:

@@ -9,8 +9,7 @@ import xarray
 from jaxtyping import Bool
 
 from ..errors import InvalidParameterError, ModelNotFoundError
-from ..metadata import HEMISPHERES
-from ..rois import UNIONS
+from ..rois import UNIONS, check_hemisphere
 from .remote_zarr import zarr_store
 from .storage import Place, find_place
 from .stores import RESPONSES
@@ -60,8 +59,7 @@ class Responses:
         if roi is not None:
             kept &= self.members(roi)
         if hemisphere is not None:
-            if hemisphere not in HEMISPHERES:
-                raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
+            check_hemisphere(hemisphere)
             kept &= self.data.hemisphere.values == hemisphere
         if image is not None:
             names = self.data.image.values.tolist()

@@ -268,7 +268,7 @@ def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray
 
 
 def resize(pixels: UInt8[np.ndarray, "h w 3"], size: int = IMAGE) -> Float[np.ndarray, "size size 3"]:
-    """Bilinear between pixel centres, without antialiasing, as ``interpolate(align_corners=False)``."""
+    """Bilinear between pixel centers, without antialiasing, as ``interpolate(align_corners=False)``."""
     height, width, _ = pixels.shape
     rows = _weights(height, size) @ pixels.reshape(height, -1).astype(np.float32)
     rows = np.ascontiguousarray(rows.reshape(size, width, 3).transpose(1, 2, 0))  # width, channels, size

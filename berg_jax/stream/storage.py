@@ -75,9 +75,16 @@ def find_place(path: str | Path | Remote) -> Place:
     Raises
     ------
     InvalidParameterError
-        It is a URL that tensorstore does not know.
+        It is a URL that tensorstore does not know, or a slash is missing.
     """
-    if isinstance(path, Path | Remote):
+    if isinstance(path, Remote):
+        return path
+    if re.match(r"(s3|gs):/(?!/)", str(path)):
+        raise InvalidParameterError(
+            f"{str(path)!r} is no place for an output: a URL has two slashes, as in s3://bucket/prefix, which a Path "
+            "does not keep. Give it as text."
+        )
+    if isinstance(path, Path):
         return path
     if "://" not in path:
         return Path(path)

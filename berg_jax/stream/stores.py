@@ -109,8 +109,9 @@ class Output:
                 raise ValueError("its run is not described")
             stores = RESPONSES in group
         except Exception as error:  # of what is no store zarr raises many
+            reason = f"it lacks {_ROOT}" if isinstance(error, FileNotFoundError) else error
             raise ResourceError(
-                f"{path} exists and is no output of berg_jax ({error}). Choose another one."
+                f"{path} exists and is no output of berg_jax ({reason}). Choose another one."
             ) from error
         self.ledger = Ledger(path / _LEDGER, images, block)
         self.reducers = path / _REDUCERS
@@ -191,12 +192,7 @@ class Output:
             It is no such output, or belongs to another run; the message says what differs.
         """
         output = cls(path)
-        there = output.attributes.get("run", {})
-        differences = [
-            f"{name} is {there.get(name)!r:.80} there and {value!r:.80} now"
-            for name, value in run.items()
-            if there.get(name) != value
-        ]
+        differences = _differences(output.attributes.get("run", {}), run)
         if differences:
             raise ResourceError(
                 f"{path} exists and belongs to another run: {'; '.join(differences)}. Choose another output, or "
@@ -247,12 +243,26 @@ class Output:
             spec["store_data_equal_to_fill_value"] = True
             with explained("open", self.path):
                 return tensorstore.open(spec, kvstore=self.path.store() / f"{RESPONSES}/").result()
-        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).absolute())}
+        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).resolve())}  # it takes no ..
         with files.explained("open", self.path):
             try:
                 return tensorstore.open(spec).result()
             except ValueError as error:
                 raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> list[str]:
+    """What two runs' descriptions differ in, in words; of values with the same entries only those that differ."""
+    found = []
+    for name, value in now.items():
+        other = there.get(name)
+        if other == value:
+            continue
+        if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
+            found += _differences(other, value, f"{name}'s ")
+        else:
+            found.append(f"{of}{name} is {other!r:.80} there and {value!r:.80} now")
+    return found
 
 
 def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:

@@ -33,8 +33,8 @@ def sweep(
 ) -> str:
     """Run a sweep into a folder, or go on with it.
 
-    Into the folder come ``sweep.parquet``, ``contact_sheet.png``, the images as ``images/<id>.png``, and
-    ``sweep.json``, which repeats it.
+    Into the folder come ``sweep.parquet``, ``contact_sheet.png``, the images as ``images/<id>.png``, ``sweep.json``,
+    which repeats it, and of all this ``report.html`` with ``config.json`` (:mod:`berg_jax.experiments.report`).
 
     Parameters
     ----------

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError
+from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files import explained, write_whole
 from .settings import Trial
-from .spec import Spec, expand, told, varying
+from .spec import Spec, read_spec, told, varying
 
 SPEC, RECORDS, IMAGES = "sweep.json", "records", "images"
 _SHOWN = 5  # failures that a message lists
@@ -59,8 +59,8 @@ def begun(output: Path) -> Spec:
     if not path.exists():
         raise ModelNotFoundError(f"There is no sweep at {output}: {path} is missing.")
     try:
-        return expand(json.loads(path.read_text(encoding="utf-8"))["sweep"])
-    except (OSError, ValueError, KeyError, TypeError, InvalidParameterError) as error:
+        return read_spec(path)
+    except (ResourceError, InvalidParameterError) as error:
         raise IntegrityError(f"{path} is damaged: {error}. Give the specification again.") from error
 
 

@@ -22,6 +22,7 @@ from ...model import check_precision
 from ...stream.devices import Process
 from ...stream.progress import progress, stop_requests
 from ...subject import Subject
+from ...surface_meshes import require
 from . import records
 from .chunks import Chunk, chunked, left
 from .program import Outcome, Regions, failed, load_regions, run_chunk
@@ -70,6 +71,7 @@ def work(
         A subject's model or the folder cannot be read, or the folder not be written.
     """
     process = process or Process()
+    require("matplotlib")
     spec = records.begun(output)
     launcher = spec.launcher
     chunks = chunked(spec.trials, launcher.chunk, launcher.microbatch)[process.index :: process.count]
@@ -132,8 +134,14 @@ def _work_through(
 
 
 def _finish(output: Path, spec: Spec) -> str:
-    """Write the results of all that is recorded; how far the sweep is, and where they are."""
-    written = write_results(output, spec, records.entries(output))
+    """Write the results of all that is recorded; how far the sweep is, and where they are.
+
+    What other workers have recorded meanwhile is written, too, so that the last to write has all.
+    """
+    found: dict[str, records.Entry] = {}
+    written: list[str] = []
+    while found != (found := records.entries(output)):
+        written = write_results(output, spec, found)
     return "\n".join([records.status_text(output, spec), *written])
 
 

@@ -7,6 +7,7 @@ are the same for every combination: then more draws, or longer axes, keep the tr
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
 import stat
@@ -52,14 +53,15 @@ class Spec(NamedTuple):
 
 
 def read_spec(path: str | Path) -> Spec:
-    """The sweep that a TOML file specifies.
+    """The sweep that a TOML file specifies, or the ``sweep.json`` of a sweep's folder.
 
     Raises
     ------
     ResourceError
         The file cannot be read.
     InvalidParameterError
-        It is no TOML, or something in it makes no sense: the message names the key, what it must be and what it is.
+        It is none of these, or something in it makes no sense: the message names the key, what it must be and what
+        it is.
     """
     path = Path(path)
     with explained("read", path):
@@ -67,14 +69,19 @@ def read_spec(path: str | Path) -> Spec:
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
             raise InvalidParameterError(f"{path} is no file of at most {_LARGEST:,} bytes.")
         data = path.read_bytes()
+    kind, read = ("sweep's JSON", _of_folder) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
-        raw = tomllib.loads(data.decode())
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # of bad syntax or encoding, digits without end, tables within tables
-        raise InvalidParameterError(f"{path} is no TOML: {error}.") from error
+        raw = read(data.decode())
+    except (ValueError, RecursionError) as error:  # of syntax, encoding, digits without end, tables within tables
+        raise InvalidParameterError(f"{path} is no {kind}: {error}.") from error
     return expand(raw)
+
+
+def _of_folder(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict) or not isinstance(found.get("sweep"), dict):
+        raise ValueError("it has no sweep")
+    return found["sweep"]
 
 
 def expand(raw: Mapping[str, Any]) -> Spec:
@@ -109,7 +116,7 @@ def varying(spec: Spec) -> list[str]:
 
 def told(settings: Settings, names: list[str]) -> list[str]:
     """Some of a trial's settings, to be read: ``learning_rate 0.05``, ``drive FFA-1; PPA``."""
-    return [f"{name} {_shown(settings[name])}" for name in names]
+    return [f"{name} {shown(settings[name])}" for name in names]
 
 
 def joined(rois: list[str]) -> str:
@@ -117,7 +124,8 @@ def joined(rois: list[str]) -> str:
     return "; ".join(rois)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting's value, to be read."""
     if isinstance(value, list):
         return joined(value) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

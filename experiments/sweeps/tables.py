@@ -1,4 +1,4 @@
-"""What a sweep found, at a glance: one Parquet table of all trials, and contact sheets of the best."""
+"""What a sweep found: one Parquet table of all trials, contact sheets of the best, and a page."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PIL import Image
 from ...files import explained, write_whole
 from ..synthesis.sheets import SYNTHETIC, sheet
 from .records import IMAGES, Entry
+from .report import write_page
 from .settings import SETTINGS, Trial
 from .spec import Spec, joined, told, varying
 
@@ -30,7 +31,7 @@ _TYPES = {
 
 
 def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> list[str]:
-    """Write ``sweep.parquet`` and contact sheets of what is recorded; lines that say where they are.
+    """Write ``sweep.parquet``, contact sheets and a report of what is recorded; lines that say where they are.
 
     The table has a row for each trial that is done or failed, in the specification's order: ``id``, ``error`` (null,
     or why it failed), ``value`` (the objective of the image as it is in its file), the settings (several ROIs as
@@ -45,8 +46,11 @@ def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> lis
     pyarrow.parquet.write_table(_table(spec, rows), memory, compression="zstd")
     with explained("write", output):
         write_whole(output / TABLE, memory.getvalue())
-        pages = _write_sheets(output, spec, rows)
-    return [f"Table: {output / TABLE}", *(f"Contact sheet: {page}" for page in pages)]
+        best, notes = chosen(spec, rows)
+        pages = _write_sheets(output, spec, best, notes)
+    others = " More of them are on the other contact sheets." * (len(pages) > 1)
+    page = write_page(output, spec, rows, best[:_PAGE], notes[0] + others)
+    return [f"Table: {output / TABLE}", *(f"Contact sheet: {sheet}" for sheet in pages), f"Report: {page}"]
 
 
 def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
@@ -84,8 +88,7 @@ _FACTS = {
 }
 
 
-def _write_sheets(output: Path, spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> list[Path]:
-    shown, notes = chosen(spec, rows)
+def _write_sheets(output: Path, spec: Spec, shown: Sequence[tuple[Trial, Entry]], notes: Sequence[str]) -> list[Path]:
     pages = [shown[at : at + _PAGE] for at in range(0, len(shown), _PAGE)]
     names = varying(spec)
     paths = []

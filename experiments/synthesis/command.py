@@ -19,9 +19,9 @@ from ...environment import environment
 from ...errors import IntegrityError, InvalidParameterError
 from ...files import explained, read_small, readable, write_whole
 from ...subject import Subject
-from ..report import Picture, Section, Table, write_report
+from ..report import Gallery, Section, Table, write_report
 from ..results import origin
-from ..settings import command_line
+from ..settings import command_line, settings_of
 from . import augmentations, objectives, priors
 from .areas import union
 from .natural import natural_baseline, relative_scores
@@ -30,6 +30,7 @@ from .photographs import PARAMETRIZATIONS, parametrization, projection, squares
 from .sheets import contact_sheet, table
 
 ARGUMENTS = {"photograph_folder": "photographs"}  # that an option of another name stands for
+_TILES = 60  # images that the report shows
 
 
 def synthesize(
@@ -113,8 +114,8 @@ def synthesize(
     BERGError
         Something of this makes no sense, is not there, or cannot be written.
     """
-    settings = {name: _plain(value) for name, value in locals().items() if name not in _NOT_THE_RESULT}
-    output = Path(output)
+    settings = settings_of(locals())
+    output = Path(settings.pop("output"))
     if not drive and not suppress:
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
     if set(drive) & set(suppress):
@@ -197,11 +198,14 @@ def _report(
     facts: dict[str, Any],
     person: Subject,
 ) -> None:
-    names = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
-    sheet = Picture(
-        output / "contact_sheet.png", "Images, the best first, with the mean responses of the ROIs (z).", names
-    )
     count = len(next(iter(scores.values())))
+    tiles = [
+        (output / name, [f"{number + 1}", *(f"{score} {values[number]:.2f}" for score, values in scores.items())])
+        for number, name in enumerate(list(facts["images"])[:_TILES])
+    ]
+    caption = "Images, the best first, with the objective's value and the mean responses of the ROIs (z)"
+    caption += f": {len(tiles)} of {count:,}." if len(tiles) < count else "."
+    made = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
     table = Table(
         "Responses to the images in the files: the objective's value, and ROIs' means (z)",
         ("image", *scores),
@@ -220,7 +224,7 @@ def _report(
     write_report(
         output,
         "Stimulus synthesis",
-        [Section("Images", [sheet, table]), Section("Course", [course])],
+        [Section("Images", [Gallery(tiles, caption, made), table]), Section("Course", [course])],
         lead=f"{count} images by gradient ascent through the model of subject {person.description.subject}"
         f"{origin(person)}"
         + (f"; driven: {', '.join(settings['drive'])}" if settings["drive"] else "")
@@ -231,14 +235,6 @@ def _report(
         provenance=told,
         synthetic=person.description.synthetic,
     )
-
-
-_NOT_THE_RESULT = {"output", "devices", "time_limit", "show_progress"}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
 
 def _is_done(output: Path, settings: dict[str, Any]) -> bool:

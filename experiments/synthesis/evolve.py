@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
+from ...batches import filled_batches
 from ...errors import Interrupted, InvalidParameterError, StimulusError, ValidationError
 from ...images import check_shape
 from ...stream.progress import stop_requests
@@ -355,10 +356,9 @@ def _result(runs: list[_Run], images: np.ndarray, latents: Any, history: np.ndar
 
 
 def _in_blocks(function: Callable[[Individuals], Array], individuals: Individuals, size: int) -> Values:
-    """The function's values, of so many at a time; the last block is filled up, so that one program serves all."""
-    filled = np.concatenate([individuals, np.repeat(individuals[-1:], -len(individuals) % size, axis=0)])
-    blocks = [np.asarray(function(filled[at : at + size])) for at in range(0, len(filled), size)]
-    return np.concatenate(blocks)[: len(individuals)]
+    """The function's values, of so many at a time."""
+    batches = filled_batches(len(individuals), size)
+    return np.concatenate([np.asarray(function(individuals[rows]))[:new] for rows, new in batches])
 
 
 def _as_it_is(images: Array) -> Array:

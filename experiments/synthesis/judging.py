@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ...batches import filled_batches
 from ...errors import InvalidParameterError
 from ...images import check_shape
 from ...stacking import StackedModel
@@ -41,15 +42,19 @@ def score(model: Model, objective: Callable[..., Array], images: Any, *, batch: 
     check_shape(images)
     objective = as_function(objective)
     images = np.asarray(images)
-    batch = min(batch, len(images))
-    # The last block is filled up, so that one program serves all.
-    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
-    blocks = [jnp.asarray(filled[start : start + batch]) for start in range(0, len(filled), batch)]
-    return np.concatenate([np.asarray(_scored(model, objective, block)) for block in blocks])[: len(images)]
+    batches = filled_batches(len(images), min(batch, len(images)))
+    scored = [np.asarray(_scored(model, objective, jnp.asarray(images[rows])))[:new] for rows, new in batches]
+    return np.concatenate(scored)
 
 
 def percentile(values: Float[np.ndarray, " n"], natural: Float[np.ndarray, " images"]) -> Float[np.ndarray, " n"]:
-    """The share of natural images that each value is above, in percent; NaN among them counts for nothing."""
+    """The share of natural images that each value is above, in percent; NaN among them counts for nothing.
+
+    Raises
+    ------
+    InvalidParameterError
+        No natural image has a value.
+    """
     natural = np.sort(natural[~np.isnan(natural)])
     if not len(natural):
         raise InvalidParameterError("A percentile needs natural images' values, got none.")
@@ -98,6 +103,8 @@ def transfer(
         In 0–255.
     gain
         Each image's value where it was made, less natural images' average there.
+    batch
+        How many are computed at a time.
     """
     return {
         name: (score(model, objective, images, batch=batch) - natural) / gain
@@ -125,6 +132,13 @@ def leave_one_out(
         Of single images, of weights (subjects, vertices), before ``group``.
     arguments, options
         As of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is only one subject.
+    BERGError
+        As of ``optimize``.
     """
     subjects = model.mask.shape[0]
     if subjects < 2:

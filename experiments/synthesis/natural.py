@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ...batches import filled_batches
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...model import EncodingModel
-from ...rois import Vertices
+from ...rois import Vertices, places_in
 from ...stream.opening import open_source
 from ...stream.responses import Responses, open_responses
 from .judging import percentile
@@ -74,9 +75,7 @@ def natural_baseline(
         stored = open_responses(path)
     except ModelNotFoundError:
         source = open_source(path, fit="crop")
-        blocks = [np.arange(at, min(at + batch, len(source))) for at in range(0, len(source), batch)]
-        # The last block is filled up, so that one program serves all.
-        found = [model(source.read(np.resize(block, batch)))[: len(block)] @ weights for block in blocks]
+        found = [model(source.read(rows))[:new] @ weights for rows, new in filled_batches(len(source), batch)]
         origin = f"{len(source)} images of {path}"
     else:
         columns = _columns(stored, vertices, path, subject)
@@ -107,9 +106,8 @@ def _columns(stored: Responses, vertices: Vertices, path: str | Path, subject: i
         raise InvalidParameterError(f"{path} has responses of subject {whose}, not of subject {subject}.")
     known = stored.data.vertex.values + vertices.hemisphere_size * (stored.data.hemisphere.values == "rh")
     wanted = vertices.global_indices
-    order = np.argsort(known)
-    places = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
-    if missing := int((known[places] != wanted).sum()):
+    places, lacking = places_in(known, wanted)
+    if missing := int(lacking.sum()):
         raise InvalidParameterError(
             f"{path} lacks {missing} of the areas' {len(wanted)} vertices. Encode images with a ROI that has them."
         )

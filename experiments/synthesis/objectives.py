@@ -177,6 +177,11 @@ def group(objective: Callable[..., Values], included: Bool[Array, " subjects"] |
     included
         Which subjects count; by default all. Leave one out, and the images can be judged by them: see
         :func:`berg_jax.experiments.synthesis.judging.leave_one_out`.
+
+    Raises
+    ------
+    InvalidParameterError
+        No subject is included.
     """
     if included is None:
         return Function(_group_mean, (as_function(objective),))

@@ -73,7 +73,13 @@ def _resized(image: Num[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 224 224"]:
 
 
 def projection(photograph: np.ndarray | None, radius: float | None) -> Any:
-    """Into a ball around the photograph, or None if no radius is given."""
+    """Into a ball around the photograph, or None if no radius (root mean square, grey levels) is given.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is a radius but no photograph, or it is not positive.
+    """
     if radius is None:
         return None
     if photograph is None:

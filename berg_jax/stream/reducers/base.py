@@ -74,7 +74,13 @@ def check_names(reducers: Sequence[Reducer]) -> None:
 
 
 def check_file_names(names: Iterable[str]) -> None:
-    """Refuse names that would lead out of a run's folder, or be taken for something else there: as above."""
+    """Refuse names that would lead out of a run's folder, or be taken for something else there.
+
+    Raises
+    ------
+    InvalidParameterError
+        A name is no file's, or would be taken for a state or for the stored responses.
+    """
     for name in names:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
             raise InvalidParameterError(

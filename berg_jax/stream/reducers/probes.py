@@ -36,7 +36,7 @@ class ArgmaxOverProbes(Settings):
     images that were not skipped. Of equal probes the first one wins. A probe ends when an image of another one comes,
     so its images must be in one block, which is computed in order: blocks are a multiple of ``images_per_probe``.
     A probe that was divided all the same is an error and no wrong answer. Where blocks cannot be so,
-    :class:`GroupMeans` with a group for every probe keeps all means.
+    :class:`~berg_jax.stream.reducers.GroupMeans` with a group for every probe keeps all means.
 
     Results: ``probe`` (vertices,), −1 if there was none; ``value`` (vertices,) float64, its mean; ``seen`` (probes,),
     whether a probe had images; ``count``.
