@@ -157,7 +157,8 @@ class EncodingModel:
     def rematerialized(self) -> EncodingModel:
         """The same model, whose gradients take less memory and more time (a sixth more for ViT-B on a CPU).
 
-        Each block of the network is computed again where the gradient passes it, instead of being remembered.
+        Each block of the network is computed again where the gradient passes it; of the other models' blocks the
+        results of two matrix products and the attended tokens are remembered.
         """
         return self._executed(rematerialize=True)
 

@@ -110,7 +110,7 @@ def readout(
         # The batch keeps an axis of its own, so that images may lie on different devices.
         products = precision.einsum("clbd,vd->clbv", cell, p["weight"])
         # A plain sum, which on CPU takes a fifth off what a product of so few terms does.
-        return (products * coefficients[:, :, None]).sum(axis=(0, 1)) / width + p["bias"]
+        return (products * coefficients[:, :, None]).sum(axis=(0, 1)) / width + p["bias"][None]
 
     # Tables stay float32 in every precision but float64; only the weights follow the products' type.
     tables = {name: table.astype(precision.accumulate) for name, table in params.items() if name != "weight"}
