@@ -425,7 +425,7 @@ def test_planted_preferences(demo: Path) -> None:
             "bfloat16": (rough, objective, here.mean()),
         }
         kept = judging.transfer(judges, result.images, result.values - here.mean())
-        shares = {judge: share.round(3).tolist() for judge, share in kept.items()}
+        shares = {judge: share.astype(float).round(3).tolist() for judge, share in kept.items()}
         print(f"\n{name}: natural mean {here.mean():.2f}, 99.9% {np.percentile(here, 99.9):.2f}, "
               f"synthesized {result.values.round(2)}, gain kept {shares}")  # fmt: skip
         assert (result.values > np.percentile(here, 99.9)).all()
