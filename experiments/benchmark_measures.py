@@ -145,13 +145,21 @@ def _encode_once(library: str, berg_dir: str, subject: int, batch_size: int, pre
 
 def _report(library: str) -> None:
     """Print what this process has taken at most."""
-    import resource
-
     if library == "torch":
         from ..convert import torch_benchmark as pytorch
 
         device = pytorch.peak_device_memory()
     else:
         device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"host": host, "device": device}))
+    print(json.dumps({"host": _host_memory(), "device": device}))
+
+
+def _host_memory() -> int:
+    """Bytes that this process has taken at most."""
+    if sys.platform == "linux":
+        # Not getrusage's: a process inherits that from the one that started it, which may be the larger.
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

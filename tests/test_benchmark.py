@@ -12,6 +12,7 @@ import pytest
 
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError
+from berg_jax.experiments import benchmark_measures
 from berg_jax.experiments.benchmark import benchmark
 from berg_jax.experiments.benchmark_measures import in_turn, products
 from berg_jax.experiments.precision_errors import ALL, precision_errors
@@ -78,6 +79,14 @@ def test_synthesis_is_timed_as_optimize_makes_it(complement: Golden) -> None:
     result = optimize(model, objectives.mean(np.full(5, 0.2)), written, **options)
     np.testing.assert_allclose(values, result.history, atol=1e-5)
     assert (np.diff(values, axis=0) > 0).all()
+
+
+@pytest.mark.nightly
+def test_memory_is_a_process_s_own() -> None:
+    """Whatever the one that asks for it has taken."""
+    mine = np.ones(2**27)
+    taken = benchmark_measures._alone("_report", "jax")
+    assert 5e7 < taken["host"] < mine.nbytes
 
 
 def test_the_benchmark_refuses_senseless_sizes() -> None:

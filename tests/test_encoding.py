@@ -8,6 +8,7 @@ import subprocess
 import zlib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import berg_jax
 from berg_jax import encoding
 from berg_jax.demo import photographs
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
+from berg_jax.stream.devices import Process
 from berg_jax.stream.sources import FolderSource, resize
 
 from .conftest import Golden
@@ -103,6 +105,38 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match=r"image files\. Leave it out, or name some of them"):
         encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", images="0-1")
     assert not (tmp_path / "x.zarr").exists()
+
+
+@pytest.mark.nightly
+def test_devices_and_processes_change_no_bit(complement: Golden, tmp_path: Path) -> None:
+    """Of a real network: with two images a device at a time; another number of them changes the rounding alone."""
+    images = np.random.default_rng(0).integers(0, 256, (21, 3, 64, 64), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+
+    def encoded(name: str, batch_size: int = 2, processes: int = 1, **options: Any) -> np.ndarray:
+        for index in range(processes):
+            encode_images(
+                tmp_path / "images.npy",
+                complement.folder,
+                complement.subject,
+                tmp_path / name,
+                batch_size=batch_size,
+                process=Process(index, processes),
+                **options,
+            )
+        responses = berg_jax.open_responses(tmp_path / name)
+        assert responses.attributes["complete"] is True
+        return responses.data.values
+
+    one = encoded("one")
+    for devices in (3, 8):
+        np.testing.assert_array_equal(encoded(f"{devices} devices", devices=devices), one)
+    np.testing.assert_array_equal(encoded("two processes", processes=2), one)
+    np.testing.assert_array_equal(encoded("two processes of 4 devices", processes=2, devices=4), one)
+    for batch_size in (1, 3, 8):
+        off = np.abs(encoded(f"batches of {batch_size}", batch_size) - one).max()
+        print(f"batches of {batch_size} instead of 2: off by {off:.1e}")
+        assert off <= 1e-5
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

@@ -406,6 +406,81 @@ def test_two_processes_one_of_them_killed(seed: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(responses(output), EXPECTED)
 
 
+MOMENTS = {
+    "decode": "Source.read",
+    "compute": "Model.__call__",
+    "write": "Output.write",
+    "save": "states.save",
+    "name": "Path.replace",  # before it, an entry of the ledger is on the disk, and has not its name yet
+    "record": "Ledger.record",
+}
+# It dies before the 20th call, or after it. Not at a time: these moments are short, and a time rarely meets them.
+DYING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.test_loop import *
+from berg_jax.stream.ledger import Ledger
+from berg_jax.stream.stores import Output
+
+class Model:
+    def __call__(self, images):
+        return model(images)
+
+owner, name = sys.argv[3].split(".")
+owner = globals()[owner]
+real, calls = getattr(owner, name), []
+
+def dying(*arguments, **options):
+    if name != "replace" or Path(arguments[1]).parent.name == "ledger":
+        calls.append(1)
+    if len(calls) == 20 and sys.argv[4] == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = real(*arguments, **options)
+    if len(calls) == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(owner, name, dying)
+keeping._SAVE_SECONDS = -1
+sinks = [COLUMNS, Sum()][: int(sys.argv[5])]
+stream(Model(), Source(), sinks, output=sys.argv[2], devices=jax.devices()[:2], **run.keywords)
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "when", "sinks"),
+    [
+        ("name", "before", 2),
+        *(
+            pytest.param(moment, when, sinks, marks=pytest.mark.nightly)
+            for moment in MOMENTS
+            for when in ("before", "after")
+            for sinks in (1, 2)
+            if (moment, when, sinks) != ("name", "before", 2) and (moment, sinks) != ("save", 1)
+        ),
+    ],
+)
+def test_kill_9_at_each_moment(moment: str, when: str, sinks: int, tmp_path: Path) -> None:
+    output, root = tmp_path / "o.zarr", Path(__file__).parent.parent
+    command = [sys.executable, "-c", DYING, str(root), str(output), MOMENTS[moment], when, str(sinks)]
+    died = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=root, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    left = loop.Output(output)
+    done, there = left.ledger.done(), zarr.open_group(output, mode="r")
+    assert 0 < len(done) < left.ledger.blocks
+    assert there.attrs["complete"] is False
+    for start, stop in map(left.ledger.range, done):
+        np.testing.assert_array_equal(there["responses"][start:stop], EXPECTED[start:stop])
+    if sinks == 2:
+        assert set(done) <= states.reduced_blocks(output / "reducers")
+    if (moment, when) == ("name", "before"):
+        assert len(list(output.rglob("*.partial"))) == 1
+    results = run(Source(), [COLUMNS, Sum()][:sinks], output=output, devices=jax.devices()[:2])
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+    if sinks == 2:
+        assert_each_once(results)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 12 MB."""
@@ -578,14 +653,26 @@ def test_the_benchmark_runs(complement: Golden, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.nightly
 def test_memory_is_flat() -> None:
-    """Ten times the images, at most a tenth more memory."""
-    used = []
+    """Ten times the images, at most a tenth more anonymous memory, at its peak and at the end."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory cannot be seen here")
+    peaks, ends = [], []
     for images in ("10000", "100000"):
         command = [sys.executable, "-c", "from berg_jax.cli import main; main()", "bench-stream", "--repeats", "0"]
         command += ["--images", images]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        used.append(int(said.rpartition("memory ")[2].split()[0]))
-    assert used[1] < 1.1 * used[0], used
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            seen = [0]
+            while process.poll() is None:
+                lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                seen.extend(int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon"))
+                time.sleep(0.02)
+            said = process.stdout.read()
+        assert process.returncode == 0
+        peaks.append(max(seen))
+        ends.append(int(said.rpartition("memory ")[2].split()[0]))
+    print(f"anonymous memory for 10,000 and 100,000 images: at most {peaks} MB, at the end {ends} MB")
+    assert peaks[1] < 1.1 * peaks[0]
+    assert ends[1] < 1.1 * ends[0]
 
 
 def test_no_collective_in_the_compiled_step(complement: object) -> None:

@@ -1,4 +1,4 @@
-"""Maps in files: read back by nibabel and NumPy; hemispheres are never swapped; other spaces are named."""
+"""Maps in files: read back by nibabel, nilearn and NumPy; hemispheres are never swapped; other spaces are named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from nilearn.surface import load_surf_data
 
 from berg_jax import surface
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ValidationError
@@ -38,6 +39,8 @@ def test_each_hemisphere_has_its_own(ending: str, left_only: np.ndarray, tmp_pat
     else:
         assert [path.name for path in paths] == [f"x.lh{ending}", f"x.rh{ending}"]
         halves = [by_nibabel(path) for path in paths]
+        for path, half in zip(paths, halves, strict=True):
+            np.testing.assert_array_equal(load_surf_data(path), half)  # as nilearn has it, too
     np.testing.assert_array_equal(halves[0], left_only[:SIZE])
     assert halves[1].shape == (SIZE,)
     assert np.isnan(halves[1]).all()
