@@ -38,6 +38,7 @@ _NUMPY_DTYPE = re.compile(r"[<>=|]?([biufc][0-9]{1,2}|[SU][0-9]{1,6}|O8?|b1|\?)"
 # A tensor may be expanded (stride 0), so its shape is no bound on what is stored: this is.
 _MAX_ELEMENTS = 2**33
 _MAX_NUMBER = 2**48  # of a shape or stride: products of longer ones could be computed for hours
+_LONG = (str, bytes, bytearray, tuple, list, set, frozenset)  # what calls go through
 
 
 class _Parts:
@@ -190,7 +191,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         super().__init__(file, encoding="latin1")
         self.persistent_load = persistent_load
         start = file.tell()
-        self.allowance = 4 * (file.seek(0, io.SEEK_END) - start) + 2**20  # bytes and items that calls may make
+        self.allowance = 4 * (file.seek(0, io.SEEK_END) - start) + 2**20  # bytes and items that calls may go through
         file.seek(start)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -201,14 +202,16 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     def load_reduce(self) -> None:
         if type(self.stack[-1]) is not tuple:
             raise UnsafeFileError(f"a call with a {type(self.stack[-1]).__name__} for its arguments")
+        self._spend(self.stack[-1])
         pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
-        made = self.stack[-1]
-        if isinstance(made, (bytes, tuple, set, frozenset, OrderedDict)):
-            self.allowance -= len(made)
-            if self.allowance < 0:
-                raise UnsafeFileError("more memory than its size warrants")
 
     dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def _spend(self, given: tuple) -> None:
+        """Refuse calls that are given the same long things so often that their work outgrows the file."""
+        self.allowance -= len(given) + sum(len(item) for item in given if isinstance(item, _LONG))
+        if self.allowance < 0:
+            raise UnsafeFileError("more memory or time than its size warrants")
 
     def get_extension(self, code: int) -> None:
         raise UnsafeFileError(f"the registered extension {code}")
@@ -223,6 +226,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         elif type(target) is _Parts and isinstance(target.value, np.dtype):
             target.value = target.value.newbyteorder(_byte_order(state))
         elif type(target) is _Parts and target.value is None:
+            self._spend(state if type(state) is tuple else ())
             target.value = state
         else:
             raise UnsafeFileError(f"state for an object of type {type(target).__name__}")

@@ -21,6 +21,7 @@ from ..files import read_small, readable
 from ..images import check_images
 from ..numpy_files import read_npy
 from .sources import FITS, Source, check_area, fit_square, resize
+from .zarr_chunks import blosc_key, check_blosc, chunk_shape
 
 NUMPY = (".npy",)
 HDF5 = (".h5", ".hdf5")
@@ -213,12 +214,16 @@ def _open(path: Path) -> Any:
     dataset = found.get(NSD_DATASET) or next(iter(found.values()))
     if dataset.is_virtual or dataset.external:
         raise StimulusError("its images lie in other files, which are not read. Copy them into one file")
+    plain = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+    facts = dataset.id.get_create_plist()
+    if sum(facts.get_filter(place)[0] not in plain for place in range(facts.get_nfilters())) > 1:
+        raise StimulusError("its chunks are packed several times. Pack them once")
     small = path.stat().st_size * _DEFLATE <= _LARGEST_CHUNK  # whatever its chunks hold
-    return dataset if small or dataset.compression != "gzip" else _Deflated(dataset)
+    return dataset if small or dataset.compression is None else _Packed(dataset)
 
 
-class _Deflated:
-    """A dataset whose chunks HDF5 would unpack however much there is in them."""
+class _Packed:
+    """A dataset whose chunks HDF5 would unpack however much there is in them, or however long it takes."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
@@ -234,8 +239,12 @@ class _Deflated:
 
     def _check(self, place: tuple[int, ...]) -> None:
         most = math.prod(self.chunks) * self.dtype.itemsize
-        if (self._dataset.id.get_chunk_info_by_coord(place).size or 0) * _DEFLATE <= _LARGEST_CHUNK:
+        size = self._dataset.id.get_chunk_info_by_coord(place).size or 0
+        if size * _DEFLATE <= _LARGEST_CHUNK:
             return
+        if self._dataset.compression != "gzip":  # LZF tries one buffer after the other, until all fits
+            kind = self._dataset.compression
+            raise StimulusError(f"a chunk takes {size:,} bytes as {kind}. Pack it with gzip, or in smaller chunks")
         unpacker = zlib.decompressobj()
         unpacker.decompress(self._dataset.id.read_direct_chunk(place)[1], most)
         if unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1):
@@ -278,23 +287,32 @@ class _Zarr:
         found = dict(_zarr_arrays(path))
         if len(found) != 1:
             raise StimulusError(f"it has {len(found)} arrays of four axes {sorted(found)[:5]}, expected exactly one")
-        ((name, (driver, chunks)),) = found.items()
+        ((name, (driver, facts)),) = found.items()
+        chunks = chunk_shape(facts)
         if math.prod(chunks) > _LARGEST_CHUNK:
             raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
         kvstore = {"driver": "file", "path": str((path / name).absolute())}
         self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
         self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
         self.chunks = self._rows.chunk_layout.read_chunk.shape
+        self._key = blosc_key(facts)
+        self._folder, self._stored = path / name, chunks
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
+        if self._key is not None:
+            first, *rest = self._stored
+            most = math.prod(self._stored) * self.dtype.itemsize
+            every = [range(-(-n // step)) for n, step in zip(self.shape[1:], rest, strict=True)]
+            for place in itertools.product(np.unique(rows // first).tolist(), *every):
+                check_blosc(self._folder / self._key(place), most)
         return self._rows[rows].read().result()
 
 
-def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
-    """Arrays of four axes below a folder, by name: TensorStore's driver, and the shape of a chunk.
+def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
+    """Arrays of four axes below a folder, by name: TensorStore's driver, and the metadata.
 
     Links to folders are not followed, because they may go in circles; pipes and devices are refused, because reading
     them may never end.
@@ -311,9 +329,7 @@ def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
             continue
         if len(facts["shape"]) == 4:
             name = Path(folder).relative_to(path).as_posix()
-            old = metadata == ".zarray"
-            chunks = facts["chunks"] if old else facts["chunk_grid"]["configuration"]["chunk_shape"]
-            yield "" if name == "." else name, ("zarr" if old else "zarr3", chunks)
+            yield "" if name == "." else name, ("zarr" if metadata == ".zarray" else "zarr3", facts)
 
 
 def _layout(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
