@@ -29,6 +29,9 @@ def check_gifti(path: Path) -> None:
             state["encoding"] = attributes.get("Encoding", "")
             if state["encoding"] not in ("ASCII", "Base64Binary", "GZipBase64Binary"):
                 raise ValueError(f"its data are {state['encoding']!r:.40}, which is not read")
+            axes = attributes.get("Dimensionality", "")
+            if axes not in tuple("123456"):  # nibabel counts up to it
+                raise ValueError(f"an array has {axes!r:.40} axes, expected 1 to 6")
         elif name == "Data":
             state["text"] = []
 

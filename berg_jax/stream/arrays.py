@@ -30,7 +30,9 @@ LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # of which axes: channels, row
 NSD_DATASET = "imgBrick"  # in nsd_stimuli.hdf5, channels last
 _DECLARED = 1_000_000  # images whose names take little memory
 _LARGEST_CHUNK = 1 << 30  # bytes; a chunk is read as a whole, whatever is asked of it
-_DEFLATE = 1032  # times as large as it is stored deflated data may become, at most
+# Bytes of a packed chunk that may become whatever they do: deflated data at most 1032 times as much. LZF's become 88
+# times as much, but HDF5 tries one buffer after the other until all fits.
+_HARMLESS = {"gzip": _LARGEST_CHUNK // 1032, "lzf": 1 << 17}
 _MOST_NUMBERS = 10_000_000
 
 
@@ -218,8 +220,8 @@ def _open(path: Path) -> Any:
     facts = dataset.id.get_create_plist()
     if sum(facts.get_filter(place)[0] not in plain for place in range(facts.get_nfilters())) > 1:
         raise StimulusError("its chunks are packed several times. Pack them once")
-    small = path.stat().st_size * _DEFLATE <= _LARGEST_CHUNK  # whatever its chunks hold
-    return dataset if small or dataset.compression is None else _Packed(dataset)
+    harmless = dataset.compression is None or path.stat().st_size <= min(_HARMLESS.values())
+    return dataset if harmless else _Packed(dataset)
 
 
 class _Packed:
@@ -240,15 +242,35 @@ class _Packed:
     def _check(self, place: tuple[int, ...]) -> None:
         most = math.prod(self.chunks) * self.dtype.itemsize
         size = self._dataset.id.get_chunk_info_by_coord(place).size or 0
-        if size * _DEFLATE <= _LARGEST_CHUNK:
+        kind = self._dataset.compression
+        if kind not in _HARMLESS or size <= _HARMLESS[kind]:
             return
-        if self._dataset.compression != "gzip":  # LZF tries one buffer after the other, until all fits
-            kind = self._dataset.compression
-            raise StimulusError(f"a chunk takes {size:,} bytes as {kind}. Pack it with gzip, or in smaller chunks")
-        unpacker = zlib.decompressobj()
-        unpacker.decompress(self._dataset.id.read_direct_chunk(place)[1], most)
-        if unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1):
+        skipped, packed = self._dataset.id.read_direct_chunk(place)
+        if not skipped and _is_larger(packed, kind, most):
             raise StimulusError(f"a chunk becomes more than the {most:,} bytes that it has")
+
+
+def _is_larger(packed: bytes, kind: str, most: int) -> bool:
+    """Whether a chunk becomes more than so many bytes."""
+    if kind == "lzf":
+        return _unpacked_by_lzf(packed, most) > most
+    unpacker = zlib.decompressobj()
+    unpacker.decompress(packed, most)
+    return bool(unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1))
+
+
+def _unpacked_by_lzf(packed: bytes, most: int) -> int:
+    """The bytes that LZF's runs and references become, counted until they are more than so many."""
+    place = size = 0
+    while place < len(packed) - 1 and size <= most:
+        first = packed[place]
+        if first < 32:  # so many bytes and one follow
+            size, place = size + first + 1, place + first + 2
+        elif first < 224:
+            size, place = size + (first >> 5) + 2, place + 2
+        else:
+            size, place = size + 9 + packed[place + 1], place + 3
+    return size
 
 
 def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
