@@ -10,23 +10,28 @@ from xml.parsers import expat
 
 from .files import read_small
 
-_LARGEST = 1 << 26  # bytes of one array
+_LARGEST = 1 << 26  # bytes of all arrays
 
 
 def check_gifti(path: Path) -> None:
-    """Raise ValueError if a GIFTI file names another file, defines entities, or holds an array of more than 64 MB.
+    """Raise ValueError if a GIFTI file names another file, defines entities, or holds arrays of more than 64 MB.
 
     What is no XML at all raises an error of expat's.
     """
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    state: dict[str, Any] = {"encoding": "", "text": None}
+    state: dict[str, Any] = {"encoding": "", "text": None, "left": _LARGEST}
 
     def start(name: str, attributes: dict[str, str]) -> None:
+        if state["text"] is not None:  # at which nibabel would unpack what came before
+            raise ValueError(f"an element {name!r:.40} lies among its data")
         if name == "DataArray":
             state["encoding"] = attributes.get("Encoding", "")
             if state["encoding"] not in ("ASCII", "Base64Binary", "GZipBase64Binary"):
                 raise ValueError(f"its data are {state['encoding']!r:.40}, which is not read")
+            axes = attributes.get("Dimensionality", "")
+            if axes not in tuple("123456"):  # nibabel counts up to it
+                raise ValueError(f"an array has {axes!r:.40} axes, expected 1 to 6")
         elif name == "Data":
             state["text"] = []
 
@@ -35,9 +40,9 @@ def check_gifti(path: Path) -> None:
             packed, state["text"] = "".join(state["text"]), None
             if state["encoding"] == "GZipBase64Binary":
                 unpacker = zlib.decompressobj()
-                unpacker.decompress(base64.b64decode(packed), _LARGEST)
-                if unpacker.unconsumed_tail:
-                    raise ValueError(f"an array takes more than {_LARGEST:,} bytes")
+                state["left"] -= len(unpacker.decompress(base64.b64decode(packed), state["left"]))
+                if unpacker.unconsumed_tail or state["left"] <= 0:  # 0 would mean no limit
+                    raise ValueError(f"unpacked, it takes more than {_LARGEST:,} bytes")
 
     def text(part: str) -> None:
         if state["text"] is not None:

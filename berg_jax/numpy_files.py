@@ -19,7 +19,7 @@ from .errors import ModelLoadError
 from .pickled_objects import from_bytes
 
 _LONGEST_HEADER = 10_000  # bytes, as NumPy has it
-_LARGEST_UNPACKED = 1 << 28  # bytes of a compressed array: a small file must not become a huge one
+_LARGEST_UNPACKED = 1 << 27  # bytes of a compressed array: a small file must not become a huge one
 _MOST_AXES, _LONGEST_AXIS = 32, 1 << 48
 
 
@@ -56,7 +56,7 @@ def read_npz(
 ) -> dict[str, np.ndarray]:
     """Arrays of an ``.npz`` file by name, all or those asked for.
 
-    ``compressed`` says whether the file may be; then each array is of at most 256 MB.
+    ``compressed`` says whether the file may be; then each array is of at most 128 MB.
     """
     with zipfile.ZipFile(source) as archive:
         end = archive.fp.seek(0, io.SEEK_END)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from .files import explained, readable
+from .files import explained, read_small, readable
 from .gifti_files import check_gifti
 from .numpy_files import read_npy, read_npz
 from .rois import HEMISPHERES, Vertices
@@ -21,6 +22,7 @@ from .surface_spaces import hint, whole_map
 GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
 FORMATS = (GIFTI, MGZ, NPZ, CSV)
 _MOST_VALUES = 1 << 24  # of one map
+_LARGEST = 1 << 27  # bytes of an MGH file
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
 
 
@@ -140,19 +142,36 @@ def _image(half: Float[np.ndarray, " n"], ending: str, hemisphere: str) -> Any:
 
 def _from_image(path: Path) -> Float[np.ndarray, " n"]:
     import nibabel
+    from nibabel import MGHImage
 
     with readable(path, ValidationError, "Get the file again."):
         if path.name.endswith(".gii"):
             check_gifti(path)
             values = nibabel.load(path).darrays[0].data
         else:
-            image = nibabel.load(path)
-            if math.prod(map(int, image.shape)) > _MOST_VALUES:  # of numbers of 32 bits, as they lie there
-                raise ValueError(f"it has shape {image.shape}, more than any map")
+            image = MGHImage.from_bytes(_unpacked(path))
+            _check_amount(math.prod(map(int, image.shape)))  # of numbers of 32 bits, as they lie there
             values = np.asanyarray(image.dataobj)
         if max(values.shape) != values.size:
             raise ValueError(f"it has shape {values.shape}, expected one value for each vertex")
         return _real(values.reshape(-1))
+
+
+def _unpacked(path: Path) -> bytes:
+    """The bytes of an MGH file, which nibabel would unpack as far as its header says, whatever that takes."""
+    contents = read_small(path)
+    if not contents.startswith(b"\x1f\x8b"):
+        return contents
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    contents = unpacker.decompress(contents, _LARGEST)
+    if not unpacker.eof:
+        raise ValueError(f"it is cut short, or takes more than {_LARGEST:,} bytes")
+    return contents
+
+
+def _check_amount(values: int) -> None:
+    if values > _MOST_VALUES:
+        raise ValueError(f"it has {values:,} values, more than any map")
 
 
 def _from_numpy(path: Path, ending: str) -> list[Float[np.ndarray, " n"]]:
@@ -169,6 +188,7 @@ def _from_numpy(path: Path, ending: str) -> list[Float[np.ndarray, " n"]]:
 def _real(values: Any) -> Float[np.ndarray, " n"]:
     if values.dtype.kind not in "biuf":
         raise ValueError(f"it holds {values.dtype}, expected numbers")
+    _check_amount(values.size)
     return values.astype(np.float64)
 
 

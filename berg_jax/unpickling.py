@@ -14,6 +14,8 @@ import numpy as np
 from .errors import UnsafeFileError
 from .pickled_objects import ALLOWED, Parts, checked_key, resolve, shown
 
+_LONG = (str, bytes, bytearray, tuple, list, set, frozenset)  # what calls go through
+
 
 def unpickle(file: Any, persistent_load: Callable[[Any], np.ndarray]) -> Any:
     """The object that a pickle holds: plain containers, NumPy arrays and scalars.
@@ -47,7 +49,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         super().__init__(file, encoding="latin1")
         self.persistent_load = persistent_load
         start = file.tell()
-        self.allowance = 4 * (file.seek(0, io.SEEK_END) - start) + 2**20  # bytes and items that calls may make
+        self.allowance = 4 * (file.seek(0, io.SEEK_END) - start) + 2**20  # bytes and items that calls may go through
         file.seek(start)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -58,14 +60,16 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     def load_reduce(self) -> None:
         if type(self.stack[-1]) is not tuple:
             raise UnsafeFileError(f"a call with a {type(self.stack[-1]).__name__} for its arguments")
+        self._spend(self.stack[-1])
         pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
-        made = self.stack[-1]
-        if isinstance(made, (bytes, tuple, set, frozenset, OrderedDict)):
-            self.allowance -= len(made)
-            if self.allowance < 0:
-                raise UnsafeFileError("more memory than its size warrants")
 
     dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def _spend(self, given: tuple) -> None:
+        """Refuse calls that are given the same long things so often that their work outgrows the file."""
+        self.allowance -= len(given) + sum(len(item) for item in given if isinstance(item, _LONG))
+        if self.allowance < 0:
+            raise UnsafeFileError("more memory or time than its size warrants")
 
     def get_extension(self, code: int) -> None:
         raise UnsafeFileError(f"the registered extension {code}")
@@ -80,6 +84,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         elif type(target) is Parts and isinstance(target.value, np.dtype):
             target.value = target.value.newbyteorder(_byte_order(state))
         elif type(target) is Parts and target.value is None:
+            self._spend(state if type(state) is tuple else ())
             target.value = state
         else:
             raise UnsafeFileError(f"state for an object of type {type(target).__name__}")

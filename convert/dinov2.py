@@ -81,7 +81,7 @@ def load_dinov2(path: str | Path, position_offset: float = 0.0) -> Backbone:
         from safetensors.numpy import load_file
     except ImportError as error:
         raise ResourceError("Reading it needs safetensors: pip install 'berg_jax[hf]'.") from error
-    with readable(file, ModelLoadError, "Get the file again."), np.errstate(over="ignore"):
+    with readable(file, ModelLoadError, "Get the file again."), np.errstate(over="ignore", invalid="ignore"):
         tensors = {_plain(name): tensor.astype(np.float32) for name, tensor in load_file(file).items()}
     # Of the layers' numbers only how many there are: one may be so high that its layers would never be listed.
     depth = len({match[1] for name in tensors if (match := re.match(r"encoder\.layer\.(\d+)\.", name))})
@@ -125,6 +125,7 @@ def _shapes(depth: int, e: int, m: int) -> dict[str, tuple[int | None, ...]]:
 def _check(file: Path, tensors: Mapping[str, np.ndarray], depth: int, e: int, m: int) -> None:
     shapes = _shapes(depth, e, m)
     problems = [f"{name} is missing" for name in shapes if name not in tensors]
+    problems += [f"{name} is not finite" for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
     problems += [f"{name} is not expected" for name in tensors if name not in shapes and name not in _UNUSED]
     for name, shape in shapes.items():
         found = tensors[name].shape if name in tensors else shape

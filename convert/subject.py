@@ -168,7 +168,7 @@ def read_options(
     for name, value in found.items():
         if value is None:
             raise InvalidParameterError(f"{config} lacks the entry of {name}. Is it the model's config.yaml?")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
             raise InvalidParameterError(f"{config} gives {name} as {shown(value)}, expected a number.")
         if name in given and given[name] != value:
             raise InvalidParameterError(f"{name} is {given[name]} by argument and {value} in {config}. Give one.")

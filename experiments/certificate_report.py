@@ -138,7 +138,7 @@ class Certificate:
         certificate = cls(**fields)
         if passed is not certificate.passed:
             raise ValueError("its verdict is not what its checks say")
-        kinds = {"subject": int, "sources": dict, "recorded": dict, "date": str}
+        kinds = {"subject": int, "sources": dict, "recorded": dict, "date": str, "errors": list, "notes": list}
         odd = [name for name, kind in kinds.items() if type(getattr(certificate, name)) is not kind]
         texts = (certificate.reference["name"], certificate.selection_path["text"])
         if odd or not all(isinstance(text, str) for text in texts):

@@ -57,8 +57,10 @@ def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Se
         sense.
     """
     found = [_folder(name) for name in ids] if table is None else _from_table(ids, Path(table))
-    categories, labels, counts = np.unique(found, return_inverse=True, return_counts=True)
-    categories = [str(name) for name in categories]
+    categories = sorted(set(found))
+    place = {name: index for index, name in enumerate(categories)}
+    labels = np.array([place[name] for name in found])
+    counts = np.bincount(labels)
     if len(categories) < 2:
         raise InvalidParameterError(
             f"All {len(found)} images are of the category {categories[0]!r}: there is no contrast. Give a folder for "
@@ -74,7 +76,7 @@ def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Se
     if len(set(names)) < len(names):
         raise InvalidParameterError(f"Each contrast must be given once, got {names}.")
     weights = np.array([_contrast(name, categories) for name in names])
-    return Design(categories, labels.reshape(-1), names, weights)
+    return Design(categories, labels, names, weights)
 
 
 def _folder(name: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..files import read_small
 
-_LARGEST = 1 << 26  # bytes of a matrix
+_LARGEST = 1 << 26  # bytes of all matrices that are compressed
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _MATRIX, _COMPRESSED = 14, 15
 _CLASSES = range(6, 16)  # of matrices of numbers: double, single, int8 to uint64
@@ -35,10 +35,12 @@ def read_matrices(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     if len(contents) < 128 or bytes(contents[126:128]) not in (b"IM", b"MI"):
         raise ValueError("it is no MATLAB file of version 5")
     order = "<" if bytes(contents[126:128]) == b"IM" else ">"
-    found = {}
+    found, left = {}, _LARGEST
     for kind, data in _elements(contents[128:], order):
         if kind == _COMPRESSED:
-            kind, data = _unpacked(data, order)
+            whole = _unpacked(data, left)
+            left -= len(whole)
+            kind, data = next(_elements(whole, order))
         if kind == _MATRIX:
             name, matrix = _matrix(data, order, names)
             if matrix is not None:
@@ -62,12 +64,12 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         place = start + (size if kind == _COMPRESSED else padded)
 
 
-def _unpacked(data: memoryview, order: str) -> tuple[int, memoryview]:
+def _unpacked(data: memoryview, most: int) -> memoryview:
     unpacker = zlib.decompressobj()
-    whole = unpacker.decompress(data, _LARGEST)
-    if unpacker.unconsumed_tail or not unpacker.eof:
-        raise ValueError(f"a matrix that is cut short, or of more than {_LARGEST:,} bytes")
-    return next(_elements(memoryview(whole), order))
+    whole = unpacker.decompress(data, most + 1)  # 0 would mean no limit
+    if len(whole) > most or not unpacker.eof:
+        raise ValueError(f"a matrix that is cut short, or matrices of more than {_LARGEST:,} bytes")
+    return memoryview(whole)
 
 
 def _matrix(data: memoryview, order: str, names: Collection[str]) -> tuple[str, np.ndarray | None]:

@@ -149,10 +149,12 @@ def read_array(
         )
     columns = (vertices.global_indices if array.shape[1] == size else np.arange(len(vertices)))[part]
     place = {name: index for index, name in enumerate(images)}
-    sessions = np.array([row["session"] for row in rows])
+    sessions: dict[str, list[int]] = {}
+    for trial, row in enumerate(rows):
+        sessions.setdefault(row["session"], []).append(trial)
     responses, numbers = [], []
-    for session in dict.fromkeys(sessions.tolist()):
-        inside = np.flatnonzero(sessions == session)
+    for session, trials in sessions.items():
+        inside = np.array(trials)
         with np.errstate(over="ignore"):
             of_session = _finite(np.asarray(array[np.ix_(inside, columns)], np.float32), betas)
         if zscored and not part.start:

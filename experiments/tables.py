@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
         raise ModelNotFoundError(f"There is no table {path}.")
     with readable(path, InvalidParameterError, f"Give a table with the columns {' and '.join(columns)}."):
         text = read_small(path, _LARGEST).decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
-    if not rows or not set(columns) <= set(rows[0]):
+        table = csv.reader(io.StringIO(text, newline=""))
+        places = {name: place for place, name in enumerate(next(table, [])) if name in columns}
+        rows = [_row(places, values) for values in table if values]
+    if not rows or len(places) < len(columns):
         raise InvalidParameterError(f"{path} must have a header with the columns {' and '.join(columns)}, and rows.")
     return rows
 
@@ -53,3 +55,8 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, float | np.floating):
         return value
     return "" if np.isnan(value) else f"{value:.6g}"
+
+
+def _row(places: Mapping[str, int], values: Sequence[str]) -> dict[str, str]:
+    """What is asked for and no more: a short row may lack a great many others."""
+    return {name: values[place] if place < len(values) else "" for name, place in places.items()}

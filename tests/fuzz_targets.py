@@ -95,8 +95,16 @@ def _pickle_seeds(folder: Path) -> list[bytes]:
 
 def _rearchived(pickled: bytes) -> bytes:
     memory = io.BytesIO()
-    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
+    memory.write(_storages())
+    with zipfile.ZipFile(memory, "a") as archive:
         archive.writestr("x/data.pkl", pickled)
+    return memory.getvalue()
+
+
+@functools.cache
+def _storages() -> bytes:
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
         for key in range(24):
             archive.writestr(f"x/data/{key}", bytes(range(256)))
     return memory.getvalue()

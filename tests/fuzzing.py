@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 from berg_jax.errors import BERGError
 
 _TEMPORARY = tempfile.gettempdir()
-SECONDS = 5  # that one input may take
+SECONDS = 5  # of the processor that one input may take, which a busy or paused machine does not lengthen
+STUCK = 1200  # seconds of the clock for a thousand inputs, of which one may wait, such as for a pipe
 MEMORY = 1 << 30  # bytes that it may ask for
 _FORBIDDEN = (
     "exec",
@@ -149,10 +150,9 @@ def guarded(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> Ite
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, hard))
-    handler = signal.signal(signal.SIGALRM, _alarm)
-    faulthandler.dump_traceback_later(12 * seconds, exit=True)  # if it hangs where no signal reaches
+    handler = signal.signal(signal.SIGPROF, _alarm)
     _Watch.folder, _Watch.seen = folder, None
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     except MemoryError as error:
@@ -165,10 +165,8 @@ def guarded(folder: Path, seconds: float = SECONDS, memory: int = MEMORY) -> Ite
             cause = cause.__cause__ or cause.__context__
         raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.cancel_dump_traceback_later()
-        if handler is not None:  # which is none of Python's, such as libFuzzer's
-            signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
         seen, _Watch.folder = _Watch.seen, None
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
     if seen:
@@ -236,6 +234,8 @@ def fuzz(target: Target, inputs: int, seed: int = 0, seconds: float = float("inf
             path.unlink()
         peak, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
         while number < inputs and time.monotonic() - began < seconds:
+            if number % 1000 == 0:
+                faulthandler.dump_traceback_later(STUCK, exit=True)
             contents = mutate(seeds, chance, target.words)
             if target.repair and chance.random() < 0.7:
                 with contextlib.suppress(Exception):
@@ -256,6 +256,7 @@ def fuzz(target: Target, inputs: int, seed: int = 0, seconds: float = float("inf
                 faults.setdefault(key, Broken(text, key[1], number, contents))
             path.unlink(missing_ok=True)  # which a map of the old file survives
             number += 1
+    faulthandler.cancel_dump_traceback_later()
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
     return Result(target.name, number, answers, refusals, [*faults.values()], time.monotonic() - began, more)
 

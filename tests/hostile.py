@@ -59,6 +59,27 @@ from .hostile_contents import (
     zarr_with,
     zipped,
 )
+from .hostile_more import (
+    DIGITS,
+    OBJECTS,
+    PAIRS,
+    SCALARS,
+    SETS,
+    digits_in_header,
+    endless_axes,
+    huge_tile,
+    large_png,
+    large_scans,
+    long_session,
+    lying_blosc,
+    many_arrays,
+    many_globals,
+    many_matrices,
+    packed_twice,
+    slow_lzf,
+    unpacked_map,
+    wide_table,
+)
 
 PIPE = "pipe"  # in place of contents
 DEEP = b"[" * 100_000
@@ -353,6 +374,32 @@ CASES = [
         "which is not read",
     ),
     Hostile("gifti", "values that unpack to 80 MB", gifti(BOMB), "takes more than"),
+    Hostile("gifti", "20 arrays that unpack to 40 MB each", many_arrays(), "takes more than"),
+    Hostile("gifti", "values before an element, which hides them", gifti(BOMB + "<Data/>"), "lies among"),
+    Hostile("gifti", "an array of 10^12 axes", endless_axes, "expected 1 to 6"),
+    Hostile("npz", "an array that unpacks to 250 MB, and eight times that as float64", unpacked_map, "must not"),
+    Hostile(
+        "table", "50,000 short rows of 50,000 columns, to be filled up", wide_table(), "must be numbers of shape"
+    ),
+    Hostile("table", "a session's name so long that each would take its room", long_session, "were never shown"),
+    Hostile("design", "200 matrices that unpack to 60 MB each", many_matrices, "matrices of more than"),
+    Hostile("image", "88 million pixels, as many as are read", large_png, None),
+    Hostile("image", "a large JPEG of 90 scans", large_scans, "scans"),
+    Hostile("image", "a TIFF whose tile is a million times the image", huge_tile, "too large"),
+    Hostile("tar", "60,000 entries that hold for each member", many_globals, "global headers"),
+    Hostile("tar", "a million digits, in which Python looks for a number from each on", digits_in_header, "digits"),
+    Hostile("hdf5", "a chunk that is packed twice, and becomes 256 MB", packed_twice, "packed several times"),
+    Hostile("hdf5", "a chunk of LZF that takes a minute", slow_lzf, "becomes more than"),
+    Hostile("zarr2", "a blosc chunk that says it becomes 2 GB", lying_blosc, "becomes 2,000,000,000"),
+    Hostile("zarr3", "a blosc chunk that says it becomes 2 GB", lying_blosc, "becomes 2,000,000,000"),
+    Hostile("pickle", "a list made a set of 5000 times", SETS, "than its size warrants"),
+    Hostile("pickle", "pairs made a dictionary of 5000 times", PAIRS, "than its size warrants"),
+    Hostile("pickle", "500,000 digits made a number of 60,000 times", DIGITS, "than its size warrants"),
+    Hostile("pickle", "4000 scalars of the same megabyte", SCALARS, "than its size warrants"),
+    Hostile("pickle", "2000 arrays of the same list", OBJECTS, "than its size warrants"),
+    Hostile("certificate", "notes that are a number", replaced(b'"notes": []', b'"notes": 1'), "expected type"),
+    Hostile("config", "a number beyond any float", YAML % (b"9" * 400, b"[1]"), "expected a number"),
+    Hostile("backbone", "weights that are NaN", with_tensor("layernorm.weight", np.full(2, np.nan)), "not finite"),
     Hostile("mgh", "a header of 2^30 values", huge_mgh, "more than any map"),
     Hostile(
         "backbone", "layer 10^9", with_tensor("encoder.layer.999999999.norm1.weight", np.ones(2)), "is no DINOv2"

@@ -21,6 +21,7 @@ from ..files import read_small, readable
 from ..images import check_images
 from ..numpy_files import read_npy
 from .sources import FITS, Source, check_area, fit_square, resize
+from .zarr_chunks import blosc_key, check_blosc, chunk_shape
 
 NUMPY = (".npy",)
 HDF5 = (".h5", ".hdf5")
@@ -29,7 +30,9 @@ LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # of which axes: channels, row
 NSD_DATASET = "imgBrick"  # in nsd_stimuli.hdf5, channels last
 _DECLARED = 1_000_000  # images whose names take little memory
 _LARGEST_CHUNK = 1 << 30  # bytes; a chunk is read as a whole, whatever is asked of it
-_DEFLATE = 1032  # times as large as it is stored deflated data may become, at most
+# Bytes of a packed chunk that may become whatever they do: deflated data at most 1032 times as much. LZF's become 88
+# times as much, but HDF5 tries one buffer after the other until all fits.
+_HARMLESS = {"gzip": _LARGEST_CHUNK // 1032, "lzf": 1 << 17}
 _MOST_NUMBERS = 10_000_000
 
 
@@ -213,12 +216,16 @@ def _open(path: Path) -> Any:
     dataset = found.get(NSD_DATASET) or next(iter(found.values()))
     if dataset.is_virtual or dataset.external:
         raise StimulusError("its images lie in other files, which are not read. Copy them into one file")
-    small = path.stat().st_size * _DEFLATE <= _LARGEST_CHUNK  # whatever its chunks hold
-    return dataset if small or dataset.compression != "gzip" else _Deflated(dataset)
+    plain = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+    facts = dataset.id.get_create_plist()
+    if sum(facts.get_filter(place)[0] not in plain for place in range(facts.get_nfilters())) > 1:
+        raise StimulusError("its chunks are packed several times. Pack them once")
+    harmless = dataset.compression is None or path.stat().st_size <= min(_HARMLESS.values())
+    return dataset if harmless else _Packed(dataset)
 
 
-class _Deflated:
-    """A dataset whose chunks HDF5 would unpack however much there is in them."""
+class _Packed:
+    """A dataset whose chunks HDF5 would unpack however much there is in them, or however long it takes."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
@@ -234,12 +241,36 @@ class _Deflated:
 
     def _check(self, place: tuple[int, ...]) -> None:
         most = math.prod(self.chunks) * self.dtype.itemsize
-        if (self._dataset.id.get_chunk_info_by_coord(place).size or 0) * _DEFLATE <= _LARGEST_CHUNK:
+        size = self._dataset.id.get_chunk_info_by_coord(place).size or 0
+        kind = self._dataset.compression
+        if kind not in _HARMLESS or size <= _HARMLESS[kind]:
             return
-        unpacker = zlib.decompressobj()
-        unpacker.decompress(self._dataset.id.read_direct_chunk(place)[1], most)
-        if unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1):
+        skipped, packed = self._dataset.id.read_direct_chunk(place)
+        if not skipped and _is_larger(packed, kind, most):
             raise StimulusError(f"a chunk becomes more than the {most:,} bytes that it has")
+
+
+def _is_larger(packed: bytes, kind: str, most: int) -> bool:
+    """Whether a chunk becomes more than so many bytes."""
+    if kind == "lzf":
+        return _unpacked_by_lzf(packed, most) > most
+    unpacker = zlib.decompressobj()
+    unpacker.decompress(packed, most)
+    return bool(unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1))
+
+
+def _unpacked_by_lzf(packed: bytes, most: int) -> int:
+    """The bytes that LZF's runs and references become, counted until they are more than so many."""
+    place = size = 0
+    while place < len(packed) - 1 and size <= most:
+        first = packed[place]
+        if first < 32:  # so many bytes and one follow
+            size, place = size + first + 1, place + first + 2
+        elif first < 224:
+            size, place = size + (first >> 5) + 2, place + 2
+        else:
+            size, place = size + 9 + packed[place + 1], place + 3
+    return size
 
 
 def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
@@ -278,23 +309,32 @@ class _Zarr:
         found = dict(_zarr_arrays(path))
         if len(found) != 1:
             raise StimulusError(f"it has {len(found)} arrays of four axes {sorted(found)[:5]}, expected exactly one")
-        ((name, (driver, chunks)),) = found.items()
+        ((name, (driver, facts)),) = found.items()
+        chunks = chunk_shape(facts)
         if math.prod(chunks) > _LARGEST_CHUNK:
             raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
         kvstore = {"driver": "file", "path": str((path / name).resolve())}  # it takes no ..
         self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
         self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
         self.chunks = self._rows.chunk_layout.read_chunk.shape
+        self._key = blosc_key(facts)
+        self._folder, self._stored = path / name, chunks
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
+        if self._key is not None:
+            first, *rest = self._stored
+            most = math.prod(self._stored) * self.dtype.itemsize
+            every = [range(-(-n // step)) for n, step in zip(self.shape[1:], rest, strict=True)]
+            for place in itertools.product(np.unique(rows // first).tolist(), *every):
+                check_blosc(self._folder / self._key(place), most)
         return self._rows[rows].read().result()
 
 
-def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
-    """Arrays of four axes below a folder, by name: TensorStore's driver, and the shape of a chunk.
+def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
+    """Arrays of four axes below a folder, by name: TensorStore's driver, and the metadata.
 
     Links to folders are not followed, because they may go in circles; pipes and devices are refused, because reading
     them may never end.
@@ -311,9 +351,7 @@ def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, list[int]]]]:
             continue
         if len(facts["shape"]) == 4:
             name = Path(folder).relative_to(path).as_posix()
-            old = metadata == ".zarray"
-            chunks = facts["chunks"] if old else facts["chunk_grid"]["configuration"]["chunk_shape"]
-            yield "" if name == "." else name, ("zarr" if old else "zarr3", chunks)
+            yield "" if name == "." else name, ("zarr" if metadata == ".zarray" else "zarr3", facts)
 
 
 def _layout(shape: tuple[int, ...], layout: str | None, path: Path) -> str:

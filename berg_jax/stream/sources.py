@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,9 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Array, Float, Num, UInt8
+from jaxtyping import Array, Float, Int, Num, UInt8
 from PIL import Image
+from PIL import TiffImagePlugin as TIFF
 
 from ..errors import BERGError, InvalidParameterError, ModelNotFoundError, StimulusError
 from ..files import readable
@@ -35,7 +37,9 @@ GREY = 128  # of padding, the middle of 0–255
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the name says: others may start programs
 _LARGEST_FILE = 1 << 30
 _LONGEST_SIDE = 1 << 15  # pixels, because resizing takes a table of each side
+_JPEG = b"\xff\xd8\xff"
 _MOST_SCANS = 100  # of a JPEG; some are written with 10, and each may take as long as all of the picture
+_MOST_SCANNED = 1 << 30  # pixels in all of them
 _LARGEST_SIDE = 2 * IMAGE  # up to which an image of bytes is smaller than the resized one of floats
 _SCANNERS, _SCANNED = 8, 64  # threads, and files that each takes at a time
 
@@ -270,16 +274,26 @@ def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray
 def resize(pixels: UInt8[np.ndarray, "h w 3"], size: int = IMAGE) -> Float[np.ndarray, "size size 3"]:
     """Bilinear between pixel centers, without antialiasing, as ``interpolate(align_corners=False)``."""
     height, width, _ = pixels.shape
-    rows = _weights(height, size) @ pixels.reshape(height, -1).astype(np.float32)
+    rows = _resized(pixels.reshape(height, -1), size)
     rows = np.ascontiguousarray(rows.reshape(size, width, 3).transpose(1, 2, 0))  # width, channels, size
-    both = _weights(width, size) @ rows.reshape(width, -1)
+    both = _resized(rows.reshape(width, -1), size)
     return both.reshape(size, 3, size).transpose(2, 0, 1)
 
 
+def _resized(values: Num[np.ndarray, "length n"], size: int) -> Float[np.ndarray, "size n"]:
+    used, weights = _weights(len(values), size)
+    return weights @ values[used].astype(np.float32)
+
+
 @functools.lru_cache(maxsize=256)
-def _weights(length: int, size: int) -> scipy.sparse.csr_array:
-    """Of two pixels in each new one, which is why a sparse product costs a few per cent of a dense one."""
-    return scipy.sparse.csr_array(bilinear_matrix(length, size).astype(np.float32))
+def _weights(length: int, size: int) -> tuple[Int[np.ndarray, " used"], scipy.sparse.csr_array]:
+    """Which pixels are used at all, and how much of two of them is in each new one.
+
+    So few that a sparse product costs a few per cent of a dense one, and that large images need not become floats.
+    """
+    weights = bilinear_matrix(length, size).astype(np.float32)
+    used = np.flatnonzero(weights.any(0))
+    return used, scipy.sparse.csr_array(weights[:, used])
 
 
 def _check(file: ImageFile, fit: str) -> int | None:
@@ -316,25 +330,32 @@ def _cut_to_8_bits(image: Image.Image) -> bool:
 
 
 def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
-    jpeg = contents.startswith(b"\xff\xd8\xff")
-    if jpeg and contents.count(b"\xff\xda") > _MOST_SCANS:  # a marker, which pixels never look like
-        raise StimulusError(f"{file} has more than {_MOST_SCANS} scans of its pixels. Write it again.")
-    if simplejpeg is not None and jpeg:
+    if simplejpeg is not None and contents.startswith(_JPEG):
         with contextlib.suppress(ValueError):  # on what is damaged, Pillow decides
             height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
             if colors in ("YCbCr", "Gray", "RGB"):  # of CMYK it makes other pixels than Pillow
-                check_area((width, height), str(file))
+                _check_work(contents, (width, height), file)
                 return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
     with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
-        check_area(image.size, str(file))
+        _check_work(contents, image.size, file)
+        tile = getattr(image, "tag_v2", {})  # of TIFF, which may be far larger than the image
+        check_area((tile.get(TIFF.TILEWIDTH, 1), tile.get(TIFF.TILELENGTH, 1)), f"A tile of {file}")
         if not image.has_transparency_data:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         layers = np.asarray(image.convert("RGBA"))
     if layers[..., 3].min() < 255:
         raise StimulusError(
             f"{file} is partly transparent, so what it shows depends on the background. Put it on one first."
         )
     return layers[..., :3]
+
+
+def _check_work(contents: bytes, size: tuple[int, int], file: ImageFile) -> None:
+    """Raise StimulusError at images that take too much memory or time to decode."""
+    check_area(size, str(file))
+    scans = contents.count(b"\xff\xda") if contents.startswith(_JPEG) else 1  # a marker, which pixels never look like
+    if scans > _MOST_SCANS or scans * math.prod(size) > _MOST_SCANNED:
+        raise StimulusError(f"{file} has {scans} scans of its {math.prod(size):,} pixels. Write it again.")
 
 
 def check_area(size: tuple[int, int], name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import weakref
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from .sources import EXTENSIONS, FilesSource, natural
 COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _PIECE = 1 << 20
+_MOST_GLOBAL = 1000  # entries that every member has, which tarfile copies for each
+_MOST_DIGITS = 300  # in a row: tarfile of Python before 3.11.10 takes as long as their number squared
 
 
 class TarSource(FilesSource):
@@ -135,7 +138,10 @@ class _Headers:
     def read(self, size: int) -> bytes:
         if size > _PIECE:
             raise ValueError(f"a header of {size:,} bytes")
-        return self._stream.read(size)
+        found = self._stream.read(size)
+        if size > tarfile.BLOCKSIZE and any(len(digits) > _MOST_DIGITS for digits in re.findall(rb"\d+", found)):
+            raise ValueError(f"a number of more than {_MOST_DIGITS} digits in a header")
+        return found
 
 
 def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -171,7 +177,10 @@ def _members(shard: _Shard) -> list[_Member]:
             while (item := archive.next()) is not None:
                 if archive.offset <= after or archive.offset > end:
                     raise StimulusError(f"{shard.path} ends before its member {item.name!r} does. Get it again.")
+                if len(archive.pax_headers) > _MOST_GLOBAL:
+                    raise StimulusError(f"{shard.path} has too many global headers. Write it anew, without them.")
                 after = archive.offset
+                archive.members.clear()  # where tarfile keeps all that it has read
                 name = item.name.removeprefix("./")
                 folder, _, base = name.rpartition("/")
                 if item.isdir() or base.startswith(".") or PurePosixPath(base).suffix.lower() not in EXTENSIONS:

@@ -51,7 +51,8 @@ def paired(value: Float[Array, " ..."]) -> Pair:
 
 def exact(pair: Pair) -> Float[np.ndarray, " ..."]:
     """The pair's value, in float64."""
-    return np.asarray(pair.high, np.float64) + np.asarray(pair.low, np.float64)
+    with np.errstate(invalid="ignore"):  # of which NumPy warns at some kinds of NaN
+        return np.asarray(pair.high, np.float64) + np.asarray(pair.low, np.float64)
 
 
 def choose(condition: Bool[Array, " ..."], a: Any, b: Any) -> Any:
