@@ -403,6 +403,7 @@ def test_the_command_repeats_resumes_and_edits(demo: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_planted_preferences(demo: Path) -> None:
     """Every area with a preference: above the 99.9th percentile of 10,000 natural images, 80% of the gain kept.
 
