@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import berg_jax
 from berg_jax.cli import app
 from berg_jax.convert.synthetic import synthesize_subject
+from berg_jax.demo import images as drawings
 from berg_jax.encoding import encode_images
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
 from berg_jax.experiments import accuracy
@@ -171,6 +172,49 @@ def test_estimates_meet_the_closed_form(ncsnr: float, share: float) -> None:
     np.testing.assert_allclose(maps["explained_variance"].mean() / 100, share + chance, atol=0.01)
     one = stats.pearsonr(predicted[:, 5], trials.responses.reshape(3, 515, 600).mean(0)[:, 5]).statistic
     np.testing.assert_allclose(maps["r"][5], one, rtol=1e-6)
+
+
+@pytest.mark.nightly
+def test_the_demo_subject_meets_the_closed_form(demo: Path, tmp_path: Path) -> None:
+    """Of trials whose signal is to a share the demo model's responses, the command finds that share."""
+    share, images, random = 0.5, 300, np.random.default_rng(4)
+    person = berg_jax.Subject("demo", 1)
+    vertices = person.vertices("V1 + FFA-1 + PPA", min_ncsnr=0.3)
+    pixels = np.concatenate([drawings(kind, images // 3, seed=1) for kind in ("faces", "places", "words")])
+    np.save(tmp_path / "images.npy", pixels)
+    model = person.model(vertices)
+    predicted = np.concatenate([np.asarray(model(pixels[i : i + 50])) for i in range(0, images, 50)])
+    ncsnr = np.concatenate([person.metadata.ncsnr(h)[getattr(vertices, h)] for h in ("lh", "rh")])
+    unseen = random.normal(size=predicted.shape)
+    unseen -= unseen.mean(0)
+    ours = stats.zscore(predicted, axis=0)
+    unseen -= ours * (ours * unseen).mean(0)  # what the model cannot know is uncorrelated with what it says
+    signal = np.sqrt(share) * ours + np.sqrt(1 - share) * stats.zscore(unseen, axis=0)
+    trials = np.concatenate([ncsnr * signal + random.normal(size=signal.shape) for _ in range(3)])
+    np.save(tmp_path / "betas.npy", trials.astype(np.float32))
+    rows = [f"{trial % images},{trial // images}" for trial in range(3 * images)]
+    (tmp_path / "trials.csv").write_text("\n".join(["image,session", *rows]))
+    command = ["accuracy", str(tmp_path / "images.npy"), "--berg-dir", "demo", "--subject", "1"]
+    command += ["--roi", "V1 + FFA-1 + PPA", "--min-ncsnr", "0.3", "--table", str(tmp_path / "trials.csv")]
+    command += ["--betas", str(tmp_path / "betas.npy"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    maps = dict(np.load(tmp_path / "out" / "maps.npz"))
+    s = ncsnr**2
+    for name, expected in (
+        ("r", np.sqrt(share * s / (s + 1 / 3))),
+        ("r_in_silico", np.sqrt(share * s / (s + 1))),
+        ("r_one_trial", s / (s + 1)),
+        ("measured_ncsnr", ncsnr),
+    ):
+        errors = maps[name] - expected
+        # Vertices' noise is independent, so their mean error has this standard error.
+        assert abs(errors.mean()) < 3.3 * errors.std() / np.sqrt(len(errors)) + 3e-3, name
+    found = np.mean(maps["explained_variance"]) / 100
+    print(
+        f"explained variance of {len(vertices)} vertices of the demo subject: {found:.3f} where {share} was planted"
+    )
+    assert abs(found - share) < 0.02
 
 
 def test_what_is_capped_and_what_is_missing() -> None:

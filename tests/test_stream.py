@@ -152,7 +152,7 @@ def test_a_damaged_image_ends_the_run_and_costs_only_itself(complement: Golden, 
     assert "9 images" in encode_images(tmp_path / "images.npy", complement.folder, 2, resumed, **options)
     assert {path: path.stat().st_mtime_ns for path in resumed.rglob("*")} == before
     for change, said in (
-        ({"roi": "hV4"}, "selection is .*V3v.* there and .*hV4.* now"),
+        ({"roi": "hV4"}, "selection's roi is 'V3v' there and 'hV4' now"),
         ({"batch_size": 3}, "batch_size is 2 there and 3 now"),
         ({"images": "0-3"}, "images is '[0-9a-f]{64}' there"),
     ):

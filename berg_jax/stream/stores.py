@@ -174,7 +174,8 @@ class Output:
         if columns:
             coordinates |= _coordinates(columns)
         everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
-        dataset = xarray.Dataset(coords=coordinates, attrs=everything)
+        # Nothing is looked up by name here, and an index of a million names takes 100 MB.
+        dataset = xarray.Dataset(coords=xarray.Coordinates(coordinates, indexes={}), attrs=everything)
         if isinstance(path, Path):
             with files.explained("write", path), files.atomic_folder(path, replace=False) as folder:
                 _lay_out(folder, dataset, columns, block)
