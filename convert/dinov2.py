@@ -125,7 +125,8 @@ def _shapes(depth: int, e: int, m: int) -> dict[str, tuple[int | None, ...]]:
 def _check(file: Path, tensors: Mapping[str, np.ndarray], depth: int, e: int, m: int) -> None:
     shapes = _shapes(depth, e, m)
     problems = [f"{name} is missing" for name in shapes if name not in tensors]
-    problems += [f"{name} is not finite" for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+    # Resizing the positions makes some of them larger.
+    problems += [f"{name} is not finite" for name, tensor in tensors.items() if not (np.abs(tensor) < 1e30).all()]
     problems += [f"{name} is not expected" for name in tensors if name not in shapes and name not in _UNUSED]
     for name, shape in shapes.items():
         found = tensors[name].shape if name in tensors else shape
