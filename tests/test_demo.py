@@ -45,6 +45,7 @@ def test_areas_lie_where_they_should() -> None:
         assert np.hypot(x[early], y[early]).max() < FIELD
 
 
+@pytest.mark.nightly
 def test_planted_preferences_are_found(subject: berg_jax.Subject) -> None:
     planted = subject.metadata.raw["planted"]
     vertices = subject.vertices(list(planted["preferences"]))
@@ -58,6 +59,7 @@ def test_planted_preferences_are_found(subject: berg_jax.Subject) -> None:
         assert 0.7 < degree / planted["degrees"][roi] < 1.3, roi
 
 
+@pytest.mark.nightly
 def test_planted_receptive_fields_are_found(subject: berg_jax.Subject) -> None:
     """Windows of a natural image on grey: the strongest one lies where the early vertex looks."""
     vertices = subject.vertices("V1")

@@ -14,7 +14,7 @@ from berg_jax.experiments.synthesis import priors
 from berg_jax.experiments.synthesis.images import Parametrization, fourier, measure_spectrum, phases, pixels
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.nightly]
 
 SIZE = 24
 NATURAL = natural_like_images(4, 1, SIZE).astype(np.float64)
