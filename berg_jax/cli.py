@@ -275,7 +275,9 @@ def encode(
     hemisphere: HemisphereName = Hemisphere.both,
     min_ncsnr: MinNcsnr = None,
     min_explained_variance: MinExplainedVariance = None,
-    fit: Annotated[Fit, typer.Option(help="What to do with an image that is not square.")] = Fit.error,
+    fit: Annotated[
+        Fit, typer.Option("--fit", "--fit-images", help="What to do with an image that is not square.")
+    ] = Fit.error,
     precision: Precision = PrecisionName.float32,
     dtype: Annotated[
         Dtype, typer.Option(help="Of the stored responses; float16 takes half the room.")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
     from ..subject import Subject
 
 WEIGHTS = ("part1", "part2", "part1_voxel_indices")  # the sources that responses depend on
+
+_log = logging.getLogger(__name__)
 
 
 def certify(
@@ -221,6 +224,13 @@ def check_against(
 # The run.
 
 
+def _announce(progress: Any, what: str) -> None:
+    """What is computed next, before the bar or, where there is no terminal, in the log."""
+    progress.set_description(what)
+    if progress.disable:
+        _log.info("Computing the answers of %s …", what)
+
+
 def _run_ours(
     person: Subject,
     stimuli: Stimuli,
@@ -239,7 +249,7 @@ def _run_ours(
     for device in devices:
         for precision in precisions:
             key = (device.platform if device.platform == "cpu" else device.device_kind, precision)
-            progress.set_description(f"berg_jax, {', '.join(key)}")
+            _announce(progress, f"berg_jax, {', '.join(key)}")
             exact = key == ("cpu", "float32")
             with jax.default_device(device):
                 model = load_model(person.folder, precision=precision, check=not seen)
@@ -257,7 +267,7 @@ def _run_reference(
     """What the reference makes of the stimuli; which reference that was, and what its selection path does."""
     from ..convert.torch_reference import load_reference
 
-    progress.set_description("the reference, PyTorch")
+    _announce(progress, "the reference, PyTorch")
     subject, layout = person.description.subject, person.description.layout
     given = reference_options(person, options)
     theirs, second = observe_reference(load_reference(berg_dir, subject, **given), stimuli, progress.update)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import berg_jax
@@ -35,7 +36,21 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
     assert code == 0
     assert "china.jpg" in said
     assert store.is_dir()
+    assert "<berg_jax.Responses>" in repr(berg_jax.open_responses(store))
     assert "3 of 3 images done" in run("status", store)[1]
+
+
+def test_the_option_that_a_refused_image_names_is_one_of_every_command(demo: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for kind in ("a", "b"):
+        (photos / kind).mkdir(parents=True)
+        Image.new("RGB", (9, 8)).save(photos / kind / "wide.png")
+    for command in ("encode", "retinotopy", "localize", "rsa", "control"):
+        roi = ("--roi", "V1", "--roi", "PPA") if command == "control" else ("--roi", "V1")
+        given = (command, photos, "--berg-dir", "demo", "--subject", 1, *roi, "--output", tmp_path / "out")
+        code, said = run(*given)
+        assert (code, "9 × 8 pixels" in said, "--fit-images crop" in said) == (2, True, True)
+        assert "No such option" not in run(*given, "--fit-images", "crop", "--subject", 9)[1]
 
 
 def test_fetch(golden_source: Path, tmp_path: Path) -> None:

@@ -618,7 +618,7 @@ def test_responses_by_name(tmp_path: Path) -> None:
     for wrong, said in (
         ({"roi": "FFA-1"}, "no ROI 'FFA-1'"),
         ({"hemisphere": "left"}, "must be 'lh' or 'rh'"),
-        ({"image": "x"}, "no image 'x'"),
+        ({"image": "x"}, "no image 'x'; there are .*'image-4'. and [0-9]+ more"),
     ):
         with pytest.raises(InvalidParameterError, match=said):
             stored.sel(**wrong)

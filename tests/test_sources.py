@@ -69,7 +69,11 @@ def test_absolute_paths_do_not_reach_names_or_fingerprint(tmp_path: Path) -> Non
         (b"sub\n", ModelNotFoundError, "line 1: there is no file"),
         (b"a\0b.png\n", ModelNotFoundError, "line 1: there is no file"),
         (b"good.png\nbad.png\n", StimulusError, r"list\.txt, line 2: .*bad\.png cannot be read as an image"),
-        (b"good.png\nwide.png\n", StimulusError, r"list\.txt, line 2: .*wide\.png is not square: 9 × 8 .*--fit crop"),
+        (
+            b"good.png\nwide.png\n",
+            StimulusError,
+            r"list\.txt, line 2: .*wide\.png is not square: 9 × 8 .*--fit-images",
+        ),
         (b"\n# nothing\n", StimulusError, "lists no images"),
         (b"\xff\xfe\x00", StimulusError, "cannot be read as text"),
     ],

@@ -80,7 +80,7 @@ class ArraySource:
         if self._height != self._width and fit == "error":
             raise StimulusError(
                 f"{path} holds images that are not square: {self._width} × {self._height} pixels. Choose how to fit "
-                "them: --fit crop, pad or stretch."
+                "them: --fit-images crop, pad or stretch."
             )
         if self._height != self._width and self._array.dtype != np.uint8:
             raise StimulusError(

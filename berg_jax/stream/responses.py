@@ -32,6 +32,9 @@ class Responses:
         self.data: xarray.DataArray = dataset[RESPONSES]
         self.attributes = dict(dataset.attrs)
 
+    def __repr__(self) -> str:
+        return f"<berg_jax.Responses>\n{self._dataset!r}"
+
     def sel(
         self,
         *,
@@ -66,7 +69,8 @@ class Responses:
             wanted = [image] if isinstance(image, str) else list(image)
             missing = [name for name in wanted if name not in names]
             if missing:
-                raise InvalidParameterError(f"There is no image {missing[0]!r}; there are {names[:5]} and so on.")
+                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+                raise InvalidParameterError(f"There is no image {missing[0]!r}; there are {names[:5]}{more}.")
             chosen = chosen.isel(image=[names.index(name) for name in wanted])
         return chosen.isel(vertex=np.flatnonzero(kept))
 

@@ -309,7 +309,8 @@ def _check(file: ImageFile, fit: str) -> int | None:
             check_area((max(image.size),) * 2, f"{file}, padded,")
         if fit == "error" and width != height:
             raise StimulusError(
-                f"{file} is not square: {width} × {height} pixels. Choose how to fit it: --fit crop, pad or stretch."
+                f"{file} is not square: {width} × {height} pixels. "
+                "Choose how to fit it: --fit-images crop, pad or stretch."
             )
         if image.mode.startswith(("I", "F")):
             raise StimulusError(f"{file} has mode {image.mode}, expected 8 bits a channel. Convert it first.")
