@@ -201,7 +201,7 @@ def control_regions(
         folder, maps = folder_of(output, one.subject), goal_maps(one.responses, indices, own)
         facts[folder.name] = provenance(one.subject, one.vertices, precision, experiment="control", **made)
         write_results(folder, one.vertices, maps, facts[folder.name])
-        if pictures := draw_maps(one.subject, one.vertices, maps, rois, made, folder):
+        if pictures := draw_maps(one.subject, one.vertices, maps, rois, indices, made, folder):
             parts.append(Section(f"Maps of subject {one.number}", pictures))
     write_numbers(output, {"goals": rows, "subjects": list(facts.values())})
     write_report(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +106,16 @@ def draw_maps(
     vertices: Vertices,
     maps: Mapping[str, Float[np.ndarray, " vertices"]],
     rois: Sequence[str],
+    goals: Iterable[str],
     made: Mapping[str, Any],
     folder: Path,
 ) -> list[Picture]:
-    """Draw a subject's maps, each by its name, into a folder."""
+    """Draw a subject's maps (see :func:`goal_maps`), each under its goal's name, into a folder."""
+    titles = {file_name(goal): goal for goal in goals}
     pictures = []
     for name, values in maps.items():
-        title = name.replace("-synthesized", ", synthesized images")
+        base = name.removesuffix("-synthesized")
+        title = titles[base] + (", synthesized images" if base != name else "")
         pictures += draw_brain(
             person,
             vertices,

@@ -218,7 +218,10 @@ def test_planted_preferences_are_found(demo: Path, tmp_path: Path) -> None:
         assert np.min(entry["ways"]) > 0.1
         assert np.min(entry["synthesized"]) > 2
     assert len(list((tmp_path / "u" / "synthesized").iterdir())) == 4
-    assert (tmp_path / "u" / "report.html").read_text().count("<figure>") == 1 + 4 + 2 * 8
+    page = (tmp_path / "u" / "report.html").read_text()
+    assert page.count("<figure>") == 1 + 4 + 2 * 8
+    assert "FFA-1 up, PPA down: mean response to these images" in page
+    assert "FFA-1 up, PPA down, synthesized images: mean response to these images" in page
     person = berg_jax.Subject("demo", 2)
     size = person.hemisphere_size
     ways = berg_jax.surface.read(tmp_path / "u" / "subj02" / "maps" / "FFA-1-down-PPA-up.func.gii", size)

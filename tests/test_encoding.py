@@ -201,7 +201,7 @@ def cut(path: Path) -> None:
         (lambda path: path.write_bytes(png_16(2)), "more than 8 bits a channel", True),
         (lambda path: path.write_bytes(png_16(6)), "more than 8 bits a channel", True),
         (lambda path: path.write_bytes(b"P6 8 8 65535\n" + bytes(384)), "more than 8 bits a channel", True),
-        (lambda path: Image.new("RGB", (8, 9)).save(path), "8 × 9 pixels.*--fit crop", True),
+        (lambda path: Image.new("RGB", (8, 9)).save(path), "8 × 9 pixels.*--fit-images crop", True),
         (lambda path: path.write_text("no image"), "cannot be read as an image", True),
         (lambda path: path.write_bytes(b""), "cannot be read as an image", True),
         (lambda path: Image.new("I", (8, 8)).save(path, "tiff"), "mode I", True),

@@ -224,7 +224,7 @@ def test_arrays_that_are_not_square(fit: str, tmp_path: Path) -> None:
         (np.zeros((2, 4, 4, 1), np.uint8), {}, StimulusError, "no axis of 3 channels"),
         (np.zeros((2, 3, 4, 4), np.uint8), {"layout": "NHWC"}, StimulusError, "not NHWC of 3 channels"),
         (np.zeros((2, 3, 4, 4), np.uint8), {"layout": "CHW"}, InvalidParameterError, "layout must be one of"),
-        (np.zeros((2, 3, 4, 5), np.uint8), {}, StimulusError, "5 × 4 pixels.*--fit crop"),
+        (np.zeros((2, 3, 4, 5), np.uint8), {}, StimulusError, "5 × 4 pixels.*--fit-images crop"),
         (np.zeros((2, 3, 4, 5), np.float32), {"fit": "crop"}, StimulusError, "only 8-bit images"),
         (np.zeros((3, 4, 4), np.uint8), {}, StimulusError, r"shape \(3, 4, 4\), expected"),
         (np.zeros((0, 3, 4, 4), np.uint8), {}, StimulusError, "expected"),
