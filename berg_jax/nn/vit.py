@@ -137,6 +137,7 @@ class ViT(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(cls_token, (b, 1, c.embed_dim)), x], axis=1) + pos_embed[None]
 
         # One traced block for all: gradients compile several times faster than twelve copies do.
+        # What a gradient remembers of a block; all else is computed again, for less than remembering it costs.
         kept = () if self.rematerialize else ("qkv", "attended", "hidden")
         policy = jax.checkpoint_policies.save_only_these_names(*kept)
         block = nn.remat(Block, prevent_cse=False, policy=policy)

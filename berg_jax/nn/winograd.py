@@ -108,7 +108,7 @@ def _convolved(maps: Array, kernel: Array, precision: Precision, recompute: bool
     def one_row(of_row: tuple[Array, Array]) -> Float[Array, "b down columns-4 o"]:
         row, kernel_row = of_row
         tiles = [row[:, :, k : k + TILE * (wide - 1) + 1 : TILE] for k in range(INPUTS)]
-        # Each point's product on its own: of few images, nearly half faster than all in one batched product.
+        # Each point's product on its own: of a region's few tiles a sixth faster, on CPU, than one batched product.
         products = [
             precision.einsum("bi,io->bo", _weighted(column, tiles).reshape(-1, inputs), _weighted(point, kernel_row))
             for column, point in zip(_B, _G, strict=True)
