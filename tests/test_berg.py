@@ -43,7 +43,9 @@ def test_the_published_example(complement: Golden, berg: BERG) -> None:
     assert len(metadata["fmri"]["lh_ncsnr"]) == 80
 
 
-def test_responses_equal_the_reference(golden: Golden) -> None:
+@pytest.mark.parametrize("which", [pytest.param("overlay", marks=pytest.mark.nightly), "complement"])
+def test_responses_equal_the_reference(which: str, request: pytest.FixtureRequest) -> None:
+    golden = request.getfixturevalue(which)
     model = BERG(golden.folder).get_encoding_model(MODEL_ID, subject=golden.subject, device="cpu")
     lh, rh = model.generate_response(golden.expected["images_224"])
     np.testing.assert_allclose(np.hstack([lh, rh]), golden.expected["responses_224"], atol=1e-4)

@@ -38,7 +38,7 @@ def test_winograd_equals_a_convolution(high: int, wide: int) -> None:
     assert relative(result, expected) < 1e-6  # a direct one in float32 has 2e-7
 
 
-@pytest.mark.parametrize("in_winograds_form", [False, True])
+@pytest.mark.parametrize("in_winograds_form", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_a_crop_of_a_feature_map_is_a_part_of_the_whole(in_winograds_form: bool) -> None:
     grid = jax.random.normal(jax.random.key(0), (1, 16, 16, 8))
     params = FeatureMap(5, FLOAT32, Execution()).init(jax.random.key(1), grid)["params"]

@@ -44,10 +44,7 @@ def _pixel_gradient(images: jax.Array, weights: jax.Array, model: EncodingModel)
 
 
 _ALL = [("224", ""), ("224", "_224_batch2"), ("96", "_96")]
-_PLAIN = [
-    ("overlay", "96", "_96"),
-    ("complement", "224", "_224_batch2"),
-]  # the others compile as long and differ less
+_PLAIN = [("complement", "96", "_96")]  # the others compile as long or longer, and are nightly
 
 
 @pytest.mark.parametrize(
