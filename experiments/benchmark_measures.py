@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import jaxprs_in_params
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Int
 
 from ..nn.config import IMAGE
@@ -46,9 +47,12 @@ def in_turn(computations: dict[str, Callable[[], Any]], repeats: int) -> dict[st
 def products(function: Callable[..., Any], *arguments: Any) -> int:
     """Floating-point operations of a program's matrix products and convolutions, additions counted, too.
 
-    XLA's own count takes a loop's body once, and these programs loop over blocks.
+    XLA's own count takes a loop's body once, and these programs loop over blocks. What nobody reads, such as the
+    gradient of weights beside that of pixels, is not computed, and not counted.
     """
-    return _of_jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    read, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _of_jaxpr(read)
 
 
 def _of_jaxpr(jaxpr: Any) -> int:

@@ -35,6 +35,7 @@ def test_products_are_counted_as_often_as_they_run() -> None:
         lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     )
     assert products(convolve, maps, kernel) == 2 * (2 * 4 * 4 * 7) * (5 * 5 * 3)
+    assert products(lambda a, b: (a @ b, a @ b @ b.T)[0], a, b) == 2 * 4 * 5 * 6  # the unread is not computed
 
 
 def test_both_sides_take_turns() -> None:

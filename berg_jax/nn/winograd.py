@@ -90,15 +90,15 @@ def _remembered(maps: Array, kernel: Array, precision: Precision) -> tuple[Array
 def _gradients(precision: Precision, remembered: tuple[Array, Array], outer: Array) -> tuple[Array, Array]:
     """Both gradients, each on its own, so that the one which nobody asks for is not computed."""
     maps, kernel = remembered
-    (of_maps,) = jax.vjp(lambda maps: _convolved(maps, kernel, precision, recompute=True), maps)[1](outer)
-    (of_kernel,) = jax.vjp(lambda kernel: _convolved(maps, kernel, precision, recompute=True), kernel)[1](outer)
+    (of_maps,) = jax.vjp(lambda maps: _convolved(maps, kernel, precision), maps)[1](outer)
+    (of_kernel,) = jax.vjp(lambda kernel: _convolved(maps, kernel, precision), kernel)[1](outer)
     return of_maps, of_kernel
 
 
 convolve.defvjp(_remembered, _gradients)
 
 
-def _convolved(maps: Array, kernel: Array, precision: Precision, recompute: bool = False) -> Array:
+def _convolved(maps: Array, kernel: Array, precision: Precision) -> Array:
     """One row of points is computed at a time: the values that it makes are still in the cache when they are read."""
     batch, rows, columns, inputs = maps.shape
     high, wide = (rows - KERNEL + 1) // TILE, (columns - KERNEL + 1) // TILE
@@ -108,16 +108,22 @@ def _convolved(maps: Array, kernel: Array, precision: Precision, recompute: bool
     def one_row(of_row: tuple[Array, Array]) -> Float[Array, "b down columns-4 o"]:
         row, kernel_row = of_row
         tiles = [row[:, :, k : k + TILE * (wide - 1) + 1 : TILE] for k in range(INPUTS)]
-        # Each point's product on its own: of a region's few tiles a sixth faster, on CPU, than one batched product.
-        products = [
-            precision.einsum("bi,io->bo", _weighted(column, tiles).reshape(-1, inputs), _weighted(point, kernel_row))
-            for column, point in zip(_B, _G, strict=True)
-        ]
-        products = [product.reshape(batch, high, wide, -1) for product in products]
+        values = jnp.stack([_weighted(column, tiles).reshape(-1, inputs) for column in _B])
+
+        # For a gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
+        @partial(jax.checkpoint, prevent_cse=False)
+        def one_point(of_point: tuple[Array, Array]) -> Float[Array, "tiles o"]:
+            value, point = of_point
+            weights = sum(point[k] * kernel_row[k] for k in range(KERNEL))
+            return precision.einsum("bi,io->bo", value, weights)
+
+        # A loop, so that a point's weights are multiplied while they are in the cache: a fifth faster on CPU than
+        # one batched product or nine written out.
+        products = jax.lax.map(one_point, (values, jnp.asarray(_G, kernel.dtype)))
+        products = products.reshape(POINTS, batch, high, wide, -1)
         return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
 
-    # For a gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
-    products = jax.lax.map(jax.checkpoint(one_row, prevent_cse=False) if recompute else one_row, (values, kernel))
+    products = jax.lax.map(one_row, (values, kernel))
     result = jnp.stack([_weighted(out, products) for out in _A], axis=2)
     return result.reshape(batch, TILE * high, TILE * wide, -1)
 
