@@ -258,6 +258,7 @@ def _filling(
         return natural_images(given(images, choose, fit_images, person))
     require_demo(
         person,
+        choose,
         "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "
         "--images test.",
     )

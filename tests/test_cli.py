@@ -53,6 +53,14 @@ def test_the_option_that_a_refused_image_names_is_one_of_every_command(demo: Pat
         assert "No such option" not in run(*given, "--fit-images", "crop", "--subject", 9)[1]
 
 
+def test_images_are_chosen_of_an_array_that_is_given(demo: Path, tmp_path: Path) -> None:
+    for command in ("retinotopy", "localize", "rsa", "control"):
+        given = ("--berg-dir", "demo", "--subject", 1, "--output", tmp_path / "out", "--images", "test")
+        code, said = run(command, *given)
+        assert (code, "images='test' is of an array that is given: give it, too" in said) == (2, True)
+        assert not (tmp_path / "out").exists()
+
+
 def test_fetch(golden_source: Path, tmp_path: Path) -> None:
     options = ("--subject", 1, "--berg-dir", tmp_path / "b", "--mirror", golden_source.as_uri())
     code, said = run("fetch", *options, "--dry-run")
