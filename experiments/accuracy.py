@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy import sparse
 
 from ..errors import InvalidParameterError, ModelNotFoundError
-from ..metadata import HEMISPHERES
+from ..metadata import HEMISPHERES, noise_ceiling
 from ..rois import Vertices
 from ..stream.devices import find_process
 from ..stream.loop import stream
@@ -193,7 +193,7 @@ def vertex_accuracy(
        intelligence. Nature Neuroscience 25, 116–126.
     """
     counts = np.bincount(trials.images, minlength=len(predicted))
-    ceiling = ncsnr**2 / (ncsnr**2 + (1 / counts).mean())
+    ceiling = noise_ceiling(ncsnr, 1 / (1 / counts).mean())
     order = np.argsort(trials.images, kind="stable")
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     thrice = np.flatnonzero(counts >= 3)
