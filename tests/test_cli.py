@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import berg_jax
-from berg_jax.cli import app
+from berg_jax.cli import app, at_home
 from berg_jax.compiled import keep_compiled
 
 from .conftest import Golden
@@ -98,6 +98,12 @@ def test_mistakes_get_one_message(arguments: list[str], said: str, golden_source
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--debug", "convert", "--berg-dir", str(tmp_path / "no"), "--subject", "1"])
     assert isinstance(result.exception, berg_jax.ModelNotFoundError)
+
+
+def test_a_tilde_is_the_user_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ["~/x", "--output=~/x", "--output", "a=~/x", "--roi=V1 ~ V2", "--contrast=a > b", "--output=", "-n"]
+    assert [at_home(argument) for argument in given] == ["/home/me/x", "--output=/home/me/x", *given[2:]]
 
 
 @pytest.mark.parametrize("code", ["import berg_jax", "from berg_jax.cli import app"])
