@@ -23,7 +23,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
+def test_a_subject_from_nothing_to_responses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     berg, photos, store = tmp_path / "berg", tmp_path / "photos", tmp_path / "out.zarr"
     code, said = run("synthesize-subject", "--output", berg)
     assert (code, "Synthetic subject 1" in said) == (0, True)
@@ -32,6 +32,7 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
     assert code == 0
     assert "SYNTHETIC" in said
     assert "1284 vertices, layout overlay" in said
+    assert [record.message.split()[0] for record in caplog.records] == ["Making"] * 2 + ["Converting"] * 3
     code, said = run("encode", photos, "--berg-dir", berg, "--subject", 1, "--fit", "crop", "--output", store)
     assert code == 0
     assert "china.jpg" in said
