@@ -128,7 +128,7 @@ class Output:
         """
         place = find_place(path)
         if not is_there(place):
-            raise ModelNotFoundError(f"There is no {place}. Give the output of a run.")
+            raise ModelNotFoundError(f"There is no output {place}. Give the output of a run.")
         return cls(place)
 
     @classmethod
