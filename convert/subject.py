@@ -132,7 +132,7 @@ def convert_subject(
             _require_same(destination, description)
             return destination
         needed = sum(source["size"] for source in description.sources.values())
-        _log.info("Converting subject %d, %.1f GB, to %s …", subject, needed / 1e9, destination)
+        _log.info("Converting subject %d, %.0f MB, to %s …", subject, needed / 1e6, destination)
         require_space(destination, needed, f"Converting subject {subject}")
         metadata = files.metadata if files.metadata.is_file() else None
         write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
