@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +83,13 @@ class Dtype(enum.StrEnum):
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app([at_home(argument) for argument in sys.argv[1:]])
+
+
+def at_home(argument: str) -> str:
+    """An argument with the user's folder in place of ``~``, which shells leave in ``--output=~/x``."""
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return option + equals + os.path.expanduser(value)
 
 
 @app.callback()

@@ -17,7 +17,7 @@ from .rois import Vertices
 from .stream.arrays import ArraySource, Subset, parse_numbers
 from .stream.devices import Process
 from .stream.loop import stream
-from .stream.opening import open_source
+from .stream.opening import open_source, require_there
 from .stream.remote_zarr import zarr_store
 from .stream.sources import Source
 from .stream.storage import Place, find_place
@@ -101,14 +101,15 @@ def encode_images(
     if devices is not None and not 1 <= devices <= len(there):
         raise InvalidParameterError(f"devices must be from 1 to {len(there)}, which are here, got {devices}.")
     output = find_place(output)
-    source = open_source(path, fit, layout)
+    require_there(path)
     person = Subject(berg_dir, subject)
-    if images is not None:
-        source = choose_images(source, images, person)
     if (roi, hemisphere, min_ncsnr, min_explained_variance) == (None, "both", None, None):
         vertices = Vertices.all(person.hemisphere_size)  # for which no metadata are needed
     else:
         vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
+    source = open_source(path, fit, layout)  # after all that is checked faster than a million images
+    if images is not None:
+        source = choose_images(source, images, person)
     run = {
         "model": MODEL_ID,
         "subject": person.description.subject,

@@ -22,6 +22,24 @@ ACCURACIES = ("correlation", "r2", "noise_ceiling", "explained_variance")
 SPLITS = ("train", "val", "test")
 
 
+def noise_ceiling(ncsnr: Float[np.ndarray, " vertices"], trials: float = 3) -> Float[np.ndarray, " vertices"]:
+    """The share of each vertex' variance over images that can be explained [1]_: ncsnr² / (ncsnr² + 1 / trials).
+
+    Parameters
+    ----------
+    ncsnr
+        Noise-ceiling signal-to-noise ratios.
+    trials
+        How many repetitions the measured responses are means of; where their numbers differ, the harmonic mean.
+
+    References
+    ----------
+    .. [1] E. J. Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial
+       intelligence. Nature Neuroscience 25, 116–126.
+    """
+    return ncsnr**2 / (ncsnr**2 + 1 / trials)
+
+
 class Metadata:
     """What is known of a subject besides the model.
 

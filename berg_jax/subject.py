@@ -17,6 +17,7 @@ from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, V
 from .files import sha256
 from .metadata import Metadata, find_metadata
 from .rois import Vertices, check_vertices, resolve
+from .telling import tell
 
 if TYPE_CHECKING:
     from .checkpoint import Description
@@ -275,7 +276,7 @@ def _make(files: SubjectFiles, num_heads: int | None) -> Path:
     while not there.exists():
         there = there.parent
     output = beside if os.access(there, os.W_OK) else _cached(files)
-    _log.warning("Subject %d is not converted yet: converting it once, to %s.", files.subject, output)
+    tell(_log, "Subject %d is not converted yet: converting it once, to %s.", files.subject, output)
     return convert_subject(files.berg_dir, files.subject, num_heads=num_heads, output=output)
 
 

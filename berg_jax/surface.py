@@ -72,7 +72,8 @@ def plot(
         Stands above the picture.
     outlines
         Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A name stands at its
-        region wherever most of it is seen and there is room, and in any case below the picture.
+        region wherever most of it is seen and there is room, and in any case below the picture. Each has a color of
+        its own; with ``labels``, which have colors, all are black.
     limit
         The magnitude that has the strongest color, by default the 99th percentile of the magnitudes shown. Where
         stronger values are shown, they have the same color, and the color bar ends in an arrow.
@@ -133,7 +134,7 @@ def plot(
     small_print = " · ".join(filter(None, (note, resolution(size, len(shown[0])))))
     with rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
         bottom = draw_rows(axes, rows, shown, regions, scale, kind)
-        bottom = draw_legend(axes, regions, bottom)
+        bottom = draw_legend(axes, regions, bottom, kind)
         draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
     if output is not None:
         with explained("write", Path(output)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,7 @@ _COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
 _CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
 _WHEEL = 44.0  # across
 _NAME = 7.5  # points, of regions' names
+_WRAPPED = 100  # letters of a line of names
 _WIDTH, DPI = 9.0, 150  # inches, dots per inch
 
 Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
@@ -106,7 +108,7 @@ def draw_rows(
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
             _draw_values(axes, picture, shown[index], scale, kind)
             masks = [halves[index] for halves in regions.values()]
-            outlines = _draw_outlines(axes, picture, masks)
+            outlines = _draw_outlines(axes, picture, masks, kind)
             if row == "flat":
                 _draw_rim(axes, picture)
             bounds = np.array([x - _COLUMN / 2, top - height]), np.array([x + _COLUMN / 2, top])
@@ -178,7 +180,7 @@ def _whole(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 1 3 ..
 
 
 def _draw_outlines(
-    axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]]
+    axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]], kind: str
 ) -> list[Float[np.ndarray, "m 2"]]:
     """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side.
 
@@ -188,7 +190,7 @@ def _draw_outlines(
 
     points, faces = picture.points, picture.faces
     lines, colors = [np.zeros((0, 2, 3))], []
-    for inside, color in zip(masks, _outline_colors(len(masks)), strict=True):
+    for inside, color in zip(masks, _outline_colors(len(masks), kind), strict=True):
         number = inside[faces].sum(1)
         mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
         odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that is unlike the others
@@ -266,7 +268,9 @@ def _draw_rim(axes: Axes, picture: _Picture) -> None:
     axes.add_collection(LineCollection(lines, colors="0.5", linewidths=0.6, capstyle="round"), autolim=False)
 
 
-def _outline_colors(number: int) -> list[Any]:
+def _outline_colors(number: int, kind: str) -> list[Any]:
+    if kind == "names":  # whose colors would be taken for outlines'
+        return [_OUTLINES[0]] * number
     if number <= len(_OUTLINES):
         return list(_OUTLINES[:number])
     import matplotlib
@@ -280,14 +284,16 @@ def _columns(names: Sequence[str]) -> int:
     return math.ceil(len(names) / math.ceil(len(names) / most))
 
 
-def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
+def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float, kind: str) -> float:
     """Name the outlines below ``top``, and return where the names end."""
     from matplotlib.lines import Line2D
 
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names))]
+    if kind == "names":  # their outlines are all alike
+        names = [textwrap.fill(", ".join(names), _WRAPPED)]
+    lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names), kind)]
     return _draw_key(axes, lines, names, top, 1.4)
 
 
@@ -296,7 +302,7 @@ def _draw_key(axes: Axes, colors: Sequence[Any], names: Sequence[str], top: floa
     columns = _columns(names)
     place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
     axes.legend(colors, names, ncols=columns, fontsize=9, handlelength=length, frameon=False, borderpad=0, **place)
-    return top - 10.5 * math.ceil(len(names) / columns)
+    return top - 10.5 * (math.ceil(len(names) / columns) + sum(name.count("\n") for name in names))
 
 
 def draw_frame(

@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 _GAP = 6.0  # mm between the inflated hemispheres
 
 
+class Page(str):
+    """A web page, which a notebook shows; elsewhere its size stands for it, instead of megabytes of text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<berg_jax page, {len(self) / 1e6:.1f} MB>"
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self)}" style="border: 0; width: 100%; height: 36rem"></iframe>'
+
+
 def html(
     values: Float[np.ndarray, " n"],
     vertices: Vertices | None = None,
@@ -34,7 +46,7 @@ def html(
     colormap: str | Colormap | None = None,
     note: str | None = None,
     output: str | Path | None = None,
-) -> str:
+) -> Page:
     """Draw one value per vertex on both inflated hemispheres, side by side, to be turned with the mouse or a finger.
 
     Vertices without a value stay grey. The surface is fsaverage5's, whatever mesh the values are of.
@@ -50,7 +62,7 @@ def html(
 
     Returns
     -------
-    The page. It holds all that it needs, about 6 MB, and works without a network.
+    The page, a str. It holds all that it needs, about 6 MB, and works without a network. A notebook shows it.
 
     Raises
     ------
@@ -86,7 +98,7 @@ def html(
         full_html=False, include_plotlyjs=True, default_height="min(78vh, 100vw)", config={"displaylogo": False}
     )
     small_print = ("Turn it with the mouse or a finger. Grey: no value.", note, resolution(size, SHOWN))
-    page = _PAGE.format(
+    text = _PAGE.format(
         title=f"<h1>{escape(title)}</h1>" if title else "",
         head=escape(title or label),
         plot=plot,
@@ -94,8 +106,8 @@ def html(
     )
     if output is not None:
         with explained("write", Path(output)):
-            Path(output).write_text(page, encoding="utf-8")
-    return page
+            Path(output).write_text(text, encoding="utf-8")
+    return Page(text)
 
 
 def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import re
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from .constants import resize_position_embedding, vertex_tables
 from .keys import Sizes, check_part, convert_part
 
 _LARGEST_CONFIG = 1 << 20  # bytes
+_log = logging.getLogger(__name__)
 
 LORA_SCALE = 0.2
 RETINA_SIGMA = 0.01
@@ -130,6 +132,7 @@ def convert_subject(
             _require_same(destination, description)
             return destination
         needed = sum(source["size"] for source in description.sources.values())
+        _log.info("Converting subject %d, %.0f MB, to %s …", subject, needed / 1e6, destination)
         require_space(destination, needed, f"Converting subject {subject}")
         metadata = files.metadata if files.metadata.is_file() else None
         write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
@@ -275,6 +278,7 @@ class _Conversion:
     def parts(self) -> Iterator[tuple[str, Part]]:
         for name, config in self.configs.items():
             source = str(self.paths[name])
+            _log.info("Converting %s …", source)
             # Popped, so that the file's pages are let go before the part is written.
             tree = convert_part(self.states.pop(name), self.sizes[name], self.files.name, source)
             layer_weights, rf_center = vertex_tables(

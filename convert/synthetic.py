@@ -6,6 +6,7 @@ nothing of brains. Nothing computed from them is a finding.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int, UInt8
 from ..berg_dir import SubjectFiles, check_subject
 from ..errors import InvalidParameterError, ResourceError
 from ..files import explained, require_space
+from ..metadata import noise_ceiling
 from ..model import Part, build
 from ..nn.config import IMAGE, PartConfig, ViTConfig
 from ..reading import read_torch
@@ -31,6 +33,7 @@ CENTER_STD = 0.35  # of a part's receptive-field centers, in halves of the image
 CALIBRATION_IMAGES = 12
 _BATCH = 4
 _SMOOTHNESS = 0.05  # frequency up to which coordinates are heeded, in radians a step of the encoding
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def synthesize_subject(
     images = natural_like_images(CALIBRATION_IMAGES, seed)
     note = f"berg_jax synthetic subject, generator {VERSION}, seed {seed}\n".encode()
     for path, vertices in ((files.part1, part1), (files.part2, part2)):
+        _log.info("Making %s …", path)
         state = _state_dict(size, files.name, coordinates[vertices], vertices, images, random)
         with explained("write", path):
             write_state_dict(path, state, {SYNTHETIC_RECORD: note})
@@ -309,7 +313,7 @@ def _metadata(size: SyntheticSize, coordinates: np.ndarray, random: np.random.Ge
         fmri[f"{hemisphere}_fsaverage_rois"] = rois
         for suffix in ("nsdcore", "nsdsynthetic"):
             ncsnr = random.gamma(2, 0.25, n).astype(np.float32)
-            ceiling = ncsnr**2 / (ncsnr**2 + 1 / 3)
+            ceiling = noise_ceiling(ncsnr)
             explained = random.uniform(0, 1, n).astype(np.float32)
             fmri[f"{hemisphere}_ncsnr" + ("" if suffix == "nsdcore" else f"_{suffix}")] = ncsnr
             accuracy[f"{hemisphere}_noise_ceiling_{suffix}"] = ceiling

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import sparse
 
-from ..errors import InvalidParameterError
-from ..metadata import HEMISPHERES
+from ..errors import InvalidParameterError, ModelNotFoundError
+from ..metadata import HEMISPHERES, noise_ceiling
 from ..rois import Vertices
 from ..stream.devices import find_process
 from ..stream.loop import stream
@@ -105,9 +105,11 @@ def measure_accuracy(
     output, betas = Path(output), Path(betas)
     person = Subject(berg_dir, subject)
     vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
-    source = given(images, choose, fit_images, person)
+    if not betas.exists():
+        raise ModelNotFoundError(f"There is no folder or file {betas}. Give NSD's folder, or an array of betas.")
     if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
+    source = given(images, choose, fit_images, person)
 
     def trials_of(part: slice) -> Trials:
         if betas.is_dir():
@@ -191,7 +193,7 @@ def vertex_accuracy(
        intelligence. Nature Neuroscience 25, 116–126.
     """
     counts = np.bincount(trials.images, minlength=len(predicted))
-    ceiling = ncsnr**2 / (ncsnr**2 + (1 / counts).mean())
+    ceiling = noise_ceiling(ncsnr, 1 / (1 / counts).mean())
     order = np.argsort(trials.images, kind="stable")
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     thrice = np.flatnonzero(counts >= 3)

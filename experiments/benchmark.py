@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Num, UInt8
+from jaxtyping import Array, Float, Int, Num, UInt8
 
 from ..berg_dir import cache_folder
 from ..checkpoint import read_part
@@ -230,16 +230,16 @@ def _cases(
 ) -> Iterator[_Case]:
     some = images[: len(images) // 2]
     model = person.model(precision=precision)
-    yield _Case("full brain", images, _answer, (model, images), reference and pytorch.whole_brain(reference))
+    yield _Case("full brain", images, answer, (model, images), reference and pytorch.whole_brain(reference))
     for place, vertices in zip(("near the fovea", "anywhere"), _regions(model), strict=True):
         if not len(vertices):  # of a small subject none may look near the fovea
             continue
         region = model.select(vertices).crop()
         name = f"{len(vertices)} vertices that look {place}"
         rows = reference and rows_of(vertices.global_indices, reference)
-        yield _Case(name, images, _answer, (region, images), reference and pytorch.region(reference, rows))
+        yield _Case(name, images, answer, (region, images), reference and pytorch.region(reference, rows))
         theirs = reference and pytorch.region_gradient(reference, rows)
-        yield _Case(f"{name}, with pixel gradient", some, _gradient, (region, some), theirs)
+        yield _Case(f"{name}, with pixel gradient", some, gradient, (region, some), theirs)
     if synthesis:
         theirs = reference and pytorch.synthesis(reference, rows, synthesis.STEPS, synthesis.RATE)
         latents, place = synthesis.start(some), (vertices.global_indices, person.hemisphere_size, precision)
@@ -258,11 +258,13 @@ def _cases(
     yield _Case("readout alone", images, partial(_read_out, precision), arguments, theirs)
 
 
-def _answer(model: EncodingModel, images: jax.Array) -> jax.Array:
+def answer(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b vertices"]:
+    """A step of encoding."""
     return model(images)
 
 
-def _gradient(model: EncodingModel, images: jax.Array) -> jax.Array:
+def gradient(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b 3 h w"]:
+    """A step of ascent: the pixel gradient of the vertices' mean response."""
     return value_and_pixel_gradient(model, images, jnp.mean)[1]
 
 

@@ -7,8 +7,7 @@ The reference is ``convert/torch_reference.py``; where the published ``berg`` pa
 its own. (That path follows the package's documented interface; it has only been run with our own class of the
 same interface.) Our model is run first and let go of, then the reference, so that one is in memory at a time.
 
-At published size on two cores the first takes 7 minutes and 9 GB of memory, the second 80 s and 5 GB. Expect, on
-synthetic weights: responses within 6e-5 z, tokens within 1e-6, the gradient within 1e-5.
+On synthetic weights expect responses within 6e-5 z, tokens within 1e-6, the gradient within 1e-5.
 """
 
 from __future__ import annotations

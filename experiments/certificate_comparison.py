@@ -272,7 +272,7 @@ def selection_path(
     """What the published package's selection path would answer on these files, derived from how it looks rows up.
 
     It takes a vertex that is not in part 1 for part 2's row of its rank among such vertices. That is right for the
-    complement layout; for overlay it is another vertex's row.
+    complement layout; for overlay it is another vertex' row.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def selection_path(
         "Derived, from the files' layout and the reference's part-2 responses: the published package's selection "
         "path takes a vertex that is not in part 1 for part 2's row of its rank among such vertices, as if part 2 "
         "had no others. Here part 2 has a row for every vertex (overlay), so that "
-        f"{moved:,} of the {len(rest):,} vertices outside part 1 get another vertex's response when they are "
+        f"{moved:,} of the {len(rest):,} vertices outside part 1 get another vertex' response when they are "
         "selected: {differing:,} of them by more than {limit:g} z on these images, {median:.2g} z in the median, "
         "{largest:.2g} z at most."
     )

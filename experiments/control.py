@@ -236,7 +236,7 @@ def judges(count: int) -> list[Bool[np.ndarray, " subjects"]]:
 def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
     if images is not None:
         return given(images, choose, fit_images, person)
-    require_demo(person, "Give images: a folder or an array, such as NSD's.")
+    require_demo(person, choose, "Give images: a folder or an array, such as NSD's.")
     return drawn(output, {"natural": _NATURAL, **dict.fromkeys(CATEGORIES, _EACH)}, _SEED)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,16 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from ..files import explained
+from ..files import explained, read_small
 from ..rois import Vertices
 from ..stream.sources import Source
 from ..subject import Subject
 from .pictures import draw_brain
 from .report import Gallery, Picture, Section, Table
+from .results import NUMBERS
 
 PICTURE = "control.png"
+_CHOSEN, _SYNTHESIZED = "chosen", "synthesized"  # folders
 _SHOWN = {"univariate": 6, "multivariate": 18}  # of the images chosen for a goal
 _CAPTIONS = {
     "univariate": "Every image's response in one region against that in the other, the chosen ones in color.",
@@ -84,18 +88,25 @@ def images_sections(
     made: Mapping[str, Any],
     output: Path,
 ) -> list[Section]:
-    """Write some images chosen, and those synthesized, for each goal as PNGs into a folder, and show them."""
+    """Write some images chosen, and those synthesized, for each goal as PNGs into a folder, and show them.
+
+    Those of an earlier run in the same folder are removed.
+    """
+    for goal in {*_earlier_goals(output), *chosen}:
+        for path in output.glob(f"*/{glob.escape(file_name(goal))}-*.png"):
+            if path.parent.name in (_CHOSEN, _SYNTHESIZED):
+                path.unlink(missing_ok=True)
     sections = []
     for goal, every in chosen.items():
         indices = every[_places(len(every), kind)]
         tiles, caption = [], "No image passes the margin."
         if len(indices):
             names = [[str(source.ids[index])] for index in indices]
-            tiles += zip(_saved(source.read(indices), output / "chosen", goal), names, strict=True)
+            tiles += zip(_saved(source.read(indices), output / _CHOSEN, goal), names, strict=True)
             which = "those that go the farthest first" if kind == "univariate" else "in their order among all images"
             caption = f"{len(indices)} of the {len(every)} chosen images, {which}."
         if goal in synthesized:
-            paths = _saved(synthesized[goal], output / "synthesized", goal)
+            paths = _saved(synthesized[goal], output / _SYNTHESIZED, goal)
             tiles += [(path, ["synthesized"]) for path in paths]
         sections.append(Section(f"Images: {goal}", [Gallery(tiles, caption, made)]))
     return sections
@@ -130,6 +141,14 @@ def draw_maps(
             title=title,
         )
     return pictures
+
+
+def _earlier_goals(output: Path) -> list[str]:
+    """The goals of the run that has written into this folder before, if any."""
+    try:
+        return [str(row["goal"]) for row in json.loads(read_small(output / NUMBERS))["goals"]]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []
 
 
 def _places(count: int, kind: str) -> Int[np.ndarray, " n"]:

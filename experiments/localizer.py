@@ -199,7 +199,7 @@ def _stimuli(
     if images is not None:
         source = given(images, choose, fit_images, person)
         return source, design_of(source.ids, table, contrasts)
-    require_demo(person, "Give images: a folder that holds a folder for each category.")
+    require_demo(person, choose, "Give images: a folder that holds a folder for each category.")
     if table is not None:
         raise InvalidParameterError(f"The table {table} is of images that are given: give them, too.")
     design = design_of(

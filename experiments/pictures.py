@@ -57,6 +57,7 @@ def draw_brain(
     """
     values = np.where(np.isfinite(values), values, np.nan)
     if not can_draw(vertices) or np.isnan(to_shown(*whole_map(values, vertices))).all():
+        path.unlink(missing_ok=True)  # of an earlier run
         return []
     outlines = outlined(person, regions)
     surface.plot(values, vertices, outlines=outlines, note=note(person), output=path, **options)

@@ -191,7 +191,7 @@ def compare_representations(
 def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
     if images is not None:
         return given(images, choose, fit_images, person)
-    require_demo(person, "Give images: a folder or an array, such as NSD's with --images test.")
+    require_demo(person, choose, "Give images: a folder or an array, such as NSD's with --images test.")
     return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED)
 
 

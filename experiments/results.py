@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Num
 
 from .. import surface
 from ..files import explained, write_whole
-from ..rois import UNIONS, Vertices
+from ..rois import HEMISPHERES, UNIONS, Vertices
 from ..subject import Subject
 from ..surface_spaces import MESHES
 from .settings import plain
@@ -83,6 +84,7 @@ def write_results(
     ``maps.npz`` has each map by name, a value for each of the vertices, and which those are: ``lh``, ``rh`` (within
     the hemisphere, in this order) and ``hemisphere_size``. ``results.json`` has the numbers and what made them. For
     other programs each map is there as GIFTI, too: ``maps/<name>.lh.func.gii`` and ``maps/<name>.rh.func.gii``.
+    Other maps that an earlier run has left in the folder, and pictures of the same names, are removed.
 
     Raises
     ------
@@ -90,6 +92,7 @@ def write_results(
         The folder cannot be written, or nibabel is not installed.
     """
     write_numbers(folder, facts)
+    _forget(folder, maps)
     with explained("write", folder):
         (folder / "maps").mkdir(exist_ok=True)
         size = np.array(vertices.hemisphere_size)
@@ -103,6 +106,20 @@ def write_numbers(folder: Path, facts: Mapping[str, Any]) -> None:
     with explained("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _forget(folder: Path, kept: Collection[str]) -> None:
+    """Remove what an earlier run has left of other maps, by the names in its ``maps.npz``."""
+    try:
+        with zipfile.ZipFile(folder / MAPS) as there:
+            names = {name.removesuffix(".npy") for name in there.namelist()} - {*HEMISPHERES, "hemisphere_size"}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return
+    with explained("write", folder):
+        for name in (name for name in names.difference(kept) if Path(name).name == name):
+            (folder / f"{name}.png").unlink(missing_ok=True)
+            for hemisphere in HEMISPHERES:
+                (folder / "maps" / f"{name}.{hemisphere}{surface.GIFTI}").unlink(missing_ok=True)
 
 
 def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:

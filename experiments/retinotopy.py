@@ -235,10 +235,9 @@ def _parts(vertices: Vertices, probes: int, memory: float) -> list[tuple[Vertice
         raise InvalidParameterError(
             f"fit_memory must have room for a vertex: {8e-9 * probes:.2g} GB for {probes} probes; got {memory!r}."
         )
-    count = math.ceil(len(vertices) / most)
-    if count == 1:
+    if len(vertices) <= most:
         return [(vertices, "stream")]
-    parts = np.array_split(vertices.global_indices, count)
+    parts = np.array_split(vertices.global_indices, math.ceil(len(vertices) / most))
     return [(Vertices.from_global(p, vertices.hemisphere_size), f"stream-{k}") for k, p in enumerate(parts, 1)]
 
 
@@ -259,6 +258,7 @@ def _filling(
         return natural_images(given(images, choose, fit_images, person))
     require_demo(
         person,
+        choose,
         "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "
         "--images test.",
     )

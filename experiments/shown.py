@@ -36,10 +36,15 @@ def given(images: str | Path, choose: str | None, fit_images: str, person: Subje
     return source if choose is None else choose_images(source, choose, person)
 
 
-def require_demo(person: Subject, needed: str) -> None:
-    """Raise InvalidParameterError that says what is needed, unless there are drawings for this subject."""
+def require_demo(person: Subject, choose: str | None, needed: str) -> None:
+    """Raise InvalidParameterError unless drawings will do where no images are given; it says what is needed."""
     if not is_demo(person):
         raise InvalidParameterError(needed)
+    if choose is not None:
+        raise InvalidParameterError(
+            f"images={choose!r} is of an array that is given: give it, too, such as NSD's nsd_stimuli.hdf5; or leave "
+            "it out, for the demo's own drawings."
+        )
 
 
 def drawn(output: Path, counts: Mapping[str, int], seed: int) -> ArraySource:

@@ -20,10 +20,10 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..errors import InvalidParameterError, ResourceError
-from ..gradients import value_and_pixel_gradient
 from ..model import EncodingModel
 from ..nn.config import IMAGE
 from ..subject import Subject
+from .benchmark import answer, gradient
 
 # Cycles a second, from the published rates: 197 TFLOP/s of four 128 × 128 arrays, 918 of four 256 × 256.
 _CLOCK = {"v5e": 1.5e9, "v6e": 1.75e9}
@@ -96,16 +96,8 @@ def compile_for_tpu(
     model = Subject(berg_dir, subject).model(roi=roi, precision=precision)
     for chip in _CLOCK:
         for chips in _TOPOLOGIES:
-            yield _compiled(chip, chips, "encode", _answer, model, chips * batch_size)
-            yield _compiled(chip, chips, "gradient", _gradient, model, chips * (batch_size // 4))
-
-
-def _answer(model: EncodingModel, images: jax.Array) -> jax.Array:
-    return model(images)
-
-
-def _gradient(model: EncodingModel, images: jax.Array) -> jax.Array:
-    return value_and_pixel_gradient(model, images, jnp.mean)[1]
+            yield _compiled(chip, chips, "encode", answer, model, chips * batch_size)
+            yield _compiled(chip, chips, "gradient", gradient, model, chips * (batch_size // 4))
 
 
 def _compiled(chip: str, chips: int, step: str, function: Callable, model: EncodingModel, images: int) -> Compiled:

@@ -357,9 +357,11 @@ def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
     root = study.nsd
     options: dict[str, Any] = {"berg_dir": study.subject.folder, "subject": 2, "images": study.stimuli}
     options["output"] = tmp_path / "out"
+    (tmp_path / "x.npy").touch()
     wrong: list[tuple[dict[str, Any], type[BERGError], str]] = [
         ({"betas": root, "choose": "0-72999"}, InvalidParameterError, "images were never shown in these sessions"),
         ({"betas": tmp_path / "x.npy", "choose": "1"}, InvalidParameterError, "needs a table"),
+        ({"betas": "nowhere", "choose": "1"}, ModelNotFoundError, "There is no folder or file nowhere. Give NSD's"),
         ({"betas": tmp_path, "choose": "1"}, ModelNotFoundError, "There is no file .*nsd_expdesign.mat"),
     ]
     for more, kind, said in wrong:

@@ -72,6 +72,9 @@ def test_zarr_that_holds_no_images(tmp_path: Path) -> None:
     zarr.create_group(tmp_path / "b.zarr").create_array("responses", data=np.zeros((3, 4)))
     with pytest.raises(StimulusError, match=r"0 arrays of four axes"):
         ArraySource(tmp_path / "b.zarr")
+    (tmp_path / "b.zarr" / "ledger").mkdir()
+    with pytest.raises(StimulusError, match=r"b\.zarr is what a run has written, responses and no images"):
+        ArraySource(tmp_path / "b.zarr")
     zarr.create_array(tmp_path / "c.zarr", data=np.zeros((3, 4), np.uint8))
     with pytest.raises(StimulusError, match=r"0 arrays of four axes"):
         ArraySource(tmp_path / "c.zarr")

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import berg_jax
-from berg_jax.cli import app
+from berg_jax.cli import app, at_home
 from berg_jax.compiled import keep_compiled
 
 from .conftest import Golden
@@ -23,7 +23,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
+def test_a_subject_from_nothing_to_responses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     berg, photos, store = tmp_path / "berg", tmp_path / "photos", tmp_path / "out.zarr"
     code, said = run("synthesize-subject", "--output", berg)
     assert (code, "Synthetic subject 1" in said) == (0, True)
@@ -32,6 +32,7 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path) -> None:
     assert code == 0
     assert "SYNTHETIC" in said
     assert "1284 vertices, layout overlay" in said
+    assert [record.message.split()[0] for record in caplog.records] == ["Making"] * 2 + ["Converting"] * 3
     code, said = run("encode", photos, "--berg-dir", berg, "--subject", 1, "--fit", "crop", "--output", store)
     assert code == 0
     assert "china.jpg" in said
@@ -51,6 +52,14 @@ def test_the_option_that_a_refused_image_names_is_one_of_every_command(demo: Pat
         code, said = run(*given)
         assert (code, "9 × 8 pixels" in said, "--fit-images crop" in said) == (2, True, True)
         assert "No such option" not in run(*given, "--fit-images", "crop", "--subject", 9)[1]
+
+
+def test_images_are_chosen_of_an_array_that_is_given(demo: Path, tmp_path: Path) -> None:
+    for command in ("retinotopy", "localize", "rsa", "control"):
+        given = ("--berg-dir", "demo", "--subject", 1, "--output", tmp_path / "out", "--images", "test")
+        code, said = run(command, *given)
+        assert (code, "images='test' is of an array that is given: give it, too" in said) == (2, True)
+        assert not (tmp_path / "out").exists()
 
 
 def test_fetch(golden_source: Path, tmp_path: Path) -> None:
@@ -90,6 +99,12 @@ def test_mistakes_get_one_message(arguments: list[str], said: str, golden_source
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--debug", "convert", "--berg-dir", str(tmp_path / "no"), "--subject", "1"])
     assert isinstance(result.exception, berg_jax.ModelNotFoundError)
+
+
+def test_a_tilde_is_the_user_s_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ["~/x", "--output=~/x", "--output", "a=~/x", "--roi=V1 ~ V2", "--contrast=a > b", "--output=", "-n"]
+    assert [at_home(argument) for argument in given] == ["/home/me/x", "--output=/home/me/x", *given[2:]]
 
 
 @pytest.mark.parametrize("code", ["import berg_jax", "from berg_jax.cli import app"])

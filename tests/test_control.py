@@ -20,6 +20,7 @@ from berg_jax.experiments import control
 from berg_jax.experiments.control import control_regions, goals, judges
 from berg_jax.experiments.control_report import file_name, goal_maps, images_sections, numbers_section
 from berg_jax.experiments.dissimilarity import dissimilarities
+from berg_jax.experiments.results import write_numbers
 from berg_jax.experiments.synthesis.search import control_among
 from berg_jax.stream.opening import open_source
 
@@ -151,8 +152,13 @@ def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
     assert [np.unique(Image.open(path))[-1] for path, _ in gallery.tiles] == [30, 29, 28, 27, 26, 25, 99, 99]
     assert (gallery.tiles[0][0].name, gallery.caption[:27]) == ("A-B-up-C-down-1.png", "6 of the 10 chosen images, ")
     assert (none.parts[0].tiles, none.parts[0].caption) == ([], "No image passes the margin.")
+    assert len(list(tmp_path.glob("*/A-B-up-C-down-?.png"))) == 6 + 2
+    write_numbers(tmp_path, {"goals": [{"goal": goal} for goal in chosen]})
+    (tmp_path / "chosen" / "mine.png").touch()
     (spread,) = images_sections("multivariate", source, {"align": np.arange(35)}, {}, {}, tmp_path)
     assert [lines[0] for _, lines in spread.parts[0].tiles] == [str(2 * n) for n in range(18)]
+    left = {path.name for path in tmp_path.rglob("*.png")}  # not what the run before had chosen
+    assert left == {"mine.png", *(f"align-{n}.png" for n in range(1, 19))}
     rows = [{"goal": "both up", "counts": [3, 2], "ways": [(1, 2), (3, 4)], "synthesized": [(5, 6), (7, 8)]}]
     _, table = numbers_section("univariate", ["V1", "V2"], [1, 4], rows, {"synthesize": 2}, tmp_path).parts
     assert table.rows == [

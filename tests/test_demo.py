@@ -137,6 +137,18 @@ def test_a_folder_named_demo_goes_first(
     assert "not the demo subjects" in caplog.text
 
 
+def test_what_takes_long_is_said_where_nobody_set_up_logging() -> None:
+    told = "from berg_jax.telling import tell; tell(logging.getLogger('berg_jax'), 'Making %d', 1)"
+    for setting, said in (
+        ("0", "Making 1\n"),
+        ("logging.basicConfig(level=logging.INFO)", "INFO:berg_jax:Making 1\n"),
+        ("logging.basicConfig()", ""),
+        ("logging.getLogger('berg_jax').setLevel(logging.ERROR)", ""),
+    ):
+        command = [sys.executable, "-c", f"import logging; {setting}; {told}"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == said
+
+
 @pytest.mark.nightly
 def test_subjects_differ_and_are_built_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {}

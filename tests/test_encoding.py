@@ -104,6 +104,11 @@ def test_a_region(complement: Golden, folder: Path, tmp_path: Path) -> None:
         encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", roi="FFB")
     with pytest.raises(InvalidParameterError, match=r"image files\. Leave it out, or name some of them"):
         encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", images="0-1")
+    (folder / "damaged.png").write_bytes(b"damaged")  # which is found after what takes less time
+    with pytest.raises(InvalidParameterError, match="Invalid ROI"):
+        encode_images(folder, complement.folder, 2, tmp_path / "x.zarr", roi="FFB")
+    with pytest.raises(StimulusError, match=r"damaged\.png cannot be read"):
+        encode_images(folder, complement.folder, 2, tmp_path / "x.zarr")
     assert not (tmp_path / "x.zarr").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 import berg_jax
 from berg_jax.berg_dir import SubjectFiles
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from berg_jax.metadata import ACCURACIES, Metadata, find_metadata
+from berg_jax.metadata import ACCURACIES, Metadata, find_metadata, noise_ceiling
 
 from .conftest import DATA, Golden
 
@@ -46,6 +46,10 @@ def test_both_generations_read_the_same(subject: int) -> None:
     ):
         with pytest.raises(InvalidParameterError):
             call()
+
+
+def test_noise_ceiling() -> None:
+    np.testing.assert_allclose(noise_ceiling(np.array([0, 1, 2]), 2), [0, 2 / 3, 8 / 9])
 
 
 def test_subjects_have_their_metadata(golden: Golden) -> None:

@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.synthesis import objectives
 from berg_jax.experiments.synthesis.functions import Function
+from berg_jax.metadata import noise_ceiling
 
 RANDOM = np.random.default_rng(0)
 RESPONSES = RANDOM.normal(size=(5, 12)).astype(np.float32)
@@ -20,7 +21,7 @@ STACKED = RANDOM.normal(size=(3, 5, 12)).astype(np.float32)
 A = np.repeat([1 / 4, 0], [4, 8]).astype(np.float32)
 B = np.repeat([0, 1 / 5, 0], [2, 5, 5]).astype(np.float32)
 TARGET = RANDOM.normal(size=12)
-CEILING = objectives.ceiling_weights(RANDOM.uniform(0.2, 2, 12))
+CEILING = noise_ceiling(RANDOM.uniform(0.2, 2, 12))
 
 
 def weighted_correlation(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
@@ -75,10 +76,6 @@ def test_values(name: str) -> None:
     objective, expected = EXPECTED[name]
     got = jax.jit(jax.vmap(objective))(STACKED) if name == "sum" else run(objective, jnp.asarray(STACKED))
     np.testing.assert_allclose(got, [expected(some) for some in STACKED], atol=2e-6)
-
-
-def test_ceiling_weights() -> None:
-    np.testing.assert_allclose(objectives.ceiling_weights(np.array([0, 1, 2]), 2), [0, 2 / 3, 8 / 9])
 
 
 def test_groups() -> None:

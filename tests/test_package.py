@@ -53,6 +53,7 @@ LIGHT = {
     "pickled_objects",
     "reading",
     "rois",
+    "telling",
     "unpickling",
 }
 

@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import shlex
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from typer.testing import CliRunner
 from berg_jax.cli import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.report import Gallery, Picture, Section, Table, write_report
+from berg_jax.experiments.results import write_results
 from berg_jax.experiments.settings import command_line, plain, settings_of
+from berg_jax.rois import Vertices
 
 HOSTILE = """<script>alert(1)</script> & "FFA" 'x' $title </figure> ü.png"""
 
@@ -283,3 +286,19 @@ def test_the_command_asks_for_the_same(
         {k: v or None for k, v in settings.items()}
     ]
     assert line.count(" --") <= sum(len(v) if isinstance(v, list | dict) else 1 for v in given.values()) + 2
+
+
+def test_maps_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    vertices, folder = Vertices([1, 2], [0], 642), tmp_path / "out"
+    write_results(folder, vertices, {"old": np.ones(3), "both": np.ones(3)}, {})
+    for path in (folder / "old.png", folder / "both.png", folder / "lh.png", folder / "maps" / "mine.lh.func.gii"):
+        path.touch()
+    write_results(folder, vertices, {"both": np.zeros(3), "new": np.ones(3)}, {})
+    assert {path.name for path in folder.glob("*.png")} == {"both.png", "lh.png"}
+    kept = {path.name.split(".")[0] for path in (folder / "maps").iterdir()}
+    assert kept == {"both", "new", "mine"}
+    with zipfile.ZipFile(folder / "maps.npz", "w") as hostile:
+        hostile.writestr("../mine.npy", b"")
+    (tmp_path / "mine.png").touch()
+    write_results(folder, vertices, {"new": np.ones(3)}, {})
+    assert (tmp_path / "mine.png").exists()

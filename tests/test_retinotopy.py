@@ -300,6 +300,10 @@ def test_parts_of_vertices_are_put_together(
     whole, parts = (dict(np.load(tmp_path / name / "maps.npz")) for name in ("whole", "parts"))
     for name, values in whole.items():
         np.testing.assert_array_equal(parts[name], values, err_msg=name)
+    options["fit_sizes"] = False  # nothing is kept then
+    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "unfitted", fit_memory=6_400e-9, **options)
+    assert [(name, count) for name, count, _ in asked[5:]] == [("stream", 160)]
+    options["fit_sizes"] = True
     with pytest.raises(InvalidParameterError, match=r"room for a vertex: 1.3e-07 GB for 16 probes; got 1e-09"):
         retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "none", fit_memory=1e-9, **options)
 

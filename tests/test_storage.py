@@ -194,7 +194,7 @@ def test_skipped_images_are_nan(url: str) -> None:
 
 def test_two_workers_and_the_command_line(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run(Source(), SINKS, output=tmp_path / "whole.zarr")
-    assert command("status", url) == (2, f"Error: There is no {url}. Give the output of a run.\n")
+    assert command("status", url) == (2, f"Error: There is no output {url}. Give the output of a run.\n")
     assert run(Source(), SINKS, output=url, process=Process(1, 2)) == {}
     code, said = command("status", url)
     assert code == 0

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
@@ -222,6 +223,16 @@ def test_many_outlines_have_many_colors() -> None:
     many = {f"region {n}": Vertices([n], [n], SIZE) for n in range(30)}
     lines = surface.plot(ONES, **LATERAL, outlines=many).axes[0].get_legend().get_lines()
     assert len({tuple(line.get_color()) for line in lines}) == 30
+
+
+def test_outlines_and_labels_share_no_colors() -> None:
+    regions = {name: Vertices([n], [n], SIZE) for n, name in enumerate(("V1", "FFA-1", "PPA"))}
+    axes = surface.plot(ONES, **LATERAL, outlines=regions, labels=["faces", "places"]).axes[0]
+    legends = [child for child in axes.get_children() if isinstance(child, Legend)]
+    said = [[text.get_text() for text in legend.get_texts()] for legend in legends]
+    assert sorted(said) == [["V1, FFA-1, PPA"], ["faces", "places"]]
+    lines = [line.get_color() for legend in legends for line in legend.get_lines()]
+    assert lines == ["#000000"]
 
 
 def test_what_lies_behind_is_not_seen() -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,9 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "x.html").read_text(encoding="utf-8") == page
     assert not re.search(r'<(script|link|img)[^>]*(src|href)="http', page)
     assert "<h1>Three vertices</h1>" in page
+    assert re.fullmatch(r"<berg_jax page, \d\.\d MB>", repr(page))
+    (frame,) = re.findall(r'^<iframe srcdoc="([^"]*)" style="[^"]*"></iframe>$', page._repr_html_())
+    assert unescape(frame) == page
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     bar = drawn(page)[2]["marker"]
     assert (bar["cmin"], bar["colorbar"]["title"]["text"]) == (0, "response (z)")

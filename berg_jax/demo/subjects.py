@@ -23,10 +23,12 @@ from ..checkpoint import Description, is_converted, write_converted
 from ..errors import ModelNotFoundError
 from ..files import explained, locked
 from ..images import FIELD
+from ..metadata import noise_ceiling
 from ..model import Part, features_of, pixels_of
 from ..nn.config import IMAGE
 from ..nn.readout import map_position
 from ..rois import HEMISPHERES
+from ..telling import tell
 from .geography import EARLY, HEMISPHERE_SIZE, PREFERENCES, Geography, geography
 from .network import CONFIG, random_network
 from .stimuli import CATEGORIES, images
@@ -59,9 +61,8 @@ def build_demo_subject(files: SubjectFiles) -> Path:
     lock = files.converted.parent / f".{files.name}.lock"
     with locked(lock, f"Another process is building demo subject {files.subject}: waiting for it."):
         if not is_converted(files.converted):
-            _log.warning(
-                "Building the synthetic demo subject %d once (about 20 s): %s", files.subject, files.converted
-            )
+            message = "Building the synthetic demo subject %d once (about 20 s): %s"
+            tell(_log, message, files.subject, files.converted)
             _build(files)
     return files.converted
 
@@ -316,7 +317,7 @@ def _metadata(
     ncsnr[part1] = random.gamma(12, 0.07, len(part1))
     share = np.zeros(total, np.float32)
     share[part1] = explained_variance
-    ceiling = ncsnr**2 / (ncsnr**2 + 1 / 3)
+    ceiling = noise_ceiling(ncsnr)
     number = np.arange(len(kinds))
     fmri: dict[str, Any] = {}
     accuracy: dict[str, Any] = {

@@ -27,7 +27,7 @@ def preprocess(
 
     Returns
     -------
-    Normalized images. Resizing is bilinear between pixel centres, without antialiasing, as PyTorch's
+    Normalized images. Resizing is bilinear between pixel centers, without antialiasing, as PyTorch's
     ``interpolate(align_corners=False)``.
     """
     pixels = images.astype(dtype) / 255

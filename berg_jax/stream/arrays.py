@@ -21,6 +21,7 @@ from ..files import read_small, readable
 from ..images import check_images
 from ..numpy_files import read_npy
 from .sources import FITS, Source, check_area, fit_square, resize
+from .stores import LEDGER
 from .zarr_chunks import blosc_key, check_blosc, chunk_shape
 
 NUMPY = (".npy",)
@@ -72,6 +73,11 @@ class ArraySource:
         zarr = self.path.suffix.lower() in ZARR
         if not (self.path.is_dir() if zarr else self.path.is_file()):
             raise ModelNotFoundError(f"There is no {'folder' if zarr else 'file'} {path}.")
+        if zarr and (self.path / LEDGER).is_dir():
+            raise StimulusError(
+                f"{path} is what a run has written, responses and no images; berg_jax.open_responses opens it. Give "
+                "the images."
+            )
         with readable(path, StimulusError, "Get the file again."):
             self._array = _open(self.path)
         self.layout = _layout(self._array.shape, layout, self.path)

@@ -14,6 +14,25 @@ LISTS = (".txt", ".csv")
 TARS = (".tar",)
 
 
+_EXPECTED = f"a folder of image files, or a {', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file"
+
+
+def require_there(path: str | Path) -> None:
+    """Raise ModelNotFoundError unless there is something at a path: what can be said before images are opened.
+
+    Raises
+    ------
+    ModelNotFoundError, StimulusError
+        There is nothing; it cannot be looked at.
+    """
+    path = Path(path)
+    with readable(str(path)[:200], StimulusError, "Check the path and its permissions."):
+        there = path.exists()  # which raises at names that are too long, or in folders that may not be entered
+    if not there:
+        kind = "folder" if path.suffix.lower() in ("", *ZARR) else "file"
+        raise ModelNotFoundError(f"There is no {kind} {path}. Give {_EXPECTED}.")
+
+
 def open_source(path: str | Path, fit: str = "error", layout: str | None = None) -> Source:
     """The images at a path.
 
@@ -37,8 +56,7 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
         An option makes no sense here, or the path's name does not say what it holds.
     """
     path = Path(path)
-    with readable(str(path)[:200], StimulusError, "Check the path and its permissions."):
-        path.is_dir()  # which raises at names that are too long, or in folders that may not be entered
+    require_there(path)
     suffix = path.suffix.lower()
     if suffix in ZARR or (suffix in NUMPY + HDF5 and not path.is_dir()):
         return ArraySource(path, fit, layout)
@@ -50,12 +68,9 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
         return ListSource(path, fit)
     if suffix in TARS:
         return TarSource(path, fit)
-    expected = f"a folder of image files, or a {', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file"
-    if not path.is_file():
-        raise ModelNotFoundError(f"There is no {'file' if suffix else 'folder'} {path}. Give {expected}.")
     if suffix in COMPRESSED:
         raise InvalidParameterError(refusal(path, suffix))
-    raise InvalidParameterError(f"{path} is no source of images: give {expected}.")
+    raise InvalidParameterError(f"{path} is no source of images: give {_EXPECTED}.")
 
 
 def _holds_shards(folder: Path) -> bool:

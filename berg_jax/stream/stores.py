@@ -37,7 +37,7 @@ from .storage import Place, Remote, exists, explained, find_place, read, write, 
 
 RESPONSES = "responses"
 DTYPES = ("float32", "float16")
-_LEDGER, _REDUCERS = "ledger", "reducers"
+LEDGER, _REDUCERS = "ledger", "reducers"
 _ROOT = "zarr.json"
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
@@ -113,7 +113,7 @@ class Output:
             raise ResourceError(
                 f"{path} exists and is no output of berg_jax ({reason}). Choose another one."
             ) from error
-        self.ledger = Ledger(path / _LEDGER, images, block)
+        self.ledger = Ledger(path / LEDGER, images, block)
         self.reducers = path / _REDUCERS
         self._responses = self._open() if stores else None
 
@@ -128,7 +128,7 @@ class Output:
         """
         place = find_place(path)
         if not is_there(place):
-            raise ModelNotFoundError(f"There is no {place}. Give the output of a run.")
+            raise ModelNotFoundError(f"There is no output {place}. Give the output of a run.")
         return cls(place)
 
     @classmethod

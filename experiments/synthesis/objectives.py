@@ -118,8 +118,8 @@ def correlation(target: Float[Array, " vertices"], weights: Weights | None = Non
     target
         The pattern, in any unit.
     weights
-        How much each vertex counts, such as :func:`ceiling_weights`; 0 for vertices held out. By default all count
-        the same.
+        How much each vertex counts, such as :func:`berg_jax.metadata.noise_ceiling`; 0 for vertices held out. By
+        default all count the same.
 
     Raises
     ------
@@ -132,20 +132,6 @@ def correlation(target: Float[Array, " vertices"], weights: Weights | None = Non
 def squared_error(target: Float[Array, " vertices"], weights: Weights | None = None) -> Function:
     """Less the mean squared difference of the responses to a target pattern in z units; as :func:`correlation`."""
     return Function(_squared_error, _pattern(target, weights))
-
-
-def ceiling_weights(ncsnr: Float[np.ndarray, " vertices"], trials: int = 3) -> Float[np.ndarray, " vertices"]:
-    """The share of each vertex' variance that can be explained: ncsnr² / (ncsnr² + 1 / trials).
-
-    Parameters
-    ----------
-    ncsnr
-        Noise-ceiling signal-to-noise ratios (see ``Subject.metadata``).
-    trials
-        How many repetitions the measured responses are means of.
-    """
-    ncsnr = np.asarray(ncsnr)
-    return ncsnr**2 / (ncsnr**2 + 1 / trials)
 
 
 def align(first: Weights, second: Weights) -> Function:

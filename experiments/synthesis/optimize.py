@@ -166,6 +166,8 @@ def optimize(
     model, problem = jax.device_put((model, problem), NamedSharding(mesh, PartitionSpec()))
     run = partial(_advance, optimizer=optimizer, most=every, microbatch=microbatch, devices=devices)
     states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
+    if show_progress:
+        _log.info("Compiling the steps of %d restarts …", n)
     identity = _first_step(model, problem, states, run, microbatch)
     nothing = np.zeros((0, n), np.float32)
     states, history, lengths, looks = restore(checkpoint, Saved(states, nothing, nothing, nothing), identity)
