@@ -117,8 +117,8 @@ def _convolved(maps: Array, kernel: Array, precision: Precision) -> Array:
             weights = sum(point[k] * kernel_row[k] for k in range(KERNEL))
             return precision.einsum("bi,io->bo", value, weights)
 
-        # A loop, so that a point's weights are multiplied while they are in the cache: a fifth faster on CPU than
-        # one batched product or nine written out.
+        # A loop, so that a point's weights are multiplied while they are in the cache: for the few tiles of a region
+        # up to a quarter faster, on CPU, than nine products written out.
         products = jax.lax.map(one_point, (values, jnp.asarray(_G, kernel.dtype)))
         products = products.reshape(POINTS, batch, high, wide, -1)
         return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
