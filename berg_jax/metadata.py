@@ -238,18 +238,18 @@ def roi_table(metadata: Metadata) -> str:
     n = metadata.hemisphere_size
     variance = {h: metadata.accuracy("explained_variance", h) for h in HEMISPHERES}
     ncsnr = {h: metadata.ncsnr(h) for h in HEMISPHERES}
-    every = np.concatenate(list(variance.values()))
+    with np.errstate(invalid="ignore"):  # of signaling NaNs, where the hemispheres are of two types
+        every, ratios = (np.concatenate([values[h] for h in HEMISPHERES]) for values in (variance, ncsnr))
     lines = [
         f"{metadata.path}: {n} vertices a hemisphere; accuracies on {', '.join(metadata.datasets)}",
         f"explained variance ranges from {np.nanmin(every):.3g} to {np.nanmax(every):.3g} (the file's own scale)",
         f"{'ROI':<16}{'lh':>8}{'rh':>8}{'ncsnr':>9}{'expl. var.':>12}",
     ]
     for name in metadata.roi_names:
-        indices = dict(zip(HEMISPHERES, metadata.roi(name), strict=True))
-        medians = [
-            _median(np.concatenate([values[h][indices[h]] for h in HEMISPHERES])) for values in (ncsnr, variance)
-        ]
-        lines.append(f"{name:<16}{len(indices['lh']):>8}{len(indices['rh']):>8}{medians[0]:>9}{medians[1]:>12}")
+        left, right = metadata.roi(name)
+        inside = np.concatenate([left, right + n])
+        medians = [_median(values[inside]) for values in (ratios, every)]
+        lines.append(f"{name:<16}{len(left):>8}{len(right):>8}{medians[0]:>9}{medians[1]:>12}")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from .errors import InvalidParameterError
+from .errors import InvalidParameterError, ModelLoadError
 from .images import check_shape
 from .nn.config import PLAIN, Execution, PartConfig, Window, window_around
 from .nn.heads import Heads
@@ -199,6 +199,8 @@ def build(
     ------
     InvalidParameterError
         An unknown precision, no vertices, or vertices that no part has.
+    ModelLoadError
+        An adapted weight is too large for the precision.
     """
     kind = check_precision(precision)
     vertices = Vertices.all(hemisphere_size) if vertices is None else vertices
@@ -366,8 +368,15 @@ def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str
     """Low-rank adapters added to their kernels, in float64, rounded once to the type that the products take."""
     if "lora_down" in tree:
         down, up = (np.asarray(tree[key], np.float64) for key in ("lora_down", "lora_up"))
-        kernel = np.asarray(tree["kernel"], np.float64) + scale * (down @ up)
-        return {"kernel": jnp.asarray(kernel.astype(precision.operands)), "bias": tree["bias"]}
+        with np.errstate(over="ignore"):
+            kernel = np.asarray(tree["kernel"], np.float64) + scale * (down @ up)
+            kernel = kernel.astype(precision.operands)
+        if not np.isfinite(kernel).all():
+            raise ModelLoadError(
+                f"A low-rank adapter's product, times the LoRA scale {scale:g}, is too large for "
+                f"{np.dtype(precision.operands)}. Check the scale (--lora-scale), and that the weights are whole."
+            )
+        return {"kernel": jnp.asarray(kernel), "bias": tree["bias"]}
     return {key: _fused(value, scale, precision) if isinstance(value, dict) else value for key, value in tree.items()}
 
 

@@ -189,7 +189,8 @@ def _real(values: Any) -> Float[np.ndarray, " n"]:
     if values.dtype.kind not in "biuf":
         raise ValueError(f"it holds {values.dtype}, expected numbers")
     _check_amount(values.size)
-    return values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of signaling NaNs, which are NaN
+        return values.astype(np.float64)
 
 
 def _write_table(path: Path, whole: Float[np.ndarray, " n"], size: int) -> None:

@@ -24,7 +24,8 @@ def resize_position_embedding(
 ) -> Float[np.ndarray, "257 c"]:
     """The class token's embedding, and the patches' resized from their square grid to 16 × 16.
 
-    Bicubic without antialiasing, with DINOv2's scale (16 + offset) / side; the border is repeated.
+    Bicubic without antialiasing, with DINOv2's scale (16 + offset) / side; the border is repeated. That makes some
+    numbers larger: what is then too large for float32 is infinite.
     """
     embedding = np.asarray(embedding, np.float64)
     side = int(np.sqrt(len(embedding) - 1))
@@ -32,8 +33,9 @@ def resize_position_embedding(
         return embedding.astype(np.float32)
     matrix = _bicubic(side, offset)
     grid = embedding[1:].reshape(side, side, -1)
-    resized = np.einsum("yi,xj,ijc->yxc", matrix, matrix, grid, optimize=True)
-    return np.concatenate([embedding[:1], resized.reshape(GRID * GRID, -1)]).astype(np.float32)
+    resized = np.einsum("yi,xj,ijc->yxc", matrix, matrix, grid, optimize=True).reshape(GRID * GRID, -1)
+    with np.errstate(over="ignore"):
+        return np.concatenate([embedding[:1], resized]).astype(np.float32)
 
 
 def _bicubic(side: int, offset: float) -> Float[np.ndarray, "16 side"]:

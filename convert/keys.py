@@ -242,7 +242,7 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, so
         for name, number in _expand(key, subject, sizes.depth, sizes.layers):
             if key.path is None:
                 continue
-            with np.errstate(over="ignore"):  # what overflows is not finite
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite
                 tensor = key.transform(state[name]).astype(np.float32)
             if not np.isfinite(tensor).all():
                 raise ModelLoadError(f"{source}: {name} holds NaN or infinity. The file is damaged; get it again.")

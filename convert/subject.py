@@ -288,7 +288,12 @@ class _Conversion:
                 self.options.retina_sigma,
                 source,
             )
-            tree["vit"]["pos_embed"] = resize_position_embedding(tree.pop("pos_embed"))
+            tree["vit"]["pos_embed"] = positions = resize_position_embedding(tree.pop("pos_embed"))
+            if not np.isfinite(positions).all():
+                raise ModelLoadError(
+                    f"{source}: the position embedding, resized to 16 × 16, is too large for float32. The file is "
+                    "damaged; get it again."
+                )
             tree["readout"] |= {"layer_weights": layer_weights, "rf_center": rf_center}
             yield name, Part(config, tree, self.vertices[name])
 

@@ -155,7 +155,7 @@ def read_array(
     responses, numbers = [], []
     for session, trials in sessions.items():
         inside = np.array(trials)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # of what becomes infinite, and of signaling NaNs
             of_session = _finite(np.asarray(array[np.ix_(inside, columns)], np.float32), betas)
         if zscored and not part.start:
             _warn_unless_z(of_session, betas, session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import pickle
 import struct
 import tarfile
 import zlib
@@ -16,6 +17,9 @@ import numpy as np
 from numcodecs import Blosc
 from PIL import Image
 
+from berg_jax.convert.torch_file import write_state_dict
+
+from .fuzz_targets import METADATA_START, SIZE
 from .hostile_contents import gifti, hdf5, member, plain
 
 # Pickles of half a megabyte, half of it one thing and the other half calls that are given it.
@@ -61,6 +65,38 @@ def many_arrays() -> bytes:
 
 def endless_axes(path: Path, valid: bytes) -> bytes:
     return valid.replace(b'Dimensionality="1"', b'Dimensionality="1000000000000"')
+
+
+def gzipped(path: Path, valid: bytes) -> bytes:
+    """A map that is whole, and 200 MB of zeros after it, in 1 MB."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return packer.compress(valid) + packer.compress(bytes(200 << 20)) + packer.flush()
+
+
+# NaNs at whose conversion NumPy warns; copying them keeps what they are, and arithmetic does not.
+SIGNALING = {
+    4: np.array(0x7FA00000, np.uint32).view(np.float32),
+    8: np.array(0x7FF4 << 48, np.uint64).view(np.float64),
+}
+
+
+def signaling(shape: tuple[int, ...], size: int = 4) -> np.ndarray:
+    return np.full(shape, SIGNALING[size])
+
+
+def signaling_torch(path: Path, valid: bytes) -> None:
+    write_state_dict(path, {"a": signaling((2, 3))})
+
+
+def signaling_map(path: Path, valid: bytes) -> None:
+    np.savez(path, lh=signaling((SIZE,)), rh=signaling((SIZE,), 8))
+
+
+def signaling_metadata(path: Path, valid: bytes) -> bytes:
+    """Of one hemisphere, in float32, as the other's are not."""
+    holder = pickle.loads(valid.removeprefix(METADATA_START))
+    holder[()]["fmri"]["lh_ncsnr"] = signaling((SIZE,))
+    return METADATA_START + pickle.dumps(holder, protocol=4)
 
 
 def unpacked_map(path: Path, valid: bytes) -> None:

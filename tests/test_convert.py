@@ -363,14 +363,52 @@ def test_a_full_disk(foreseen: bool, berg_dir: Path, tmp_path: Path, monkeypatch
         subprocess.run(["umount", disk], check=True)
 
 
-def test_weights_that_overflow_float32(berg_dir: Path) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(1e300),
+        *(np.array(0x7D00, np.uint16).view("f2"), np.array(0x7FA00000, np.uint32).view("f4")),
+        np.array(0x7FF4 << 48, np.uint64).view("f8"),
+    ],
+    ids=["overflow", "signaling f2", "signaling f4", "signaling f8"],
+)
+def test_weights_that_are_not_finite_in_float32(value: np.ndarray, berg_dir: Path) -> None:
+    """Signaling NaNs make NumPy warn, where others do not."""
     path = SubjectFiles(berg_dir, 1).part1
     state = {name: np.array(tensor) for name, tensor in read_torch(path).items()}
     name = "model.voxel_outs_weight.subj01.bias"
-    content = pickle.dumps(state | {name: np.full(64, 1e300)}, protocol=2)
+    content = pickle.dumps(state | {name: np.full(64, value)}, protocol=2)
     archive(path, content)
     with pytest.raises(ModelLoadError, match=f"{name} holds NaN or infinity"):
         convert_subject(berg_dir, 1, num_heads=4)
+
+
+def test_backbone_weights_that_overflow_in_what_is_made_of_them(berg_dir: Path) -> None:
+    """Each is a float32. The embedding's are an edge, beside which a cubic resize makes larger numbers."""
+    prefix, largest = "model.backbone.vision_model.", np.finfo(np.float32).max
+    adapter = prefix + "blocks.1.block.mlp.fc1.fc_lora."
+
+    def adapters(state: State) -> None:
+        for name in ("down", "up"):
+            state[f"{adapter}{name}.weight"][:] = 1e25
+
+    def positions(state: State) -> None:
+        patches = state[prefix + "pos_embed"][0, 1:]
+        patches[:] = largest * np.where(np.arange(len(patches)) < len(patches) // 2, -1, 1)[:, None]
+
+    files = SubjectFiles(berg_dir, 2)
+    rewrite(files.part2, adapters)
+    subject = berg_jax.Subject(convert_subject(berg_dir, 2, num_heads=3), 2)
+    with pytest.raises(ModelLoadError, match=r"LoRA scale 0\.2, is too large for float32"):
+        subject.model()
+    with pytest.raises(ModelLoadError, match="is too large for bfloat16"):
+        subject.model(precision="bfloat16")
+    assert subject.model(fuse_lora=False).config.parts[1][1].vit.lora_rank > 0
+    rewrite(files.part2, positions)
+    shutil.rmtree(files.converted)
+    with pytest.raises(ModelLoadError, match=r"part2\.pth: the position embedding, resized to 16 × 16, is too large"):
+        convert_subject(berg_dir, 2, num_heads=3)
+    assert not files.converted.exists()
 
 
 def test_expanded_tensors_are_refused(berg_dir: Path) -> None:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # numbers that went wrong on the way
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.target}: {case.attack}")
 def test_hostile_files(case: Hostile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
