@@ -73,7 +73,7 @@ def plot(
     outlines
         Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A name stands at its
         region wherever most of it is seen and there is room, and in any case below the picture. Each has a color of
-        its own; with ``labels``, which have colors, all are black.
+        its own; with ``wheel`` or ``labels``, which have many colors, all are black.
     limit
         The magnitude that has the strongest color, by default the 99th percentile of the magnitudes shown. Where
         stronger values are shown, they have the same color, and the color bar ends in an arrow.

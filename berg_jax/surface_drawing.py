@@ -269,7 +269,7 @@ def _draw_rim(axes: Axes, picture: _Picture) -> None:
 
 
 def _outline_colors(number: int, kind: str) -> list[Any]:
-    if kind == "names":  # whose colors would be taken for outlines'
+    if kind != "values":  # the colors of names and of angles would be taken for outlines'
         return [_OUTLINES[0]] * number
     if number <= len(_OUTLINES):
         return list(_OUTLINES[:number])
@@ -291,7 +291,7 @@ def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float, kind: str
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    if kind == "names":  # their outlines are all alike
+    if kind != "values":  # their outlines are all alike
         names = [textwrap.fill(", ".join(names), _WRAPPED)]
     lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names), kind)]
     return _draw_key(axes, lines, names, top, 1.4)

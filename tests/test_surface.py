@@ -235,6 +235,18 @@ def test_outlines_and_labels_share_no_colors() -> None:
     assert lines == ["#000000"]
 
 
+def test_outlines_on_a_wheel_are_black() -> None:
+    regions = {name: Vertices([n], [n], SIZE) for n, name in enumerate(("V1", "V2"))}
+    (legend,) = (
+        child
+        for axes in surface.plot(ONES, **LATERAL, outlines=regions, wheel=True).axes
+        for child in axes.get_children()
+        if isinstance(child, Legend)
+    )
+    assert [text.get_text() for text in legend.get_texts()] == ["V1, V2"]
+    assert [line.get_color() for line in legend.get_lines()] == ["#000000"]
+
+
 def test_what_lies_behind_is_not_seen() -> None:
     """In the ventral view the temporal lobe covers a part of the frontal one: neither values nor outlines show."""
     points, faces, *_ = surface_drawing._picture("lh", "ventral")
