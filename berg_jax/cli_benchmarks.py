@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -55,8 +57,19 @@ def bench_precision(
             typer.echo(str(errors))
 
 
-@app.command("compile-tpu")
-def compile_tpu(
+class Chip(StrEnum):
+    """What XLA's compilers are asked for."""
+
+    v5e = "v5e"
+    v6e = "v6e"
+    a100 = "a100"
+    h100 = "h100"
+    h200 = "h200"
+
+
+@app.command("compile-for")
+def compile_for(
+    chip: Annotated[Chip, typer.Argument(help="A kind of TPU (needs the tpu extra) or GPU (needs cuda12).")],
     berg_dir: BergDir,
     subject: SubjectNumber = 1,
     roi: Annotated[str | None, typer.Option(help="A ROI expression. Default: every vertex.")] = None,
@@ -64,12 +77,17 @@ def compile_tpu(
         PrecisionName.bfloat16
     ),
     batch_size: Annotated[int, typer.Option(min=4, help="Images a chip; a quarter as many for gradients.")] = 64,
+    chips: Annotated[list[int] | None, typer.Option(help="1 or 8. Default: first one, then eight.")] = None,
 ) -> None:
-    """Compile for TPU v5e and v6e, one chip and eight, without a TPU: memory and estimated time."""
+    """Compile for a TPU or GPU that this machine does not have: memory, and of a TPU the estimated time."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # else JAX looks for the device, and the compiler is not there
     with messages():
-        from .experiments.tpu_compilation import compile_for_tpu
+        from .experiments import ahead_of_time
 
-        for compiled in compile_for_tpu(berg_dir, subject, roi=roi, precision=precision.value, batch_size=batch_size):
+        options = {"roi": roi, "precision": precision.value, "batch_size": batch_size}
+        for compiled in ahead_of_time.compile_for(
+            chip.value, berg_dir, subject, **options, counts=chips or ahead_of_time.COUNTS
+        ):
             typer.echo(str(compiled))
 
 

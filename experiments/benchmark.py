@@ -107,6 +107,7 @@ def benchmark(
     synthesis = _synthesis(say)
     for precision in precisions:
         rate = product_rate(precision)
+        say(f"{precision}: peak memory is measured first, in processes of their own …")
         memory = {"ours": peak_memory("jax", berg_dir, subject, batch_size, precision)}
         if pytorch:
             memory["theirs"] = peak_memory("torch", berg_dir, subject, batch_size, precision)

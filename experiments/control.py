@@ -171,6 +171,7 @@ def control_regions(
             [Columns(vertices, {name: own > 0 for name, own in weights.items()})],
             output=folder_of(output, person) / _STORE,
             identity=person.identity(vertices, precision),
+            run={"rois": rois, "precision": precision, **limits},
             batch_size=batch_size,
             process=process,
             **running,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import berg_jax
 from berg_jax.cli import app
 from berg_jax.convert.synthetic import natural_like_images
-from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError
+from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ResourceError
 from berg_jax.experiments import control
 from berg_jax.experiments.control import control_regions, goals, judges
 from berg_jax.experiments.control_report import file_name, goal_maps, images_sections, numbers_section
@@ -95,6 +95,8 @@ def test_images_that_go_the_farthest_are_chosen(
         np.testing.assert_array_equal(np.asarray(picture).transpose(2, 0, 1), images[int(first["image"])])
     none = control_regions(complement.folder, [2], out, path, rois=ROIS, margin=9, batch_size=24, show_progress=False)
     assert none.count("no image passes the margin") == 4
+    with pytest.raises(ResourceError, match=r"rois is \['FFA-1', 'PPA'\] there and \['PPA', 'FFA-1'\] now"):
+        control_regions(complement.folder, [2], out, path, rois=ROIS[::-1], batch_size=24, show_progress=False)
 
 
 @pytest.mark.nightly
