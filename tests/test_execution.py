@@ -38,6 +38,22 @@ def test_winograd_equals_a_convolution(high: int, wide: int) -> None:
     assert relative(result, expected) < 1e-6  # a direct one in float32 has 2e-7
 
 
+def test_winograds_gradients_are_a_convolutions() -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    maps, kernel, outer = (
+        jax.random.normal(key, shape)
+        for key, shape in zip(keys, ((2, 12, 8, 6), (5, 5, 6, 3), (2, 8, 4, 3)), strict=True)
+    )
+    _, transposed = jax.vjp(FLOAT32.convolve, maps, kernel)
+    _, winograds = jax.vjp(
+        lambda maps, kernel: winograd.convolve(maps, jnp.einsum("pk,klio->plio", winograd._G, kernel), FLOAT32),
+        maps,
+        kernel,
+    )
+    for own, expected in zip(winograds(outer), transposed(outer), strict=True):
+        assert relative(own, expected) < 2e-6
+
+
 @pytest.mark.parametrize("in_winograds_form", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_a_crop_of_a_feature_map_is_a_part_of_the_whole(in_winograds_form: bool) -> None:
     grid = jax.random.normal(jax.random.key(0), (1, 16, 16, 8))

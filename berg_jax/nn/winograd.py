@@ -90,44 +90,86 @@ def _remembered(maps: Array, kernel: Array, precision: Precision) -> tuple[Array
 def _gradients(precision: Precision, remembered: tuple[Array, Array], outer: Array) -> tuple[Array, Array]:
     """Both gradients, each on its own, so that the one which nobody asks for is not computed."""
     maps, kernel = remembered
-    (of_maps,) = jax.vjp(lambda maps: _convolved(maps, kernel, precision), maps)[1](outer)
     (of_kernel,) = jax.vjp(lambda kernel: _convolved(maps, kernel, precision), kernel)[1](outer)
-    return of_maps, of_kernel
+    return _transposed(outer, kernel, precision), of_kernel
 
 
 convolve.defvjp(_remembered, _gradients)
 
 
+@partial(jax.jit, static_argnums=2)  # traced once for all layers
 def _convolved(maps: Array, kernel: Array, precision: Precision) -> Array:
     """One row of points is computed at a time: the values that it makes are still in the cache when they are read."""
     batch, rows, columns, inputs = maps.shape
     high, wide = (rows - KERNEL + 1) // TILE, (columns - KERNEL + 1) // TILE
     tiles = [maps[:, k : k + TILE * (high - 1) + 1 : TILE] for k in range(INPUTS)]
-    values = jnp.stack([_weighted(row, tiles) for row in _B])  # (points, batch, tiles down, columns, i)
+    values = _sums(_B, tiles)  # (points, batch, tiles down, columns, i)
 
     def one_row(of_row: tuple[Array, Array]) -> Float[Array, "b down columns-4 o"]:
         row, kernel_row = of_row
         tiles = [row[:, :, k : k + TILE * (wide - 1) + 1 : TILE] for k in range(INPUTS)]
-        values = jnp.stack([_weighted(column, tiles).reshape(-1, inputs) for column in _B])
-
-        # For a gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
-        @partial(jax.checkpoint, prevent_cse=False)
-        def one_point(of_point: tuple[Array, Array]) -> Float[Array, "tiles o"]:
-            value, point = of_point
-            weights = sum(point[k] * kernel_row[k] for k in range(KERNEL))
-            return precision.einsum("bi,io->bo", value, weights)
-
-        # A loop, so that a point's weights are multiplied while they are in the cache: for the few tiles of a region
-        # up to a quarter faster, on CPU, than nine products written out.
-        products = jax.lax.map(one_point, (values, jnp.asarray(_G, kernel.dtype)))
-        products = products.reshape(POINTS, batch, high, wide, -1)
-        return jnp.stack([_weighted(out, products) for out in _A], axis=3).reshape(batch, high, TILE * wide, -1)
+        values = _sums(_B, tiles).reshape(POINTS, -1, inputs)
+        products = _products(values, kernel_row, "bi,io->bo", precision).reshape(POINTS, batch, high, wide, -1)
+        return jnp.moveaxis(_sums(_A, products), 0, 3).reshape(batch, high, TILE * wide, -1)
 
     products = jax.lax.map(one_row, (values, kernel))
-    result = jnp.stack([_weighted(out, products) for out in _A], axis=2)
-    return result.reshape(batch, TILE * high, TILE * wide, -1)
+    return jnp.moveaxis(_sums(_A, products), 0, 2).reshape(batch, TILE * high, TILE * wide, -1)
 
 
-def _weighted(weights: Float[np.ndarray, " n"], terms: list[Array] | Array) -> Array:
-    """Weighted sum, without the terms of weight 0."""
-    return sum(terms[k] if w == 1 else terms[k] * w.astype(np.float32) for k, w in enumerate(weights) if w)
+@partial(jax.jit, static_argnums=2)
+def _transposed(outer: Array, kernel: Array, precision: Precision) -> Array:
+    """The maps' gradient: the same the other way round; a quarter faster than JAX's own, of strided slices."""
+    batch, rows, columns, outputs = outer.shape
+    high, wide = rows // TILE, columns // TILE
+    tiles = outer.reshape(batch, high, TILE, columns, outputs)
+    values = _sums(_A.T, [tiles[:, :, k] for k in range(TILE)])
+
+    def one_row(of_row: tuple[Array, Array]) -> Float[Array, "b down columns+4 i"]:
+        row, kernel_row = of_row
+        tiles = row.reshape(batch, high, wide, TILE, outputs)
+        values = _sums(_A.T, [tiles[:, :, :, k] for k in range(TILE)]).reshape(POINTS, -1, outputs)
+        products = _products(values, kernel_row, "bo,io->bi", precision).reshape(POINTS, batch, high, wide, -1)
+        return _overlapping(_sums(_B.T, products), axis=2)
+
+    return _overlapping(_sums(_B.T, jax.lax.map(one_row, (values, kernel))), axis=1)
+
+
+def _products(
+    values: Float[Array, "9 tiles c"], kernel_row: Float[Array, "5 i o"], subscripts: str, precision: Precision
+) -> Float[Array, "9 tiles d"]:
+    """Of one row of points each one's values times its weights.
+
+    A loop, so that a point's weights are multiplied while they are in the cache: for the few tiles of a region up to
+    a quarter faster, on CPU, than nine products written out.
+    """
+
+    # For the kernel's gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
+    @partial(jax.checkpoint, prevent_cse=False)
+    def one_point(of_point: tuple[Array, Array]) -> Float[Array, "tiles d"]:
+        value, point = of_point
+        weights = sum(point[k] * kernel_row[k] for k in range(KERNEL))
+        return precision.einsum(subscripts, value, weights)
+
+    return jax.lax.map(one_point, (values, jnp.asarray(_G, kernel_row.dtype)))
+
+
+def _sums(weights: Float[np.ndarray, "m n"], terms: list[Array] | Array) -> Float[Array, "m ..."]:
+    """Weighted sums of ``n`` arrays, one for each row of the weights, without the terms of weight 0."""
+    return jnp.stack(
+        [
+            sum(terms[k] if w == 1 else terms[k] * w.astype(np.float32) for k, w in enumerate(row) if w)
+            for row in weights
+        ]
+    )
+
+
+def _overlapping(tiles: Float[Array, "8 ..."], axis: int) -> Array:
+    """Tiles laid along an axis, one each 4 cells, and added where they overlap."""
+
+    def padded(k: int, before: int) -> Array:
+        widths = [(0, 0)] * (tiles.ndim - 1)
+        widths[axis] = (before, 1 - before)
+        return jnp.pad(tiles[k], widths)
+
+    cells = jnp.stack([padded(k, 0) + padded(k + TILE, 1) for k in range(TILE)], axis=axis + 1)
+    return cells.reshape(*cells.shape[:axis], -1, *cells.shape[axis + 2 :])
