@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from berg_jax.errors import InvalidParameterError, ResourceError
-from berg_jax.experiments.ahead_of_time import CHIPS, compile_for, estimated_cycles
+from berg_jax.experiments.ahead_of_time import compile_for, estimated_cycles
 
 from .conftest import Golden
 
@@ -31,9 +31,14 @@ ENTRY %main (x: f32[]) -> f32[] {
     assert estimated_cycles(text) == 5 + 12 * 10
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 @pytest.mark.parametrize(
-    "chip", [pytest.param(chip, marks=pytest.mark.tpu if chip[0] == "v" else pytest.mark.cuda) for chip in CHIPS]
+    ("chip", "precision"),
+    [
+        pytest.param("v5e", "bfloat16", marks=pytest.mark.tpu),
+        pytest.param("v6e", "float32", marks=pytest.mark.tpu),
+        pytest.param("h100", "bfloat16", marks=pytest.mark.cuda),
+        pytest.param("a100", "float32", marks=pytest.mark.cuda),
+    ],
 )
 def test_steps_compile(complement: Golden, chip: str, precision: str) -> None:
     results = list(compile_for(chip, complement.folder, complement.subject, precision=precision, batch_size=4))
