@@ -6,8 +6,9 @@ import importlib.util
 
 import pytest
 
+from berg_jax.cli_benchmarks import Chip
 from berg_jax.errors import InvalidParameterError, ResourceError
-from berg_jax.experiments.ahead_of_time import compile_for, estimated_cycles
+from berg_jax.experiments.ahead_of_time import CHIPS, compile_for, estimated_cycles
 
 from .conftest import Golden
 
@@ -51,6 +52,10 @@ def test_steps_compile(complement: Golden, chip: str, precision: str) -> None:
         assert result.seconds is None if chip[0] != "v" else result.seconds > 0
 
 
+def test_the_command_offers_every_chip() -> None:
+    assert [chip.value for chip in Chip] == list(CHIPS)
+
+
 def test_what_cannot_be_compiled_is_said_first(complement: Golden) -> None:
     for options, said in (
         ({"chip": "tpu"}, "chip must be one of"),
@@ -62,6 +67,7 @@ def test_what_cannot_be_compiled_is_said_first(complement: Golden) -> None:
             list(compile_for(**{"chip": "v5e", "berg_dir": complement.folder, **options}))
 
 
+# Where a compiler is installed the tests above use it: then there is no lack of one to be named.
 @pytest.mark.skipif(importlib.util.find_spec("jax_plugins") is not None, reason="a compiler is installed")
 def test_a_compiler_that_is_not_there_is_named(complement: Golden) -> None:
     with pytest.raises(ResourceError, match=r"h100 cannot be used: .*berg_jax\[cuda12\]"):
