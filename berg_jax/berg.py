@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from .batches import filled_batches
-from .berg_dir import SubjectFiles
-from .cards import MODEL_ID, card_text, read_card
 from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
-from .metadata import Metadata, find_metadata
-from .rois import HEMISPHERES, UNIONS, Vertices, resolve
+from .model.batches import filled_batches
+from .published.berg_dir import SubjectFiles
+from .published.card import MODEL_ID, card_text, read_card
+from .published.metadata import Metadata, find_metadata
+from .rois import UNIONS, resolve
+from .vertices import HEMISPHERES, Vertices
 
 if TYPE_CHECKING:
-    from .model import EncodingModel
+    from .model.encoding_model import EncodingModel
     from .subject import Subject
 
 _BATCH = 8  # images a step; 16 is slower on CPU
@@ -226,7 +227,7 @@ class BERGModel:
         """
         from tqdm import tqdm
 
-        from .images import check_images
+        from .model.images import check_images
 
         encoder = self._loaded()
         check_images(stimulus)

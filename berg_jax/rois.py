@@ -10,18 +10,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 from .errors import InvalidParameterError
+from .vertices import HEMISPHERES, Vertices, check_vertices, mask_or_indices
 
 if TYPE_CHECKING:
-    from .metadata import Metadata
+    from .published.metadata import Metadata
 
-HEMISPHERES = ("lh", "rh")
 # Names that stand for the union of their parts, where the metadata have no ROI of that name.
 UNIONS = {
     "V1": ("V1v", "V1d"),
@@ -35,138 +33,6 @@ UNIONS = {
 _TOKEN = re.compile(r"\s*(?:([()+&])|((?<=\s)-(?=\s))|((?:(?!\s[-]\s)[^()+&])+))")
 _MAX_DEPTH = 50  # of parentheses
 _MAX_LENGTH = 10_000  # of an expression
-
-
-@dataclass(frozen=True, eq=False)
-class Vertices:
-    """Chosen vertices, as indices within each hemisphere, in the order in which a model answers them.
-
-    Parameters
-    ----------
-    lh, rh
-        0-based indices within the left and the right hemisphere; the order is kept.
-    hemisphere_size
-        Number of vertices of one hemisphere (163,842 for fsaverage).
-
-    Raises
-    ------
-    InvalidParameterError
-        An index is not an integer, is out of range or stands twice.
-
-    Examples
-    --------
-    >>> Vertices(lh=np.array([12, 7]), rh=np.array([300]), hemisphere_size=163_842).global_indices
-    array([    12,      7, 164142])
-    """
-
-    lh: Int[np.ndarray, " lh"]
-    rh: Int[np.ndarray, " rh"]
-    hemisphere_size: int
-
-    def __post_init__(self) -> None:
-        size = self.hemisphere_size
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise InvalidParameterError(f"hemisphere_size must be a positive integer, got {size!r}.")
-        object.__setattr__(self, "hemisphere_size", int(size))
-        for name in HEMISPHERES:
-            object.__setattr__(self, name, self._checked(name, getattr(self, name)))
-
-    def _checked(self, name: str, indices: Any) -> np.ndarray:
-        array = np.asarray(indices)
-        if array.size == 0 and array.ndim == 1:
-            array = array.astype(np.int64)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            hint = " For a mask pass numpy.flatnonzero(mask)." if array.dtype.kind == "b" else ""
-            raise InvalidParameterError(
-                f"{name} must be a one-dimensional array of integer vertex indices, got {array.dtype} of shape "
-                f"{array.shape}.{hint}"
-            )
-        wrong = array[(array < 0) | (array >= self.hemisphere_size)]
-        if len(wrong):
-            raise InvalidParameterError(
-                f"{name} must hold indices within the hemisphere, 0 to {self.hemisphere_size - 1}, got {wrong[0]}"
-                f" and {len(wrong) - 1} more outside. Right-hemisphere indices start at 0, too."
-            )
-        array = array.astype(np.int64)
-        values, counts = np.unique(array, return_counts=True)
-        if (counts > 1).any():
-            raise InvalidParameterError(
-                f"{name} holds {int((counts > 1).sum())} vertices more than once, such as "
-                f"{values[counts > 1][0]}. Pass each vertex once, for example numpy.unique({name})."
-            )
-        array.setflags(write=False)
-        return array
-
-    @classmethod
-    def all(cls, hemisphere_size: int) -> Vertices:
-        """Every vertex, ascending."""
-        return cls(np.arange(hemisphere_size), np.arange(hemisphere_size), hemisphere_size)
-
-    @classmethod
-    def from_global(cls, indices: Int[np.ndarray, " n"], hemisphere_size: int) -> Vertices:
-        """From indices that count the right hemisphere on after the left one; each hemisphere's order is kept."""
-        indices = np.asarray(indices)
-        left = indices < hemisphere_size
-        return cls(indices[left], indices[~left] - hemisphere_size, hemisphere_size)
-
-    @property
-    def global_indices(self) -> Int[np.ndarray, " n"]:
-        """Left, then right indices, the right ones counted on after the left hemisphere."""
-        return np.concatenate([self.lh, self.rh + self.hemisphere_size])
-
-    @property
-    def indices(self) -> Int[np.ndarray, " n"]:
-        """Left, then right indices, each within its hemisphere."""
-        return np.concatenate([self.lh, self.rh])
-
-    @property
-    def hemispheres(self) -> np.ndarray:
-        """ "lh" or "rh" of each vertex."""
-        return np.repeat(HEMISPHERES, [len(self.lh), len(self.rh)])
-
-    def __len__(self) -> int:
-        return len(self.lh) + len(self.rh)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Vertices):
-            return NotImplemented
-        return (
-            self.hemisphere_size == other.hemisphere_size
-            and np.array_equal(self.lh, other.lh)
-            and np.array_equal(self.rh, other.rh)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.hemisphere_size, self.lh.tobytes(), self.rh.tobytes()))
-
-
-def places_in(
-    known: Int[np.ndarray, " k"], wanted: Int[np.ndarray, " n"]
-) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Where each wanted index stands in ``known``, in whatever order that is; and whether it does not at all."""
-    order = np.argsort(known)
-    places = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
-    return places, known[places] != wanted
-
-
-def check_hemisphere(hemisphere: str) -> None:
-    """Raise InvalidParameterError unless this is ``"lh"`` or ``"rh"``."""
-    if hemisphere not in HEMISPHERES:
-        raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
-
-
-def check_vertices(vertices: Any, hemisphere_size: int) -> None:
-    """Raise InvalidParameterError unless these are Vertices of hemispheres of this size."""
-    if not isinstance(vertices, Vertices):
-        raise InvalidParameterError(
-            f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}. For a ROI use roi=…; for arrays use "
-            f"Vertices(lh, rh, hemisphere_size={hemisphere_size})."
-        )
-    if vertices.hemisphere_size != hemisphere_size:
-        raise InvalidParameterError(
-            f"The selection is of hemispheres of {vertices.hemisphere_size} vertices, this subject or model of "
-            f"{hemisphere_size}. Build it with hemisphere_size={hemisphere_size}."
-        )
 
 
 def resolve(
@@ -240,26 +106,6 @@ def _chosen(selection: Any, metadata: Metadata) -> dict[str, np.ndarray]:
     raise InvalidParameterError(
         f"A selection is a ROI expression, a list of them, {{'lh': …, 'rh': …}} or Vertices, got {selection!r:.80}."
     )
-
-
-def mask_or_indices(values: Any, size: int, name: str) -> Int[np.ndarray, " n"]:
-    """Vertex indices from themselves or from a mask: booleans, or 0 and 1 for every vertex of the hemisphere.
-
-    Raises
-    ------
-    InvalidParameterError
-        The array is neither.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # of a ragged list
-        raise InvalidParameterError(f"{name}: expected a mask or a list of vertex indices, got {error}.") from error
-    is_mask = array.dtype.kind == "b" or (array.shape == (size,) and size > 2 and np.isin(array, (0, 1)).all())
-    if not is_mask:
-        return Vertices(array, np.array([], np.int64), size).lh
-    if array.shape != (size,):
-        raise InvalidParameterError(f"{name}: a mask must have {size} elements, got shape {array.shape}.")
-    return np.flatnonzero(array)
 
 
 def _named(selection: Any) -> str:

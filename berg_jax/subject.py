@@ -12,16 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .berg_dir import DESCRIPTION, METADATA, SubjectFiles, cache_folder, check_subject
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
-from .files import sha256
-from .metadata import Metadata, find_metadata
-from .rois import Vertices, check_vertices, resolve
-from .telling import tell
+from .files.disk import sha256
+from .machine import tell
+from .published.berg_dir import DESCRIPTION, METADATA, SubjectFiles, cache_folder, check_subject
+from .published.metadata import Metadata, find_metadata
+from .rois import resolve
+from .vertices import Vertices, check_vertices
 
 if TYPE_CHECKING:
-    from .checkpoint import Description
-    from .model import EncodingModel
+    from .model.checkpoint import Description
+    from .model.encoding_model import EncodingModel
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Subject:
     folder
         The converted subject's folder.
     description
-        What it holds: see :class:`~berg_jax.checkpoint.Description`.
+        What it holds: see :class:`~berg_jax.model.checkpoint.Description`.
 
     Raises
     ------
@@ -65,7 +66,7 @@ class Subject:
     def __init__(
         self, berg_dir: str | Path, subject: int, *, num_heads: int | None = None, check: bool = True
     ) -> None:
-        from .checkpoint import read_description
+        from .model.checkpoint import read_description
 
         files = SubjectFiles(Path(berg_dir), check_subject(subject))
         self._files = files
@@ -171,7 +172,7 @@ class Subject:
         ModelLoadError
             The files are damaged.
         """
-        from .checkpoint import load_model
+        from .model.checkpoint import load_model
 
         if roi is not None or hemisphere != "both":
             if vertices is not None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.special import erf, softmax
 
 from ..errors import ModelLoadError
-from ..nn.config import GRID
+from ..model.nn.config import GRID
 
 # Of the reference's positional encoding; its configuration file holds others, which it does not use.
 MAX_STEPS, FEATURES, PERIODS = 100, 32, 100

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ModelLoadError, ModelNotFoundError, ResourceError
-from ..files import read_small, readable
-from ..nn.config import PATCH, ViTConfig
+from ..files.disk import read_small, readable
+from ..model.nn.config import PATCH, ViTConfig
 from .constants import resize_position_embedding
 from .keys import as_is, convolution, first, flat, linear
 
@@ -48,7 +48,7 @@ _RENAMED = {"attention.o_proj": "attention.output.dense"} | {
 
 
 class Backbone(NamedTuple):
-    """A vision transformer: its sizes, and its params as :class:`~berg_jax.nn.vit.ViT` takes them."""
+    """A vision transformer: its sizes, and its params as :class:`~berg_jax.model.nn.vit.ViT` takes them."""
 
     config: ViTConfig
     params: dict[str, Any]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelLoadError
-from ..nn.config import PATCH
-from ..nn.heads import KERNEL
+from ..model.nn.config import PATCH
+from ..model.nn.heads import KERNEL
 
 
 def linear(weight: np.ndarray) -> np.ndarray:

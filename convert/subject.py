@@ -15,20 +15,14 @@ import numpy as np
 import yaml
 from jaxtyping import Int
 
-from ..berg_dir import PUBLISHED, SubjectFiles, check_subject
-from ..checkpoint import (
-    Description,
-    is_converted,
-    read_description,
-    verify,
-    write_converted,
-)
 from ..errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
-from ..files import locked, read_small, readable, require_space, sha256_many
-from ..model import Part
-from ..nn.config import PartConfig, ViTConfig
-from ..pickled_objects import shown
-from ..reading import read_pickled_npy, read_torch, torch_record
+from ..files.disk import locked, read_small, readable, require_space, sha256_many
+from ..files.pickle_objects import shown
+from ..files.torch_archive import read_pickled_npy, read_torch, torch_record
+from ..model.checkpoint import Description, is_converted, read_description, verify, write_converted
+from ..model.encoding_model import Part
+from ..model.nn.config import PartConfig, ViTConfig
+from ..published.berg_dir import PUBLISHED, SubjectFiles, check_subject
 from .constants import resize_position_embedding, vertex_tables
 from .keys import Sizes, check_part, convert_part
 

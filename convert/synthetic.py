@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ..berg_dir import SubjectFiles, check_subject
 from ..errors import InvalidParameterError, ResourceError
-from ..files import explained, require_space
-from ..metadata import noise_ceiling
-from ..model import Part, build
-from ..nn.config import IMAGE, PartConfig, ViTConfig
-from ..reading import read_torch
-from ..rois import Vertices
+from ..files.disk import explained, require_space
+from ..files.torch_archive import read_torch
+from ..model.encoding_model import Part, build
+from ..model.nn.config import IMAGE, PartConfig, ViTConfig
+from ..published.berg_dir import SubjectFiles, check_subject
+from ..published.metadata import noise_ceiling
+from ..vertices import Vertices
 from .constants import frequencies, resize_position_embedding, vertex_tables
 from .keys import Sizes, convert_part, tensors
 from .subject import LORA_SCALE, RETINA_SIGMA, SYNTHETIC_RECORD

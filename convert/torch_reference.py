@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..berg_dir import SubjectFiles
-from ..reading import read_pickled_npy, read_torch
+from ..files.torch_archive import read_pickled_npy, read_torch
+from ..published.berg_dir import SubjectFiles
 
 CHUNK = 4096  # vertices read out at once
 

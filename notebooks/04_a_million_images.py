@@ -38,9 +38,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import berg_jax
-from berg_jax.stream.generated import GeneratedSource
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import Moments, TopK, roi_weights
+from berg_jax.stream.sources.generated import GeneratedSource
 
 # %%
 # %config InlineBackend.figure_formats = ["jpeg"]

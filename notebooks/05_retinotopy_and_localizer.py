@@ -36,8 +36,8 @@ import tempfile
 import PIL.Image
 from IPython.display import Image
 
-from berg_jax.experiments.localizer import localize
-from berg_jax.experiments.retinotopy import map_retinotopy
+from berg_jax.experiments.localizer.experiment import localize
+from berg_jax.experiments.retinotopy.experiment import map_retinotopy
 
 # %%
 BERG_DIR, SUBJECT, IMAGES = "demo", 1, None  # a real subject: "path/to/berg_dir", 1 to 8, "path/to/nsd_stimuli.hdf5"

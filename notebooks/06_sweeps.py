@@ -35,8 +35,8 @@ import pandas
 import PIL.Image
 from IPython.display import Image
 
-from berg_jax.experiments.sweeps.launching import plan_text, sweep
 from berg_jax.experiments.sweeps.spec import read_spec
+from berg_jax.experiments.sweeps.submit import plan_text, sweep
 
 # %% [markdown]
 # ## What is asked

@@ -22,7 +22,8 @@ from berg_jax.convert.subject import convert_subject
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parent.parent
+DATA = ROOT / "tests" / "data"
 
 
 @dataclass(frozen=True)

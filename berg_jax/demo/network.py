@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..berg_dir import DEMO_VERSION
-from ..nn.config import GRID, PATCH, PartConfig, ViTConfig
+from ..model.nn.config import GRID, PATCH, PartConfig, ViTConfig
+from ..published.berg_dir import DEMO_VERSION
 
 CONFIG = PartConfig(ViTConfig(64, 4, 2, 128, 4), (0, 2, 3), 48)
 _LORA = 0.03  # of an adapter's factors, relative to the kernels

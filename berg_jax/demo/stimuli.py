@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..convert.synthetic import natural_like_images
 from ..errors import InvalidParameterError
-from ..nn.config import IMAGE
+from ..model.nn.config import IMAGE
 
 _FILLINGS = 20  # natural images that probes show parts of
 _Random = np.random.Generator

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from ..berg_dir import DEMO_SUBJECTS, DEMO_VERSION, SubjectFiles
-from ..checkpoint import Description, is_converted, write_converted
 from ..errors import ModelNotFoundError
-from ..files import explained, locked
-from ..images import FIELD
-from ..metadata import noise_ceiling
-from ..model import Part, features_of, pixels_of
-from ..nn.config import IMAGE
-from ..nn.readout import map_position
-from ..rois import HEMISPHERES
-from ..telling import tell
+from ..files.disk import explained, locked
+from ..machine import tell
+from ..model.checkpoint import Description, is_converted, write_converted
+from ..model.encoding_model import Part, features_of, pixels_of
+from ..model.images import FIELD
+from ..model.nn.config import IMAGE
+from ..model.nn.readout import map_position
+from ..published.berg_dir import DEMO_SUBJECTS, DEMO_VERSION, SubjectFiles
+from ..published.metadata import noise_ceiling
+from ..vertices import HEMISPHERES
 from .geography import EARLY, HEMISPHERE_SIZE, PREFERENCES, Geography, geography
 from .network import CONFIG, random_network
 from .stimuli import CATEGORIES, images

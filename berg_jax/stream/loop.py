@@ -19,16 +19,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
-from ..nn.config import IMAGE
-from . import settings, states
+from ..model.nn.config import IMAGE
+from .blocks import Kept, Share, Slot, Step
 from .devices import Devices, Process
-from .finishing import finish, missing_blocks
-from .keeping import Kept, Share, Slot, Step
+from .merge import finish, missing_blocks
 from .progress import progress, stop_requests
-from .reducers import Reducer, check_names, check_reducers
-from .sources import Source
-from .storage import Place, find_place
-from .stores import Columns, Output, is_there
+from .reducers import Reducer, check_names, check_reducers, states
+from .reducers import saved as settings
+from .sources.image_files import Source
+from .store.output import Columns, Output, is_there
+from .store.places import Place, find_place
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
 ON_ERROR = ("error", "skip")
@@ -65,11 +65,11 @@ def stream(
     source
         The images.
     sinks
-        :class:`~berg_jax.stream.stores.Columns`, to store the responses at these vertices, and any number of
+        :class:`~berg_jax.stream.store.output.Columns`, to store the responses at these vertices, and any number of
         reducers (:mod:`berg_jax.stream.reducers`).
     output
-        The run's folder, or its URL in an object store (:mod:`berg_jax.stream.storage`): ledger, responses, reducers'
-        states and results (``reducers/<name>.npz``).
+        The run's folder, or its URL in an object store (:mod:`berg_jax.stream.store.places`): ledger, responses,
+        reducers' states and results (``reducers/<name>.npz``).
     identity
         What tells the model from others, such as ``Subject.identity(vertices)``.
     batch_size

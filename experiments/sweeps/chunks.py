@@ -7,7 +7,7 @@ import json
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
-from .settings import Settings, Trial
+from .trial import Settings, Trial
 
 # What a program is compiled for. All else (ROIs, seeds, learning rates, …) are numbers that it is given.
 _SHAPE = (

@@ -15,16 +15,16 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 from ...errors import BERGError, Interrupted, InvalidParameterError, ValidationError
-from ...model import EncodingModel
+from ...model.encoding_model import EncodingModel
 from ...subject import Subject
 from ..synthesis import ascent, augmentations, objectives, priors
 from ..synthesis.areas import union
 from ..synthesis.ascent import Problem, State
-from ..synthesis.images import Parametrization
-from ..synthesis.photographs import parametrization, projection, squares
-from ..synthesis.probing import diagnose
+from ..synthesis.checks import diagnose
+from ..synthesis.parametrizations.fourier import Parametrization
+from ..synthesis.parametrizations.photographs import parametrization, projection, squares
 from .chunks import Chunk
-from .settings import Settings, Trial
+from .trial import Settings, Trial
 
 EVERY = 16  # steps between looks without augmentation
 _LOST = "After its first steps its numbers are not finite. A smaller learning rate may help."

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
-from ...files import explained, write_whole
-from .settings import Trial
+from ...files.disk import explained, write_whole
 from .spec import Spec, read_spec, told, varying
+from .trial import Trial
 
 SPEC, RECORDS, IMAGES = "sweep.json", "records", "images"
 _SHOWN = 5  # failures that a message lists

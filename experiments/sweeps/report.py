@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files import explained, write_whole
-from ..report import Gallery, Picture, Section, Table, write_report
-from ..results import SYNTHETIC
+from ...files.disk import explained, write_whole
+from ..reporting.page import Gallery, Picture, Section, Table, write_report
+from ..reporting.results import SYNTHETIC
 from .records import IMAGES, SPEC, Entry
-from .settings import Trial
 from .spec import Spec, shown, told, varying
+from .trial import Trial
 
 PLOT = "scores.png"
 _BEST, _FAILED, _ROIS, _LONG = 20, 10, 6, 200  # rows of tables; columns of ROIs; letters of an error

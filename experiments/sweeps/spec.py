@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import InvalidParameterError
-from ...files import explained
-from .launchers import Launcher, read_launcher
-from .settings import SETTINGS, Settings, Trial, make_trial, read_setting
+from ...files.disk import explained
+from .launcher import Launcher, read_launcher
+from .trial import SETTINGS, Settings, Trial, make_trial, read_setting
 
 _TABLES = ("base", "grid", "zip", "random", "launcher")
 _MOST = 1_000_000  # trials

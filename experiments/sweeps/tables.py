@@ -13,12 +13,12 @@ import pyarrow.parquet
 from jaxtyping import UInt8
 from PIL import Image
 
-from ...files import explained, write_whole
-from ..synthesis.sheets import SYNTHETIC, sheet
+from ...files.disk import explained, write_whole
+from ..synthesis.judging.sheets import SYNTHETIC, sheet
 from .records import IMAGES, Entry
 from .report import write_page
-from .settings import SETTINGS, Trial
 from .spec import Spec, joined, told, varying
+from .trial import SETTINGS, Trial
 
 TABLE, SHEET = "sweep.parquet", "contact_sheet"
 _PAGE, _PAGES = 60, 5  # images on a sheet, and sheets at most

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ...rois import Vertices
-from ...stacking import StackedModel, stack
+from ...model.stacking import StackedModel, stack
 from ...subject import Subject
+from ...vertices import Vertices
 
 
 def union(

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ...errors import IntegrityError
-from ...files import explained, read_small, readable, write_whole
-from ...numpy_files import read_npz
+from ...files.disk import explained, read_small, readable, write_whole
+from ...files.npy import read_npz
 from .ascent import State
 
 _LARGEST = 1 << 36  # bytes

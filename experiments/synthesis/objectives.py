@@ -118,8 +118,8 @@ def correlation(target: Float[Array, " vertices"], weights: Weights | None = Non
     target
         The pattern, in any unit.
     weights
-        How much each vertex counts, such as :func:`berg_jax.metadata.noise_ceiling`; 0 for vertices held out. By
-        default all count the same.
+        How much each vertex counts, such as :func:`berg_jax.published.metadata.noise_ceiling`; 0 for vertices held
+        out. By default all count the same.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def group(objective: Callable[..., Values], included: Bool[Array, " subjects"] |
         Of weights (subjects, vertices).
     included
         Which subjects count; by default all. Leave one out, and the images can be judged by them: see
-        :func:`berg_jax.experiments.synthesis.judging.leave_one_out`.
+        :func:`berg_jax.experiments.synthesis.judging.judge.leave_one_out`.
 
     Raises
     ------

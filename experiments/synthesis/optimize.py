@@ -23,9 +23,9 @@ from ...stream.progress import stop_requests
 from . import ascent
 from .ascent import Model, Problem, State
 from .checkpoints import Saved, restore, save
+from .checks import check_range, check_shapes, diagnose
 from .functions import as_function
-from .images import Parametrization, fourier
-from .probing import check_range, check_shapes, diagnose
+from .parametrizations.fourier import Parametrization, fourier
 
 ADAM = optax.adam(0.05)
 _LOG_SECONDS = 30
@@ -92,14 +92,14 @@ def optimize(
     Parameters
     ----------
     model
-        An :class:`~berg_jax.model.EncodingModel`, a stacked model, or any function of images to responses: with
-        numbers inside, a pytree such as :class:`~berg_jax.experiments.synthesis.functions.Function`.
+        An :class:`~berg_jax.EncodingModel`, a stacked model, or any function of images to responses: with numbers
+        inside, a pytree such as :class:`~berg_jax.experiments.synthesis.functions.Function`.
         ``model.rematerialized()`` takes less memory.
     objective
         Responses (images, vertices) → values (images,), or (1,) for a whole set: see
         :mod:`~berg_jax.experiments.synthesis.objectives`.
     images
-        How images are written; by default :func:`~berg_jax.experiments.synthesis.images.fourier`.
+        How images are written; by default :func:`~berg_jax.experiments.synthesis.parametrizations.fourier.fourier`.
     n
         How many restarts: each is optimized on its own.
     set_size

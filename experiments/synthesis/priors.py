@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from ...errors import InvalidParameterError
-from ...images import check_images
+from ...model.images import check_images
 from .functions import Function
 
 Images = Float[Array, "images 3 height width"]

@@ -20,26 +20,6 @@ References
    224–242 (pairs).
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from .base import Reducer, check_names, check_reducers
-from .glm import GLM
-from .groups import GroupMeans
-from .moments import Covariance, Moments, WeightedSums
-from .probes import ArgmaxOverProbes
-from .regions import RoiMeans, TopK, roi_weights
-
-__all__ = [
-    "GLM",
-    "ArgmaxOverProbes",
-    "Covariance",
-    "GroupMeans",
-    "Moments",
-    "Reducer",
-    "RoiMeans",
-    "TopK",
-    "WeightedSums",
-    "check_names",
-    "check_reducers",
-    "roi_weights",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

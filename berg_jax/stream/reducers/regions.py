@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float, Num
 
 from ...errors import InvalidParameterError, ValidationError
-from ...rois import Vertices
+from ...vertices import Vertices
 from .base import Settings
 from .pairs import Indices, Responses, Results, State, Valid, dot, full
 

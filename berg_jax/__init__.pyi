@@ -1,0 +1,48 @@
+from . import convert, demo, experiments, stream, surface
+from .berg import BERG
+from .errors import (
+    BERGError,
+    IntegrityError,
+    Interrupted,
+    InvalidParameterError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ResourceError,
+    StimulusError,
+    UnsafeFileError,
+    ValidationError,
+)
+from .model.encoding_model import EncodingModel
+from .model.gradients import value_and_pixel_gradient
+from .model.stacking import stack
+from .stream.store.responses import open_responses
+from .subject import Subject, load
+from .vertices import Vertices
+
+__version__: str
+
+__all__ = [
+    "BERG",
+    "BERGError",
+    "EncodingModel",
+    "IntegrityError",
+    "Interrupted",
+    "InvalidParameterError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ResourceError",
+    "StimulusError",
+    "Subject",
+    "UnsafeFileError",
+    "ValidationError",
+    "Vertices",
+    "convert",
+    "demo",
+    "experiments",
+    "load",
+    "open_responses",
+    "stack",
+    "stream",
+    "surface",
+    "value_and_pixel_gradient",
+]

@@ -1,0 +1,83 @@
+"""Gradients of functions of the responses, to the pixels, for more images than fit into memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from ..errors import InvalidParameterError
+from .encoding_model import EncodingModel
+from .images import check_shape
+from .stacking import StackedModel
+
+Objective = Callable[[Float[Array, "... vertices"]], Float[Array, ""]]
+
+
+def value_and_pixel_gradient(
+    model: EncodingModel | StackedModel,
+    images: Num[Array, "batch 3 height width"],
+    objective: Objective,
+    *,
+    microbatch: int | None = None,
+) -> tuple[Float[Array, " batch"], Float[Array, "batch 3 height width"]]:
+    """Of each image an objective's value, and its gradient with respect to the pixels.
+
+    Parameters
+    ----------
+    model
+        The model; ``model.rematerialized()`` needs less memory and more time.
+    images
+        (batch, 3, height, width) in 0–255.
+    objective
+        A function of one image's responses, (vertices,), or (subjects, vertices) of a stacked model, to a number:
+        such as ``jnp.mean``. It is compiled once for each function object: define it outside loops.
+    microbatch
+        How many images are computed at a time, which bounds the memory. By default all at once.
+
+    Raises
+    ------
+    StimulusError
+        The shape or type of the images is wrong.
+    InvalidParameterError
+        ``microbatch`` is below 1, or does not divide the batch.
+
+    Examples
+    --------
+    >>> from berg_jax import load
+    >>> from berg_jax.demo import images
+    >>> model = load("demo", 1, roi="FFA-1")
+    >>> values, gradients = value_and_pixel_gradient(model, images("faces", 2), jnp.mean, microbatch=1)
+    >>> values.shape, gradients.shape
+    ((2,), (2, 3, 224, 224))
+    """
+    check_shape(images)
+    batch = len(images)
+    microbatch = batch if microbatch is None else microbatch
+    if microbatch < 1 or batch % microbatch:
+        raise InvalidParameterError(f"microbatch must divide the batch, {batch}; got {microbatch}.")
+    return _value_and_gradient(model, jnp.asarray(images), objective, microbatch)
+
+
+@partial(jax.jit, static_argnames=("objective", "microbatch"))
+def _value_and_gradient(
+    model: EncodingModel | StackedModel, images: Num[Array, "b 3 h w"], objective: Objective, microbatch: int
+) -> tuple[Float[Array, " b"], Float[Array, "b 3 h w"]]:
+    def total(some: Float[Array, "m 3 h w"]) -> tuple[Float[Array, ""], Float[Array, " m"]]:
+        responses = model(some)
+        values = jax.vmap(objective, in_axes=responses.ndim - 2)(responses)
+        return values.sum(), values
+
+    def one_step(some: Float[Array, "m 3 h w"]) -> tuple[Float[Array, " m"], Float[Array, "m 3 h w"]]:
+        gradient, values = jax.grad(total, has_aux=True)(some)
+        return values, gradient
+
+    images = images.astype(jnp.result_type(images, jnp.float32))
+    if microbatch == len(images):
+        return one_step(images)
+    steps = images.reshape(-1, microbatch, *images.shape[1:])
+    values, gradients = jax.lax.map(one_step, steps)
+    return values.reshape(-1), gradients.reshape(images.shape)

@@ -1,0 +1,53 @@
+"""What images must be: shapes are checked everywhere, values where they are at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import StimulusError
+
+FIELD = 4.2  # degrees of visual angle from fixation to the image's border: NSD's images span 8.4°
+_OPENING = "Stimulus must be a 4D numpy array (batch, channels, height, width)"
+
+
+def check_shape(images: Any) -> None:
+    """Raise StimulusError unless these are (batch, 3, height, width), square, of real numbers; NumPy or JAX."""
+    shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
+    if not (isinstance(shape, tuple) and hasattr(dtype, "kind")):  # a list, or a PyTorch tensor
+        raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
+    if len(shape) != 4:
+        hint = " For a single image use image[None]." if len(shape) == 3 else ""
+        raise StimulusError(f"{_OPENING}, got shape {tuple(shape)}.{hint}")
+    if shape[0] == 0:
+        raise StimulusError(f"{_OPENING}, got an empty batch.")
+    if shape[1] != 3:
+        kinds = {1: "grey images: repeat the channel three times", 4: "RGBA: leave out the fourth channel"}
+        looks = f"looks like {kinds[shape[1]]}" if shape[1] in kinds else f"has {shape[1]} channels"
+        if shape[3] in (1, 3, 4):
+            looks = "has the channels last: use images.transpose(0, 3, 1, 2)"
+        raise StimulusError(f"{_OPENING} with 3 channels, got {tuple(shape)}, which {looks}.")
+    if shape[2] != shape[3] or shape[2] == 0:
+        raise StimulusError(f"Stimulus images must be square, got {shape[2]} × {shape[3]} pixels. Crop or pad them.")
+    if not (dtype.kind in "iuf" or dtype.name == "bfloat16") or dtype.itemsize > 8:
+        raise StimulusError(f"Stimulus values must be integers or floats in 0–255, got {dtype}.")
+
+
+def check_images(images: Any) -> None:
+    """Raise StimulusError unless these are a NumPy array of images that the model takes, in 0–255.
+
+    Nothing is converted: each message says what the array looks like and what to do.
+    """
+    if not isinstance(images, np.ndarray):
+        raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
+    check_shape(images)
+    low, high = images.min(), images.max()
+    if not np.isfinite([low, high]).all():
+        raise StimulusError("Stimulus holds NaN or infinity; values must be in 0–255.")
+    if low < 0 or high > 255:
+        raise StimulusError(f"Stimulus values must be in 0–255, got {low} to {high}. Undo any normalization first.")
+    if images.dtype.kind == "f" and 0 < high <= 1:
+        raise StimulusError(
+            f"Stimulus values must be in 0–255, got floats from {low} to {high}, which look like 0–1. Scale them."
+        )

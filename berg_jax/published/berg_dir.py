@@ -1,0 +1,159 @@
+"""Where BERG keeps a subject's files, on disk and in the public bucket; imports neither JAX nor Flax."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InvalidParameterError, ModelNotFoundError
+from ..files.disk import read_small
+
+MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
+DESCRIPTION, METADATA = "subject.json", "metadata.npy"  # in a converted subject's folder
+DEMO = "demo"  # the berg_dir that stands for the synthetic demo subjects
+DEMO_SUBJECTS = (1, 2, 3, 4)
+DEMO_VERSION = 1  # of their generator: a change of what it builds changes it
+CACHE_VARIABLE = "BERG_JAX_CACHE"
+_log = logging.getLogger(__name__)
+
+# sha256 of the files that the model's author published.
+PUBLISHED = {
+    "subj01_part1.pth": "832b67cebae7d34ce51720ce63e5aa69e5a1dc4d20c7578e2481410db0d4d014",
+    "subj01_part2.pth": "f72e8ead92ca7c4f6ec8f10df9028000e71808992e71d433fe8326e5289a95f6",
+    "part1_voxel_indices.pt": "81c686f552aba9902cd99d841502a2fd29cd9f2c325d9f47c3db1d54eb4e8862",
+}
+
+
+def check_subject(subject: int) -> int:
+    """A subject's number, 1 to 99, as an int, else InvalidParameterError."""
+    if isinstance(subject, bool) or not hasattr(subject, "__index__") or not 1 <= int(subject) <= 99:
+        raise InvalidParameterError(f"subject must be a whole number from 1 to 99, got {subject!r}.")
+    return int(subject)
+
+
+def cache_folder() -> Path:
+    """Where berg_jax keeps what it can make again: ``BERG_JAX_CACHE``, else the user's cache folder."""
+    cache = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "berg_jax"
+    return Path(cache).expanduser()
+
+
+def demo_folder() -> Path:
+    """The BERG directory of the demo subjects, in the cache."""
+    return cache_folder() / f"{DEMO}-{DEMO_VERSION}"
+
+
+def resolve_berg_dir(berg_dir: str | Path) -> Path:
+    """A BERG directory's path: ``~`` and ``"demo"`` are written out.
+
+    A folder named ``demo`` that is a BERG directory goes before the demo subjects, and a warning says so.
+    """
+    path = Path(berg_dir).expanduser()
+    if path != Path(DEMO):
+        return path
+    if (path / "encoding_models").is_dir():
+        _log.warning("berg_dir 'demo' is the folder %s here, not the demo subjects.", path.absolute())
+        return path
+    return demo_folder()
+
+
+@dataclass(frozen=True)
+class SubjectFiles:
+    """The paths of one subject's files below a BERG directory, whether or not they exist."""
+
+    berg_dir: Path
+    subject: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "berg_dir", resolve_berg_dir(self.berg_dir))
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is one of the synthetic demo subjects."""
+        return self.berg_dir == demo_folder()
+
+    @property
+    def name(self) -> str:
+        """The subject's name inside the files, as in ``subj01``."""
+        return f"subj{self.subject:02d}"
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model."""
+        return self.berg_dir / MODEL_FOLDER
+
+    @property
+    def part1(self) -> Path:
+        """Weights of part 1."""
+        return self.model / "encoding_models_weights" / f"{self.name}_part1.pth"
+
+    @property
+    def part2(self) -> Path:
+        """Weights of part 2."""
+        return self.model / "encoding_models_weights" / f"{self.name}_part2.pth"
+
+    @property
+    def indices(self) -> Path:
+        """Which vertices part 1 predicts, of every subject."""
+        return self.model / "encoding_models_weights" / "part1_voxel_indices.pt"
+
+    @property
+    def metadata(self) -> Path:
+        """Noise ceilings, ROIs, accuracies and image splits."""
+        return self.model / "metadata" / f"metadata_subject-{self.subject:02d}.npy"
+
+    @property
+    def metadata_places(self) -> list[Path]:
+        """Where the metadata may lie: in the BERG directory, or in the converted subject's folder."""
+        places = [self.metadata, self.converted / METADATA]
+        description = self.berg_dir / DESCRIPTION
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+            if json.loads(read_small(description))["subject"] == self.subject:
+                places.append(self.berg_dir / METADATA)
+        return places
+
+    @property
+    def converted(self) -> Path:
+        """Where a converted subject lies unless told otherwise."""
+        return self.model / "berg_jax" / self.name
+
+    def require(self) -> None:
+        """Raise ModelNotFoundError unless the files that conversion needs are all there."""
+        if self.is_demo:
+            raise ModelNotFoundError(
+                "The demo subjects are synthetic and exist in converted form only: there are no PyTorch files to "
+                "convert or to compare with. Use berg-jax synthesize-subject for such files."
+            )
+        if not self.berg_dir.is_dir():
+            raise ModelNotFoundError(
+                f"There is no folder {self.berg_dir}. Give the berg_dir, which holds {MODEL_FOLDER}."
+            )
+        missing = [path for path in (self.part1, self.part2, self.indices) if not path.is_file()]
+        if missing:
+            there = available_subjects(self.berg_dir)
+            raise ModelNotFoundError(
+                f"Subject {self.subject} is not complete: {missing[0].parent} lacks "
+                f"{', '.join(path.name for path in missing)}. "
+                + (f"Subjects there: {there}." if there else "No subject is there.")
+            )
+
+
+def available_subjects(berg_dir: Path) -> list[int]:
+    """Subjects of a BERG directory that have both weight files or are converted, ascending."""
+    folder = berg_dir / MODEL_FOLDER
+    found = {
+        int(match[1])
+        for path in folder.glob("encoding_models_weights/subj*_part1.pth")
+        if (match := re.fullmatch(r"subj(\d\d)_part1\.pth", path.name))
+        and path.with_name(f"subj{match[1]}_part2.pth").is_file()
+    }
+    found |= {
+        int(match[1])
+        for path in folder.glob(f"berg_jax/subj*/{DESCRIPTION}")
+        if (match := re.fullmatch(r"subj(\d\d)", path.parent.name))
+    }
+    return sorted(found)

@@ -1,0 +1,258 @@
+"""A subject's metadata: noise ceilings, ROIs, image splits, accuracy per vertex. Needs neither weights nor JAX.
+
+Two generations of files exist. The newer one names the data set that accuracies are for (``_nsdcore``,
+``_nsdsynthetic``), the older one has the first without a suffix; both read the same here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
+from ..files.torch_archive import read_pickled_npy
+from ..vertices import HEMISPHERES, check_hemisphere
+
+DATASETS = ("nsdcore", "nsdsynthetic")
+ACCURACIES = ("correlation", "r2", "noise_ceiling", "explained_variance")
+SPLITS = ("train", "val", "test")
+
+
+def noise_ceiling(ncsnr: Float[np.ndarray, " vertices"], trials: float = 3) -> Float[np.ndarray, " vertices"]:
+    """The share of each vertex' variance over images that can be explained [1]_: ncsnr² / (ncsnr² + 1 / trials).
+
+    Parameters
+    ----------
+    ncsnr
+        Noise-ceiling signal-to-noise ratios.
+    trials
+        How many repetitions the measured responses are means of; where their numbers differ, the harmonic mean.
+
+    References
+    ----------
+    .. [1] E. J. Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial
+       intelligence. Nature Neuroscience 25, 116–126.
+    """
+    return ncsnr**2 / (ncsnr**2 + 1 / trials)
+
+
+class Metadata:
+    """What is known of a subject besides the model.
+
+    Parameters
+    ----------
+    path
+        BERG's ``metadata_subject-NN.npy``, or the ``metadata.npy`` of a converted subject.
+
+    Attributes
+    ----------
+    raw
+        The file's dict as it is.
+    hemisphere_size
+        Number of vertices of one hemisphere.
+    rois
+        ``{"lh": {name: indices}, "rh": {name: indices}}``, in the file's order; some are empty.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such file.
+    ModelLoadError
+        It cannot be read.
+    ValidationError
+        It lacks entries, or they contradict each other.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.raw: dict[str, Any] = read_pickled_npy(self.path)
+        fmri = self._section("fmri")
+        sizes = {hemisphere: len(self._array(fmri, f"{hemisphere}_ncsnr")) for hemisphere in HEMISPHERES}
+        if len(set(sizes.values())) != 1:
+            raise ValidationError(f"{self.path}: hemispheres of different sizes, {sizes}.")
+        if sizes["lh"] == 0:
+            raise ValidationError(f"{self.path} is of hemispheres without vertices. Is it the subject's metadata?")
+        self.hemisphere_size = sizes["lh"]
+        self.rois = {hemisphere: self._rois(fmri, f"{hemisphere}_fsaverage_rois") for hemisphere in HEMISPHERES}
+
+    @property
+    def roi_names(self) -> list[str]:
+        """Names of the ROIs, in the file's order, of both hemispheres."""
+        return list(dict.fromkeys(name for rois in self.rois.values() for name in rois))
+
+    def roi(self, name: str) -> tuple[Int[np.ndarray, " lh"], Int[np.ndarray, " rh"]]:
+        """A ROI's vertices of the left and the right hemisphere, in the file's order; empty where there is none."""
+        empty = np.array([], np.int64)
+        left, right = (self.rois[hemisphere].get(name, empty) for hemisphere in HEMISPHERES)
+        return left, right
+
+    @property
+    def datasets(self) -> list[str]:
+        """Data sets that there are accuracies for."""
+        return [name for name in DATASETS if self._accuracy_key("lh", "correlation", name) is not None]
+
+    def ncsnr(self, hemisphere: str, dataset: str = "nsdcore") -> Float[np.ndarray, " vertices"]:
+        """Noise-ceiling signal-to-noise ratio of each vertex of a hemisphere.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no such hemisphere or data set here.
+        """
+        check_hemisphere(hemisphere)
+        suffix = "" if dataset == "nsdcore" else f"_{dataset}"
+        section, key = self._section("fmri"), f"{hemisphere}_ncsnr{suffix}"
+        if key not in section:
+            raise InvalidParameterError(f"{self.path} has no ncsnr for the data set {dataset!r}.")
+        return self._per_vertex(section, key)
+
+    def accuracy(self, name: str, hemisphere: str, dataset: str = "nsdcore") -> Float[np.ndarray, " vertices"]:
+        """The model's accuracy at each vertex of a hemisphere, in the file's own scale.
+
+        Parameters
+        ----------
+        name
+            ``"correlation"``, ``"r2"``, ``"noise_ceiling"`` or ``"explained_variance"``.
+        hemisphere
+            ``"lh"`` or ``"rh"``.
+        dataset
+            ``"nsdcore"`` or ``"nsdsynthetic"``.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is nothing of that name here.
+        """
+        check_hemisphere(hemisphere)
+        key = self._accuracy_key(hemisphere, name, dataset)
+        if key is None:
+            raise InvalidParameterError(
+                f"{self.path} has no {name!r} for the data set {dataset!r}. Names: {list(ACCURACIES)}; "
+                f"data sets here: {self.datasets}."
+            )
+        return self._per_vertex(self._section("encoding_models"), key)
+
+    def image_numbers(self, split: str) -> Int[np.ndarray, " images"]:
+        """NSD image numbers, counted from 0, of the ``"train"``, ``"val"`` or ``"test"`` split.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no such split.
+        ValidationError
+            It does not hold integers.
+        """
+        section, key = self._section("encoding_models"), f"{split}_img_num"
+        if split not in SPLITS or key not in section:
+            raise InvalidParameterError(f"split must be one of {list(SPLITS)}, got {split!r}.")
+        numbers = _as_array(section[key])
+        if numbers.ndim != 1 or (numbers.dtype.kind not in "iu" and numbers.size):
+            raise ValidationError(
+                f"{self.path}: {key} is {numbers.dtype} of shape {numbers.shape}, expected integers."
+            )
+        return numbers.astype(np.int64)
+
+    def _section(self, name: str) -> Mapping[str, Any]:
+        section = self.raw.get(name) if isinstance(self.raw, dict) else None
+        if not isinstance(section, dict):
+            raise ValidationError(f"{self.path} lacks the section {name!r}. Is it the subject's metadata?")
+        return section
+
+    def _array(self, section: Mapping[str, Any], key: str) -> np.ndarray:
+        if key not in section:
+            raise ValidationError(f"{self.path} lacks {key!r}. Is it the subject's metadata?")
+        array = _as_array(section[key])
+        if array.ndim != 1 or array.dtype.kind not in "fiu":
+            raise ValidationError(f"{self.path}: {key} is {array.dtype} of shape {array.shape}, expected numbers.")
+        return array
+
+    def _per_vertex(self, section: Mapping[str, Any], key: str) -> np.ndarray:
+        array = self._array(section, key)
+        if len(array) != self.hemisphere_size:
+            raise ValidationError(
+                f"{self.path}: {key} has {len(array)} values for hemispheres of {self.hemisphere_size} vertices."
+            )
+        return array
+
+    def _accuracy_key(self, hemisphere: str, name: str, dataset: str) -> str | None:
+        section = self._section("encoding_models")
+        keys = [f"{hemisphere}_{name}_{dataset}"] + [f"{hemisphere}_{name}"] * (dataset == "nsdcore")
+        return next((key for key in keys if name in ACCURACIES and key in section), None)
+
+    def _rois(self, fmri: Mapping[str, Any], key: str) -> dict[str, Int[np.ndarray, " roi"]]:
+        rois = fmri.get(key)
+        if not isinstance(rois, dict):
+            raise ValidationError(f"{self.path} lacks {key!r}. Is it the subject's metadata?")
+        checked = {}
+        for name, values in rois.items():
+            if not str(name).isprintable():
+                raise ValidationError(f"{self.path}: {key} has the name {name!r:.80}, which cannot be printed.")
+            indices = _as_array(values)
+            indices = indices.astype(np.int64) if indices.size == 0 else indices
+            outside = indices.dtype.kind not in "iu" or indices.ndim != 1
+            if outside or (indices.size and not 0 <= indices.min() <= indices.max() < self.hemisphere_size):
+                raise ValidationError(
+                    f"{self.path}: {key}/{name} must hold vertex indices from 0 to {self.hemisphere_size - 1}."
+                )
+            checked[str(name)] = indices.astype(np.int64)
+        return checked
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """As an array; of objects where the values are no flat list of numbers, which no check lets pass.
+
+    Lists of lists are not even looked into: they may share their parts so often that there is no end.
+    """
+    if isinstance(values, np.ndarray):
+        return values
+    flat = isinstance(values, (list, tuple)) and all(isinstance(v, (int, float, np.number)) for v in values)
+    try:
+        return np.asarray(values) if flat else np.array(None, object)
+    except OverflowError:  # at an integer of more than 64 bits
+        return np.array(None, object)
+
+
+def find_metadata(*candidates: Path) -> Metadata:
+    """The metadata at the first of these paths that exists.
+
+    Raises
+    ------
+    ModelNotFoundError
+        None exists.
+    """
+    for path in candidates:
+        if path.is_file():
+            return Metadata(path)
+    raise ModelNotFoundError(
+        f"There are no metadata: looked for {', '.join(map(str, candidates))}. Give the berg_dir that holds them, or "
+        "get them with berg-jax fetch --metadata-only."
+    )
+
+
+def roi_table(metadata: Metadata) -> str:
+    """The subject's ROIs as text: vertices per hemisphere, median ncsnr and explained variance of both."""
+    n = metadata.hemisphere_size
+    variance = {h: metadata.accuracy("explained_variance", h) for h in HEMISPHERES}
+    ncsnr = {h: metadata.ncsnr(h) for h in HEMISPHERES}
+    with np.errstate(invalid="ignore"):  # of signaling NaNs, where the hemispheres are of two types
+        every, ratios = (np.concatenate([values[h] for h in HEMISPHERES]) for values in (variance, ncsnr))
+    lines = [
+        f"{metadata.path}: {n} vertices a hemisphere; accuracies on {', '.join(metadata.datasets)}",
+        f"explained variance ranges from {np.nanmin(every):.3g} to {np.nanmax(every):.3g} (the file's own scale)",
+        f"{'ROI':<16}{'lh':>8}{'rh':>8}{'ncsnr':>9}{'expl. var.':>12}",
+    ]
+    for name in metadata.roi_names:
+        left, right = metadata.roi(name)
+        inside = np.concatenate([left, right + n])
+        medians = [_median(values[inside]) for values in (ratios, every)]
+        lines.append(f"{name:<16}{len(left):>8}{len(right):>8}{medians[0]:>9}{medians[1]:>12}")
+    return "\n".join(lines)
+
+
+def _median(values: np.ndarray) -> str:
+    values = values[~np.isnan(values)]
+    return f"{np.median(values):.3f}" if len(values) else "–"

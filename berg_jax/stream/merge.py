@@ -1,0 +1,74 @@
+"""The end of a run: once all blocks are done, the reducers' states become results and the output is complete.
+
+The process that does the last block does this; should it die in between, ``berg-jax merge`` does, without the model.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from ..errors import IntegrityError, ResourceError
+from .reducers import Reducer, states
+from .reducers import saved as settings
+from .store.output import Output
+from .store.places import Place
+
+_SHOWN = 5  # blocks that a message lists
+
+
+def missing_blocks(output: Output, reduced: bool) -> tuple[int, list[int]]:
+    """Blocks that are not whole, or if responses are reduced in no state, as the output says: how many, the first."""
+    ledger, done = output.ledger, output.ledger.done()
+    in_states = states.reduced_blocks(output.reducers) if reduced else done.keys()
+    whole = {
+        block
+        for block, count in done.items()
+        for start, stop in [ledger.range(block)]
+        if count == stop - start and block in in_states
+    }
+    first = itertools.islice((block for block in range(ledger.blocks) if block not in whole), _SHOWN)
+    return ledger.blocks - len(whole), list(first)
+
+
+def finish(output: Output, reducers: Sequence[Reducer]) -> None:
+    """Merge the states of all processes, write the results, and mark the output as complete."""
+    states.write_results(output.reducers, states.merge(output.reducers, reducers))
+    output.finish()
+
+
+def merge_output(path: str | Place) -> str:
+    """Finish an output whose blocks are all done, without its model or images.
+
+    Parameters
+    ----------
+    path
+        The output of a run that has stopped, or that no process has finished.
+
+    Returns
+    -------
+    A line that says what came out.
+
+    Raises
+    ------
+    ModelNotFoundError, ResourceError, IntegrityError, ValidationError
+        There is no such output; blocks are missing, and the message says which, or a reducer's settings are; a file
+        is damaged; two hold the same block.
+    """
+    output = Output.existing(path)
+    if output.complete:
+        return f"{path} is complete already."
+    fingerprints = output.attributes.get("run", {}).get("reducers")
+    if not isinstance(fingerprints, dict):
+        raise IntegrityError(f"{path} does not say which reducers it is of. Run the program that began it again.")
+    left, first = missing_blocks(output, bool(fingerprints))
+    if left:
+        ranges = [output.ledger.range(block) for block in first]
+        shown = ", ".join(f"{start}–{stop - 1}" for start, stop in ranges) + (", …" if left > _SHOWN else "")
+        raise ResourceError(
+            f"{path} cannot be finished: {left} of {output.ledger.blocks} blocks are missing, of images "
+            f"{shown}. Run the command that began it again, which computes them and finishes."
+        )
+    finish(output, settings.load(output.reducers, fingerprints))
+    results = "".join(f", {output.reducers / name}.npz" for name in fingerprints)
+    return f"{path} is complete now: {output.ledger.images} images{results}"

@@ -1,0 +1,376 @@
+"""Images in one array on disk, read row by row: NumPy, zarr, or HDF5 such as NSD's own ``nsd_stimuli.hdf5``."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Num
+
+from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
+from ...files.disk import read_small, readable
+from ...files.npy import read_npy
+from ...model.images import check_images
+from ..store.output import LEDGER
+from .image_files import FITS, Source, check_area, fit_square, resize
+from .zarr_chunks import blosc_key, check_blosc, chunk_shape
+
+NUMPY = (".npy",)
+HDF5 = (".h5", ".hdf5")
+ZARR = (".zarr",)
+LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # of which axes: channels, rows, columns
+NSD_DATASET = "imgBrick"  # in nsd_stimuli.hdf5, channels last
+_DECLARED = 1_000_000  # images whose names take little memory
+_LARGEST_CHUNK = 1 << 30  # bytes; a chunk is read as a whole, whatever is asked of it
+# Bytes of a packed chunk that may become whatever they do: deflated data at most 1032 times as much. LZF's become 88
+# times as much, but HDF5 tries one buffer after the other until all fits.
+_HARMLESS = {"gzip": _LARGEST_CHUNK // 1032, "lzf": 1 << 17}
+_MOST_NUMBERS = 10_000_000
+
+
+class ArraySource:
+    """The rows of a four-dimensional array in a ``.npy``, ``.h5``, ``.hdf5`` or ``.zarr``, read when asked for.
+
+    Square images are passed on as they are, so that the model resizes them; a row's name is its number from 0.
+
+    Parameters
+    ----------
+    path
+        The file, or zarr's folder. Of HDF5, the dataset ``imgBrick`` (NSD's name) or the only one of four axes is
+        read; of zarr, the array itself or a group's only one of four axes. A zarr chunk that is not there counts as
+        its fill value, as everywhere in zarr.
+    fit
+        What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``; the last
+        three need 8-bit integers.
+    layout
+        ``"NCHW"`` (images, channels, height, width) or ``"NHWC"``; by default told from the axis of length 3.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such file.
+    StimulusError
+        It cannot be read, or holds no such images.
+    InvalidParameterError
+        An option makes no sense here.
+    """
+
+    def __init__(self, path: str | Path, fit: str = "error", layout: str | None = None) -> None:
+        self.path, self.fit = Path(path), fit
+        if fit not in FITS:
+            raise InvalidParameterError(f"fit must be one of {list(FITS)}, got {fit!r}.")
+        if layout is not None and layout not in LAYOUTS:
+            raise InvalidParameterError(f"layout must be one of {list(LAYOUTS)}, got {layout!r}.")
+        zarr = self.path.suffix.lower() in ZARR
+        if not (self.path.is_dir() if zarr else self.path.is_file()):
+            raise ModelNotFoundError(f"There is no {'folder' if zarr else 'file'} {path}.")
+        if zarr and (self.path / LEDGER).is_dir():
+            raise StimulusError(
+                f"{path} is what a run has written, responses and no images; berg_jax.open_responses opens it. Give "
+                "the images."
+            )
+        with readable(path, StimulusError, "Get the file again."):
+            self._array = _open(self.path)
+        self.layout = _layout(self._array.shape, layout, self.path)
+        _check_amount(self._array, LAYOUTS[self.layout], self.path)
+        _, self._height, self._width = (self._array.shape[axis] for axis in LAYOUTS[self.layout])
+        if self._height != self._width and fit == "error":
+            raise StimulusError(
+                f"{path} holds images that are not square: {self._width} × {self._height} pixels. Choose how to fit "
+                "them: --fit-images crop, pad or stretch."
+            )
+        if self._height != self._width and self._array.dtype != np.uint8:
+            raise StimulusError(
+                f"{path} holds {self._array.dtype}; only 8-bit images can be fitted. Make them square."
+            )
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    @property
+    def ids(self) -> list[str]:
+        """Row numbers, from 0."""
+        return [str(row) for row in range(len(self))]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the array's shape, type and layout."""
+        facts = f"{self._array.shape} {self._array.dtype.str} {self.layout}"
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+    def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
+        """The rows of these numbers, RGB in 0–255, in the file's size and type, or 224 × 224 float32 if stretched.
+
+        Raises
+        ------
+        StimulusError
+            Values are not in 0–255, or the file cannot be read.
+        """
+        rows, where = np.unique(np.asarray(indices), return_inverse=True)  # HDF5 reads ascending rows only
+        with readable(self.path, StimulusError, "Get the file again."):
+            images = np.asarray(self._array[rows])[where]
+        images = np.ascontiguousarray(images.transpose(0, *LAYOUTS[self.layout]))
+        if self._height != self._width:
+            images = np.stack([self._fitted(image) for image in images])
+        if images.dtype != np.uint8:
+            try:
+                check_images(images)
+            except StimulusError as error:
+                raise StimulusError(f"{self.path}, images {indices[0]} to {indices[-1]}: {error}") from error
+        return images
+
+    def _fitted(self, image: np.ndarray) -> np.ndarray:
+        pixels = image.transpose(1, 2, 0)
+        fitted = resize(pixels) if self.fit == "stretch" else fit_square(pixels, self.fit)
+        return fitted.transpose(2, 0, 1)
+
+
+class Subset:
+    """Some images of a source, by number.
+
+    Raises
+    ------
+    InvalidParameterError
+        A number is not in the source, or stands twice.
+    """
+
+    def __init__(self, source: Source, numbers: Int[np.ndarray, " n"]) -> None:
+        numbers = np.asarray(numbers)
+        outside = numbers[(numbers < 0) | (numbers >= len(source))]
+        if len(numbers) == 0 or len(outside):
+            what = f"image {outside[0]} is asked for" if len(outside) else "no image is asked for"
+            raise InvalidParameterError(f"The source has images 0 to {len(source) - 1}, but {what}.")
+        values, counts = np.unique(numbers, return_counts=True)
+        if (counts > 1).any():
+            raise InvalidParameterError(f"Image {values[counts > 1][0]} is asked for twice. Give each image once.")
+        self._source, self._numbers = source, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def ids(self) -> list[str]:
+        """The source's names of these images."""
+        ids = self._source.ids
+        return [ids[number] for number in self._numbers]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the source's fingerprint and the numbers."""
+        facts = self._source.fingerprint.encode() + self._numbers.astype("<i8").tobytes()
+        return hashlib.sha256(facts).hexdigest()
+
+    def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
+        """The images at these places of the subset."""
+        return self._source.read(self._numbers[np.asarray(indices)])
+
+
+def parse_numbers(text: str) -> Int[np.ndarray, " n"]:
+    """Image numbers from 0: ``"3,5,10-19"``, or the name of a text file of such, separated by commas or lines.
+
+    Raises
+    ------
+    InvalidParameterError
+        The text is neither.
+    """
+    path = Path(text)
+    if re.search(r"[^\d,\s-]", text):
+        try:
+            text = read_small(path).decode("utf-8")
+        except (OSError, ValueError) as error:
+            raise InvalidParameterError(
+                "images must be train, val, test, numbers such as '3,5,10-19', or a text file of them, got "
+                f"{text!r:.200}."
+            ) from error
+    numbers, count = [], 0
+    for item in re.split(r"[,\s]+", text.strip(" ,\t\r\n")):
+        match = re.fullmatch(r"(\d{1,8})(?:-(\d{1,8}))?", item)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
+            raise InvalidParameterError(f"{item!r:.40} is no image number and no ascending range such as 10-19.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        count += last - first + 1
+        if count > _MOST_NUMBERS:
+            raise InvalidParameterError(f"More than {_MOST_NUMBERS:,} image numbers are given. Give fewer at a time.")
+        numbers.append(np.arange(first, last + 1))
+    return np.concatenate(numbers)
+
+
+def _open(path: Path) -> Any:
+    """A memory map, an HDF5 dataset, or a zarr array."""
+    if path.suffix.lower() in ZARR:
+        return _Zarr(path)
+    if path.suffix.lower() in NUMPY:
+        return read_npy(path)
+    import h5py
+
+    file = h5py.File(path, "r")
+    found: dict[str, Any] = {}
+    file.visititems(lambda name, item: found.update({name: item}) if getattr(item, "ndim", 0) == 4 else None)
+    if NSD_DATASET not in found and len(found) != 1:
+        raise StimulusError(
+            f"it has {len(found)} datasets of four axes {sorted(found)[:5]}, expected {NSD_DATASET!r} or exactly one"
+        )
+    dataset = found.get(NSD_DATASET) or next(iter(found.values()))
+    if dataset.is_virtual or dataset.external:
+        raise StimulusError("its images lie in other files, which are not read. Copy them into one file")
+    plain = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
+    facts = dataset.id.get_create_plist()
+    if sum(facts.get_filter(place)[0] not in plain for place in range(facts.get_nfilters())) > 1:
+        raise StimulusError("its chunks are packed several times. Pack them once")
+    harmless = dataset.compression is None or path.stat().st_size <= min(_HARMLESS.values())
+    return dataset if harmless else _Packed(dataset)
+
+
+class _Packed:
+    """A dataset whose chunks HDF5 would unpack however much there is in them, or however long it takes."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
+        rest = [range(0, n, step) for n, step in zip(self.shape[1:], self.chunks[1:], strict=True)]
+        for place in itertools.product(np.unique(rows // self.chunks[0] * self.chunks[0]).tolist(), *rest):
+            self._check(place)
+        return self._dataset[rows]
+
+    def _check(self, place: tuple[int, ...]) -> None:
+        most = math.prod(self.chunks) * self.dtype.itemsize
+        size = self._dataset.id.get_chunk_info_by_coord(place).size or 0
+        kind = self._dataset.compression
+        if kind not in _HARMLESS or size <= _HARMLESS[kind]:
+            return
+        skipped, packed = self._dataset.id.read_direct_chunk(place)
+        if not skipped and _is_larger(packed, kind, most):
+            raise StimulusError(f"a chunk becomes more than the {most:,} bytes that it has")
+
+
+def _is_larger(packed: bytes, kind: str, most: int) -> bool:
+    """Whether a chunk becomes more than so many bytes."""
+    if kind == "lzf":
+        return _unpacked_by_lzf(packed, most) > most
+    unpacker = zlib.decompressobj()
+    unpacker.decompress(packed, most)
+    return bool(unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1))
+
+
+def _unpacked_by_lzf(packed: bytes, most: int) -> int:
+    """The bytes that LZF's runs and references become, counted until they are more than so many."""
+    place = size = 0
+    while place < len(packed) - 1 and size <= most:
+        first = packed[place]
+        if first < 32:  # so many bytes and one follow
+            size, place = size + first + 1, place + first + 2
+        elif first < 224:
+            size, place = size + (first >> 5) + 2, place + 2
+        else:
+            size, place = size + 9 + packed[place + 1], place + 3
+    return size
+
+
+def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
+    """Raise StimulusError at sizes that a file may well declare but cannot hold, or that no memory could."""
+    images, channels, height, width = (array.shape[axis] for axis in (0, *axes))
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise StimulusError(f"{path} holds {array.dtype}, expected integers or floats in 0–255.")
+    check_area((width, height), f"An image in {path}")
+    chunk = math.prod(getattr(array, "chunks", None) or (1, channels, height, width)) * array.dtype.itemsize
+    if chunk > _LARGEST_CHUNK:
+        raise StimulusError(f"{path} has chunks of {chunk:,} bytes, more than {_LARGEST_CHUNK:,}. Make them smaller.")
+    # An image compresses to a byte at best; but chunks that are not there are their fill value: some may be missing.
+    if images > _DECLARED and images > (there := _bytes(path, images)):
+        raise StimulusError(f"{path} declares {images:,} images in {there:,} bytes. Get it again.")
+
+
+def _bytes(path: Path, enough: int) -> int:
+    """The bytes of a file, or of as many of a folder's files as make enough."""
+    if path.is_file():
+        return path.stat().st_size
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            total += (Path(folder) / name).stat().st_size
+            if total >= enough:
+                return total
+    return total
+
+
+class _Zarr:
+    """A zarr array, read by TensorStore: fast, and never Python code by a pickle codec."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorstore
+
+        found = dict(_zarr_arrays(path))
+        if len(found) != 1:
+            raise StimulusError(f"it has {len(found)} arrays of four axes {sorted(found)[:5]}, expected exactly one")
+        ((name, (driver, facts)),) = found.items()
+        chunks = chunk_shape(facts)
+        if math.prod(chunks) > _LARGEST_CHUNK:
+            raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
+        kvstore = {"driver": "file", "path": str((path / name).resolve())}  # it takes no ..
+        self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
+        self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
+        self.chunks = self._rows.chunk_layout.read_chunk.shape
+        self._key = blosc_key(facts)
+        self._folder, self._stored = path / name, chunks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
+        if self._key is not None:
+            first, *rest = self._stored
+            most = math.prod(self._stored) * self.dtype.itemsize
+            every = [range(-(-n // step)) for n, step in zip(self.shape[1:], rest, strict=True)]
+            for place in itertools.product(np.unique(rows // first).tolist(), *every):
+                check_blosc(self._folder / self._key(place), most)
+        return self._rows[rows].read().result()
+
+
+def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
+    """Arrays of four axes below a folder, by name: TensorStore's driver, and the metadata.
+
+    Links to folders are not followed, because they may go in circles; pipes and devices are refused, because reading
+    them may never end.
+    """
+    for folder, _, names in os.walk(path):
+        for name in names:
+            if not (Path(folder) / name).is_file():
+                raise StimulusError(f"{(Path(folder) / name).relative_to(path)} is no file")
+        metadata = next((name for name in ("zarr.json", ".zarray") if name in names), None)
+        if metadata is None:
+            continue
+        facts = json.loads(read_small(Path(folder) / metadata))
+        if metadata == "zarr.json" and facts["node_type"] != "array":
+            continue
+        if len(facts["shape"]) == 4:
+            name = Path(folder).relative_to(path).as_posix()
+            yield "" if name == "." else name, ("zarr" if metadata == ".zarray" else "zarr3", facts)
+
+
+def _layout(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
+    if len(shape) != 4 or 0 in shape:
+        raise StimulusError(
+            f"{path} has shape {shape}, expected (images, 3, height, width) or (images, height, width, 3)."
+        )
+    fitting = [name for name, (channels, _, _) in LAYOUTS.items() if shape[channels] == 3]
+    if layout is not None:
+        if layout not in fitting:
+            raise StimulusError(f"{path} has shape {shape}, which is not {layout} of 3 channels.")
+        return layout
+    if len(fitting) != 1:
+        why = "has no axis of 3 channels" if not fitting else "may be NCHW or NHWC: give the layout (--layout)"
+        raise StimulusError(f"{path} of shape {shape} {why}.")
+    return fitting[0]

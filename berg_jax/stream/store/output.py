@@ -1,0 +1,340 @@
+"""What a stream leaves in its output: a zarr v3 store that xarray opens with its names.
+
+responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
+image       names of the images
+vertex      index within the hemisphere
+hemisphere  "lh" or "rh" of each vertex
+roi         names of the subject's ROIs, and
+membership  (roi, vertex) whether a vertex belongs to it; both absent without metadata
+attributes  run (what a resumed run must agree with), block, complete; subject, weights, versions, …
+ledger/     what is done: see :mod:`berg_jax.stream.store.ledger`
+reducers/   settings and states of reducers, and at the end their results
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore
+import xarray
+import zarr
+from jaxtyping import Bool, Float
+from zarr.storage import MemoryStore
+
+from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
+from ...files import disk as files
+from ...vertices import Vertices
+from .ledger import Ledger
+from .places import Place, Remote, exists, explained, find_place, read, write, write_new
+from .remote_zarr import zarr_store
+
+RESPONSES = "responses"
+DTYPES = ("float32", "float16")
+LEDGER, _REDUCERS = "ledger", "reducers"
+_ROOT = "zarr.json"
+_BLOCK_BYTES = 2**23
+_BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
+_BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes have their share
+_log = logging.getLogger(__name__)
+
+
+def is_there(path: Place) -> bool:
+    """Whether there is an output, or something else in its place.
+
+    Raises
+    ------
+    ResourceError
+        The object store cannot be reached, or refuses; the message says why.
+    """
+    return path.exists() if isinstance(path, Path) else exists(path / _ROOT)
+
+
+def is_complete(path: Place) -> bool:
+    """Whether there is an output at this path that a run has finished. It raises as :func:`is_there` does."""
+    if not is_there(path):
+        return False
+    try:
+        return bool(zarr.open_group(zarr_store(path), mode="r", use_consolidated=False).attrs["complete"])
+    except Exception:  # of what is no store zarr raises many
+        return False
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The responses' columns: vertices, of each ROI which of them belong to it, and the type they are stored as.
+
+    ``"float16"`` takes half the room and keeps three digits; what it cannot hold, from 65,520 on, is an error.
+    """
+
+    vertices: Vertices
+    membership: dict[str, Bool[np.ndarray, " vertices"]] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InvalidParameterError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}.")
+
+
+class Output:
+    """The output of a stream that is being made, block by block. A block is one chunk of the responses.
+
+    Use :meth:`create`, :meth:`reopen` or :meth:`existing`.
+
+    Attributes
+    ----------
+    path
+        The store's folder, or place in an object store.
+    ledger
+        Which images are done.
+    """
+
+    def __init__(self, path: str | Place) -> None:
+        self.path = path = find_place(path)
+        try:
+            if isinstance(path, Path):
+                files.read_small(path / _ROOT)  # which is no pipe, at which zarr would wait
+            group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
+            self.attributes = dict(group.attrs)
+            images, block = self.attributes["images"], self.attributes["block"]
+            if not (type(images) is int and type(block) is int and images > 0 and block > 0):
+                raise ValueError(f"{images!r:.20} images in blocks of {block!r:.20}")
+            if not isinstance(self.attributes.get("run", {}), dict):
+                raise ValueError("its run is not described")
+            stores = RESPONSES in group
+        except Exception as error:  # of what is no store zarr raises many
+            reason = f"it lacks {_ROOT}" if isinstance(error, FileNotFoundError) else error
+            raise ResourceError(
+                f"{path} exists and is no output of berg_jax ({reason}). Choose another one."
+            ) from error
+        self.ledger = Ledger(path / LEDGER, images, block)
+        self.reducers = path / _REDUCERS
+        self._responses = self._open() if stores else None
+
+    @classmethod
+    def existing(cls, path: str | Place) -> Output:
+        """An output that is there, of whatever run.
+
+        Raises
+        ------
+        ModelNotFoundError, ResourceError
+            There is nothing, or something else.
+        """
+        place = find_place(path)
+        if not is_there(place):
+            raise ModelNotFoundError(f"There is no output {place}. Give the output of a run.")
+        return cls(place)
+
+    @classmethod
+    def create(
+        cls,
+        path: Place,
+        ids: list[str],
+        run: Mapping[str, Any],
+        multiple: int,
+        columns: Columns | None,
+        attributes: Mapping[str, Any],
+    ) -> Output:
+        """A new output, which appears at once with all its coordinates.
+
+        Parameters
+        ----------
+        path
+            Its folder, by custom ``….zarr``, or place in an object store. It must not exist.
+        ids
+            Names of the images.
+        run
+            JSON values that a resumed run must agree with.
+        multiple
+            A block is a multiple of so many images.
+        columns
+            Of the responses; None if they are not stored.
+        attributes
+            More JSON values, for who reads it.
+
+        Raises
+        ------
+        ResourceError
+            The path exists, cannot be written, or its disk is too full.
+        """
+        if is_there(path):
+            raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
+        vertices = len(columns.vertices) if columns else 0
+        row = vertices * np.dtype(columns.dtype).itemsize if columns else 0
+        if isinstance(path, Path):
+            files.require_space(path, len(ids) * row, "Storing the responses")
+        block = _block(multiple, len(ids), row)
+        coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
+        if columns:
+            coordinates |= _coordinates(columns)
+        everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
+        # Nothing is looked up by name here, and an index of a million names takes 100 MB.
+        dataset = xarray.Dataset(coords=xarray.Coordinates(coordinates, indexes={}), attrs=everything)
+        if isinstance(path, Path):
+            with files.explained("write", path), files.atomic_folder(path, replace=False) as folder:
+                _lay_out(folder, dataset, columns, block)
+        else:
+            _put(path, dataset, columns, block)
+        return cls(path)
+
+    @classmethod
+    def reopen(cls, path: Place, run: Mapping[str, Any], versions: Mapping[str, str]) -> Output:
+        """An output that an earlier run of the same description has begun. Other versions are only warned of.
+
+        Raises
+        ------
+        ResourceError
+            It is no such output, or belongs to another run; the message says what differs.
+        """
+        output = cls(path)
+        differences = _differences(output.attributes.get("run", {}), run)
+        if differences:
+            raise ResourceError(
+                f"{path} exists and belongs to another run: {'; '.join(differences)}. Choose another output, or "
+                "remove it first."
+            )
+        if output.attributes.get("versions") != dict(versions):
+            _log.warning("%s was begun with other versions: %s.", path, output.attributes.get("versions"))
+        return output
+
+    @property
+    def stores_responses(self) -> bool:
+        """Whether responses are stored, or only reduced."""
+        return self._responses is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image is done and the output finished."""
+        return is_complete(self.path)
+
+    def write(self, start: int, responses: Float[np.ndarray, "images vertices"]) -> None:
+        """Write the responses to images ``start``, ``start`` + 1, …, durably.
+
+        Raises
+        ------
+        InvalidParameterError
+            A response is too large for the store's type.
+        ResourceError
+            They cannot be written.
+        """
+        stored = _narrowed(responses, start, self._responses.dtype.numpy_dtype)
+        with explained("write", self.path):
+            self._responses[start : start + len(responses)].write(stored).result()
+
+    def finish(self) -> None:
+        """Mark the output as complete, in one write."""
+        if isinstance(self.path, Path):
+            with files.explained("write", self.path):
+                zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs["complete"] = True
+        else:
+            root = json.loads(read(self.path / _ROOT))
+            root["attributes"]["complete"] = True
+            write(self.path / _ROOT, json.dumps(root).encode())
+
+    def _open(self) -> Any:
+        spec: dict[str, Any] = {"driver": "zarr3", "recheck_cached_data": "open"}
+        if not isinstance(self.path, Path):
+            # A block of NaN must not become a delete, which object stores do not order with writes.
+            spec["store_data_equal_to_fill_value"] = True
+            with explained("open", self.path):
+                return tensorstore.open(spec, kvstore=self.path.store() / f"{RESPONSES}/").result()
+        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).resolve())}  # it takes no ..
+        with files.explained("open", self.path):
+            try:
+                return tensorstore.open(spec).result()
+            except ValueError as error:
+                raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
+
+
+def _differences(there: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> list[str]:
+    """What two runs' descriptions differ in, in words; of values with the same entries only those that differ."""
+    found = []
+    for name, value in now.items():
+        other = there.get(name)
+        if other == value:
+            continue
+        if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
+            found += _differences(other, value, f"{name}'s ")
+        else:
+            found.append(f"{of}{name} is {other!r:.80} there and {value!r:.80} now")
+    return found
+
+
+def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
+    """Write the coordinates, the attributes and the responses' metadata into a zarr store."""
+    dataset.to_zarr(store, zarr_format=3, consolidated=False, mode="a")
+    if columns:
+        shape = dataset.sizes["image"], dataset.sizes["vertex"]
+        zarr.open_group(store, mode="r+", use_consolidated=False).create_array(
+            RESPONSES,
+            shape=shape,
+            dtype=columns.dtype,
+            chunks=(min(block, shape[0]), shape[1]),
+            compressors=None,  # responses are noise to a compressor: 8% at best
+            fill_value=np.nan,
+            dimension_names=("image", "vertex"),
+            attributes={"units": "z", "long_name": "predicted fMRI response"},
+        )
+    _consolidate(store)
+
+
+def _put(path: Remote, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
+    """Write an output's beginning into an object store, where it appears with its last object.
+
+    Several processes may do this at the same time, or one may have died of it: what is there must be the same.
+    """
+    objects: dict[str, Any] = {}
+    _lay_out(MemoryStore(objects), dataset, columns, block)
+    for key in sorted(objects, key=lambda key: key == _ROOT):
+        data = objects[key].to_bytes()
+        if not write_new(path / key, data) and (key == _ROOT or read(path / key) != data):
+            raise ResourceError(f"{path} holds {key} of another run. Choose another output, or remove it first.")
+
+
+def _coordinates(columns: Columns) -> dict[str, Any]:
+    vertices, membership = columns.vertices, columns.membership
+    found: dict[str, Any] = {
+        "vertex": ("vertex", vertices.indices.astype(np.int32)),
+        "hemisphere": ("vertex", vertices.hemispheres.astype(np.dtypes.StringDType())),
+    }
+    if membership:
+        found["roi"] = ("roi", np.array(list(membership), dtype=np.dtypes.StringDType()))
+        found["membership"] = (("roi", "vertex"), np.stack(list(membership.values())))
+    return found
+
+
+def _narrowed(
+    responses: Float[np.ndarray, "images vertices"], start: int, dtype: np.dtype
+) -> Float[np.ndarray, "images vertices"]:
+    """The responses in the store's type, in which nothing finite may become infinite."""
+    with np.errstate(over="ignore"):
+        stored = responses.astype(dtype, copy=False)
+    over = np.isinf(stored) & np.isfinite(responses)
+    if over.any():
+        image, column = np.argwhere(over)[0]
+        raise InvalidParameterError(
+            f"The response {responses[image, column]:g} to image {start + image}, column {column}, is more than "
+            f"{dtype} holds ({np.finfo(dtype).max:g}). Store it as float32, in another output."
+        )
+    return stored
+
+
+def _block(multiple: int, images: int, row: int) -> int:
+    """Images of a block, whose responses take ``row`` bytes each: about 8 MB, and a share of a small run."""
+    most = min(_BLOCK_BYTES // max(row, 1), _BLOCK_IMAGES, images // _BLOCKS)
+    return multiple * max(1, most // multiple)
+
+
+def _consolidate(store: Any) -> None:
+    """Gather the metadata in one place, which also keeps zarr from looking into the ledger for arrays."""
+    with warnings.catch_warnings():
+        # Libraries other than zarr and xarray may not know consolidated metadata; they ignore them.
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        zarr.consolidate_metadata(store)

@@ -1,0 +1,115 @@
+"""Stored responses, to be read by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray
+from jaxtyping import Bool
+
+from ...errors import InvalidParameterError, ModelNotFoundError
+from ...rois import UNIONS
+from ...vertices import check_hemisphere
+from .output import RESPONSES
+from .places import Place, find_place
+from .remote_zarr import zarr_store
+
+
+class Responses:
+    """Responses of a run: see :func:`open_responses`.
+
+    Attributes
+    ----------
+    data
+        All of them, (image, vertex), lazy, with coordinates ``image``, ``vertex`` (within the hemisphere),
+        ``hemisphere``.
+    attributes
+        What is known of the run: subject, weights, precision, versions, whether it is complete, …
+    """
+
+    def __init__(self, dataset: xarray.Dataset) -> None:
+        self._dataset = dataset
+        self.data: xarray.DataArray = dataset[RESPONSES]
+        self.attributes = dict(dataset.attrs)
+
+    def __repr__(self) -> str:
+        return f"<berg_jax.Responses>\n{self._dataset!r}"
+
+    def sel(
+        self,
+        *,
+        roi: str | Sequence[str] | None = None,
+        hemisphere: str | None = None,
+        image: str | Sequence[str] | None = None,
+    ) -> xarray.DataArray:
+        """Some of the responses, still lazy.
+
+        Parameters
+        ----------
+        roi
+            Name of a ROI, or of several, whose union is taken; V1, V2, V3, FFA, FBA and VWFA stand for their parts.
+        hemisphere
+            ``"lh"`` or ``"rh"``.
+        image
+            Name of an image, or of several in the order wanted.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no ROI, hemisphere or image of that name.
+        """
+        chosen, kept = self.data, np.ones(self.data.sizes["vertex"], bool)
+        if roi is not None:
+            kept &= self.members(roi)
+        if hemisphere is not None:
+            check_hemisphere(hemisphere)
+            kept &= self.data.hemisphere.values == hemisphere
+        if image is not None:
+            names = self.data.image.values.tolist()
+            wanted = [image] if isinstance(image, str) else list(image)
+            missing = [name for name in wanted if name not in names]
+            if missing:
+                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+                raise InvalidParameterError(f"There is no image {missing[0]!r}; there are {names[:5]}{more}.")
+            chosen = chosen.isel(image=[names.index(name) for name in wanted])
+        return chosen.isel(vertex=np.flatnonzero(kept))
+
+    def members(self, roi: str | Sequence[str]) -> Bool[np.ndarray, " vertices"]:
+        """Which of the vertices belong to a ROI, or to one of several: as of :meth:`sel`.
+
+        Raises
+        ------
+        InvalidParameterError
+            There is no ROI of that name.
+        """
+        names = [roi] if isinstance(roi, str) else list(roi)
+        known = self._dataset.roi.values.tolist() if "roi" in self._dataset.coords else []
+        parts: list[str] = []
+        for name in names:
+            found = [name] if name in known else [part for part in UNIONS.get(name, ()) if part in known]
+            if not found:
+                raise InvalidParameterError(f"There is no ROI {name!r} here; there are {known}.")
+            parts += found
+        return self._dataset.membership.sel(roi=parts).values.any(axis=0)
+
+
+def open_responses(path: str | Place) -> Responses:
+    """The responses that an encoding has stored, in a folder or an object store, read when they are needed.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There are no stored responses at this path.
+
+    Examples
+    --------
+    ::
+
+        responses = berg_jax.open_responses("responses.zarr")
+        faces = responses.sel(roi="FFA", hemisphere="rh").values  # (images, vertices), z units
+    """
+    try:
+        return Responses(xarray.open_zarr(zarr_store(find_place(path))))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelNotFoundError(f"There are no stored responses at {path}: {error}.") from error

@@ -1,0 +1,201 @@
+"""Maps of the cortex in files that other programs read: GIFTI, FreeSurfer's MGZ, NumPy's npz, and tables."""
+
+from __future__ import annotations
+
+import csv
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
+from ..files.disk import explained, read_small, readable
+from ..files.gifti import check_gifti
+from ..files.npy import read_npy, read_npz
+from ..vertices import HEMISPHERES, Vertices
+from .meshes import require
+from .spaces import hint, whole_map
+
+GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
+FORMATS = (GIFTI, MGZ, NPZ, CSV)
+_MOST_VALUES = 1 << 24  # of one map
+_LARGEST = 1 << 27  # bytes of an MGH file
+_STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
+
+
+def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices | None = None) -> list[Path]:
+    """Write one value per vertex to files that other programs read, and return their paths.
+
+    Parameters
+    ----------
+    values
+        Without ``vertices`` one value for each vertex, (2 · hemisphere_size,), left hemisphere first; with
+        ``vertices`` one for each of them, in their order.
+    path
+        The ending says the format. ``x.func.gii`` and ``x.mgz`` stand for two files, ``x.lh.func.gii`` and
+        ``x.rh.func.gii``, of every vertex of a hemisphere as float32, NaN where there is no value. ``x.npz`` has the
+        same as arrays ``lh`` and ``rh``, in float64. ``x.csv`` is a table of hemisphere, vertex (within the
+        hemisphere) and value, of the vertices that have one.
+    vertices
+        Which vertices the values are of, by default all.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no such format, the values do not fit to the vertices, are infinite, or too large for float32.
+    ResourceError
+        nibabel is not installed, or the files cannot be written.
+    """
+    path = Path(path)
+    ending = next((ending for ending in FORMATS if path.name.endswith(ending)), None)
+    if ending is None:
+        raise InvalidParameterError(f"A map's file must end in {', '.join(FORMATS)}, got {str(path)!r}.")
+    whole, size = whole_map(values, vertices)
+    if ending in (GIFTI, MGZ):
+        require("nibabel")
+        with np.errstate(over="ignore"):
+            halves = whole.astype(np.float32).reshape(2, size)
+        if np.isinf(halves).any():
+            raise InvalidParameterError(
+                "Some values are too large for float32, which the files hold. Scale them first."
+            )
+        paths = [_beside(path, ending, hemisphere) for hemisphere in HEMISPHERES]
+        for half, one, hemisphere in zip(halves, paths, HEMISPHERES, strict=True):
+            with explained("write", one):
+                _image(half, ending, hemisphere).to_filename(one)
+        return paths
+    with explained("write", path):
+        if ending == NPZ:
+            np.savez(path, **dict(zip(HEMISPHERES, whole.reshape(2, size), strict=True)))
+        else:
+            _write_table(path, whole, size)
+    return [path]
+
+
+def read(path: str | Path, hemisphere_size: int | None = None) -> Float[np.ndarray, " n"]:
+    """One value per vertex, left hemisphere first, from files as :func:`save` writes them.
+
+    Parameters
+    ----------
+    path
+        As given to :func:`save`, except a table. Of ``x.mgz``, ``x.mgh`` and ``x.func.gii`` the two files may also be
+        called as FreeSurfer and NSD do: ``lh.x.mgz`` and ``rh.x.mgz``. ``x.npy`` holds both hemispheres in one array.
+    hemisphere_size
+        Number of vertices that a hemisphere must have.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There are no such files.
+    InvalidParameterError
+        The name does not say a format, or the map is of another space; the message says which it looks like.
+    ValidationError
+        A file cannot be read.
+    """
+    path = Path(path)
+    ending = next((e for e in (GIFTI, MGZ, ".mgh", NPZ, ".npy") if path.name.endswith(e)), None)
+    if ending is None:
+        raise InvalidParameterError(
+            f"A map's file must end in .func.gii, .mgz, .mgh, .npz or .npy, got {str(path)!r}."
+        )
+    if ending in (NPZ, ".npy"):
+        halves = _from_numpy(path, ending)
+    else:
+        require("nibabel")
+        halves = [_from_image(_found(path, ending, hemisphere)) for hemisphere in HEMISPHERES]
+    expected = hemisphere_size or len(halves[0])
+    for hemisphere, half in zip(HEMISPHERES, halves, strict=True):
+        if len(half) != expected:
+            like = hint(len(half)) or hint(sum(map(len, halves))).replace("which looks", "and both look")
+            raise InvalidParameterError(
+                f"{path} has {len(half)} values for {hemisphere}{like}; expected {expected}"
+                f"{hint(expected).replace(', which looks like', ',')}. Resample the map to this space."
+            )
+    return np.concatenate(halves)
+
+
+def _beside(path: Path, ending: str, hemisphere: str) -> Path:
+    return path.with_name(f"{path.name.removesuffix(ending)}.{hemisphere}{ending}")
+
+
+def _found(path: Path, ending: str, hemisphere: str) -> Path:
+    places = [_beside(path, ending, hemisphere), path.with_name(f"{hemisphere}.{path.name}")]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ModelNotFoundError(f"There is neither {places[0]} nor {places[1]}. Give both hemispheres' files.")
+
+
+def _image(half: Float[np.ndarray, " n"], ending: str, hemisphere: str) -> Any:
+    from nibabel import gifti
+    from nibabel.freesurfer.mghformat import MGHImage
+
+    if ending == MGZ:
+        return MGHImage(half.reshape(-1, 1, 1), np.eye(4))
+    array = gifti.GiftiDataArray(half, intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32")
+    meta = gifti.GiftiMetaData(AnatomicalStructurePrimary=_STRUCTURES[hemisphere])
+    return gifti.GiftiImage(meta=meta, darrays=[array])
+
+
+def _from_image(path: Path) -> Float[np.ndarray, " n"]:
+    import nibabel
+    from nibabel import MGHImage
+
+    with readable(path, ValidationError, "Get the file again."):
+        if path.name.endswith(".gii"):
+            check_gifti(path)
+            values = nibabel.load(path).darrays[0].data
+        else:
+            image = MGHImage.from_bytes(_unpacked(path))
+            _check_amount(math.prod(map(int, image.shape)))  # of numbers of 32 bits, as they lie there
+            values = np.asanyarray(image.dataobj)
+        if max(values.shape) != values.size:
+            raise ValueError(f"it has shape {values.shape}, expected one value for each vertex")
+        return _real(values.reshape(-1))
+
+
+def _unpacked(path: Path) -> bytes:
+    """The bytes of an MGH file, which nibabel would unpack as far as its header says, whatever that takes."""
+    contents = read_small(path)
+    if not contents.startswith(b"\x1f\x8b"):
+        return contents
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    contents = unpacker.decompress(contents, _LARGEST)
+    if not unpacker.eof:
+        raise ValueError(f"it is cut short, or takes more than {_LARGEST:,} bytes")
+    return contents
+
+
+def _check_amount(values: int) -> None:
+    if values > _MOST_VALUES:
+        raise ValueError(f"it has {values:,} values, more than any map")
+
+
+def _from_numpy(path: Path, ending: str) -> list[Float[np.ndarray, " n"]]:
+    if not path.is_file():
+        raise ModelNotFoundError(f"There is no file {path}.")
+    with readable(path, ValidationError, "Expected arrays 'lh' and 'rh', or one array of both."):
+        if ending == NPZ:
+            halves = list(read_npz(path, HEMISPHERES, compressed=True).values())
+        else:
+            halves = np.split(read_npy(path), 2)
+        return [_real(half).reshape(len(half)) for half in halves]
+
+
+def _real(values: Any) -> Float[np.ndarray, " n"]:
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"it holds {values.dtype}, expected numbers")
+    _check_amount(values.size)
+    with np.errstate(invalid="ignore"):  # of signaling NaNs, which are NaN
+        return values.astype(np.float64)
+
+
+def _write_table(path: Path, whole: Float[np.ndarray, " n"], size: int) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("hemisphere", "vertex", "value"))
+        for index in np.flatnonzero(~np.isnan(whole)):
+            table.writerow((HEMISPHERES[index // size], index % size, repr(float(whole[index]))))

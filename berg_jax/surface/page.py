@@ -1,0 +1,186 @@
+"""Responses on a brain that can be turned, as a web page that needs nothing else."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import InvalidParameterError
+from ..files.disk import explained
+from ..vertices import HEMISPHERES, Vertices
+from .colors import color_scale
+from .drawing import GYRI, SULCI
+from .meshes import SHOWN, fsaverage, require
+from .spaces import resolution, to_fsaverage5, whole_map
+
+if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Colormap
+
+_GAP = 6.0  # mm between the inflated hemispheres
+
+
+class Page(str):
+    """A web page, which a notebook shows; elsewhere its size stands for it, instead of megabytes of text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<berg_jax page, {len(self) / 1e6:.1f} MB>"
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self)}" style="border: 0; width: 100%; height: 36rem"></iframe>'
+
+
+def html(
+    values: Float[np.ndarray, " n"],
+    vertices: Vertices | None = None,
+    *,
+    label: str = "response (z)",
+    title: str | None = None,
+    limit: float | None = None,
+    colormap: str | Colormap | None = None,
+    note: str | None = None,
+    output: str | Path | None = None,
+) -> Page:
+    """Draw one value per vertex on both inflated hemispheres, side by side, to be turned with the mouse or a finger.
+
+    Vertices without a value stay grey. The surface is fsaverage5's, whatever mesh the values are of.
+
+    Parameters
+    ----------
+    values, vertices, label, limit, colormap
+        As for :func:`berg_jax.surface.plot`.
+    title, note
+        Stand above the brain, and in small print below.
+    output
+        Where to save the page, an .html file.
+
+    Returns
+    -------
+    The page, a str. It holds all that it needs, about 6 MB, and works without a network. A notebook shows it.
+
+    Raises
+    ------
+    InvalidParameterError
+        An argument makes no sense, no value can be shown, or the mesh is none of fsaverage.
+    ResourceError
+        nilearn or plotly is not installed, or ``output`` cannot be written.
+    """
+    if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
+        raise InvalidParameterError(f"output must end in .html, got {str(output)!r}.")
+    whole, size = whole_map(values, vertices)
+    shown = to_fsaverage5(whole, size)
+    if np.isnan(shown).all():
+        raise InvalidParameterError("There is nothing to show: no value at fsaverage5's vertices is a number.")
+    require("matplotlib", "nilearn", "plotly")
+    from plotly import graph_objects
+
+    scale = color_scale(np.concatenate(shown), limit, colormap)
+    meshes = [_mesh(hemisphere, half, scale) for hemisphere, half in zip(HEMISPHERES, shown, strict=True)]
+    figure = graph_objects.Figure([*meshes, _color_bar(scale, label), _names()])
+    hidden = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
+    # From behind and above; a little below the middle of it all, so that the names have room.
+    camera = {"eye": {"x": 0, "y": -1.25, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
+    figure.update_layout(
+        scene={**hidden, "aspectmode": "data", "camera": camera},
+        margin={"l": 0, "r": 0, "t": 0, "b": 70},
+        modebar={"orientation": "v"},
+        hovermode="closest",
+        showlegend=False,
+    )
+    # Never much higher than wide, so that a phone shows both hemispheres.
+    plot = figure.to_html(
+        full_html=False, include_plotlyjs=True, default_height="min(78vh, 100vw)", config={"displaylogo": False}
+    )
+    small_print = ("Turn it with the mouse or a finger. Grey: no value.", note, resolution(size, SHOWN))
+    text = _PAGE.format(
+        title=f"<h1>{escape(title)}</h1>" if title else "",
+        head=escape(title or label),
+        plot=plot,
+        small_print=escape(" · ".join(filter(None, small_print))),
+    )
+    if output is not None:
+        with explained("write", Path(output)):
+            Path(output).write_text(text, encoding="utf-8")
+    return Page(text)
+
+
+def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> Any:
+    """The inflated hemisphere, moved so that the other one stands beside it, in colors."""
+    from plotly import graph_objects
+
+    surface = fsaverage(hemisphere, "infl")
+    x, y, z = surface.coordinates.T
+    x = x - x.max() - _GAP / 2 if hemisphere == "lh" else x - x.min() + _GAP / 2
+    grey = np.where(fsaverage(hemisphere, "sulc") > 0, SULCI, GYRI)
+    colors = np.where(np.isnan(values)[:, None], grey[:, None], scale.to_rgba(values)[:, :3])
+    said = [f"{hemisphere} {index}: {value:.3g}" for index, value in enumerate(values)]
+    i, j, k = surface.faces.T
+    return graph_objects.Mesh3d(
+        **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
+        vertexcolor=(255 * colors).round().astype(np.uint8),
+        text=said,
+        hoverinfo="text",
+        name=hemisphere,
+        lighting={"ambient": 0.7, "diffuse": 0.4, "specular": 0.02},
+        lightposition={"x": 0, "y": -100_000, "z": 100_000},  # where the viewer is at first
+    )
+
+
+def _color_bar(scale: ScalarMappable, label: str) -> Any:
+    """A color bar, of a point that is not seen."""
+    from plotly import graph_objects
+
+    place = np.linspace(0, 1, 33)
+    shades = [f"rgb{tuple(round(255 * part) for part in scale.cmap(at)[:3])}" for at in place]
+    marker = {
+        "color": [scale.norm.vmin],
+        "cmin": scale.norm.vmin,
+        "cmax": scale.norm.vmax,
+        "colorscale": list(zip(place.tolist(), shades, strict=True)),
+        "colorbar": {
+            **{"title": {"text": escape(label), "side": "top"}, "orientation": "h", "thickness": 14},
+            **{"len": 0.8, "y": 0, "yref": "container", "yanchor": "bottom"},
+        },
+        "size": 0.001,
+    }
+    return graph_objects.Scatter3d(x=[0], y=[0], z=[0], mode="markers", marker=marker, hoverinfo="skip")
+
+
+def _names() -> Any:
+    """The hemispheres' names above them, which turn with them."""
+    from plotly import graph_objects
+
+    places = []
+    for hemisphere, side in (("lh", -1), ("rh", 1)):
+        points = fsaverage(hemisphere, "infl").coordinates
+        places.append((side * (np.ptp(points[:, 0]) + _GAP) / 2, points[:, 1].mean(), points[:, 2].max() + 8))
+    x, y, z = np.array(places).T
+    return graph_objects.Scatter3d(x=x, y=y, z=z, mode="text", text=["left", "right"], hoverinfo="skip")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{head}</title>
+<style>
+body {{ margin: 0; font: 1rem/1.4 system-ui, sans-serif; color: #1f2933; }}
+h1, p {{ margin: .5rem 1rem; overflow-wrap: anywhere; }}
+h1 {{ font-size: 1.2rem; }}
+p {{ font-size: .85rem; color: #5b6770; }}
+</style>
+</head>
+<body>
+{title}
+{plot}
+<p>{small_print}</p>
+</body>
+</html>
+"""

@@ -1,0 +1,5 @@
+from .experiment import control_regions
+
+__all__ = [
+    "control_regions",
+]

@@ -1,0 +1,365 @@
+"""``berg-jax control``: images that drive two regions together or apart, and sets that align or disentangle them.
+
+Univariate: of all images those that drive both, suppress both, or drive one and suppress the other, each by a margin
+over the mean image. Multivariate: the sets of images for which the regions' dissimilarity matrices are most or least
+alike. With several subjects, images are chosen by all but one, and judged by that one. On the demo subject about
+a minute on 2 cores, multivariate with 300 generations.
+
+After Gifford et al. 2025, *In silico discovery of representational relationships across visual cortex*, Nature Human
+Behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from ...demo.stimuli import CATEGORIES
+from ...errors import InvalidParameterError
+from ...files.csv_tables import write_table
+from ...stream.devices import find_process
+from ...stream.loop import stream
+from ...stream.sources.image_files import Source
+from ...stream.store.output import Columns, is_complete
+from ...stream.store.responses import open_responses
+from ...subject import Subject
+from ...vertices import Vertices
+from ..reporting.command import command_line, settings_of
+from ..reporting.page import Section, write_report
+from ..reporting.results import counted, folder_of, note, provenance, unfinished, write_numbers, write_results
+from ..stimuli import drawn, find_people, given, require_demo
+from ..synthesis import objectives
+from ..synthesis.areas import union
+from ..synthesis.optimize import optimize
+from ..synthesis.parametrizations.fourier import fourier
+from ..synthesis.search.evolution import evolve_sets, random_sets, set_values
+from ..synthesis.search.stored import control_among
+from .pictures import Chosen, draw_quadrants, draw_sets
+from .report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section
+
+ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "rois": "roi"}
+KINDS = ("univariate", "multivariate")
+_GOALS = {"align": objectives.align, "disentangle": objectives.disentangle}
+_BASELINE = 1000  # random sets that a chosen one is compared with
+_STORE = "responses.zarr"
+_LEADS = {
+    "univariate": "Images that drive {} and {} together or apart",
+    "multivariate": "Sets of images that {} and {} represent alike (align) or unlike (disentangle)",
+}
+_NATURAL, _EACH, _SEED = 200, 20, 7  # of the demo's images
+
+
+class _Person(NamedTuple):
+    """A subject, the vertices of both regions, the regions' weights over them, and responses to all images."""
+
+    subject: Subject
+    vertices: Vertices
+    weights: list[Float[np.ndarray, " vertices"]]
+    responses: Float[np.ndarray, "images vertices"]
+
+    @property
+    def number(self) -> int:
+        return self.subject.description.subject
+
+    @property
+    def means(self) -> Float[np.ndarray, "images 2"]:
+        return self.responses @ self.by_region
+
+    @property
+    def by_region(self) -> Float[np.ndarray, "vertices 2"]:
+        return np.stack(self.weights, axis=1)
+
+
+def control_regions(
+    berg_dir: str | Path,
+    subjects: Sequence[int],
+    output: str | Path,
+    images: str | Path | None = None,
+    *,
+    rois: Sequence[str] = ("FFA-1", "PPA"),
+    kind: str = "univariate",
+    choose: str | None = None,
+    k: int = 25,
+    margin: float = 0.04,
+    synthesize: int = 0,
+    steps: int = 128,
+    set_size: int = 50,
+    population: int = 200,
+    generations: int = 2000,
+    seed: int = 0,
+    min_ncsnr: float | None = None,
+    min_explained_variance: float | None = None,
+    fit_images: str = "error",
+    precision: str = "float32",
+    batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
+    time_limit: float | None = None,
+    show_progress: bool = True,
+) -> str:
+    """Choose images that control two regions' responses, or sets that control how alike they represent images.
+
+    Parameters
+    ----------
+    berg_dir, subjects
+        As for :func:`berg_jax.load`; one or more subjects. With one, images are judged by whom they were chosen for.
+    output
+        The folder to write: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
+        them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. Of each
+        subject ``subjNN/``, with responses to all images in ``responses.zarr`` and
+        :func:`~berg_jax.experiments.control.report.goal_maps`: see
+        :func:`~berg_jax.experiments.reporting.results.write_results`.
+    images
+        To choose from: see :func:`~berg_jax.stream.sources.open.open_source`. For the demo subjects by default
+        drawings and natural-like images.
+    rois
+        Two ROI expressions.
+    kind
+        ``"univariate"`` or ``"multivariate"``.
+    choose
+        Of an array which images.
+    k, margin
+        Univariate: how many images, at most, and how far each is from the mean image in both regions, z units.
+    synthesize, steps
+        Univariate: also make so many images for each goal, for the first subject, in so many steps.
+    set_size, population, generations, seed
+        Multivariate: see :func:`~berg_jax.experiments.synthesis.search.evolution.evolve_sets`.
+    min_ncsnr, min_explained_variance
+        Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
+    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
+        As for :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
+
+    Returns
+    -------
+    A few lines that say what came out.
+
+    Raises
+    ------
+    BERGError
+        Something is wrong with the images, the ROIs, the numbers or the output; found before work starts.
+    Interrupted
+        Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
+    """
+    asked = settings_of(locals())
+    process = find_process(process_index, process_count)
+    output, rois = Path(output), list(rois)
+    if len(set(rois)) != 2 or len(rois) != 2:
+        raise InvalidParameterError(f"Control is of two ROIs, got {rois}.")
+    if kind not in KINDS:
+        raise InvalidParameterError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
+    if k < 1 or synthesize < 0:
+        raise InvalidParameterError(f"Give k of at least 1 and synthesize of at least 0, got {k} and {synthesize}.")
+    limits = {"min_ncsnr": min_ncsnr, "min_explained_variance": min_explained_variance}
+    people = find_people(berg_dir, subjects)
+    regions = [union(person, {name: name for name in rois}, **limits) for person in people]
+    if kind == "multivariate":
+        for name, size in ((name, (w > 0).sum()) for _, weights in regions for name, w in weights.items()):
+            if size < 2:
+                raise InvalidParameterError(f"ROI {name!r} has only one vertex; a pattern needs more.")
+    source = _stimuli(people[0], output, images, choose, fit_images)
+    if kind == "multivariate" and 2 * set_size > len(source):
+        raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
+    running = {"time_limit": time_limit, "show_progress": show_progress}
+    for person, (vertices, weights) in zip(people, regions, strict=True):
+        stream(
+            person.model(vertices, precision=precision),
+            source,
+            [Columns(vertices, {name: own > 0 for name, own in weights.items()})],
+            output=folder_of(output, person) / _STORE,
+            identity=person.identity(vertices, precision),
+            run={"rois": rois, "precision": precision, **limits},
+            batch_size=batch_size,
+            process=process,
+            **running,
+        )
+    if not all(is_complete(folder_of(output, person) / _STORE) for person in people):
+        return unfinished(output)
+    known = []
+    for person, (vertices, weights) in zip(people, regions, strict=True):
+        responses = open_responses(folder_of(output, person) / _STORE).data.values.astype(np.float32)
+        known.append(_Person(person, vertices, [weights[name] for name in rois], responses))
+    made: dict[str, Any] = {"kind": kind, "rois": rois, "images": len(source), "seed": seed}
+    synthesized = {}
+    if kind == "univariate":
+        made |= {"k": k, "margin": margin, "synthesize": synthesize, "steps": steps if synthesize else None}
+        if synthesize:
+            synthesized = _synthesized(known[0], rois, synthesize, steps, precision, seed, running)
+        answers = [_answers(one, synthesized, precision) for one in known]
+        rows, chosen = _univariate(known, rois, source, synthesized, answers, k, margin, output)
+    else:
+        options = {"set_size": set_size, "population": population, "generations": generations}
+        made |= options
+        answers = [{} for _ in known]
+        rows, chosen = _multivariate(known, rois, source, output, {**options, "seed": seed, **running})
+    shown = numbers_section(kind, rois, [one.number for one in known], rows, made, output)
+    parts = [shown, *images_sections(kind, source, chosen[0], synthesized, made, output)]
+    facts = {}
+    for one, indices, own in zip(known, chosen, answers, strict=True):
+        folder, maps = folder_of(output, one.subject), goal_maps(one.responses, indices, own)
+        facts[folder.name] = provenance(one.subject, one.vertices, precision, experiment="control", **made)
+        write_results(folder, one.vertices, maps, facts[folder.name])
+        if pictures := draw_maps(one.subject, one.vertices, maps, rois, indices, made, folder):
+            parts.append(Section(f"Maps of subject {one.number}", pictures))
+    write_numbers(output, {"goals": rows, "subjects": list(facts.values())})
+    write_report(
+        output,
+        "Control",
+        parts,
+        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(people)}, {_judged(people)}.",
+        command=command_line("control", control_regions, asked, ARGUMENTS),
+        settings=asked,
+        provenance=facts,
+        synthetic=any(person.description.synthetic for person in people),
+    )
+    return _summary(people, rois, rows, len(source), output)
+
+
+def goals(rois: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The four ways to drive (1) or suppress (−1) two regions, by name."""
+    first, second = rois
+    return {
+        "both up": (1, 1),
+        "both down": (-1, -1),
+        f"{first} up, {second} down": (1, -1),
+        f"{first} down, {second} up": (-1, 1),
+    }
+
+
+def judges(count: int) -> list[Bool[np.ndarray, " subjects"]]:
+    """For each subject who chooses for it: all others, or itself if there are none."""
+    return [np.arange(count) != index if count > 1 else np.ones(1, bool) for index in range(count)]
+
+
+def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
+    if images is not None:
+        return given(images, choose, fit_images, person)
+    require_demo(person, choose, "Give images: a folder or an array, such as NSD's.")
+    return drawn(output, {"natural": _NATURAL, **dict.fromkeys(CATEGORIES, _EACH)}, _SEED)
+
+
+def _univariate(
+    people: Sequence[_Person],
+    rois: Sequence[str],
+    source: Source,
+    made: dict[str, UInt8[np.ndarray, "n 3 h w"]],
+    answers: Sequence[dict[str, Float[np.ndarray, "n vertices"]]],
+    k: int,
+    margin: float,
+    output: Path,
+) -> tuple[list[dict[str, Any]], list[dict[str, Int[np.ndarray, " n"]]]]:
+    """Of each goal what came out, and of each person which images were chosen for each goal."""
+    baselines = [np.nanmean(one.means.astype(np.float64), axis=0) for one in people]
+    away = np.stack([one.means - baseline for one, baseline in zip(people, baselines, strict=True)])
+    rows, named, shown, chosen = [], [], [], [{} for _ in people]
+    for goal, directions in goals(rois).items():
+        gone = []
+        for index, choosing in enumerate(judges(len(people))):
+            found = control_among(
+                source.ids, away[choosing].mean(axis=0), directions, k=k, margin=margin, baseline=np.zeros(2)
+            ).found
+            own = np.array(directions) * away[index][found.indices]
+            gone.append(own.mean(axis=0) if len(own) else np.full(2, np.nan))
+            chosen[index][goal] = found.indices
+            named += [(goal, people[index].number, image, *way) for image, way in zip(found.names, own, strict=True)]
+        shown.append(Chosen(goal, people[0].means[chosen[0][goal]]))
+        counts = [len(own[goal]) for own in chosen]
+        rows.append({"goal": goal, "directions": directions, "ways": gone, "images": counts[0], "counts": counts})
+        if goal in made:
+            means = [own[goal] @ one.by_region for one, own in zip(people, answers, strict=True)]
+            rows[-1]["synthesized"] = [
+                np.array(directions) * (mean - baseline).mean(axis=0)
+                for mean, baseline in zip(means, baselines, strict=True)
+            ]
+            shown[-1] = shown[-1]._replace(made=means[0])
+    write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
+    options = {"note": note(people[0].subject), "baseline": baselines[0], "title": _title(people, len(source))}
+    draw_quadrants(people[0].means, rois, shown, output / PICTURE, **options)
+    return rows, chosen
+
+
+def _multivariate(
+    people: Sequence[_Person], rois: Sequence[str], source: Source, output: Path, options: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[dict[str, Int[np.ndarray, " n"]]]]:
+    """As :func:`_univariate`."""
+    longest = max(len(one.vertices) for one in people)
+    every = np.stack([np.pad(one.responses, ((0, 0), (0, longest - len(one.vertices)))) for one in people])
+    weights = [np.stack([np.pad(one.weights[i], (0, longest - len(one.vertices))) for one in people]) for i in (0, 1)]
+    there = np.flatnonzero(np.isfinite(every).all(axis=(0, 2)))
+    every = every[:, there]
+    usual = random_sets(len(there), options["set_size"], _BASELINE, options["seed"])
+    before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(people))]
+    rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in people]
+    for goal, objective in _GOALS.items():
+        reached = []
+        for index, choosing in enumerate(judges(len(people))):
+            number = people[index].number
+            among = objectives.group(objective(*(w[choosing] for w in weights)))
+            checkpoints.append(output / f"{goal}-subj{number:02d}.npz")
+            result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
+            own = objectives.align(*(w[index] for w in weights))
+            reached.append(float(set_values(every[index], own, result.latents)[0]))
+            best = np.sort(there[result.latents[0]])
+            chosen[index][goal] = best
+            named += [(goal, number, source.ids[image]) for image in best]
+        shown.append(Chosen(goal, np.array(reached)))
+        usually = [float(values.mean()) for values in before]
+        rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
+    write_table(output / "images.csv", ("goal", "subject", "image"), named)
+    options = {"note": note(people[0].subject), "title": _title(people, len(source))}
+    draw_sets(before[0], rois, shown, output / PICTURE, **options)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
+    return rows, chosen
+
+
+def _synthesized(
+    one: _Person, rois: Sequence[str], n: int, steps: int, precision: str, seed: int, running: dict[str, Any]
+) -> dict[str, UInt8[np.ndarray, "n 3 224 224"]]:
+    """Images made for each goal; the goals share one program."""
+    model, baseline = one.subject.model(one.vertices, precision=precision), np.nanmean(one.means, axis=0)
+    made = {}
+    for goal, directions in goals(rois).items():
+        objective = objectives.control(one.weights, directions, baseline)
+        result = optimize(model, objective, fourier(), n=n, steps=steps, seed=seed, **running)
+        made[goal] = np.asarray(result.images[np.argsort(-result.values)]).round().astype(np.uint8)
+    return made
+
+
+def _answers(
+    one: _Person, made: dict[str, UInt8[np.ndarray, "n 3 h w"]], precision: str
+) -> dict[str, Float[np.ndarray, "n vertices"]]:
+    """A person's responses to the images made for each goal."""
+    model = one.subject.model(one.vertices, precision=precision) if made else None
+    return {goal: np.asarray(model(images)) for goal, images in made.items()}
+
+
+def _title(people: Sequence[_Person], images: int) -> str:
+    whose = "its own responses" if len(people) == 1 else "other subjects' responses"
+    return f"Subject {people[0].number}: of {images} images those chosen by {whose}"
+
+
+def _judged(people: Sequence[Any]) -> str:
+    return "judged by the one who chose" if len(people) == 1 else "chosen by all but one, judged by that one"
+
+
+def _summary(
+    people: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
+) -> str:
+    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(people)}: {images} images, {_judged(people)}"]
+    for row in rows:
+        if "ways" not in row:
+            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}"
+        elif not row["images"]:
+            text = "no image passes the margin"
+        else:
+            ways = np.nanmean(row["ways"], axis=0)
+            text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
+        if "synthesized" in row:
+            own = row["synthesized"][0]
+            text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
+        lines.append(f"  {row['goal']:<28}{text}")
+    return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])

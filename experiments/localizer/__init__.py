@@ -1,0 +1,5 @@
+"""Category localizer: which vertices and regions prefer which category of images."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,186 @@
+"""Categories of images, contrasts of them, and what they say of vertices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import stats
+
+from ...errors import InvalidParameterError
+from ...files.csv_tables import read_table
+
+_FEWEST = 2  # images of a category
+
+
+class Design(NamedTuple):
+    """Which category each image of a source belongs to, and contrasts of the categories.
+
+    ``labels`` are numbers of ``categories``. A row of ``weights`` is a contrast, a number for each category; they add
+    up to 0.
+    """
+
+    categories: list[str]
+    labels: Int[np.ndarray, " images"]
+    names: list[str]
+    weights: Float[np.ndarray, "contrasts categories"]
+
+    @property
+    def matrix(self) -> Float[np.ndarray, "images categories"]:
+        """A column for each category, 1 for its images."""
+        return (self.labels[:, None] == np.arange(len(self.categories))).astype(np.float64)
+
+
+def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Sequence[str] = ()) -> Design:
+    """The design of a source's images.
+
+    Parameters
+    ----------
+    ids
+        The images' names. Without a table an image's category is the folder that it lies in, ``faces/1.png``.
+    table
+        A ``.csv`` file with a header and the columns ``image``, names as in ``ids``, and ``category``.
+    contrasts
+        Such as ``"faces > places + objects"``: the mean of the categories at the left less the mean of those at the
+        right; ``"faces"`` is faces against all others. By default each category against all others.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such table.
+    InvalidParameterError
+        An image has no category, a category has only one image, there is only one category, or a contrast makes no
+        sense.
+    """
+    found = [_folder(name) for name in ids] if table is None else _from_table(ids, Path(table))
+    categories = sorted(set(found))
+    place = {name: index for index, name in enumerate(categories)}
+    labels = np.array([place[name] for name in found])
+    counts = np.bincount(labels)
+    if len(categories) < 2:
+        raise InvalidParameterError(
+            f"All {len(found)} images are of the category {categories[0]!r}: there is no contrast. Give a folder for "
+            "each category, or a table (--table) of images and categories."
+        )
+    for name, count in zip(categories, counts, strict=True):
+        if count < _FEWEST:
+            raise InvalidParameterError(
+                f"Category {name!r} has {count} image; a t needs at least {_FEWEST} of each. Add images or leave the "
+                "category out."
+            )
+    names = list(contrasts) or categories
+    if len(set(names)) < len(names):
+        raise InvalidParameterError(f"Each contrast must be given once, got {names}.")
+    weights = np.array([_contrast(name, categories) for name in names])
+    return Design(categories, labels, names, weights)
+
+
+def _folder(name: str) -> str:
+    folder = name.rpartition("/")[0]
+    if not folder:
+        raise InvalidParameterError(
+            f"Image {name!r} lies in no category's folder. Give a folder that holds a folder for each category, or a "
+            "table (--table) of images and categories."
+        )
+    return folder
+
+
+def _from_table(ids: Sequence[str], path: Path) -> list[str]:
+    rows = read_table(path, ("image", "category"))
+    categories: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        if not row["category"] or categories.get(row["image"], row["category"]) != row["category"]:
+            raise InvalidParameterError(f"{path}, line {number}: image {row['image']!r} must have one category.")
+        categories[row["image"]] = row["category"]
+    missing = [name for name in ids if name not in categories]
+    if missing:
+        raise InvalidParameterError(f"{path} has no category for {len(missing)} images, such as {missing[0]!r}.")
+    return [categories[name] for name in ids]
+
+
+def _contrast(text: str, categories: Sequence[str]) -> Float[np.ndarray, " categories"]:
+    left, _, right = (side.strip() for side in text.partition(">"))
+    plus = _members(left, categories, text)
+    minus = _members(right, categories, text) if ">" in text else ~plus
+    if (plus & minus).any() or not plus.any() or not minus.any():
+        raise InvalidParameterError(
+            f"The contrast {text!r} must have categories at the left, and others at the right, such as "
+            f"'{categories[0]} > {categories[1]}'."
+        )
+    return plus / plus.sum() - minus / minus.sum()
+
+
+def _members(text: str, categories: Sequence[str], contrast: str) -> Bool[np.ndarray, " categories"]:
+    names = [name.strip() for name in re.split(r"\s\+\s", text)]
+    unknown = set(names) - set(categories)
+    if unknown:
+        raise InvalidParameterError(
+            f"The contrast {contrast!r} names {sorted(unknown)}; the categories are {list(categories)}."
+        )
+    return np.isin(categories, names)
+
+
+def significance(
+    t: Float[np.ndarray, "contrasts vertices"], degrees_of_freedom: int
+) -> tuple[Float[np.ndarray, "contrasts vertices"], Float[np.ndarray, "contrasts vertices"]]:
+    """Two-sided p of each t, and q: p adjusted for the false discovery rate over a contrast's vertices [1]_.
+
+    Both are NaN where t is.
+
+    References
+    ----------
+    .. [1] Y. Benjamini & Y. Hochberg (1995). Controlling the false discovery rate. Journal of the Royal Statistical
+       Society B 57 (1), 289–300.
+    """
+    p = 2 * stats.t.sf(np.abs(t), degrees_of_freedom)
+    q = np.full_like(p, np.nan)
+    for row, of_row in zip(q, p, strict=True):
+        there = ~np.isnan(of_row)
+        if there.any():
+            row[there] = stats.false_discovery_control(of_row[there])
+    return p, q
+
+
+def preferences(
+    betas: Float[np.ndarray, "categories vertices"],
+    residual_variance: Float[np.ndarray, " vertices"],
+    counts: Int[np.ndarray, " categories"],
+    alpha: float,
+) -> Float[np.ndarray, " vertices"]:
+    """The category that each vertex responds to most, where categories differ; NaN elsewhere.
+
+    They differ where the F of a one-way analysis of variance is significant, at a false discovery rate of ``alpha``.
+    """
+    groups, images = len(counts), int(counts.sum())
+    mean = counts @ betas / images
+    between = (counts[:, None] * (betas - mean) ** 2).sum(0) / (groups - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = stats.f.sf(between / residual_variance, groups - 1, images - groups)
+    preferred = np.full(len(p), np.nan)
+    there = ~np.isnan(p)
+    if there.any():
+        differ = np.flatnonzero(there)[stats.false_discovery_control(p[there]) < alpha]
+        preferred[differ] = betas[:, differ].argmax(0)
+    return preferred
+
+
+def over_subjects(effects: Float[np.ndarray, "subjects n"]) -> dict[str, Float[np.ndarray, " n"]]:
+    """Paired tests over subjects, of effects against 0: ``mean``, ``t``, ``p`` and ``q`` (false discovery rate).
+
+    NaN of a subject who lacks a region leaves that subject out.
+    """
+    subjects = (~np.isnan(effects)).sum(0)
+    enough = (subjects >= 2) & (
+        np.nanmax(effects, axis=0, initial=-np.inf) > np.nanmin(effects, axis=0, initial=np.inf)
+    )
+    t, p, q = (np.full(effects.shape[1], np.nan) for _ in range(3))
+    if enough.any():
+        tested = stats.ttest_1samp(effects[:, enough], 0, axis=0, nan_policy="omit")
+        t[enough], p[enough] = tested.statistic, tested.pvalue
+        q[enough] = stats.false_discovery_control(p[enough])
+    mean = np.nansum(effects, axis=0) / np.where(subjects, subjects, np.nan)
+    return {"mean": mean, "t": t, "p": p, "q": q, "subjects": subjects}

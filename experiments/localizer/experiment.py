@@ -1,0 +1,266 @@
+"""``berg-jax localize``: which vertices and regions prefer which category of images.
+
+As a functional localizer's analysis: a general linear model of each vertex' responses to the images of some
+categories, each category's t against the rest, false discovery rate over vertices, regions' means and paired tests
+over subjects. On the demo subject, with its drawings (5 × 40), half a minute on 2 cores; all 17 of its areas with a
+preference are found to have the planted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ... import surface
+from ...demo.stimuli import CATEGORIES
+from ...errors import InvalidParameterError
+from ...files.csv_tables import write_table
+from ...stream.devices import find_process
+from ...stream.loop import stream
+from ...stream.reducers import GLM, RoiMeans, roi_weights
+from ...stream.sources.image_files import Source
+from ...subject import Subject
+from ...vertices import Vertices
+from ..reporting.command import command_line, settings_of
+from ..reporting.page import Section, write_report
+from ..reporting.results import counted, folder_of, origin, provenance, regions_of, unfinished, write_results
+from ..stimuli import drawn, find_people, given, require_demo
+from .contrasts import Design, design_of, over_subjects, preferences, significance
+from .report import draw, key_numbers, keys_of, over_subjects_table, preferred, selective
+
+DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
+ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "contrasts": "contrast"}
+
+
+def localize(
+    berg_dir: str | Path,
+    subjects: Sequence[int],
+    output: str | Path,
+    images: str | Path | None = None,
+    *,
+    choose: str | None = None,
+    table: str | Path | None = None,
+    contrasts: Sequence[str] = (),
+    alpha: float = 0.05,
+    measured: Mapping[str, str | Path] | None = None,
+    roi: str | Sequence[str] | None = None,
+    hemisphere: str = "both",
+    min_ncsnr: float | None = None,
+    min_explained_variance: float | None = None,
+    fit_images: str = "error",
+    precision: str = "float32",
+    batch_size: int = 8,
+    process_index: int | None = None,
+    process_count: int | None = None,
+    time_limit: float | None = None,
+    show_progress: bool = True,
+) -> str:
+    """Find which vertices and ROIs of one or more subjects prefer which category; write maps, tables and pictures.
+
+    Called again after an interruption, it goes on.
+
+    Parameters
+    ----------
+    berg_dir, subjects
+        As for :func:`berg_jax.load`; one or more subjects.
+    output
+        The folder to write. Of each subject ``subjNN/``, with for each contrast maps ``t_*``, ``q_*`` (two-sided p
+        adjusted for the false discovery rate over vertices), ``d_*`` (selectivity: the effect in residual standard
+        deviations), and ``preference`` (number of the category with the largest mean, NaN where categories do not
+        differ); ``rois.csv`` with each ROI's mean response to each category, in z units; and pictures.
+        ``contrasts.csv`` has each ROI's effects over subjects.
+    images
+        A folder that holds a folder for each category, or any other source with a table: see
+        :func:`~berg_jax.stream.sources.open.open_source`. For the demo subjects by default drawings.
+    choose
+        Of an array which images.
+    table, contrasts
+        See :func:`~berg_jax.experiments.localizer.contrasts.design_of`.
+    alpha
+        False discovery rate.
+    measured
+        Measured t maps to compare with, on the model's surface, by contrast: ``{"faces": "floc-facestval.mgz"}``.
+    roi, hemisphere, min_ncsnr, min_explained_variance
+        Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
+    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
+        As for :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
+
+    Returns
+    -------
+    A few lines that say what came out.
+
+    Raises
+    ------
+    BERGError
+        Something is wrong with the images, the design, the subjects or the output; found before work starts.
+    Interrupted
+        Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
+    """
+    settings = settings_of(locals())
+    process = find_process(process_index, process_count)
+    output = Path(output)
+    if not 0 < alpha < 1:
+        raise InvalidParameterError(f"alpha must be between 0 and 1, got {alpha!r}.")
+    people = find_people(berg_dir, subjects)
+    chosen = [person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance) for person in people]
+    maps = {name: surface.read(path, people[0].hemisphere_size) for name, path in (measured or {}).items()}
+    source, design = _stimuli(people[0], output, images, choose, table, contrasts, fit_images)
+    if unknown := set(maps) - set(design.names):
+        raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
+    regions = [regions_of(person, vertices) for person, vertices in zip(people, chosen, strict=True)]
+    found = []
+    for person, vertices, inside in zip(people, chosen, regions, strict=True):
+        found.append(
+            stream(
+                person.model(vertices, precision=precision).crop(),
+                source,
+                [
+                    GLM(design.matrix, design.weights, len(vertices), names=design.names),
+                    *([RoiMeans(roi_weights(vertices, inside), len(source))] if inside else []),
+                ],
+                output=folder_of(output, person) / "stream",
+                identity=person.identity(vertices, precision),
+                batch_size=batch_size,
+                process=process,
+                time_limit=time_limit,
+                show_progress=show_progress,
+            )
+        )
+    if not all(found):
+        return unfinished(output)
+    tables, lines, sections, facts = [], [], [], {}
+    for person, vertices, inside, reduced in zip(people, chosen, regions, found, strict=True):
+        folder = folder_of(output, person)
+        results = vertex_maps(design, reduced["glm"], alpha)
+        responses = reduced["roi_means"]["means"] if inside else np.zeros((len(source), 0))
+        means = np.stack([responses[design.labels == k].mean(0) for k in range(len(design.categories))])
+        tables.append(dict(zip(inside, means.T, strict=True)))
+        rows = _compared(design, results, maps, vertices)
+        made = {"categories": design.categories, "contrasts": design.names, "alpha": alpha}
+        facts[folder.name] = provenance(
+            person, vertices, precision, experiment="localizer", images=len(source), **made
+        )
+        shares = _shares(results["preference"], vertices, inside, len(design.categories))
+        write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts[folder.name]})
+        write_table(
+            folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
+        )
+        pictures = draw(person, vertices, design, results, tables[-1], alpha, folder)
+        parts = [*pictures, *key_numbers(design, results, tables[-1], shares, rows, alpha)]
+        sections.append(Section(f"Subject {person.description.subject}", parts))
+        lines += [_summary(person, design, results, tables[-1], shares, rows, alpha)]
+    group = _group(design, tables)
+    columns = group[0] if group else ("roi", "contrast")
+    write_table(output / "contrasts.csv", columns, (row.values() for row in group))
+    if len(people) > 1:
+        sections.append(Section("Over subjects", [over_subjects_table(group)]))
+    write_report(
+        output,
+        "Category localizer",
+        sections,
+        lead=f"Which vertices and regions prefer which category of images: {len(source):,} images of "
+        f"{len(design.categories)} categories ({', '.join(design.categories)}), {counted(people)}.",
+        command=command_line("localize", localize, settings, ARGUMENTS),
+        settings=settings,
+        provenance=facts,
+        synthetic=any(person.description.synthetic for person in people),
+    )
+    return "\n".join([*lines, f"Maps, tables, pictures and report.html: {output}"])
+
+
+def vertex_maps(
+    design: Design, glm: Mapping[str, np.ndarray], alpha: float
+) -> dict[str, Float[np.ndarray, " vertices"]]:
+    """Maps of each vertex, from a GLM's results, by name: see :func:`localize`."""
+    _, q = significance(glm["t"], int(glm["degrees_of_freedom"]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        d = glm["effects"] / np.sqrt(glm["residual_variance"])
+    maps = {}
+    for index, name in enumerate(design.names):
+        plain = name.replace(" ", "").replace(">", "-vs-").replace("/", "-")
+        maps |= {f"t_{plain}": glm["t"][index], f"q_{plain}": q[index], f"d_{plain}": d[index]}
+    counts = np.bincount(design.labels)
+    return {**maps, "preference": preferences(glm["betas"], glm["residual_variance"], counts, alpha)}
+
+
+def _stimuli(
+    person: Subject,
+    output: Path,
+    images: str | Path | None,
+    choose: str | None,
+    table: str | Path | None,
+    contrasts: Sequence[str],
+    fit_images: str,
+) -> tuple[Source, Design]:
+    if images is not None:
+        source = given(images, choose, fit_images, person)
+        return source, design_of(source.ids, table, contrasts)
+    require_demo(person, choose, "Give images: a folder that holds a folder for each category.")
+    if table is not None:
+        raise InvalidParameterError(f"The table {table} is of images that are given: give them, too.")
+    design = design_of(
+        [f"{category}/{index}" for category in CATEGORIES for index in range(DEMO_EACH)], None, contrasts
+    )
+    return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED), design
+
+
+def _shares(
+    preferred: Float[np.ndarray, " v"], vertices: Vertices, regions: Mapping[str, Vertices], categories: int
+) -> dict[str, list[float]]:
+    """Of each ROI, the share of its vertices that prefer each category."""
+    shares = {}
+    for name, region in regions.items():
+        inside = preferred[np.isin(vertices.global_indices, region.global_indices)]
+        shares[name] = [float((inside == category).mean()) for category in range(categories)]
+    return shares
+
+
+def _compared(
+    design: Design, results: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], vertices: Vertices
+) -> list[dict[str, Any]]:
+    """Pearson's correlation of t with measured t over vertices that have both."""
+    rows = []
+    keys = keys_of(results)
+    for name, values in measured.items():
+        ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
+        there = np.isfinite(ours) & np.isfinite(theirs)
+        r = np.corrcoef(ours[there], theirs[there])[0, 1] if there.sum() > 2 else np.nan
+        rows.append({"contrast": name, "vertices": int(there.sum()), "r": float(r)})
+    return rows
+
+
+def _group(design: Design, tables: Sequence[Mapping[str, Float[np.ndarray, " c"]]]) -> list[dict[str, Any]]:
+    """Each ROI's effect of each contrast over subjects, with paired tests; NaN of too few subjects."""
+    names = list(dict.fromkeys(name for means in tables for name in means))
+    missing = np.full(len(design.categories), np.nan)
+    effects = np.array([[design.weights @ means.get(name, missing) for name in names] for means in tables])
+    tests = over_subjects(effects.reshape(len(tables), -1))
+    labels = [(name, contrast) for name in names for contrast in design.names]
+    return [
+        {"roi": name, "contrast": contrast, **{key: values[index] for key, values in tests.items()}}
+        for index, (name, contrast) in enumerate(labels)
+    ]
+
+
+def _summary(
+    person: Subject,
+    design: Design,
+    results: Mapping[str, np.ndarray],
+    means: Mapping[str, Float[np.ndarray, " c"]],
+    shares: Mapping[str, list[float]],
+    measured: Sequence[Mapping[str, Any]],
+    alpha: float,
+) -> str:
+    lines = [f"Subject {person.description.subject}{origin(person)}, {len(design.labels)} images"]
+    for name, key in zip(design.names, keys_of(results), strict=True):
+        lines.append(f"  {name:<28}{selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
+    if means:
+        lines.append(f"  {'ROI':<14}{'prefers':<14}{'mean (z)':>9}{'other (z)':>10}{'of its vertices':>17}")
+    for name, best, mean, others, share in preferred(design, means, shares):
+        lines.append(f"  {name:<14}{best:<14}{mean:>9.2f}{others:>10.2f}{share:>17.0%}")
+    lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
+    return "\n".join(lines)

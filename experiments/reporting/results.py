@@ -1,0 +1,145 @@
+"""What experiments leave on disk: maps and numbers, each with what made them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Num
+
+from ... import surface
+from ...files.disk import explained, write_whole
+from ...rois import UNIONS
+from ...subject import Subject
+from ...surface.maps import GIFTI
+from ...surface.spaces import MESHES
+from ...vertices import HEMISPHERES, Vertices
+from .command import plain
+
+NUMBERS, MAPS = "results.json", "maps.npz"
+SYNTHETIC = "SYNTHETIC weights: no finding about brains"
+EARLY = ("V1", "V2", "V3", "hV4")
+OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
+
+
+def provenance(person: Subject, vertices: Vertices, precision: str, **settings: Any) -> dict[str, Any]:
+    """What made a result: subject, weights, vertices, settings, versions, devices, time."""
+    return {
+        "subject": person.description.subject,
+        "weights": person.description.origin,
+        "synthetic": person.description.synthetic,
+        "identity": person.identity(vertices, precision),
+        "vertices": len(vertices),
+        "hemisphere_size": vertices.hemisphere_size,
+        "precision": precision,
+        "settings": settings,
+        "versions": {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax", "numpy")},
+        "devices": [f"{device.platform} {device.device_kind}" for device in jax.local_devices()],
+        "cores": os.cpu_count(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def note(person: Subject) -> str | None:
+    """What a picture's small print says of synthetic weights."""
+    return SYNTHETIC if person.description.synthetic else None
+
+
+def origin(person: Subject) -> str:
+    """What a sentence says of synthetic weights, after the subject."""
+    return " (SYNTHETIC weights)" if person.description.synthetic else ""
+
+
+def counted(people: Sequence[Subject]) -> str:
+    """How many subjects, in words, and of synthetic weights that they are."""
+    return f"{len(people)} subject{'s' * (len(people) > 1)}{origin(people[0])}"
+
+
+def unfinished(output: Path) -> str:
+    """What a process says that has no more to do, while others have."""
+    return f"This process has done its share of {output}; others have not yet."
+
+
+def folder_of(output: Path, person: Subject) -> Path:
+    """Where an experiment on several people keeps what is of one of them."""
+    return output / f"subj{person.description.subject:02d}"
+
+
+def can_draw(vertices: Vertices) -> bool:
+    """Whether there are pictures of this surface. Of others there are maps all the same."""
+    return vertices.hemisphere_size in MESHES
+
+
+def write_results(
+    folder: Path, vertices: Vertices, maps: Mapping[str, Num[np.ndarray, " vertices"]], facts: Mapping[str, Any]
+) -> None:
+    """Write maps and numbers.
+
+    ``maps.npz`` has each map by name, a value for each of the vertices, and which those are: ``lh``, ``rh`` (within
+    the hemisphere, in this order) and ``hemisphere_size``. ``results.json`` has the numbers and what made them. For
+    other programs each map is there as GIFTI, too: ``maps/<name>.lh.func.gii`` and ``maps/<name>.rh.func.gii``.
+    Other maps that an earlier run has left in the folder, and pictures of the same names, are removed.
+
+    Raises
+    ------
+    ResourceError
+        The folder cannot be written, or nibabel is not installed.
+    """
+    write_numbers(folder, facts)
+    _forget(folder, maps)
+    with explained("write", folder):
+        (folder / "maps").mkdir(exist_ok=True)
+        size = np.array(vertices.hemisphere_size)
+        np.savez(folder / MAPS, **maps, lh=vertices.lh, rh=vertices.rh, hemisphere_size=size)
+    for name, values in maps.items():
+        surface.save(np.where(np.isinf(values), np.nan, values), folder / "maps" / f"{name}{GIFTI}", vertices)
+
+
+def write_numbers(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write ``results.json`` alone, as of :func:`write_results`."""
+    with explained("write", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _forget(folder: Path, kept: Collection[str]) -> None:
+    """Remove what an earlier run has left of other maps, by the names in its ``maps.npz``."""
+    try:
+        with zipfile.ZipFile(folder / MAPS) as there:
+            names = {name.removesuffix(".npy") for name in there.namelist()} - {*HEMISPHERES, "hemisphere_size"}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return
+    with explained("write", folder):
+        for name in (name for name in names.difference(kept) if Path(name).name == name):
+            (folder / f"{name}.png").unlink(missing_ok=True)
+            for hemisphere in HEMISPHERES:
+                (folder / "maps" / f"{name}.{hemisphere}{GIFTI}").unlink(missing_ok=True)
+
+
+def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
+    """Those of these ROIs that the subject has, to be drawn."""
+    found = {}
+    for name in names:
+        parts = [name, *UNIONS.get(name, ())]
+        if any(len(rois.get(part, ())) for rois in person.metadata.rois.values() for part in parts):
+            found[name] = person.vertices(name)
+    return found
+
+
+def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
+    """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
+    regions = {}
+    for name in person.rois:
+        left, right = person.metadata.roi(name)
+        kept = np.intersect1d(left, vertices.lh), np.intersect1d(right, vertices.rh)
+        if any(map(len, kept)):
+            regions[name] = Vertices(*kept, vertices.hemisphere_size)
+    return regions

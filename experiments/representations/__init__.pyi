@@ -1,0 +1,9 @@
+from .dissimilarity import dissimilarities, searchlights, similarities
+from .experiment import compare_representations
+
+__all__ = [
+    "compare_representations",
+    "dissimilarities",
+    "searchlights",
+    "similarities",
+]

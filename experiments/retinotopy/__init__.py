@@ -1,0 +1,5 @@
+"""Retinotopic mapping: receptive fields of vertices, found by probing the model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,22 @@
+from . import augmentations, objectives, priors
+from .areas import union
+from .experiment import synthesize
+from .optimize import Result, optimize
+from .parametrizations.fourier import Parametrization, fourier, phases, pixels
+from .search.evolution import evolve, evolve_sets
+
+__all__ = [
+    "Parametrization",
+    "Result",
+    "augmentations",
+    "evolve",
+    "evolve_sets",
+    "fourier",
+    "objectives",
+    "optimize",
+    "phases",
+    "pixels",
+    "priors",
+    "synthesize",
+    "union",
+]

@@ -1,0 +1,379 @@
+"""Accuracy: NSD's files are read as they are, and estimates meet what is known of simulated data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import tracemalloc
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+from scipy.io import savemat
+from typer.testing import CliRunner
+
+import berg_jax
+from berg_jax.cli.app import app
+from berg_jax.convert.synthetic import synthesize_subject
+from berg_jax.demo import images as drawings
+from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
+from berg_jax.experiments.accuracy import experiment as accuracy
+from berg_jax.experiments.accuracy.experiment import measure_accuracy, vertex_accuracy
+from berg_jax.experiments.accuracy.trials import BETAS, DESIGN, Trials, read_array, read_nsd, shown_images, z_scored
+from berg_jax.stream.encode import encode_images
+from berg_jax.vertices import Vertices
+
+from ..conftest import Golden
+
+SIZE, SESSIONS, SHARED = 642, 2, 500
+
+
+def write_design(root: Path) -> np.ndarray:
+    """NSD's design file, and the image, counted from 0, of each trial of subject 1, by a loop."""
+    random = np.random.default_rng(0)
+    order = np.concatenate([np.tile(np.arange(1, SHARED + 1), 3), np.arange(SHARED + 1, 10_001), np.zeros(0)])
+    order = np.concatenate([random.permutation(order[: 3 * SHARED]), random.integers(1, 10_001, 28_500)]).astype(int)
+    of_subjects = np.stack([random.permutation(73_000)[:10_000] + 1 for _ in range(8)])
+    path = root / "nsddata" / "experiments" / "nsd" / "nsd_expdesign.mat"
+    path.parent.mkdir(parents=True)
+    savemat(path, {"masterordering": order[None], "subjectim": of_subjects, "sharedix": np.arange(1, 1001)[None]})
+    return np.array([of_subjects[0][place - 1] - 1 for place in order])
+
+
+def write_betas(root: Path, subject: int, betas: np.ndarray) -> None:
+    folder = root / BETAS.format(subject)
+    folder.mkdir(parents=True)
+    for session, part in enumerate(betas.reshape(SESSIONS, 750, -1), 1):
+        for hemisphere, half in zip(("lh", "rh"), np.split(part.T.astype(np.float32), 2), strict=True):
+            image = nibabel.MGHImage(half[:, None, None], np.eye(4))
+            image.to_filename(folder / f"{hemisphere}.betas_session{session:02d}.mgh")
+
+
+@pytest.fixture(scope="module")
+def nsd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A folder in NSD's formats; each trial's image; betas (trials, 2 · 642) before per cent signal change."""
+    root = tmp_path_factory.mktemp("nsd")
+    shown = write_design(root)
+    random = np.random.default_rng(1)
+    signal = random.normal(size=(73_000, 4)).astype(np.float32)
+    mixing = random.normal(size=(4, 2 * SIZE))
+    trials = SESSIONS * 750
+    betas = signal[shown[:trials]] @ mixing + random.normal(size=(trials, 2 * SIZE))
+    changed = betas.reshape(SESSIONS, 750, -1).copy()
+    changed[1] = 3 + 2 * changed[1]  # sessions differ in level and scale
+    changed[:, :, 7] = np.nan  # a vertex without data
+    changed[:, 5, 8] = np.nan  # and one that lacks a trial
+    write_betas(root, 1, changed.reshape(trials, -1))
+    return root, shown, betas
+
+
+def test_nsd_s_files(nsd: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    root, shown, betas = nsd
+    np.testing.assert_array_equal(shown_images(root / "nsddata/experiments/nsd/nsd_expdesign.mat", 1), shown)
+    vertices = Vertices([7, 3, 8], [641, 0], SIZE)
+    chosen = np.unique(shown[:1500])[[4, 100, 17]]
+    found = read_nsd(root, 1, vertices, [str(image) for image in chosen])
+    expected, images = [], []
+    for session in range(SESSIONS):
+        part = betas[session * 750 : (session + 1) * 750][:, [7, 3, 8, SIZE + 641, SIZE]]
+        part[:, 0], part[5, 2] = np.nan, np.nan
+        z = stats.zscore(part, axis=0, nan_policy="omit")
+        for trial in range(750):
+            if shown[session * 750 + trial] in chosen:
+                expected.append(z[trial])
+                images.append(list(chosen).index(shown[session * 750 + trial]))
+    np.testing.assert_array_equal(found.images, images)
+    assert len(images) >= 3
+    np.testing.assert_allclose(found.responses, np.array(expected), atol=2e-5)
+    assert np.isnan(found.responses[:, 0]).all()
+
+
+def test_arrays_of_trials(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    random = np.random.default_rng(0)
+    betas = random.normal(5, 3, (12, 2 * SIZE)).astype(np.float32)
+    names, sessions = list("abcabcabdabd"), ["1"] * 6 + ["2"] * 6
+    np.save(tmp_path / "b.npy", betas)
+    rows = [f"{image},{session}" for image, session in zip(names, sessions, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["image,session", *rows]))
+    vertices = Vertices([5], [9, 2], SIZE)
+    columns = [5, SIZE + 9, SIZE + 2]
+    found = read_array(tmp_path / "b.npy", tmp_path / "t.csv", vertices, ["c", "a"])
+    z = np.concatenate([stats.zscore(betas[half][:, columns], axis=0) for half in (slice(6), slice(6, 12))])
+    np.testing.assert_allclose(found.responses, z[[0, 2, 3, 5, 6, 9]], atol=1e-5)
+    np.testing.assert_array_equal(found.images, [1, 0, 1, 0, 1, 1])
+    np.save(tmp_path / "few.npy", betas[:, columns])
+    few = read_array(tmp_path / "few.npy", tmp_path / "t.csv", vertices, ["c", "a"])
+    np.testing.assert_array_equal(few.responses, found.responses)
+    with caplog.at_level(logging.WARNING):
+        kept = read_array(tmp_path / "few.npy", tmp_path / "t.csv", vertices, ["a", "d"], zscored=True)
+    np.testing.assert_array_equal(kept.responses, betas[[0, 3, 6, 8, 9, 11]][:, columns])
+    assert "said to be z-scored, but the median standard deviation of vertices in session 1 is" in caplog.text
+    with pytest.raises(InvalidParameterError, match=r"1 of the 2 images were never shown .* 'x'"):
+        read_array(tmp_path / "b.npy", tmp_path / "t.csv", vertices, ["a", "x"])
+    np.save(tmp_path / "other.npy", np.zeros((12, 64_984), np.float32))
+    with pytest.raises(InvalidParameterError, match="64984 vertices, which looks like both hemispheres of fs_LR"):
+        read_array(tmp_path / "other.npy", tmp_path / "t.csv", vertices, ["a"])
+    np.save(tmp_path / "short.npy", betas[:3])
+    with pytest.raises(InvalidParameterError, match=r"must be numbers of shape \(12, vertices\)"):
+        read_array(tmp_path / "short.npy", tmp_path / "t.csv", vertices, ["a"])
+    (tmp_path / "u.csv").write_text("image\na\n")
+    with pytest.raises(InvalidParameterError, match="columns image and session"):
+        read_array(tmp_path / "b.npy", tmp_path / "u.csv", vertices, ["a"])
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    with pytest.raises(ValidationError, match="cannot be read"):
+        read_array(tmp_path / "bad.npy", tmp_path / "t.csv", vertices, ["a"])
+    with pytest.raises(ModelNotFoundError, match="no file"):
+        read_array(tmp_path / "none.npy", tmp_path / "t.csv", vertices, ["a"])
+
+
+def test_z_scores() -> None:
+    values = np.random.default_rng(0).normal(3, 2, (20, 4))
+    values[:, 1], values[3, 2] = 7, np.nan
+    found = z_scored(values)
+    np.testing.assert_allclose(found[:, [0, 3]], stats.zscore(values[:, [0, 3]], axis=0), atol=1e-6)
+    np.testing.assert_allclose(found[:, 2], stats.zscore(values[:, 2], nan_policy="omit"), atol=1e-6)
+    assert np.isnan(found[:, 1]).all()
+
+
+def simulated(ncsnr: float, share: float, images: int, vertices: int) -> tuple[np.ndarray, Trials]:
+    """Predictions of a known share of the signal's variance, and three trials of a known ncsnr, of z units."""
+    random = np.random.default_rng(2)
+    signal, other = random.normal(size=(2, images, vertices))
+    scale = ncsnr / np.sqrt(1 + ncsnr**2)
+    noise = random.normal(size=(3, images, vertices)) / np.sqrt(1 + ncsnr**2)
+    responses = (scale * signal + noise).reshape(3 * images, vertices).astype(np.float32)
+    predicted = np.sqrt(share) * signal + np.sqrt(1 - share) * other
+    return 0.3 + 2 * predicted, Trials(responses, np.tile(np.arange(images), 3))
+
+
+@pytest.mark.parametrize(("ncsnr", "share"), [(0.5, 0.4), (1.2, 0.7)])
+def test_estimates_meet_the_closed_form(ncsnr: float, share: float) -> None:
+    predicted, trials = simulated(ncsnr, share, 515, 600)
+    maps = vertex_accuracy(predicted, trials, np.full(600, ncsnr))
+    s = ncsnr**2
+    expected = {
+        "r": np.sqrt(share * s / (s + 1 / 3)),
+        "r_in_silico": np.sqrt(share * s / (s + 1)),
+        "r_one_trial": s / (s + 1),
+        "r_two_trials": s / np.sqrt((s + 1) * (s + 1 / 2)),
+        "measured_ncsnr": ncsnr,
+    }
+    for name, value in expected.items():
+        error = maps[name].std() / np.sqrt(600)
+        assert abs(maps[name].mean() - value) < 3.3 * error + 1e-3, name
+    np.testing.assert_allclose(maps["noise_ceiling"], s / (s + 1 / 3))
+    chance = (1 - maps["r"].mean() ** 2) ** 2 / 515 / (s / (s + 1 / 3))  # by which a squared correlation is too large
+    np.testing.assert_allclose(maps["explained_variance"].mean() / 100, share + chance, atol=0.01)
+    one = stats.pearsonr(predicted[:, 5], trials.responses.reshape(3, 515, 600).mean(0)[:, 5]).statistic
+    np.testing.assert_allclose(maps["r"][5], one, rtol=1e-6)
+
+
+@pytest.mark.nightly
+def test_the_demo_subject_meets_the_closed_form(demo: Path, tmp_path: Path) -> None:
+    """Of trials whose signal is to a share the demo model's responses, the command finds that share."""
+    share, images, random = 0.5, 300, np.random.default_rng(4)
+    person = berg_jax.Subject("demo", 1)
+    vertices = person.vertices("V1 + FFA-1 + PPA", min_ncsnr=0.3)
+    pixels = np.concatenate([drawings(kind, images // 3, seed=1) for kind in ("faces", "places", "words")])
+    np.save(tmp_path / "images.npy", pixels)
+    model = person.model(vertices)
+    predicted = np.concatenate([np.asarray(model(pixels[i : i + 50])) for i in range(0, images, 50)])
+    ncsnr = np.concatenate([person.metadata.ncsnr(h)[getattr(vertices, h)] for h in ("lh", "rh")])
+    unseen = random.normal(size=predicted.shape)
+    unseen -= unseen.mean(0)
+    ours = stats.zscore(predicted, axis=0)
+    unseen -= ours * (ours * unseen).mean(0)  # what the model cannot know is uncorrelated with what it says
+    signal = np.sqrt(share) * ours + np.sqrt(1 - share) * stats.zscore(unseen, axis=0)
+    trials = np.concatenate([ncsnr * signal + random.normal(size=signal.shape) for _ in range(3)])
+    np.save(tmp_path / "betas.npy", trials.astype(np.float32))
+    rows = [f"{trial % images},{trial // images}" for trial in range(3 * images)]
+    (tmp_path / "trials.csv").write_text("\n".join(["image,session", *rows]))
+    command = ["accuracy", str(tmp_path / "images.npy"), "--berg-dir", "demo", "--subject", "1"]
+    command += ["--roi", "V1 + FFA-1 + PPA", "--min-ncsnr", "0.3", "--table", str(tmp_path / "trials.csv")]
+    command += ["--betas", str(tmp_path / "betas.npy"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    maps = dict(np.load(tmp_path / "out" / "maps.npz"))
+    s = ncsnr**2
+    for name, expected in (
+        ("r", np.sqrt(share * s / (s + 1 / 3))),
+        ("r_in_silico", np.sqrt(share * s / (s + 1))),
+        ("r_one_trial", s / (s + 1)),
+        ("measured_ncsnr", ncsnr),
+    ):
+        errors = maps[name] - expected
+        # Vertices' noise is independent, so their mean error has this standard error.
+        assert abs(errors.mean()) < 3.3 * errors.std() / np.sqrt(len(errors)) + 3e-3, name
+    found = np.mean(maps["explained_variance"]) / 100
+    print(
+        f"explained variance of {len(vertices)} vertices of the demo subject: {found:.3f} where {share} was planted"
+    )
+    assert abs(found - share) < 0.02
+
+
+def test_what_is_capped_and_what_is_missing() -> None:
+    predicted, trials = simulated(1.0, 1.0, 60, 5)
+    predicted[:, 1] *= -1
+    predicted[:, 2] = 4
+    trials.responses[7, 3] = np.nan
+    maps = vertex_accuracy(predicted, trials, np.array([0.05, 1, 1, 1, 0]))
+    assert maps["explained_variance"][0] == 100
+    assert maps["r"][1] < -0.5
+    assert (maps["r2"][1], maps["explained_variance"][1]) == (0, 0)
+    assert np.isnan(maps["r"][[2, 3]]).all()
+    assert np.isnan(maps["explained_variance"][[2, 3, 4]]).all()
+
+
+def test_images_that_were_shown_unequally_often() -> None:
+    random = np.random.default_rng(0)
+    images = np.repeat(np.arange(6), [1, 2, 3, 4, 3, 3])
+    order = random.permutation(len(images))
+    responses = random.normal(size=(16, 3)).astype(np.float32)
+    maps = vertex_accuracy(random.normal(size=(6, 3)), Trials(responses[order], images[order]), np.ones(3))
+    np.testing.assert_allclose(maps["noise_ceiling"], 1 / (1 + np.mean([1, 1 / 2, 1 / 3, 1 / 4, 1 / 3, 1 / 3])))
+    assert {"r_in_silico", "r_one_trial", "r_two_trials"} < set(maps)
+    twice = Trials(responses[:12], np.tile(np.arange(6), 2))
+    assert "r_in_silico" not in vertex_accuracy(random.normal(size=(6, 3)), twice, np.ones(3))
+
+
+class Study(NamedTuple):
+    """A subject, images in NSD's format (few rows of them), those to take, and betas that are responses and noise."""
+
+    subject: berg_jax.Subject
+    stimuli: Path
+    chosen: Path
+    nsd: Path
+
+
+def make_study(person: berg_jax.Subject, folder: Path, design: Path) -> Study:
+    number, size = person.description.subject, person.hemisphere_size
+    random = np.random.default_rng(3)
+    (folder / "nsd" / DESIGN).parent.mkdir(parents=True)
+    (folder / "nsd" / DESIGN).write_bytes((design / DESIGN).read_bytes())
+    shown = shown_images(folder / "nsd" / DESIGN, number)[:1500]
+    images, counts = np.unique(shown, return_counts=True)
+    chosen = images[counts >= 2][:30]
+    coarse = random.normal(128, 60, (30, 1, 1, 1)) + random.normal(0, 50, (30, 4, 4, 3))
+    pixels = np.clip(coarse, 0, 255).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    with h5py.File(folder / "nsd_stimuli.hdf5", "w") as file:
+        bricks = file.create_dataset("imgBrick", (73_000, 32, 32, 3), np.uint8, chunks=(1, 32, 32, 3))
+        for image, rows in zip(chosen, pixels, strict=True):
+            bricks[image] = rows
+    (folder / "chosen.txt").write_text("\n".join(map(str, chosen)))
+    options = {"images": str(folder / "chosen.txt"), "show_progress": False}
+    encode_images(folder / "nsd_stimuli.hdf5", person.folder, number, folder / "encoded.zarr", **options)
+    responses = berg_jax.open_responses(folder / "encoded.zarr").data.values
+    responses = (responses - responses.mean(0)) / responses.std(0)
+    place = {image: index for index, image in enumerate(chosen)}
+    rows = np.array([place.get(image, -1) for image in shown])
+    betas = np.where(rows[:, None] >= 0, responses[rows], 0) * 2 + random.normal(size=(1500, 2 * size))
+    write_betas(folder / "nsd", number, betas)
+    return Study(person, folder / "nsd_stimuli.hdf5", folder / "chosen.txt", folder / "nsd")
+
+
+def accuracy_of(study: Study, output: Path) -> tuple[dict[str, np.ndarray], str]:
+    number, berg = study.subject.description.subject, study.subject.folder
+    command = ["accuracy", str(study.stimuli), "--images", str(study.chosen), "--subject", str(number)]
+    command += ["--berg-dir", str(berg), "--betas", str(study.nsd), "--output", str(output)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    return dict(np.load(output / "maps.npz")), result.output
+
+
+@pytest.fixture(scope="module")
+def study(complement: Golden, tmp_path_factory: pytest.TempPathFactory, nsd: Any) -> Study:
+    return make_study(berg_jax.Subject(complement.folder, 2), tmp_path_factory.mktemp("study"), nsd[0])
+
+
+def test_the_command(study: Study, tmp_path: Path) -> None:
+    """The measured responses are the model's, so they agree: no images, trials, vertices or hemispheres are mixed."""
+    maps, said = accuracy_of(study, tmp_path / "out")
+    assert "medians" in said
+    # Trials are 2 · signal + noise, two or three of an image.
+    assert np.median(maps["r"]) > 0.9
+    assert maps["r"].min() > 0.75
+    np.testing.assert_allclose(np.median(maps["measured_ncsnr"]), 2, atol=0.25)
+    facts = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert facts["settings"]["experiment"] == "accuracy"
+    assert facts["medians"]["all vertices"]["vertices"] == 2 * study.subject.hemisphere_size
+    with (tmp_path / "out" / "rois.csv").open() as file:
+        assert next(csv.DictReader(file))["roi"] == "all vertices"
+    assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
+    with Image.open(tmp_path / "out" / "rois.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_parts_of_vertices_give_the_same(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across hemispheres and up to a last part that is short; of files as of arrays."""
+    whole, _ = accuracy_of(study, tmp_path / "out")
+    monkeypatch.setattr(accuracy, "_AT_ONCE", 37)
+    parts, _ = accuracy_of(study, tmp_path / "out")
+    assert whole.keys() == parts.keys()
+    for name, values in whole.items():
+        np.testing.assert_allclose(parts[name], values, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_a_part_takes_a_part_of_the_memory(nsd: tuple[Path, np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    root, shown, betas = nsd
+    vertices, images = Vertices.all(SIZE), [str(image) for image in np.unique(shown[:1500])[:20]]
+    np.save(tmp_path / "b.npy", betas.astype(np.float32))
+    rows = [f"{image},{trial // 750}" for trial, image in enumerate(shown[:1500])]
+    (tmp_path / "t.csv").write_text("\n".join(["image,session", *rows]))
+    for read in (
+        lambda part: read_nsd(root, 1, vertices, images, part),
+        lambda part: read_array(tmp_path / "b.npy", tmp_path / "t.csv", vertices, images, part=part),
+    ):
+        whole, peaks, found = read(slice(None)), [], []
+        for part in (slice(0, 60), slice(SIZE - 30, SIZE + 30), slice(2 * SIZE - 60, 2 * SIZE + 60)):
+            tracemalloc.start()
+            found.append(read(part))
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            np.testing.assert_array_equal(found[-1].responses, whole.responses[:, part])
+            np.testing.assert_array_equal(found[-1].images, whole.images)
+        assert max(peaks) < 0.8 * 4 * 750 * 2 * SIZE  # bytes of one session's betas
+
+
+@pytest.mark.nightly
+def test_pictures_of_a_surface_that_has_some(nsd: Any, tmp_path: Path) -> None:
+    synthesize_subject(tmp_path / "berg", size="tiny", seed=0, subject=1)
+    study = make_study(berg_jax.Subject(tmp_path / "berg", 1), tmp_path, nsd[0])
+    maps, said = accuracy_of(study, tmp_path / "out")
+    assert "SYNTHETIC" in said
+    assert np.median(maps["r"]) > 0.9
+    for name in ("r", "explained_variance"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            assert picture.width == 1350
+
+
+def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
+    root = study.nsd
+    options: dict[str, Any] = {"berg_dir": study.subject.folder, "subject": 2, "images": study.stimuli}
+    options["output"] = tmp_path / "out"
+    (tmp_path / "x.npy").touch()
+    wrong: list[tuple[dict[str, Any], type[BERGError], str]] = [
+        ({"betas": root, "choose": "0-72999"}, InvalidParameterError, "images were never shown in these sessions"),
+        ({"betas": tmp_path / "x.npy", "choose": "1"}, InvalidParameterError, "needs a table"),
+        ({"betas": "nowhere", "choose": "1"}, ModelNotFoundError, "There is no folder or file nowhere. Give NSD's"),
+        ({"betas": tmp_path, "choose": "1"}, ModelNotFoundError, "There is no file .*nsd_expdesign.mat"),
+    ]
+    for more, kind, said in wrong:
+        with pytest.raises(kind, match=said):
+            measure_accuracy(**options, **more)
+    vertices = Vertices([1], [2], 163_842)
+    with pytest.raises(ValidationError, match="has 80 vertices, and 750 trials; expected 163842"):
+        read_nsd(root, 2, vertices, ["1"])
+    with pytest.raises(InvalidParameterError, match="has subjects 1 to 8, not 9"):
+        read_nsd(root, 9, vertices, ["1"])
+    (tmp_path / "nsddata/experiments/nsd").mkdir(parents=True)
+    (tmp_path / "nsddata/experiments/nsd/nsd_expdesign.mat").write_bytes(b"no mat" * 50)
+    with pytest.raises(ValidationError, match="cannot be read"):
+        read_nsd(tmp_path, 1, vertices, ["1"])
+    assert not (tmp_path / "out").exists()

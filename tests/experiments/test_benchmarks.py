@@ -1,0 +1,113 @@
+"""What the benchmark counts and compares. Its times are looked at by people, never by a test."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from berg_jax.convert.synthetic import natural_like_images
+from berg_jax.errors import InvalidParameterError
+from berg_jax.experiments.benchmarks import measures as benchmark_measures
+from berg_jax.experiments.benchmarks.measures import in_turn, products
+from berg_jax.experiments.benchmarks.precision import ALL, precision_errors
+from berg_jax.experiments.benchmarks.speed import benchmark
+from berg_jax.experiments.benchmarks.synthesis import STEPS, ascend, start
+from berg_jax.experiments.synthesis import objectives
+from berg_jax.experiments.synthesis.optimize import ADAM, optimize
+from berg_jax.experiments.synthesis.parametrizations.fourier import Parametrization, pixels
+from berg_jax.vertices import Vertices
+
+from ..conftest import Golden
+
+
+def test_products_are_counted_as_often_as_they_run() -> None:
+    a, b, weights = np.ones((4, 5)), np.ones((5, 6)), np.ones((3, 5, 5))
+    assert products(lambda a, b: a @ b, a, b) == 2 * 4 * 5 * 6
+    looped = jax.jit(lambda a, weights: jax.lax.scan(lambda x, w: (x @ w, None), a, weights)[0])
+    assert products(looped, a, weights) == 3 * 2 * 4 * 5 * 5
+    maps, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((5, 5, 3, 7))
+    convolve = jax.jit(
+        lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    )
+    assert products(convolve, maps, kernel) == 2 * (2 * 4 * 4 * 7) * (5 * 5 * 3)
+    assert products(lambda a, b: (a @ b, a @ b @ b.T)[0], a, b) == 2 * 4 * 5 * 6  # the unread is not computed
+
+
+def test_both_sides_take_turns() -> None:
+    calls = []
+    times = in_turn({name: lambda name=name: calls.append(name) for name in ("ours", "theirs")}, 3)
+    assert calls == ["ours", "theirs"] * 3
+    assert all(side["fastest"] <= side["median"] <= side["slowest"] for side in times.values())
+
+
+@pytest.mark.torch
+def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
+    lines = []
+    from berg_jax.convert.synthetic import synthesize_subject
+
+    berg_dir = synthesize_subject(tmp_path / "berg_dir")
+    report = benchmark(berg_dir, output=tmp_path / "bench.json", batch_size=2, repeats=1, say=lines.append)
+    assert json.loads((tmp_path / "bench.json").read_text()) == report
+    assert (tmp_path / "bench.png").stat().st_size > 10_000
+    cases = {case["case"]: case for case in report["cases"]}
+    assert {"full brain", "readout alone"} < set(cases)
+    assert len(lines) == len(cases) + 2
+    for case in cases.values():
+        assert case["difference"] < 1e-4 * max(case["largest"], 1)
+        assert case["products"] > 0
+    synthesis = cases["4 steps of synthesis for these"]
+    assert synthesis["steps"] == 4
+    assert synthesis["restarts"] == 64
+    for case in (cases["full brain"], synthesis):
+        assert case["peak_memory"].keys() == {"ours", "theirs"}
+        assert all(size["host"] > 1e8 for size in case["peak_memory"].values())
+    assert "synthetic" in report["machine"]["subject"]
+
+
+@pytest.mark.nightly
+def test_synthesis_is_timed_as_optimize_makes_it(complement: Golden) -> None:
+    """The values before each step are those of optimize from the same start, uphill."""
+    images = natural_like_images(2, 0)
+    model = complement.model.select(Vertices(np.arange(3), np.arange(2), complement.hemisphere_size))
+    values = np.asarray(ascend(model, start(images)))
+    written = Parametrization(lambda key, n: start(images), pixels().decode)
+    options = {"n": 2, "steps": STEPS, "optimizer": ADAM, "show_progress": False}
+    result = optimize(model, objectives.mean(np.full(5, 0.2)), written, **options)
+    np.testing.assert_allclose(values, result.history, atol=1e-5)
+    assert (np.diff(values, axis=0) > 0).all()
+
+
+@pytest.mark.nightly
+def test_memory_is_a_process_s_own() -> None:
+    """Whatever the one that asks for it has taken."""
+    mine = np.ones(2**27)
+    taken = benchmark_measures._alone("_report", "jax")
+    assert 5e7 < taken["host"] < mine.nbytes
+
+
+def test_the_benchmark_refuses_senseless_sizes() -> None:
+    with pytest.raises(InvalidParameterError, match="batch of at least 2"):
+        benchmark(Path("nowhere"), batch_size=1)
+
+
+@pytest.mark.nightly
+def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
+    import berg_jax
+
+    (errors,) = precision_errors(
+        complement.folder, complement.subject, precisions=["bfloat16"], images=4, batch_size=3
+    )
+    images = natural_like_images(4, 1)
+    fast = berg_jax.load(complement.folder, complement.subject, precision="bfloat16")(images)
+    x, y = np.asarray(complement.model(images), np.float64), np.asarray(fast, np.float64)
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(x.T, y.T, strict=True)]
+    np.testing.assert_allclose(errors.worst, min(expected), atol=1e-5)
+    np.testing.assert_allclose(errors.medians[ALL], np.median(expected), atol=1e-5)
+    np.testing.assert_allclose(errors.difference, np.abs(x - y).max(), rtol=1e-3)
+    with pytest.raises(InvalidParameterError, match="at least 3 images"):
+        next(precision_errors(complement.folder, complement.subject, images=2))

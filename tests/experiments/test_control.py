@@ -1,0 +1,251 @@
+"""Control: the images chosen are those that go the farthest, sets beat random ones, planted preferences are found."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import berg_jax
+from berg_jax.cli.app import app
+from berg_jax.convert.synthetic import natural_like_images
+from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ResourceError
+from berg_jax.experiments.control import experiment as control
+from berg_jax.experiments.control.experiment import control_regions, goals, judges
+from berg_jax.experiments.control.report import file_name, goal_maps, images_sections, numbers_section
+from berg_jax.experiments.reporting.results import write_numbers
+from berg_jax.experiments.representations.dissimilarity import dissimilarities
+from berg_jax.experiments.synthesis.search.stored import control_among
+from berg_jax.stream.sources.open import open_source
+
+from ..conftest import Golden
+
+ROIS = ("FFA-1", "PPA")
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "images.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """Images of a few kinds of contrast, on disk."""
+    images = natural_like_images(24, 5, 64)
+    images[::2] = 127 + (images[::2].astype(int) - 127) // 3
+    path = tmp_path_factory.mktemp("control") / "images.npy"
+    np.save(path, images)
+    return path, images
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where responses are computed once."""
+    return tmp_path_factory.mktemp("controlled")
+
+
+@pytest.mark.nightly
+def test_images_that_go_the_farthest_are_chosen(
+    complement: Golden, shown: tuple[Path, np.ndarray], out: Path
+) -> None:
+    """Against responses and sums written out."""
+    path, images = shown
+    said = control_regions(
+        complement.folder, [2], out, path, rois=ROIS, k=3, margin=0.01, batch_size=24, show_progress=False
+    )
+    assert "1 subject: 24 images" in said
+    person = berg_jax.Subject(complement.folder, 2)
+    responses = np.asarray(complement.model(images))
+    means = np.stack([responses[:, person.vertices(roi).global_indices].mean(1) for roi in ROIS], 1)
+    away = means - means.mean(0)
+    results = json.loads((out / "results.json").read_text())
+    assert results["subjects"][0]["settings"]["rois"] == list(ROIS)
+    rows = rows_of(out)
+    for entry, (goal, directions) in zip(results["goals"], goals(ROIS).items(), strict=True):
+        ways = away * directions
+        expected = [i for i in np.argsort(-ways.sum(1)) if (ways[i] >= 0.01).all()][:3]
+        chosen = [row for row in rows if row["goal"] == goal]
+        assert [int(row["image"]) for row in chosen] == expected
+        assert entry["images"] == len(expected) > 0
+        np.testing.assert_allclose(entry["ways"], [ways[expected].mean(0)], atol=1e-5)
+        got = [[float(row[f"way in {roi}"]) for roi in ROIS] for row in chosen]
+        np.testing.assert_allclose(got, ways[expected], atol=1e-5)
+        inside = np.unique(np.concatenate([person.vertices(roi).global_indices for roi in ROIS]))
+        planted = np.full(160, np.nan)
+        planted[inside] = (responses[expected].mean(0) - responses.mean(0))[inside]
+        maps = berg_jax.surface.read(out / "subj02" / "maps" / f"{file_name(goal)}.func.gii", 80)
+        np.testing.assert_allclose(maps, planted, atol=1e-5)
+    with Image.open(out / "control.png") as picture:
+        assert min(picture.size) > 500
+    page, config = (out / "report.html").read_text(), json.loads((out / "config.json").read_text())
+    assert page.count("<figure>") == 1 + 4  # of this size there are no brains
+    assert page.count("<tr><td>") == 4
+    assert (
+        f"{path} --berg-dir {complement.folder} --subject 2 --output {out} --k 3 --margin 0.01" in config["command"]
+    )
+    assert config["provenance"]["subj02"]["settings"]["k"] == 3
+    first = next(row for row in rows if row["goal"] == "FFA-1 up, PPA down")
+    with Image.open(out / "chosen" / "FFA-1-up-PPA-down-1.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture).transpose(2, 0, 1), images[int(first["image"])])
+    none = control_regions(complement.folder, [2], out, path, rois=ROIS, margin=9, batch_size=24, show_progress=False)
+    assert none.count("no image passes the margin") == 4
+    with pytest.raises(ResourceError, match=r"rois is \['FFA-1', 'PPA'\] there and \['PPA', 'FFA-1'\] now"):
+        control_regions(complement.folder, [2], out, path, rois=ROIS[::-1], batch_size=24, show_progress=False)
+
+
+@pytest.mark.nightly
+def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray], out: Path) -> None:
+    path, _ = shown
+    options: dict[str, Any] = {
+        "set_size": 5,
+        "population": 20,
+        "generations": 15,
+        "batch_size": 24,
+        "show_progress": False,
+    }
+    control_regions(complement.folder, [2], out, path, rois=ROIS, kind="multivariate", **options)
+    results = json.loads((out / "results.json").read_text())
+    stored = berg_jax.open_responses(out / "subj02" / "responses.zarr")
+    for entry in results["goals"]:
+        chosen = [int(row["image"]) for row in rows_of(out) if row["goal"] == entry["goal"]]
+        assert len(set(chosen)) == 5
+        responses = [stored.sel(roi=roi).values[chosen] for roi in ROIS]
+        expected = np.corrcoef(*(dissimilarities(one) for one in responses))[0, 1]
+        np.testing.assert_allclose(entry["alignment"], [expected], atol=1e-4)
+    aligned, disentangled = results["goals"]
+    assert aligned["alignment"][0] > aligned["random sets"][0] + 0.2
+    assert abs(disentangled["alignment"][0]) < 0.05
+    pages = {"report.html", "config.json", "chosen"}
+    assert {path.name for path in out.iterdir()} == {"control.png", "images.csv", "results.json", "subj02", *pages}
+    assert {"align.lh.func.gii", "disentangle.rh.func.gii"} <= {p.name for p in (out / "subj02" / "maps").iterdir()}
+    assert "<td>disentangle</td>" in (out / "report.html").read_text()
+
+
+def test_others_choose() -> None:
+    assert [x.tolist() for x in judges(1)] == [[True]]
+    assert [x.tolist() for x in judges(3)] == [[False, True, True], [True, False, True], [True, True, False]]
+
+
+def test_maps_are_of_the_chosen_less_all() -> None:
+    responses = np.array([[1, 2], [3, 6], [np.nan, np.nan], [5, 10]], np.float32)
+    chosen = {"both up": np.array([1, 3]), "A/B up, PPA down": np.array([], int)}
+    maps = goal_maps(responses, chosen, {"both up": np.array([[10, 20]], np.float32)})
+    np.testing.assert_allclose(maps["both-up"], [1, 2])
+    np.testing.assert_allclose(maps["both-up-synthesized"], [7, 14])
+    assert np.isnan(maps["A-B-up-PPA-down"]).all()
+
+
+def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
+    np.save(
+        tmp_path / "images.npy", np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((3, 32, 32), np.uint8)
+    )
+    source = open_source(tmp_path / "images.npy", "error")
+    chosen = {"A/B up, C down": np.arange(30, 20, -1), "both up": np.array([], int)}
+    made = {"A/B up, C down": np.full((2, 3, 32, 32), 99, np.uint8)}
+    one, none = images_sections("univariate", source, chosen, made, {"k": 10}, tmp_path)
+    (gallery,) = one.parts
+    assert [lines[0] for _, lines in gallery.tiles] == ["30", "29", "28", "27", "26", "25", *["synthesized"] * 2]
+    assert [np.unique(Image.open(path))[-1] for path, _ in gallery.tiles] == [30, 29, 28, 27, 26, 25, 99, 99]
+    assert (gallery.tiles[0][0].name, gallery.caption[:27]) == ("A-B-up-C-down-1.png", "6 of the 10 chosen images, ")
+    assert (none.parts[0].tiles, none.parts[0].caption) == ([], "No image passes the margin.")
+    assert len(list(tmp_path.glob("*/A-B-up-C-down-?.png"))) == 6 + 2
+    write_numbers(tmp_path, {"goals": [{"goal": goal} for goal in chosen]})
+    (tmp_path / "chosen" / "mine.png").touch()
+    (spread,) = images_sections("multivariate", source, {"align": np.arange(35)}, {}, {}, tmp_path)
+    assert [lines[0] for _, lines in spread.parts[0].tiles] == [str(2 * n) for n in range(18)]
+    left = {path.name for path in tmp_path.rglob("*.png")}  # not what the run before had chosen
+    assert left == {"mine.png", *(f"align-{n}.png" for n in range(1, 19))}
+    rows = [{"goal": "both up", "counts": [3, 2], "ways": [(1, 2), (3, 4)], "synthesized": [(5, 6), (7, 8)]}]
+    _, table = numbers_section("univariate", ["V1", "V2"], [1, 4], rows, {"synthesize": 2}, tmp_path).parts
+    assert table.rows == [
+        ("both up", 1, "3 chosen", 1, 2),
+        ("both up", 1, "2 synthesized", 5, 6),
+        ("both up", 4, "2 chosen", 3, 4),
+        ("both up", 4, "2 synthesized", 7, 8),
+    ]
+
+
+def test_none_may_pass_and_a_missing_image_does_not() -> None:
+    means = np.array([[3.0, 1], [np.nan, np.nan], [1, 3], [2, 2]])
+    found = control_among(list("abcd"), means, (1, -1), margin=0.5)
+    np.testing.assert_allclose(found.baseline, [2, 2])
+    assert found.found.names == ["a"]
+    np.testing.assert_allclose(found.ways, [[1, 1]])
+    assert len(control_among(list("abcd"), means, (1, 1), margin=0.5).ways) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "said"),
+    [
+        ({"rois": ["PPA"]}, InvalidParameterError, "of two ROIs"),
+        ({"rois": ["PPA", "PPA"]}, InvalidParameterError, "of two ROIs"),
+        ({"rois": ["PPA", "V9"]}, InvalidParameterError, "Invalid ROI"),
+        ({"subjects": [2, 2]}, InvalidParameterError, "each once"),
+        ({"kind": "other"}, InvalidParameterError, "must be one of"),
+        ({"k": 0}, InvalidParameterError, "k of at least 1"),
+        ({"kind": "multivariate", "set_size": 13}, InvalidParameterError, "half of the 24 images, got 13"),
+        ({"images": "nowhere"}, ModelNotFoundError, "nowhere"),
+        ({"images": None}, InvalidParameterError, "Give images"),
+    ],
+)
+def test_mistakes(
+    options: dict[str, Any],
+    kind: type[BERGError],
+    said: str,
+    complement: Golden,
+    shown: tuple[Path, np.ndarray],
+    tmp_path: Path,
+) -> None:
+    arguments = {"subjects": [2], "images": shown[0], "show_progress": False, **options}
+    with pytest.raises(kind, match=said):
+        control_regions(complement.folder, output=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.nightly
+def test_planted_preferences_are_found(demo: Path, tmp_path: Path) -> None:
+    """Places drive PPA against FFA-1, chosen by another subject; synthesized images go farther than any other."""
+    command = ["control", "--berg-dir", "demo", "--subject", "1", "--subject", "2", "--output", str(tmp_path / "u")]
+    result = CliRunner().invoke(app, [*command, "--k", "10", "--synthesize", "1", "--steps", "32"])
+    assert result.exit_code == 0, result.output
+    print(f"\n{result.output}")
+    rows = rows_of(tmp_path / "u")
+    places = range(control._NATURAL + 2 * control._EACH, control._NATURAL + 3 * control._EACH)
+    chosen = [int(row["image"]) for row in rows if row["goal"] == "FFA-1 down, PPA up"]
+    assert np.isin(chosen, places).mean() > 0.5  # 20 of 300 are
+    opposite = [int(row["image"]) for row in rows if row["goal"] == "FFA-1 up, PPA down"]
+    assert not np.isin(opposite, places).any()
+    for entry in json.loads((tmp_path / "u" / "results.json").read_text())["goals"]:
+        assert entry["images"] == 10
+        assert np.min(entry["ways"]) > 0.1
+        assert np.min(entry["synthesized"]) > 2
+    assert len(list((tmp_path / "u" / "synthesized").iterdir())) == 4
+    page = (tmp_path / "u" / "report.html").read_text()
+    assert page.count("<figure>") == 1 + 4 + 2 * 8
+    assert "FFA-1 up, PPA down: mean response to these images" in page
+    assert "FFA-1 up, PPA down, synthesized images: mean response to these images" in page
+    person = berg_jax.Subject("demo", 2)
+    size = person.hemisphere_size
+    ways = berg_jax.surface.read(tmp_path / "u" / "subj02" / "maps" / "FFA-1-down-PPA-up.func.gii", size)
+    assert ways[person.vertices("PPA").global_indices].mean() > 0.1
+    assert ways[person.vertices("FFA-1").global_indices].mean() < -0.1
+
+
+@pytest.mark.nightly
+def test_geometry_is_controlled_in_who_did_not_choose(demo: Path, tmp_path: Path) -> None:
+    command = ["control", "--berg-dir", "demo", "--subject", "1", "--subject", "2", "--output", str(tmp_path)]
+    command += ["--kind", "multivariate", "--generations", "100"]
+    stopped = CliRunner().invoke(app, [*command, "--time-limit", "0"])
+    assert stopped.exit_code == 75
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    print(f"\n{result.output}")
+    aligned, disentangled = json.loads((tmp_path / "results.json").read_text())["goals"]
+    assert np.min(aligned["alignment"]) > np.max(aligned["random sets"]) + 0.15
+    assert np.max(np.abs(disentangled["alignment"])) < np.min(disentangled["random sets"]) - 0.15
