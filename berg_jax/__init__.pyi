@@ -15,6 +15,9 @@ from .errors import (
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
 from .model.stacking import stack
+from .stream.execution import Execution
+from .stream.images import Images
+from .stream.selection import Selection
 from .stream.store.responses import open_responses
 from .subject import Subject, load
 from .vertices import Vertices
@@ -25,12 +28,15 @@ __all__ = [
     "BERG",
     "BERGError",
     "EncodingModel",
+    "Execution",
+    "Images",
     "IntegrityError",
     "Interrupted",
     "InvalidParameterError",
     "ModelLoadError",
     "ModelNotFoundError",
     "ResourceError",
+    "Selection",
     "StimulusError",
     "Subject",
     "UnsafeFileError",

@@ -48,6 +48,8 @@ class Subject:
 
     Attributes
     ----------
+    berg_dir
+        The folder as it was given.
     folder
         The converted subject's folder.
     description
@@ -69,6 +71,7 @@ class Subject:
         from .model.checkpoint import read_description
 
         files = SubjectFiles(Path(berg_dir), check_subject(subject))
+        self.berg_dir = str(berg_dir)
         self._files = files
         self.folder = _find(files) or _make(files, num_heads)
         self.description: Description = read_description(self.folder)

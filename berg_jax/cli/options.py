@@ -1,4 +1,4 @@
-"""What commands share: options, and how errors reach the user."""
+"""Options that commands share, and errors as the user meets them."""
 
 from __future__ import annotations
 
@@ -6,84 +6,74 @@ import contextlib
 import enum
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ..errors import BERGError, Interrupted, ResourceError
 
 INTERRUPTED = 75  # exit code (EX_TEMPFAIL): run the same command again
+SUBJECTS, RUN = "Subjects", "Run"  # panels of the help
 
 BergDir = Annotated[
     Path,
     typer.Option(
-        "--berg-dir", help="Folder that holds encoding_models/…, or 'demo' for the synthetic demo subjects."
+        "--berg-dir",
+        help="Folder that holds encoding_models/…, or 'demo' for the synthetic demo subjects.",
+        rich_help_panel=SUBJECTS,
     ),
 ]
-SubjectNumber = Annotated[int, typer.Option("--subject", help="Number of the subject.")]
-SubjectNumbers = Annotated[list[int], typer.Option("--subject", help="Number of a subject; give it again for more.")]
-Output = Annotated[Path, typer.Option(help="The folder to write, or to go on with.")]
-Choose = Annotated[
-    str | None,
-    typer.Option(
-        "--images", help="Of a file which images: test, val, train, '3,5,10-19' or a text file [default: all]"
-    ),
+SubjectId = Annotated[int, typer.Option("--subject", help="Number of the subject.", rich_help_panel=SUBJECTS)]
+SubjectIds = Annotated[
+    list[int], typer.Option("--subject", help="Number of a subject; repeat it for more.", rich_help_panel=SUBJECTS)
 ]
-Roi = Annotated[str | None, typer.Option(help="ROI expression, as 'FFA-1 + FFA-2' [default: all]")]
-MinNcsnr = Annotated[float | None, typer.Option(help="Only vertices of at least this ncsnr.")]
-MinExplainedVariance = Annotated[
-    float | None, typer.Option(help="Only vertices explained at least so well, in the scale that info prints.")
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")]
-ProcessIndex = Annotated[
-    int | None, typer.Option(help="Of several processes with one output: which [default: as the scheduler says]")
-]
-ProcessCount = Annotated[int | None, typer.Option(help="Of several processes with one output: how many.")]
-TimeLimit = Annotated[float | None, typer.Option(help="Minutes after which to stop, to be resumed.")]
-_debug = False
+Output = Annotated[Path, typer.Option(help="Folder to write, or to go on with.")]
+PrecisionName = Literal["float32", "tensorfloat32", "bfloat16"]
 
 
-class Hemisphere(enum.StrEnum):
-    """Which hemispheres."""
-
-    lh = "lh"
-    rh = "rh"
-    both = "both"
-
-
-class Fit(enum.StrEnum):
-    """What to do with an image that is not square."""
-
-    error = "error"
-    crop = "crop"
-    pad = "pad"
-    stretch = "stretch"
-
-
-class PrecisionName(enum.StrEnum):
-    """How exactly the network multiplies."""
+class EachPrecision(enum.StrEnum):
+    """Precisions that an option can be given several of, for which typer takes no Literal."""
 
     float32 = "float32"
     tensorfloat32 = "tensorfloat32"
     bfloat16 = "bfloat16"
 
 
-HemisphereName = Annotated[Hemisphere, typer.Option(help="Vertices of which hemisphere.")]
-FitName = Annotated[Fit, typer.Option("--fit-images", help="What to do with an image that is not square.")]
-Precision = Annotated[PrecisionName, typer.Option(help="float32 is exact; the others are faster.")]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option(help="Precision of the network; float32 is exact, the others are faster.", rich_help_panel=RUN),
+]
+ProcessIndex = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of this process, from 0, among those that share the output (default: as the scheduler says)",
+        rich_help_panel=RUN,
+    ),
+]
+ProcessCount = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of processes that share the output (default: as the scheduler says)", rich_help_panel=RUN
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(help="Minutes after which to stop; the same command goes on later.", rich_help_panel=RUN),
+]
+_debug = False
 
 
 def show_tracebacks(shown: bool) -> None:
-    """Whether an error of the user's shows a traceback."""
+    """Set whether an error of the user's shows a traceback."""
     global _debug
     _debug = shown
 
 
 @contextlib.contextmanager
 def messages(extra: str | None = None) -> Iterator[None]:
-    """Errors that are about the user's input become one message on stderr and exit code 2; an interruption is 75.
+    """Turn errors about the user's input into one message on stderr and exit code 2; an interruption exits with 75.
 
-    Of a command that needs one of the package's extras, a missing module is such an error, too.
+    If the command needs one of the package's extras, a missing module is such an error, too.
     """
     try:
         with _installed(extra):
@@ -109,5 +99,5 @@ def _installed(extra: str | None) -> Iterator[None]:
 
 
 def seconds(minutes: float | None) -> float | None:
-    """A time limit as functions take it."""
+    """Return a time limit in seconds."""
     return None if minutes is None else 60 * minutes

@@ -1,116 +1,112 @@
-"""``berg-jax synthesize``, as in :mod:`berg_jax.cli.app`."""
+"""Commands that make stimuli: one synthesis, or a sweep of many."""
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import (
-    BergDir,
-    Hemisphere,
-    HemisphereName,
-    MinNcsnr,
-    Output,
-    Precision,
-    PrecisionName,
-    SubjectNumber,
-    TimeLimit,
-    messages,
-    seconds,
-)
+from ..errors import InvalidParameterError
+from ..experiments.synthesis.recipe import Recipe
+from ..stream.execution import find_process
+from ..stream.selection import Selection
+from .command import OneSubject, Only, command
+from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, TimeLimit, seconds
 
 app = typer.Typer()
+_GROUP = "Stimuli"
 
 
-class Written(enum.StrEnum):
-    """How synthesized images are written."""
-
-    pixels = "pixels"
-    fourier = "fourier"
-    phases = "phases"
-
-
-@app.command()
+@command(app, _GROUP, extra="synthesis")
 def synthesize(
-    berg_dir: BergDir,
-    subject: SubjectNumber,
+    subject: OneSubject,
     output: Output,
+    selection: Annotated[Selection, Only(("hemisphere", "min_ncsnr"))],
+    recipe: Recipe,
     drive: Annotated[
-        list[str] | None, typer.Option(help="ROI expression to drive, as 'FFA-1 + FFA-2'; again for more.")
+        list[str] | None, typer.Option(help="ROI expression to drive, such as 'FFA-1 + FFA-2'; repeat it for more.")
     ] = None,
-    suppress: Annotated[list[str] | None, typer.Option(help="ROI expression to suppress; again for more.")] = None,
+    suppress: Annotated[
+        list[str] | None, typer.Option(help="ROI expression to suppress; repeat it for more.")
+    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
-            help="How far from 0, or from the baseline's mean, is far enough, in z units [default: no bound]"
+            help="How far from 0, or from the baseline's mean, is far enough, in z units (default: no bound)"
         ),
-    ] = None,
-    hemisphere: HemisphereName = Hemisphere.both,
-    min_ncsnr: MinNcsnr = None,
-    images: Annotated[
-        Written, typer.Option(help="What is optimized: pixels, Fourier coefficients, or phases alone (MACO).")
-    ] = Written.fourier,
-    photograph_folder: Annotated[
-        Path | None,
-        typer.Option("--photographs", help="Whose spectrum phases take [default: matplotlib's and scikit-learn's]"),
-    ] = None,
-    start: Annotated[Path | None, typer.Option(help="A photograph to start from [default: noise]")] = None,
-    radius: Annotated[
-        float | None, typer.Option(help="How far from it images may go: root mean square, grey levels.")
     ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(help="Natural images, or a store of responses to them, that scores are relative to."),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many images, each from a start of its own.")] = 8,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of gradient ascent.")] = 256,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 0.05,
-    jitter: Annotated[int, typer.Option(min=0, help="Shift images at random by up to so many pixels a step.")] = 8,
-    total_variation: Annotated[
-        float, typer.Option(help="Weight of total variation, which is taken off: z units per grey level.")
-    ] = 0.0,
-    draws: Annotated[int, typer.Option(min=1, help="Random shifts that a step takes the mean over.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same images.")] = 0,
-    precision: Precision = PrecisionName.float32,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of images, each from a start of its own.")] = 8,
+    precision: Precision = "float32",
     microbatch: Annotated[
-        int | None, typer.Option(min=1, help="Images that a device computes at a time [default: all]")
+        int | None,
+        typer.Option(min=1, help="Images that a device computes at a time (default: all)", rich_help_panel=RUN),
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="On how many local devices.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Number of local devices to compute on.", rich_help_panel=RUN)
+    ] = 1,
     time_limit: TimeLimit = None,
-) -> None:
+) -> str:
     """Make images that drive some regions and suppress others. Given again after an interruption, it goes on."""
-    with messages("synthesis"):
-        from ..experiments.synthesis.experiment import synthesize
-        from ..machine import keep_compiled
+    from ..experiments.synthesis.experiment import synthesize
 
-        keep_compiled()
-        summary = synthesize(
-            berg_dir,
-            subject,
-            output,
-            drive=drive or [],
-            suppress=suppress or [],
-            margin=margin,
-            hemisphere=hemisphere.value,
-            min_ncsnr=min_ncsnr,
-            images=images.value,
-            photograph_folder=photograph_folder,
-            start=start,
-            radius=radius,
-            baseline=baseline,
-            n=n,
-            steps=steps,
-            learning_rate=learning_rate,
-            jitter=jitter,
-            total_variation=total_variation,
-            draws=draws,
-            seed=seed,
-            precision=precision.value,
-            microbatch=microbatch,
-            devices=devices,
-            time_limit=seconds(time_limit),
-        )
-        typer.echo(summary)
+    return synthesize(
+        subject,
+        output,
+        drive=drive or [],
+        suppress=suppress or [],
+        margin=margin,
+        selection=selection,
+        recipe=recipe,
+        baseline=baseline,
+        n=n,
+        precision=precision,
+        microbatch=microbatch,
+        devices=devices,
+        time_limit=seconds(time_limit),
+    )
+
+
+@command(app, _GROUP, extra="sweep")
+def sweep(
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC.toml",
+            help="Specification of the sweep: base settings, axes, launcher; or a sweep's sweep.json.",
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option(help="Folder to write, or to go on with.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only say what is done, failed and left.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Compute the trials again that are recorded as failed.")
+    ] = False,
+    process_index: ProcessIndex = None,
+    process_count: ProcessCount = None,
+    time_limit: TimeLimit = None,
+) -> str:
+    """Make images for every combination of settings. Given again after an interruption, it goes on."""
+    from ..experiments.sweeps import records, submit
+    from ..experiments.sweeps.spec import read_spec
+
+    plan = read_spec(spec)
+    if dry_run:
+        return submit.plan_text(plan)
+    if output is None:
+        raise InvalidParameterError("Give --output, the folder to write; --dry-run needs none.")
+    if status:
+        return records.status_text(output, plan)
+    typer.echo(submit.plan_text(plan, every=False), err=True)
+    explicit = process_index is not None or process_count is not None
+    return submit.sweep(
+        plan,
+        output,
+        process=find_process(process_index, process_count) if explicit else None,
+        retry_failed=retry_failed,
+        time_limit=seconds(time_limit),
+    )

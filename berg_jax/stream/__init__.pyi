@@ -1,5 +1,6 @@
-from .devices import Process, find_process
-from .encode import choose_images, encode_images
+from .encode import encode_images
+from .execution import Execution, Process, find_process
+from .images import Images
 from .loop import stream
 from .merge import merge_output
 from .reducers.base import Reducer
@@ -8,6 +9,7 @@ from .reducers.groups import GroupMeans
 from .reducers.moments import Covariance, Moments, WeightedSums
 from .reducers.probes import ArgmaxOverProbes
 from .reducers.regions import RoiMeans, TopK
+from .selection import Selection
 from .sources.arrays import ArraySource, Subset
 from .sources.generated import GeneratedSource
 from .sources.image_files import FolderSource, ListSource, Source
@@ -23,21 +25,23 @@ __all__ = [
     "ArraySource",
     "Columns",
     "Covariance",
+    "Execution",
     "FolderSource",
     "GeneratedSource",
     "GroupMeans",
+    "Images",
     "ListSource",
     "Moments",
     "Process",
     "Reducer",
     "Responses",
     "RoiMeans",
+    "Selection",
     "Source",
     "Subset",
     "TarSource",
     "TopK",
     "WeightedSums",
-    "choose_images",
     "encode_images",
     "find_process",
     "merge_output",

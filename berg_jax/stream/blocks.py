@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from .devices import Devices, Process
+from .devices import Devices
+from .execution import Process
 from .reducers import Reducer, states
 from .store.output import RESPONSES, Output
 

@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -21,7 +21,8 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
 from ..model.nn.config import IMAGE
 from .blocks import Kept, Share, Slot, Step
-from .devices import Devices, Process
+from .devices import Devices
+from .execution import Execution, Process
 from .merge import finish, missing_blocks
 from .progress import progress, stop_requests
 from .reducers import Reducer, check_names, check_reducers, states
@@ -31,7 +32,7 @@ from .store.output import Columns, Output, is_there
 from .store.places import Place, find_place
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
-ON_ERROR = ("error", "skip")
+OnError = Literal["error", "skip"]
 _AHEAD = 2  # steps that are read while one is computed
 _log = logging.getLogger(__name__)
 
@@ -43,14 +44,10 @@ def stream(
     *,
     output: str | Place,
     identity: str,
-    batch_size: int = 8,
+    execution: Execution = Execution(),
+    on_error: OnError = "error",
     run: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
-    devices: Sequence[jax.Device] | None = None,
-    process: Process | None = None,
-    on_error: str = "error",
-    time_limit: float | None = None,
-    show_progress: bool = True,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Carry all images of a source through a model, and keep its responses, or what reducers make of them.
 
@@ -72,22 +69,13 @@ def stream(
         reducers' states and results (``reducers/<name>.npz``).
     identity
         What tells the model from others, such as ``Subject.identity(vertices)``.
-    batch_size
-        Images that a device computes at a time.
+    execution
+        Batch size, devices, time limit, and this process among those that share the output.
     run, attributes
         JSON values for the output's attributes: ``run`` are such that a resumed run must have the same.
-    devices
-        Local devices to compute on, by default all. Each has its own images; no device waits for another.
-    process
-        This process among those that share the output, by default alone: see
-        :func:`~berg_jax.stream.devices.find_process`.
     on_error
         What to do with an image that cannot be read: ``"error"``, or ``"skip"``, which stores NaN, notes it in the
         ledger, and leaves it out of every reducer.
-    time_limit
-        Seconds after which to stop as if Ctrl-C had come.
-    show_progress
-        Show a progress bar where there is a terminal, else log progress now and then.
 
     Returns
     -------
@@ -105,28 +93,26 @@ def stream(
         An argument makes no sense, or a response is too large for the type that it is to be stored as.
     """
     columns, reducers = _sorted_sinks(sinks)
-    if batch_size < 1:
-        raise InvalidParameterError(f"batch_size must be at least 1, got {batch_size}.")
-    if on_error not in ON_ERROR:
-        raise InvalidParameterError(f"on_error must be one of {list(ON_ERROR)}, got {on_error!r}.")
+    if on_error not in get_args(OnError):
+        raise InvalidParameterError(f"on_error must be one of {list(get_args(OnError))}, got {on_error!r}.")
     description = {
         **(run or {}),
-        "batch_size": batch_size,
+        "batch_size": execution.batch_size,
         "images": source.fingerprint,
         "identity": identity,
         "reducers": {reducer.name: reducer.fingerprint for reducer in reducers},
         "dtype": columns.dtype if columns else None,
     }
     # A block holds whole batches, and whole probes where a reducer needs them.
-    multiple = math.lcm(batch_size, *(reducer.whole for reducer in reducers))
+    multiple = math.lcm(execution.batch_size, *(reducer.whole for reducer in reducers))
     vertices = len(columns.vertices if columns else getattr(model, "vertices", ()))
     if vertices:  # else a function of one's own, which does not say
         check_reducers(reducers, len(source), vertices, multiple)
     place = open_output(find_place(output), source, description, multiple, columns, attributes or {})
     if not place.complete:
         settings.save(place.reducers, reducers)
-        share = Share(place, reducers, process or Process())
-        _compute(share, model, source, batch_size, on_error, devices, time_limit, show_progress)
+        share = Share(place, reducers, execution.process or Process())
+        _compute(share, model, source, execution, on_error)
         if missing_blocks(place, bool(reducers))[0]:
             return {}
         finish(place, reducers)
@@ -164,16 +150,7 @@ def _sorted_sinks(sinks: Sequence[Columns | Reducer]) -> tuple[Columns | None, l
     return (columns[0] if columns else None), reducers
 
 
-def _compute(
-    share: Share,
-    model: Model,
-    source: Source,
-    batch_size: int,
-    on_error: str,
-    devices: Sequence[jax.Device] | None,
-    time_limit: float | None,
-    show_progress: bool,
-) -> None:
+def _compute(share: Share, model: Model, source: Source, execution: Execution, on_error: str) -> None:
     """Compute what is left of this process' share.
 
     Raises
@@ -182,12 +159,16 @@ def _compute(
         It was told to stop before the end.
     """
     todo = [block for block in share.own if share.remaining(block)]
-    devices = Devices((jax.local_devices() if devices is None else devices)[: max(len(todo), 1)])
+    devices = Devices(execution.local_devices()[: max(len(todo), 1)])
+    batch_size = execution.batch_size
     total = sum(stop - start for start, stop in map(share.ledger.range, share.own))
     left = sum(map(share.remaining, todo))
     model = devices.replicate(model)
     kept = Kept(share, devices)
-    with stop_requests(time_limit) as stopped, progress(total, total - left, show_progress) as advance:
+    with (
+        stop_requests(execution.time_limit) as stopped,
+        progress(total, total - left, execution.show_progress) as advance,
+    ):
         plan = _plan(share, todo, batch_size, devices.count)
         steps = _read_ahead(source, plan, batch_size, on_error, devices)
         try:

@@ -18,17 +18,16 @@ from scipy import sparse
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.csv_tables import write_table
 from ...published.metadata import noise_ceiling
-from ...stream.devices import find_process
-from ...stream.loop import stream
-from ...stream.store.output import Columns, is_complete
-from ...stream.store.responses import open_responses
+from ...stream.execution import Execution
+from ...stream.images import Images
+from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
-from ..reporting.command import command_line, settings_of
+from ..reporting.command import command_of
 from ..reporting.page import Picture, Section, Table, write_report
 from ..reporting.pictures import draw_brain, draw_table
 from ..reporting.results import note, origin, provenance, regions_of, unfinished, write_results
-from ..stimuli import given
+from ..responses import keep_responses
 from .trials import Trials, read_array, read_nsd
 
 # Correlations that the table of ROIs draws, of what with what.
@@ -38,60 +37,54 @@ COLUMNS = {
     "r_one_trial": "trial, trial",
     "r_two_trials": "2 trials, trial",
 }
-ARGUMENTS = {"images": None, "choose": "images"}  # that options of other names stand for
 _AT_ONCE, _CHUNK = 16_384, 4096  # vertices that are read, and computed, at a time
 
 
 def measure_accuracy(
-    berg_dir: str | Path,
-    subject: int,
+    subject: Subject,
     output: str | Path,
-    images: str | Path,
+    images: Images | str | Path,
     betas: str | Path,
     *,
-    choose: str | None = None,
+    selection: Selection = Selection(),
     table: str | Path | None = None,
     zscored: bool = False,
-    roi: str | Sequence[str] | None = None,
-    hemisphere: str = "both",
-    min_ncsnr: float | None = None,
-    min_explained_variance: float | None = None,
-    fit_images: str = "error",
     precision: str = "float32",
-    batch_size: int = 8,
-    process_index: int | None = None,
-    process_count: int | None = None,
-    time_limit: float | None = None,
-    show_progress: bool = True,
+    execution: Execution = Execution(),
 ) -> str:
     """Compare a subject's predicted responses with measured ones; write maps, a table of ROIs, pictures.
 
+    Called again after an interruption, it goes on.
+
     Parameters
     ----------
-    berg_dir, subject
-        As for :func:`berg_jax.load`.
+    subject
+        The subject, in the scanner as in the model.
     output
-        The folder to write: see :func:`~berg_jax.experiments.reporting.results.write_results`; its maps are
-        :func:`vertex_accuracy`'s. ``rois.csv`` has their medians.
+        Folder of the results: see :func:`~berg_jax.experiments.reporting.write_results`. The maps are those of
+        :func:`vertex_accuracy`; ``rois.csv`` has their medians.
     images
-        What was shown: see :func:`~berg_jax.stream.sources.open.open_source`. An image's name, or of an array its row
-        number from 0, is what the trials call it.
+        The images that were shown. An image's name, or of an array its row number from 0, is what the trials call
+        it.
     betas
         NSD's folder, or a ``.npy`` file of (trials, vertices) with a ``table``: see
         :mod:`berg_jax.experiments.accuracy.trials`.
-    choose
-        Of an array which images, as ``"test"``.
+    selection
+        The vertices, by default all. They are compared 16,384 at a time, so that memory does not grow with their
+        number.
     table, zscored
-        As for :func:`~berg_jax.experiments.accuracy.trials.read_array`.
-    roi, hemisphere, min_ncsnr, min_explained_variance
-        Which vertices, by default all: see :func:`berg_jax.rois.resolve`. They are compared 16,384 at a time, so that
-        memory does not grow with their number.
-    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
-        As for :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
+        Table of the trials' images and sessions, and whether the array is z-scored within sessions already: see
+        :func:`~berg_jax.experiments.accuracy.read_array`.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    execution
+        Batch size, devices, time limit, and this process among those that share the work; the last one to end
+        writes the results.
 
     Returns
     -------
-    A few lines that say what came out.
+    str
+        Medians over vertices and ROIs, in a few lines.
 
     Raises
     ------
@@ -99,41 +92,40 @@ def measure_accuracy(
         Something is wrong with the images, the betas, the subject or the output; found before work starts.
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
+
+    See Also
+    --------
+    vertex_accuracy : The maps alone, of predicted and measured responses.
     """
-    settings = settings_of(locals())
-    process = find_process(process_index, process_count)
-    output, betas = Path(output), Path(betas)
-    person = Subject(berg_dir, subject)
-    vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
+    output, betas, images = Path(output), Path(betas), Images.of(images)
+    command = command_of(
+        *("accuracy", measure_accuracy, [subject], output, images, selection, execution),
+        betas=betas,
+        table=table,
+        zscored=zscored,
+        precision=precision,
+    )
+    vertices = selection.of(subject)
     if not betas.exists():
         raise ModelNotFoundError(f"There is no folder or file {betas}. Give NSD's folder, or an array of betas.")
     if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
-    source = given(images, choose, fit_images, person)
+    source = images.open(subject)
 
     def trials_of(part: slice) -> Trials:
         if betas.is_dir():
-            return read_nsd(betas, subject, vertices, source.ids, part)
+            return read_nsd(betas, subject.description.subject, vertices, source.ids, part)
         return read_array(betas, table, vertices, source.ids, zscored, part)
 
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
-    identity = person.identity(vertices, precision)
-    stream(
-        person.model(vertices, precision=precision).crop(),
-        source,
-        [Columns(vertices)],
-        output=output / "responses.zarr",
-        identity=identity,
-        batch_size=batch_size,
-        process=process,
-        time_limit=time_limit,
-        show_progress=show_progress,
+    kept = keep_responses(
+        [subject], [vertices], source, [output], precision=precision, execution=execution, crop=True
     )
-    if not is_complete(output / "responses.zarr"):
+    if kept is None:
         return unfinished(output)
-    predicted = open_responses(output / "responses.zarr").data
-    ncsnr = np.concatenate([person.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
+    predicted = kept[0]
+    ncsnr = np.concatenate([subject.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
     found = []
     for part in parts:
         trials = trials_of(part) if part.start else trials
@@ -141,8 +133,8 @@ def measure_accuracy(
     maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     if np.isnan(maps["r"]).all():
         raise InvalidParameterError("No vertex has measured responses that vary. Choose other vertices or sessions.")
-    medians = _medians(maps, vertices, regions_of(person, vertices))
-    facts = provenance(person, vertices, precision, experiment="accuracy", images=len(source), betas=betas)
+    medians = _medians(maps, vertices, regions_of(subject, vertices))
+    facts = provenance(subject, vertices, precision, experiment="accuracy", images=len(source), betas=betas)
     write_results(output, vertices, maps, {"trials": len(trials.images), "medians": medians, **facts})
     columns = list(medians["all vertices"])
     rows = ((name, *(row.get(key, np.nan) for key in columns)) for name, row in medians.items())
@@ -151,17 +143,17 @@ def measure_accuracy(
         output,
         "Accuracy",
         [
-            Section("Maps and ROIs", _draw(person, vertices, maps, medians, facts["settings"], output)),
+            Section("Maps and ROIs", _draw(subject, vertices, maps, medians, facts["settings"], output)),
             Section("Medians over vertices", [_key_numbers(medians)]),
         ],
-        lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject}{origin(person)} agree "
-        f"with measured ones: {len(source):,} images, {len(trials.images):,} trials.",
-        command=command_line("accuracy", measure_accuracy, settings, ARGUMENTS),
-        settings=settings,
+        lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject.description.subject}"
+        f"{origin(subject)} agree with measured ones: {len(source):,} images, {len(trials.images):,} trials.",
+        command=command.line,
+        settings=command.settings,
         provenance=facts,
-        synthetic=person.description.synthetic,
+        synthetic=subject.description.synthetic,
     )
-    return _summary(person, maps, medians, trials, output)
+    return _summary(subject, maps, medians, trials, output)
 
 
 def vertex_accuracy(
@@ -263,7 +255,7 @@ def _medians(
 
 
 def _draw(
-    person: Subject,
+    subject: Subject,
     vertices: Vertices,
     maps: Mapping[str, np.ndarray],
     medians: Mapping[str, Mapping[str, float]],
@@ -283,7 +275,7 @@ def _draw(
         ),
     ):
         options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
-        pictures += draw_brain(person, vertices, maps[name], output / f"{name}.png", caption, **options)
+        pictures += draw_brain(subject, vertices, maps[name], output / f"{name}.png", caption, **options)
     shown = [name for name in COLUMNS if name in maps]
     draw_table(
         np.array([[row.get(key, np.nan) for key in shown] for row in medians.values()]),
@@ -292,7 +284,7 @@ def _draw(
         "median r over vertices",
         output / "rois.png",
         title="Correlations",
-        note=note(person),
+        note=note(subject),
     )
     caption = (
         "Medians over each ROI's vertices of correlations: of the model with the mean over trials, and of a single "
@@ -316,14 +308,14 @@ def _titles(there: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _summary(
-    person: Subject,
+    subject: Subject,
     maps: Mapping[str, np.ndarray],
     medians: Mapping[str, Mapping[str, float]],
     trials: Trials,
     output: Path,
 ) -> str:
     lines = [
-        f"Accuracy of subject {person.description.subject}{origin(person)}, {len(trials.images)} trials; medians"
+        f"Accuracy of subject {subject.description.subject}{origin(subject)}, {len(trials.images)} trials; medians"
     ]
     shown = _titles(maps)
     lines.append(f"  {'':<14}{'vertices':>9}" + "".join(f"{title:>17}" for title in shown.values()))

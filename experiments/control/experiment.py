@@ -21,17 +21,17 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
 from ...files.csv_tables import write_table
-from ...stream.devices import find_process
-from ...stream.loop import stream
+from ...stream.execution import Execution
+from ...stream.images import Images
+from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
-from ...stream.store.output import Columns, is_complete
-from ...stream.store.responses import open_responses
 from ...subject import Subject
 from ...vertices import Vertices
-from ..reporting.command import command_line, settings_of
+from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, note, provenance, unfinished, write_numbers, write_results
-from ..stimuli import drawn, find_people, given, require_demo
+from ..responses import keep_responses
+from ..stimuli import check_subjects, drawn, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize
@@ -41,11 +41,9 @@ from ..synthesis.search.stored import control_among
 from .pictures import Chosen, draw_quadrants, draw_sets
 from .report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section
 
-ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "rois": "roi"}
 KINDS = ("univariate", "multivariate")
 _GOALS = {"align": objectives.align, "disentangle": objectives.disentangle}
 _BASELINE = 1000  # random sets that a chosen one is compared with
-_STORE = "responses.zarr"
 _LEADS = {
     "univariate": "Images that drive {} and {} together or apart",
     "multivariate": "Sets of images that {} and {} represent alike (align) or unlike (disentangle)",
@@ -53,8 +51,8 @@ _LEADS = {
 _NATURAL, _EACH, _SEED = 200, 20, 7  # of the demo's images
 
 
-class _Person(NamedTuple):
-    """A subject, the vertices of both regions, the regions' weights over them, and responses to all images."""
+class _Known(NamedTuple):
+    """A subject, the vertices of both regions, the regions' weights over them, and its responses to all images."""
 
     subject: Subject
     vertices: Vertices
@@ -75,14 +73,13 @@ class _Person(NamedTuple):
 
 
 def control_regions(
-    berg_dir: str | Path,
-    subjects: Sequence[int],
+    subjects: Sequence[Subject],
     output: str | Path,
-    images: str | Path | None = None,
+    images: Images | str | Path | None = None,
     *,
     rois: Sequence[str] = ("FFA-1", "PPA"),
+    selection: Selection = Selection(),
     kind: str = "univariate",
-    choose: str | None = None,
     k: int = 25,
     margin: float = 0.04,
     synthesize: int = 0,
@@ -91,51 +88,48 @@ def control_regions(
     population: int = 200,
     generations: int = 2000,
     seed: int = 0,
-    min_ncsnr: float | None = None,
-    min_explained_variance: float | None = None,
-    fit_images: str = "error",
     precision: str = "float32",
-    batch_size: int = 8,
-    process_index: int | None = None,
-    process_count: int | None = None,
-    time_limit: float | None = None,
-    show_progress: bool = True,
+    execution: Execution = Execution(),
 ) -> str:
-    """Choose images that control two regions' responses, or sets that control how alike they represent images.
+    """Choose images that control two regions' responses, or sets that control how alike they represent images [1]_.
+
+    Called again after an interruption, it goes on.
 
     Parameters
     ----------
-    berg_dir, subjects
-        As for :func:`berg_jax.load`; one or more subjects. With one, images are judged by whom they were chosen for.
+    subjects
+        One or more subjects. With one, images are judged by the subject that they were chosen for.
     output
-        The folder to write: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
-        them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. Of each
-        subject ``subjNN/``, with responses to all images in ``responses.zarr`` and
+        Folder of the results: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
+        them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. For each
+        subject ``subjNN/`` holds the responses to all images, ``responses.zarr``, and
         :func:`~berg_jax.experiments.control.report.goal_maps`: see
-        :func:`~berg_jax.experiments.reporting.results.write_results`.
+        :func:`~berg_jax.experiments.reporting.write_results`.
     images
-        To choose from: see :func:`~berg_jax.stream.sources.open.open_source`. For the demo subjects by default
-        drawings and natural-like images.
+        The images to choose from (drawings and natural-like images by default, for the demo subjects only).
     rois
         Two ROI expressions.
+    selection
+        Hemisphere and thresholds of the ROIs' vertices; its ``roi`` is not used.
     kind
-        ``"univariate"`` or ``"multivariate"``.
-    choose
-        Of an array which images.
+        ``"univariate"`` (mean responses) or ``"multivariate"`` (dissimilarity matrices).
     k, margin
-        Univariate: how many images, at most, and how far each is from the mean image in both regions, z units.
+        Univariate: largest number of images, and least distance of each from the mean image in both regions, in z
+        units.
     synthesize, steps
-        Univariate: also make so many images for each goal, for the first subject, in so many steps.
+        Univariate: number of images that are also made for each goal, for the first subject, and steps to make them.
     set_size, population, generations, seed
-        Multivariate: see :func:`~berg_jax.experiments.synthesis.search.evolution.evolve_sets`.
-    min_ncsnr, min_explained_variance
-        Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
-        As for :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
+        Multivariate: see :func:`~berg_jax.experiments.synthesis.evolve_sets`.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    execution
+        Batch size, devices, time limit, and this process among those that share the work; the last one to end
+        writes the results.
 
     Returns
     -------
-    A few lines that say what came out.
+    str
+        How far the images drive or suppress each region, in a few lines.
 
     Raises
     ------
@@ -143,45 +137,64 @@ def control_regions(
         Something is wrong with the images, the ROIs, the numbers or the output; found before work starts.
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
+
+    References
+    ----------
+    .. [1] A. T. Gifford et al. (2025). In silico discovery of representational relationships across visual cortex.
+       Nature Human Behaviour.
     """
-    asked = settings_of(locals())
-    process = find_process(process_index, process_count)
+    check_subjects(subjects)
     output, rois = Path(output), list(rois)
+    images = None if images is None else Images.of(images)
+    command = command_of(
+        *("control", control_regions, subjects, output, images, selection, execution),
+        roi=rois,
+        kind=kind,
+        k=k,
+        margin=margin,
+        synthesize=synthesize,
+        steps=steps,
+        set_size=set_size,
+        population=population,
+        generations=generations,
+        seed=seed,
+        precision=precision,
+    )
     if len(set(rois)) != 2 or len(rois) != 2:
         raise InvalidParameterError(f"Control is of two ROIs, got {rois}.")
     if kind not in KINDS:
         raise InvalidParameterError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
     if k < 1 or synthesize < 0:
         raise InvalidParameterError(f"Give k of at least 1 and synthesize of at least 0, got {k} and {synthesize}.")
-    limits = {"min_ncsnr": min_ncsnr, "min_explained_variance": min_explained_variance}
-    people = find_people(berg_dir, subjects)
-    regions = [union(person, {name: name for name in rois}, **limits) for person in people]
+    limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
+    regions = [union(subject, {name: name for name in rois}, **limits) for subject in subjects]
     if kind == "multivariate":
         for name, size in ((name, (w > 0).sum()) for _, weights in regions for name, w in weights.items()):
             if size < 2:
                 raise InvalidParameterError(f"ROI {name!r} has only one vertex; a pattern needs more.")
-    source = _stimuli(people[0], output, images, choose, fit_images)
+    source = _stimuli(subjects[0], output, images)
     if kind == "multivariate" and 2 * set_size > len(source):
         raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
-    running = {"time_limit": time_limit, "show_progress": show_progress}
-    for person, (vertices, weights) in zip(people, regions, strict=True):
-        stream(
-            person.model(vertices, precision=precision),
-            source,
-            [Columns(vertices, {name: own > 0 for name, own in weights.items()})],
-            output=folder_of(output, person) / _STORE,
-            identity=person.identity(vertices, precision),
-            run={"rois": rois, "precision": precision, **limits},
-            batch_size=batch_size,
-            process=process,
-            **running,
-        )
-    if not all(is_complete(folder_of(output, person) / _STORE) for person in people):
+    if selection.hemisphere == "both":
+        del limits["hemisphere"]  # which runs of earlier versions do not have
+    folders = [folder_of(output, subject) for subject in subjects]
+    kept = keep_responses(
+        subjects,
+        [vertices for vertices, _ in regions],
+        source,
+        folders,
+        precision=precision,
+        execution=execution,
+        membership=[{name: own > 0 for name, own in weights.items()} for _, weights in regions],
+        run={"rois": rois, "precision": precision, **limits},
+    )
+    if kept is None:
         return unfinished(output)
     known = []
-    for person, (vertices, weights) in zip(people, regions, strict=True):
-        responses = open_responses(folder_of(output, person) / _STORE).data.values.astype(np.float32)
-        known.append(_Person(person, vertices, [weights[name] for name in rois], responses))
+    for subject, (vertices, weights), responses in zip(subjects, regions, kept, strict=True):
+        values = responses.values.astype(np.float32)
+        known.append(_Known(subject, vertices, [weights[name] for name in rois], values))
+    running = {"time_limit": execution.time_limit, "show_progress": execution.show_progress}
     made: dict[str, Any] = {"kind": kind, "rois": rois, "images": len(source), "seed": seed}
     synthesized = {}
     if kind == "univariate":
@@ -209,13 +222,13 @@ def control_regions(
         output,
         "Control",
         parts,
-        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(people)}, {_judged(people)}.",
-        command=command_line("control", control_regions, asked, ARGUMENTS),
-        settings=asked,
+        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(subjects)}, {_judged(subjects)}.",
+        command=command.line,
+        settings=command.settings,
         provenance=facts,
-        synthetic=any(person.description.synthetic for person in people),
+        synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return _summary(people, rois, rows, len(source), output)
+    return _summary(subjects, rois, rows, len(source), output)
 
 
 def goals(rois: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -234,15 +247,15 @@ def judges(count: int) -> list[Bool[np.ndarray, " subjects"]]:
     return [np.arange(count) != index if count > 1 else np.ones(1, bool) for index in range(count)]
 
 
-def _stimuli(person: Subject, output: Path, images: str | Path | None, choose: str | None, fit_images: str) -> Source:
+def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:
     if images is not None:
-        return given(images, choose, fit_images, person)
-    require_demo(person, choose, "Give images: a folder or an array, such as NSD's.")
+        return images.open(subject)
+    require_demo(subject, "Give images: a folder or an array, such as NSD's.")
     return drawn(output, {"natural": _NATURAL, **dict.fromkeys(CATEGORIES, _EACH)}, _SEED)
 
 
 def _univariate(
-    people: Sequence[_Person],
+    subjects: Sequence[_Known],
     rois: Sequence[str],
     source: Source,
     made: dict[str, UInt8[np.ndarray, "n 3 h w"]],
@@ -251,52 +264,56 @@ def _univariate(
     margin: float,
     output: Path,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Int[np.ndarray, " n"]]]]:
-    """Of each goal what came out, and of each person which images were chosen for each goal."""
-    baselines = [np.nanmean(one.means.astype(np.float64), axis=0) for one in people]
-    away = np.stack([one.means - baseline for one, baseline in zip(people, baselines, strict=True)])
-    rows, named, shown, chosen = [], [], [], [{} for _ in people]
+    """Return for each goal what came out, and for each subject which images were chosen for each goal."""
+    baselines = [np.nanmean(one.means.astype(np.float64), axis=0) for one in subjects]
+    away = np.stack([one.means - baseline for one, baseline in zip(subjects, baselines, strict=True)])
+    rows, named, shown, chosen = [], [], [], [{} for _ in subjects]
     for goal, directions in goals(rois).items():
         gone = []
-        for index, choosing in enumerate(judges(len(people))):
+        for index, choosing in enumerate(judges(len(subjects))):
             found = control_among(
                 source.ids, away[choosing].mean(axis=0), directions, k=k, margin=margin, baseline=np.zeros(2)
             ).found
             own = np.array(directions) * away[index][found.indices]
             gone.append(own.mean(axis=0) if len(own) else np.full(2, np.nan))
             chosen[index][goal] = found.indices
-            named += [(goal, people[index].number, image, *way) for image, way in zip(found.names, own, strict=True)]
-        shown.append(Chosen(goal, people[0].means[chosen[0][goal]]))
+            named += [
+                (goal, subjects[index].number, image, *way) for image, way in zip(found.names, own, strict=True)
+            ]
+        shown.append(Chosen(goal, subjects[0].means[chosen[0][goal]]))
         counts = [len(own[goal]) for own in chosen]
         rows.append({"goal": goal, "directions": directions, "ways": gone, "images": counts[0], "counts": counts})
         if goal in made:
-            means = [own[goal] @ one.by_region for one, own in zip(people, answers, strict=True)]
+            means = [own[goal] @ one.by_region for one, own in zip(subjects, answers, strict=True)]
             rows[-1]["synthesized"] = [
                 np.array(directions) * (mean - baseline).mean(axis=0)
                 for mean, baseline in zip(means, baselines, strict=True)
             ]
             shown[-1] = shown[-1]._replace(made=means[0])
     write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
-    options = {"note": note(people[0].subject), "baseline": baselines[0], "title": _title(people, len(source))}
-    draw_quadrants(people[0].means, rois, shown, output / PICTURE, **options)
+    options = {"note": note(subjects[0].subject), "baseline": baselines[0], "title": _title(subjects, len(source))}
+    draw_quadrants(subjects[0].means, rois, shown, output / PICTURE, **options)
     return rows, chosen
 
 
 def _multivariate(
-    people: Sequence[_Person], rois: Sequence[str], source: Source, output: Path, options: dict[str, Any]
+    subjects: Sequence[_Known], rois: Sequence[str], source: Source, output: Path, options: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Int[np.ndarray, " n"]]]]:
     """As :func:`_univariate`."""
-    longest = max(len(one.vertices) for one in people)
-    every = np.stack([np.pad(one.responses, ((0, 0), (0, longest - len(one.vertices)))) for one in people])
-    weights = [np.stack([np.pad(one.weights[i], (0, longest - len(one.vertices))) for one in people]) for i in (0, 1)]
+    longest = max(len(one.vertices) for one in subjects)
+    every = np.stack([np.pad(one.responses, ((0, 0), (0, longest - len(one.vertices)))) for one in subjects])
+    weights = [
+        np.stack([np.pad(one.weights[i], (0, longest - len(one.vertices))) for one in subjects]) for i in (0, 1)
+    ]
     there = np.flatnonzero(np.isfinite(every).all(axis=(0, 2)))
     every = every[:, there]
     usual = random_sets(len(there), options["set_size"], _BASELINE, options["seed"])
-    before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(people))]
-    rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in people]
+    before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(subjects))]
+    rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in subjects]
     for goal, objective in _GOALS.items():
         reached = []
-        for index, choosing in enumerate(judges(len(people))):
-            number = people[index].number
+        for index, choosing in enumerate(judges(len(subjects))):
+            number = subjects[index].number
             among = objectives.group(objective(*(w[choosing] for w in weights)))
             checkpoints.append(output / f"{goal}-subj{number:02d}.npz")
             result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
@@ -309,7 +326,7 @@ def _multivariate(
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
     write_table(output / "images.csv", ("goal", "subject", "image"), named)
-    options = {"note": note(people[0].subject), "title": _title(people, len(source))}
+    options = {"note": note(subjects[0].subject), "title": _title(subjects, len(source))}
     draw_sets(before[0], rois, shown, output / PICTURE, **options)
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
@@ -317,7 +334,7 @@ def _multivariate(
 
 
 def _synthesized(
-    one: _Person, rois: Sequence[str], n: int, steps: int, precision: str, seed: int, running: dict[str, Any]
+    one: _Known, rois: Sequence[str], n: int, steps: int, precision: str, seed: int, running: dict[str, Any]
 ) -> dict[str, UInt8[np.ndarray, "n 3 224 224"]]:
     """Images made for each goal; the goals share one program."""
     model, baseline = one.subject.model(one.vertices, precision=precision), np.nanmean(one.means, axis=0)
@@ -330,26 +347,26 @@ def _synthesized(
 
 
 def _answers(
-    one: _Person, made: dict[str, UInt8[np.ndarray, "n 3 h w"]], precision: str
+    one: _Known, made: dict[str, UInt8[np.ndarray, "n 3 h w"]], precision: str
 ) -> dict[str, Float[np.ndarray, "n vertices"]]:
-    """A person's responses to the images made for each goal."""
+    """Return a subject's responses to the images made for each goal."""
     model = one.subject.model(one.vertices, precision=precision) if made else None
     return {goal: np.asarray(model(images)) for goal, images in made.items()}
 
 
-def _title(people: Sequence[_Person], images: int) -> str:
-    whose = "its own responses" if len(people) == 1 else "other subjects' responses"
-    return f"Subject {people[0].number}: of {images} images those chosen by {whose}"
+def _title(subjects: Sequence[_Known], images: int) -> str:
+    whose = "its own responses" if len(subjects) == 1 else "other subjects' responses"
+    return f"Subject {subjects[0].number}: of {images} images those chosen by {whose}"
 
 
-def _judged(people: Sequence[Any]) -> str:
-    return "judged by the one who chose" if len(people) == 1 else "chosen by all but one, judged by that one"
+def _judged(subjects: Sequence[Any]) -> str:
+    return "judged by the one who chose" if len(subjects) == 1 else "chosen by all but one, judged by that one"
 
 
 def _summary(
-    people: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
+    subjects: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
 ) -> str:
-    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(people)}: {images} images, {_judged(people)}"]
+    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(subjects)}: {images} images, {_judged(subjects)}"]
     for row in rows:
         if "ways" not in row:
             text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}"

@@ -1,6 +1,6 @@
 """``berg-jax localize``: which vertices and regions prefer which category of images.
 
-As a functional localizer's analysis: a general linear model of each vertex' responses to the images of some
+As a functional localizer's analysis: a general linear model of each vertex's responses to the images of some
 categories, each category's t against the rest, false discovery rate over vertices, regions' means and paired tests
 over subjects. On the demo subject, with its drawings (5 × 40), half a minute on 2 cores; all 17 of its areas with a
 preference are found to have the planted one.
@@ -19,45 +19,36 @@ from ... import surface
 from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
 from ...files.csv_tables import write_table
-from ...stream.devices import find_process
+from ...stream.execution import Execution
+from ...stream.images import Images
 from ...stream.loop import stream
 from ...stream.reducers import GLM, RoiMeans, roi_weights
+from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
-from ..reporting.command import command_line, settings_of
+from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, unfinished, write_results
-from ..stimuli import drawn, find_people, given, require_demo
+from ..stimuli import check_subjects, drawn, require_demo
 from .contrasts import Design, design_of, over_subjects, preferences, significance
 from .report import draw, key_numbers, keys_of, over_subjects_table, preferred, selective
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
-ARGUMENTS = {"images": None, "subjects": "subject", "choose": "images", "contrasts": "contrast"}
 
 
 def localize(
-    berg_dir: str | Path,
-    subjects: Sequence[int],
+    subjects: Sequence[Subject],
     output: str | Path,
-    images: str | Path | None = None,
+    images: Images | str | Path | None = None,
     *,
-    choose: str | None = None,
+    selection: Selection = Selection(),
     table: str | Path | None = None,
     contrasts: Sequence[str] = (),
     alpha: float = 0.05,
     measured: Mapping[str, str | Path] | None = None,
-    roi: str | Sequence[str] | None = None,
-    hemisphere: str = "both",
-    min_ncsnr: float | None = None,
-    min_explained_variance: float | None = None,
-    fit_images: str = "error",
     precision: str = "float32",
-    batch_size: int = 8,
-    process_index: int | None = None,
-    process_count: int | None = None,
-    time_limit: float | None = None,
-    show_progress: bool = True,
+    execution: Execution = Execution(),
 ) -> str:
     """Find which vertices and ROIs of one or more subjects prefer which category; write maps, tables and pictures.
 
@@ -65,33 +56,35 @@ def localize(
 
     Parameters
     ----------
-    berg_dir, subjects
-        As for :func:`berg_jax.load`; one or more subjects.
+    subjects
+        One or more subjects.
     output
-        The folder to write. Of each subject ``subjNN/``, with for each contrast maps ``t_*``, ``q_*`` (two-sided p
+        Folder of the results. For each subject ``subjNN/`` holds for each contrast maps ``t_*``, ``q_*`` (two-sided p
         adjusted for the false discovery rate over vertices), ``d_*`` (selectivity: the effect in residual standard
         deviations), and ``preference`` (number of the category with the largest mean, NaN where categories do not
         differ); ``rois.csv`` with each ROI's mean response to each category, in z units; and pictures.
         ``contrasts.csv`` has each ROI's effects over subjects.
     images
-        A folder that holds a folder for each category, or any other source with a table: see
-        :func:`~berg_jax.stream.sources.open.open_source`. For the demo subjects by default drawings.
-    choose
-        Of an array which images.
+        Folder that holds a folder for each category, or any other images with a table (drawings by default, for
+        the demo subjects only).
+    selection
+        The vertices, by default all.
     table, contrasts
-        See :func:`~berg_jax.experiments.localizer.contrasts.design_of`.
+        The design: see :func:`~berg_jax.experiments.localizer.design_of`.
     alpha
-        False discovery rate.
+        False discovery rate over vertices, between 0 and 1.
     measured
         Measured t maps to compare with, on the model's surface, by contrast: ``{"faces": "floc-facestval.mgz"}``.
-    roi, hemisphere, min_ncsnr, min_explained_variance
-        Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-    fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
-        As for :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    execution
+        Batch size, devices, time limit, and this process among those that share the work; the last one to end
+        writes the results.
 
     Returns
     -------
-    A few lines that say what came out.
+    str
+        Vertices found for each contrast and what each ROI prefers, in a few lines.
 
     Raises
     ------
@@ -100,41 +93,45 @@ def localize(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
-    settings = settings_of(locals())
-    process = find_process(process_index, process_count)
+    check_subjects(subjects)
     output = Path(output)
+    images = None if images is None else Images.of(images)
+    command = command_of(
+        *("localize", localize, subjects, output, images, selection, execution),
+        table=table,
+        contrast=contrasts,
+        alpha=alpha,
+        measured=measured,
+        precision=precision,
+    )
     if not 0 < alpha < 1:
         raise InvalidParameterError(f"alpha must be between 0 and 1, got {alpha!r}.")
-    people = find_people(berg_dir, subjects)
-    chosen = [person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance) for person in people]
-    maps = {name: surface.read(path, people[0].hemisphere_size) for name, path in (measured or {}).items()}
-    source, design = _stimuli(people[0], output, images, choose, table, contrasts, fit_images)
+    chosen = [selection.of(subject) for subject in subjects]
+    maps = {name: surface.read(path, subjects[0].hemisphere_size) for name, path in (measured or {}).items()}
+    source, design = _stimuli(subjects[0], output, images, table, contrasts)
     if unknown := set(maps) - set(design.names):
         raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
-    regions = [regions_of(person, vertices) for person, vertices in zip(people, chosen, strict=True)]
+    regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
     found = []
-    for person, vertices, inside in zip(people, chosen, regions, strict=True):
+    for subject, vertices, inside in zip(subjects, chosen, regions, strict=True):
         found.append(
             stream(
-                person.model(vertices, precision=precision).crop(),
+                subject.model(vertices, precision=precision).crop(),
                 source,
                 [
                     GLM(design.matrix, design.weights, len(vertices), names=design.names),
                     *([RoiMeans(roi_weights(vertices, inside), len(source))] if inside else []),
                 ],
-                output=folder_of(output, person) / "stream",
-                identity=person.identity(vertices, precision),
-                batch_size=batch_size,
-                process=process,
-                time_limit=time_limit,
-                show_progress=show_progress,
+                output=folder_of(output, subject) / "stream",
+                identity=subject.identity(vertices, precision),
+                execution=execution,
             )
         )
     if not all(found):
         return unfinished(output)
     tables, lines, sections, facts = [], [], [], {}
-    for person, vertices, inside, reduced in zip(people, chosen, regions, found, strict=True):
-        folder = folder_of(output, person)
+    for subject, vertices, inside, reduced in zip(subjects, chosen, regions, found, strict=True):
+        folder = folder_of(output, subject)
         results = vertex_maps(design, reduced["glm"], alpha)
         responses = reduced["roi_means"]["means"] if inside else np.zeros((len(source), 0))
         means = np.stack([responses[design.labels == k].mean(0) for k in range(len(design.categories))])
@@ -142,32 +139,32 @@ def localize(
         rows = _compared(design, results, maps, vertices)
         made = {"categories": design.categories, "contrasts": design.names, "alpha": alpha}
         facts[folder.name] = provenance(
-            person, vertices, precision, experiment="localizer", images=len(source), **made
+            subject, vertices, precision, experiment="localizer", images=len(source), **made
         )
         shares = _shares(results["preference"], vertices, inside, len(design.categories))
         write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts[folder.name]})
         write_table(
             folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
         )
-        pictures = draw(person, vertices, design, results, tables[-1], alpha, folder)
+        pictures = draw(subject, vertices, design, results, tables[-1], alpha, folder)
         parts = [*pictures, *key_numbers(design, results, tables[-1], shares, rows, alpha)]
-        sections.append(Section(f"Subject {person.description.subject}", parts))
-        lines += [_summary(person, design, results, tables[-1], shares, rows, alpha)]
+        sections.append(Section(f"Subject {subject.description.subject}", parts))
+        lines += [_summary(subject, design, results, tables[-1], shares, rows, alpha)]
     group = _group(design, tables)
     columns = group[0] if group else ("roi", "contrast")
     write_table(output / "contrasts.csv", columns, (row.values() for row in group))
-    if len(people) > 1:
+    if len(subjects) > 1:
         sections.append(Section("Over subjects", [over_subjects_table(group)]))
     write_report(
         output,
         "Category localizer",
         sections,
         lead=f"Which vertices and regions prefer which category of images: {len(source):,} images of "
-        f"{len(design.categories)} categories ({', '.join(design.categories)}), {counted(people)}.",
-        command=command_line("localize", localize, settings, ARGUMENTS),
-        settings=settings,
+        f"{len(design.categories)} categories ({', '.join(design.categories)}), {counted(subjects)}.",
+        command=command.line,
+        settings=command.settings,
         provenance=facts,
-        synthetic=any(person.description.synthetic for person in people),
+        synthetic=any(subject.description.synthetic for subject in subjects),
     )
     return "\n".join([*lines, f"Maps, tables, pictures and report.html: {output}"])
 
@@ -188,18 +185,16 @@ def vertex_maps(
 
 
 def _stimuli(
-    person: Subject,
+    subject: Subject,
     output: Path,
-    images: str | Path | None,
-    choose: str | None,
+    images: Images | None,
     table: str | Path | None,
     contrasts: Sequence[str],
-    fit_images: str,
 ) -> tuple[Source, Design]:
     if images is not None:
-        source = given(images, choose, fit_images, person)
+        source = images.open(subject)
         return source, design_of(source.ids, table, contrasts)
-    require_demo(person, choose, "Give images: a folder that holds a folder for each category.")
+    require_demo(subject, "Give images: a folder that holds a folder for each category.")
     if table is not None:
         raise InvalidParameterError(f"The table {table} is of images that are given: give them, too.")
     design = design_of(
@@ -247,7 +242,7 @@ def _group(design: Design, tables: Sequence[Mapping[str, Float[np.ndarray, " c"]
 
 
 def _summary(
-    person: Subject,
+    subject: Subject,
     design: Design,
     results: Mapping[str, np.ndarray],
     means: Mapping[str, Float[np.ndarray, " c"]],
@@ -255,7 +250,7 @@ def _summary(
     measured: Sequence[Mapping[str, Any]],
     alpha: float,
 ) -> str:
-    lines = [f"Subject {person.description.subject}{origin(person)}, {len(design.labels)} images"]
+    lines = [f"Subject {subject.description.subject}{origin(subject)}, {len(design.labels)} images"]
     for name, key in zip(design.names, keys_of(results), strict=True):
         lines.append(f"  {name:<28}{selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
     if means:

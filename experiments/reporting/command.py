@@ -1,61 +1,111 @@
-"""What an experiment was asked for: as JSON has it, and as the command that asks for the same again."""
+"""Settings of an experiment as JSON has them, and the command of ``berg-jax`` that repeats it."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-# What changes how long an experiment takes, or who computes it, but not what comes out.
-_NOT_THE_RESULT = {"devices", "process_count", "process_index", "show_progress", "time_limit"}
+from ...stream.execution import Execution
+from ...stream.images import Images
+from ...stream.selection import Selection
+from ...subject import Subject
 
 
-def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A function's arguments, from ``locals()`` at its start, as JSON: those on which the result depends."""
-    return {name: plain(value) for name, value in given.items() if name not in _NOT_THE_RESULT}
+class Command(NamedTuple):
+    """The command that repeats an experiment.
+
+    Attributes
+    ----------
+    name
+        Name of the command, such as ``"retinotopy"``.
+    settings
+        Every option that the result depends on, by name and as JSON has it; ``images`` is the path.
+    defaults
+        What an option is unless it is given.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    defaults: dict[str, Any]
+
+    @property
+    def line(self) -> str:
+        """The command line, with the options that are not as by default."""
+        words, placed = [], []
+        for name, value in self.settings.items():
+            if value is None or value is False or value == self.defaults.get(name):
+                continue
+            if isinstance(value, Mapping):
+                value = [f"{key}={item}" for key, item in value.items()]
+            values = [str(item) for item in (value if isinstance(value, list) else [value])]
+            if name == PATH:
+                placed += values
+            else:
+                option = f"--{name.replace('_', '-')}"
+                words += [option] if value is True else [word for item in values for word in (option, item)]
+        return shlex.join(["berg-jax", self.name, *placed, *words])
 
 
-def command_line(
-    command: str, function: Callable[..., Any], settings: Mapping[str, Any], names: Mapping[str, str | None]
-) -> str:
-    """The command that calls a function with these settings; what is as by default is left out.
+PATH = "path"  # of the images: an argument of its place, while all else are options
+
+
+def command_of(
+    name: str,
+    function: Callable[..., Any],
+    subjects: Sequence[Subject],
+    output: Path,
+    *values: Selection | Images | Execution | Any,
+    **options: Any,
+) -> Command:
+    """Return the command that stands for a call of an experiment's function.
 
     Parameters
     ----------
-    command
-        Of ``berg-jax``, such as ``"retinotopy"``.
+    name
+        Name of the command.
     function
-        Which it calls.
-    settings
-        Its arguments: see :func:`settings_of`.
-    names
-        Of arguments that an option of another name stands for, that name; None, if the argument has its place. Lists
-        are options given again and again, mappings ``name=value``, and True is an option alone.
+        The experiment's function, whose signature holds the defaults of its own options.
+    subjects, output
+        The subjects, all of one BERG directory, and the folder of the results.
+    values
+        Value objects, each of whose fields is an option; None stands for what was not given.
+    options
+        The experiment's own options, by their names on the command line. Lists are options given again and again,
+        mappings ``name=value``, and True is an option alone.
     """
-    defaults = {name: plain(p.default) for name, p in inspect.signature(function).parameters.items()}
-    words, placed = [], []
-    for argument, value in settings.items():
-        if value is None or value is False or value == defaults[argument]:
-            continue
-        if isinstance(value, Mapping):
-            value = [f"{name}={item}" for name, item in value.items()]
-        values = [str(item) for item in (value if isinstance(value, list) else [value])]
-        name = names.get(argument, argument)
-        if name is None:
-            placed += values
-        else:
-            option = f"--{name.replace('_', '-')}"
-            words += [option] if value is True else [word for item in values for word in (option, item)]
-    return shlex.join(["berg-jax", command, *placed, *words])
+    settings: dict[str, Any] = {"berg_dir": subjects[0].berg_dir}
+    numbers = [subject.description.subject for subject in subjects]
+    settings["subject"] = numbers if len(numbers) > 1 else numbers[0]
+    settings["output"] = output
+    defaults: dict[str, Any] = {}
+    for value in filter(None, values):
+        for field in fields(value):
+            if field.name in _NO_OPTIONS:
+                continue
+            option = field.metadata.get("option", field.name)
+            settings[option] = getattr(value, field.name)
+            defaults[option] = field.default
+    signature = inspect.signature(function).parameters
+    for option in options:
+        argument = next((name for name in (option, f"{option}s") if name in signature), None)  # several are a plural
+        if argument is not None:
+            defaults[option] = signature[argument].default
+    settings |= options
+    return Command(name, plain(settings), plain(defaults))
+
+
+_NO_OPTIONS = {"devices", "process", "show_progress", "time_limit"}  # who computes a result changes nothing of it
 
 
 def plain(value: Any) -> Any:
-    """As JSON has it: NumPy's numbers as Python's, what is no number as null."""
+    """Return a value as JSON has it: NumPy's numbers as Python's, numbers that are not finite as null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -1,6 +1,6 @@
 """``berg-jax retinotopy``: where in the visual field each vertex responds to, found by probing the model.
 
-Each probe is a window on grey, filled with every one of some natural images; a vertex' receptive field is where the
+Each probe is a window on grey, filled with every one of some natural images; a vertex's receptive field is where the
 best probe is, on average over images. With ``fit`` a Gaussian receptive field is fitted to the mean responses to all
 probes, which also gives its size. The model's own receptive-field centers, which its tables hold, are given beside
 what was found.
@@ -25,15 +25,17 @@ from ... import surface
 from ...demo import images as drawings
 from ...errors import InvalidParameterError
 from ...model.encoding_model import EncodingModel
-from ...stream.devices import Process, find_process
+from ...stream.execution import Execution
+from ...stream.images import Images
 from ...stream.loop import stream
 from ...stream.reducers import ArgmaxOverProbes, GroupMeans, Moments
+from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
-from ..reporting.command import command_line, settings_of
+from ..reporting.command import command_of
 from ..reporting.page import write_report
 from ..reporting.results import EARLY, origin, outlined, provenance, unfinished, write_results
-from ..stimuli import given, is_demo, require_demo
+from ..stimuli import is_demo, require_demo
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
 from .receptive_fields import agreement, fit, own_centers, polar
@@ -42,79 +44,65 @@ from .report import HOW, sections
 GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
 MEASURED = ("prfangle.mgz", "prfeccentricity.mgz", "prfR2.mgz")
-ARGUMENTS = {"images": None, "choose": "images", "fit_sizes": "fit"}  # that options of other names stand for
 
 
 def map_retinotopy(
-    berg_dir: str | Path,
-    subject: int,
+    subject: Subject,
     output: str | Path,
-    images: str | Path | None = None,
+    images: Images | str | Path | None = None,
     *,
-    choose: str | None = None,
+    selection: Selection = Selection(),
     fit_sizes: bool = False,
     fit_memory: float = 8.0,
     probes: Sequence[str] = ("gaussians",),
     grid: int | None = None,
     sigma: float = 0.5,
     measured: str | Path | None = None,
-    roi: str | Sequence[str] | None = None,
-    hemisphere: str = "both",
-    min_ncsnr: float | None = None,
-    min_explained_variance: float | None = None,
-    fit_images: str = "error",
     precision: str = "float32",
-    batch_size: int = 8,
-    process_index: int | None = None,
-    process_count: int | None = None,
-    time_limit: float | None = None,
-    show_progress: bool = True,
+    execution: Execution = Execution(),
 ) -> str:
-    """Map receptive fields of a subject's vertices, and write maps, numbers and pictures.
+    """Map receptive fields of a subject's vertices, and write maps, numbers, pictures and a report.
 
     Called again after an interruption, it goes on.
 
     Parameters
     ----------
-    berg_dir, subject
-        As for :func:`berg_jax.load`.
+    subject
+        The subject.
     output
-        The folder to write: see :func:`~berg_jax.experiments.reporting.results.write_results`. Its maps are
-        ``probe_*`` (from the best probe), ``fit_*`` (with a fit) and ``model_*`` (the model's own), each of ``x``,
-        ``y``, ``eccentricity`` (degrees of visual angle; y is up) and ``angle`` (degrees counterclockwise from the
-        right); ``probe_quality``, how far the best probe's mean response is above the mean of all images, in standard
+        Folder of the results: see :func:`~berg_jax.experiments.reporting.write_results`. The maps are ``probe_*``
+        (from the best probe), ``fit_*`` (with a fit) and ``model_*`` (the model's own), each of ``x``, ``y``,
+        ``eccentricity`` (degrees of visual angle; y is up) and ``angle`` (degrees counterclockwise from the right);
+        ``probe_quality``, how far the best probe's mean response is above the mean of all images, in standard
         deviations over images; ``fit_size`` (degrees) and ``fit_r2``.
     images
-        Natural images to fill probes with: see :func:`~berg_jax.stream.sources.open.open_source`. For the demo
-        subjects by default drawings.
-    choose
-        Of an array which images, as ``"test"``: see :func:`berg_jax.stream.encode.encode_images`.
+        Natural images to fill the probes with (drawings by default, for the demo subjects only).
+    selection
+        The vertices, by default all.
     fit_sizes
-        Fit a Gaussian receptive field to each vertex' mean responses.
+        Fit a Gaussian receptive field to each vertex's mean responses.
     fit_memory
-        GB that these mean responses may take: 8 bytes · probes · vertices on each device, and as much on the host. Of
-        more vertices than fit in, one part is mapped after the other, and each takes all passes.
+        Memory in GB that these mean responses may take: 8 bytes · probes · vertices on each device, and as much on
+        the host. More vertices than fit in are mapped in parts, one after the other, and each part takes all passes.
     probes
-        One or more of ``"gaussians"``, ``"bars"``, ``"wedges"``, ``"rings"``. Only Gaussians are at one place: with
-        others a fit is made.
-    grid, sigma
-        Of Gaussian windows: positions along each axis (40; for the demo subjects 16), standard deviation in degrees.
+        Kinds of windows: ``"gaussians"``, ``"bars"``, ``"wedges"``, ``"rings"``.
+    grid
+        Gaussian windows along each axis (by default 40; for the demo subjects 16).
+    sigma
+        Standard deviation of the Gaussian windows, in degrees of visual angle.
     measured
-        A folder of measured maps, ``{lh,rh}.prfangle.mgz``, ``prfeccentricity`` and ``prfR2``, on the model's
-        surface; they are compared where ``prfR2`` is at least 20 per cent, eccentricities clipped at 6°.
-    roi, hemisphere, min_ncsnr, min_explained_variance
-        Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-    fit_images
-        What to do with images that are not square.
-    process_index, process_count
-        Of several processes with one output: see :func:`~berg_jax.stream.devices.find_process`. The last one to end
-        writes what was found.
-    precision, batch_size, time_limit, show_progress
-        As for :func:`berg_jax.stream.encode.encode_images`; ``time_limit`` in seconds.
+        Folder of measured maps, ``{lh,rh}.prfangle.mgz``, ``prfeccentricity`` and ``prfR2``, on the model's surface;
+        they are compared where ``prfR2`` is at least 20 per cent, with eccentricities clipped at 6°.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    execution
+        Batch size, devices, time limit, and this process among those that share the work; the last one to end
+        writes the results.
 
     Returns
     -------
-    A few lines that say what came out.
+    str
+        The agreement with the model's own, planted and measured centers, in a few lines.
 
     Raises
     ------
@@ -122,31 +110,40 @@ def map_retinotopy(
         Something is wrong with the images, the subject, the measured maps or the output; found before work starts.
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
+
+    See Also
+    --------
+    probe_model : The maps alone, of any model and probes.
     """
-    settings = settings_of(locals())
-    process = find_process(process_index, process_count)
     output = Path(output)
-    person = Subject(berg_dir, subject)
-    demo = is_demo(person)
-    vertices = person.vertices(roi, hemisphere, min_ncsnr, min_explained_variance)
+    images = None if images is None else Images.of(images)
+    command = command_of(
+        *("retinotopy", map_retinotopy, [subject], output, images, selection, execution),
+        fit=fit_sizes,
+        fit_memory=fit_memory,
+        probes=probes,
+        grid=grid,
+        sigma=sigma,
+        measured=measured,
+        precision=precision,
+    )
+    demo = is_demo(subject)
+    vertices = selection.of(subject)
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
-    filling = _filling(person, images, choose, fit_images)
+    filling = _filling(subject, images)
     fitting = fit_sizes or set(probes) != {"gaussians"}
     found = []
     for part, folder in _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf):
         found.append(
             probe_model(
-                person.model(part, precision=precision).crop(),
+                subject.model(part, precision=precision).crop(),
                 chosen,
                 filling,
                 output / folder,
-                person.identity(part, precision),
+                subject.identity(part, precision),
                 fit_sizes=fitting,
-                batch_size=batch_size,
-                process=process,
-                time_limit=time_limit,
-                show_progress=show_progress,
+                execution=execution,
             )
         )
     if not all(found):
@@ -154,22 +151,23 @@ def map_retinotopy(
     maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     best = "fit" if "fit_x" in maps else "probe"
     centers = np.stack([maps[f"{best}_x"], maps[f"{best}_y"]], axis=1)
-    rows = _comparisons(person, vertices, centers, maps, theirs, demo)
+    rows = _comparisons(subject, vertices, centers, maps, theirs, demo)
     made = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
-    facts = provenance(person, vertices, precision, experiment="retinotopy", **made)
+    facts = provenance(subject, vertices, precision, experiment="retinotopy", **made)
     write_results(output, vertices, maps, {"agreement": rows, **facts})
     write_report(
         output,
         "Retinotopy",
-        sections(person, vertices, maps, rows, best, made, output),
-        lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject}{origin(person)}, by {HOW[best]}: "
-        f"{len(chosen.windows):,} windows on grey, each filled with {len(filling):,} images.",
-        command=command_line("retinotopy", map_retinotopy, settings, ARGUMENTS),
-        settings=settings,
+        sections(subject, vertices, maps, rows, best, made, output),
+        lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject.description.subject}"
+        f"{origin(subject)}, by {HOW[best]}: {len(chosen.windows):,} windows on grey, each filled with "
+        f"{len(filling):,} images.",
+        command=command.line,
+        settings=command.settings,
         provenance=facts,
-        synthetic=person.description.synthetic,
+        synthetic=subject.description.synthetic,
     )
-    return _summary(person, rows, best, output)
+    return _summary(subject, rows, best, output)
 
 
 def probe_model(
@@ -180,23 +178,24 @@ def probe_model(
     identity: str,
     *,
     fit_sizes: bool = False,
-    batch_size: int = 8,
-    process: Process | None = None,
-    time_limit: float | None = None,
-    show_progress: bool = True,
+    execution: Execution = Execution(),
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
-    """Maps of a model's receptive fields, by name: see :func:`map_retinotopy`. Empty while others still work.
+    """Return maps of a model's receptive fields, by name; an empty dict while other processes still work.
 
     Parameters
     ----------
     model
-        Of the vertices to map.
+        The model, of the vertices to map.
     probes, images
-        Windows, and what they are filled with.
-    output, identity, batch_size, process, time_limit, show_progress
-        As for :func:`~berg_jax.stream.loop.stream`.
+        Windows on the visual field, and the images that fill them, in 0–255.
+    output, identity, execution
+        The run's folder, the model's identity and the run's execution: see :func:`berg_jax.stream.stream`.
     fit_sizes
         Fit Gaussian receptive fields, too.
+
+    See Also
+    --------
+    map_retinotopy : The experiment, which says what the maps are.
     """
     number, count = len(model.vertices), len(probes.windows)
     sinks: list[Any] = [ArgmaxOverProbes(count, len(images), number), Moments(number)]
@@ -208,10 +207,7 @@ def probe_model(
         sinks,
         output=output,
         identity=identity,
-        batch_size=batch_size,
-        process=process,
-        time_limit=time_limit,
-        show_progress=show_progress,
+        execution=execution,
     )
     if not found:
         return {}
@@ -251,14 +247,11 @@ def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:
     return kinds.join([kinds.KINDS[name](**options.get(name, {})) for name in names])
 
 
-def _filling(
-    person: Subject, images: str | Path | None, choose: str | None, fit_images: str
-) -> UInt8[np.ndarray, "n 3 224 224"]:
+def _filling(subject: Subject, images: Images | None) -> UInt8[np.ndarray, "n 3 224 224"]:
     if images is not None:
-        return natural_images(given(images, choose, fit_images, person))
+        return natural_images(images.open(subject))
     require_demo(
-        person,
-        choose,
+        subject,
         "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "
         "--images test.",
     )
@@ -278,7 +271,7 @@ def _measured(folder: Path, vertices: Vertices) -> tuple[np.ndarray, np.ndarray,
 
 
 def _comparisons(
-    person: Subject,
+    subject: Subject,
     vertices: Vertices,
     centers: Float[np.ndarray, "n 2"],
     maps: dict[str, np.ndarray],
@@ -289,14 +282,14 @@ def _comparisons(
     everywhere = np.ones(len(vertices), bool)
     others = {"the model's own": (maps["model_angle"], maps["model_eccentricity"], everywhere, np.inf)}
     if demo:
-        raw = person.metadata.raw["planted"]
+        raw = subject.metadata.raw["planted"]
         planted = np.concatenate([raw[f"{h}_rf_center"][getattr(vertices, h)] for h in HEMISPHERES])
         others["planted"] = (*(polar(planted)[name] for name in ("angle", "eccentricity")), everywhere, np.inf)
     if measured is not None:
         angle, eccentricity, r2 = measured
         others["measured"] = (angle, eccentricity, r2 >= MIN_R2, MAX_ECCENTRICITY)
     regions = {"all vertices": everywhere}
-    for name, region in outlined(person, EARLY).items():
+    for name, region in outlined(subject, EARLY).items():
         regions[name] = np.isin(vertices.global_indices, region.global_indices)
     return [
         {"with": other, "region": region, **agreement(centers, angle, eccentricity, kept & inside, most)}
@@ -306,9 +299,9 @@ def _comparisons(
     ]
 
 
-def _summary(person: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
+def _summary(subject: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
     lines = [
-        f"Receptive fields of subject {person.description.subject}{origin(person)} by {HOW[best]}, compared with"
+        f"Receptive fields of subject {subject.description.subject}{origin(subject)} by {HOW[best]}, compared with"
     ]
     lines.append(f"  {'':<18}{'':<14}{'vertices':>9}{'angle':>8}{'eccentricity':>14}   (correlations)")
     lines += [

@@ -1,4 +1,7 @@
-"""``berg-jax sweep``: checked, then run in this process or handed to Slurm. Neither needs JAX before that."""
+"""Launch of a sweep (``berg-jax sweep``): checked, then run in this process or submitted to Slurm.
+
+Neither needs JAX before that.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from ...errors import BERGError, InvalidParameterError, ResourceError
 from ...published.berg_dir import SubjectFiles, check_subject
 from ...published.metadata import Metadata, find_metadata
 from ...rois import resolve
+from ...stream.execution import Process, find_process
 from . import records
 from .chunks import chunked
 from .launcher import Launcher
@@ -25,8 +29,7 @@ def sweep(
     spec: Spec,
     output: str | Path,
     *,
-    process_index: int | None = None,
-    process_count: int | None = None,
+    process: Process | None = None,
     retry_failed: bool = False,
     time_limit: float | None = None,
     show_progress: bool = True,
@@ -43,8 +46,9 @@ def sweep(
         From :func:`~berg_jax.experiments.sweeps.spec.read_spec`.
     output
         The folder.
-    process_index, process_count
-        Of several processes with one output, which, and how many; by default as the scheduler says.
+    process
+        This process among those that share the output. By default Slurm's jobs are submitted where the
+        specification's launcher says so; else see :func:`~berg_jax.stream.find_process`.
     retry_failed, time_limit, show_progress
         As of :func:`~berg_jax.experiments.sweeps.worker.work`.
 
@@ -63,15 +67,19 @@ def sweep(
     check_regions(spec.trials)
     records.begin(output, spec)
     left = len(spec.trials) - len(records.finished(records.entries(output), retry_failed))
-    if spec.launcher.kind == "slurm" and left and process_index is None:
+    if spec.launcher.kind == "slurm" and left and process is None:
         return submit(slurm_executor(output, spec.launcher), output, spec, retry_failed)
     from ...machine import keep_compiled
-    from ...stream.devices import find_process
     from .worker import work
 
     keep_compiled()
-    process = find_process(process_index, process_count)
-    return work(output, process, retry_failed=retry_failed, time_limit=time_limit, show_progress=show_progress)
+    return work(
+        output,
+        process or find_process(),
+        retry_failed=retry_failed,
+        time_limit=time_limit,
+        show_progress=show_progress,
+    )
 
 
 def plan_text(spec: Spec, every: bool = True) -> str:
@@ -100,8 +108,8 @@ def check_regions(trials: Sequence[Trial]) -> None:
         A ROI makes no sense, or no subject has it.
     """
     every = [trial.settings for trial in trials]
-    people = dict.fromkeys((s["berg_dir"], s["subject"]) for s in every)
-    metadata = {person: _metadata(*person) for person in people}
+    subjects = dict.fromkeys((s["berg_dir"], s["subject"]) for s in every)
+    metadata = {names: _metadata(*names) for names in subjects}
     asked = dict.fromkeys(
         (roi, s["berg_dir"], s["subject"], s["hemisphere"], s["min_ncsnr"])
         for s in every
@@ -139,7 +147,6 @@ class Job:
     def __call__(self, index: int) -> str:
         """Do the share of the ``index``-th job."""
         from ...machine import keep_compiled
-        from ...stream.devices import Process
         from .worker import work
 
         logging.basicConfig(format="%(message)s", level=logging.WARNING)

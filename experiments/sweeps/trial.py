@@ -1,4 +1,4 @@
-"""The settings of one trial: what each may be, which go together, and the id that they give the trial."""
+"""Settings of a trial: their values and defaults, which of them go together, and the id that they give the trial."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from ...errors import InvalidParameterError
+from ...stream.selection import Selection
+from ..synthesis.recipe import Kind, Recipe
 
 Settings = dict[str, Any]  # plain JSON
 _DIGITS = 16  # of an id
@@ -68,10 +70,11 @@ def _number(allowed: Callable[[float], bool], infinity: bool = False) -> Callabl
 
 
 def _choice(default: str, *others: str) -> Setting:
-    names = (default, *others)
+    names = (default, *(name for name in others if name != default))
     return Setting(f"one of {', '.join(names)}", _one_of(*names), default)
 
 
+RECIPE = Recipe()  # whose defaults are a trial's
 _ROIS = "a ROI expression, or a list of different ones"
 SETTINGS: Mapping[str, Setting] = {
     "berg_dir": Setting("a folder, or 'demo'", _text, required=True),
@@ -81,20 +84,22 @@ SETTINGS: Mapping[str, Setting] = {
     "objective": _choice("control", "top_mean"),
     "margin": Setting("a number above 0 (z units), or inf for no bound", _number(lambda x: x > 0, infinity=True)),
     "k": Setting("an integer of at least 1", _whole(1)),
-    "hemisphere": _choice("both", "lh", "rh"),
+    "hemisphere": _choice(Selection().hemisphere, "lh", "rh"),
     "min_ncsnr": Setting("a number", _number(lambda x: True)),
-    "images": _choice("fourier", "pixels", "phases"),
+    "images": _choice(RECIPE.parametrization, *get_args(Kind)),
     "photographs": Setting("a path to photographs", _text),
     "start": Setting("a photograph's path", _text),
     "radius": Setting("a number above 0 (grey levels)", _number(lambda x: x > 0)),
-    "steps": Setting("an integer of at least 1", _whole(1), 256),
+    "steps": Setting("an integer of at least 1", _whole(1), RECIPE.steps),
     "optimizer": _choice("adam", "sgd"),
-    "learning_rate": Setting("a number above 0", _number(lambda x: x > 0), 0.05),
+    "learning_rate": Setting("a number above 0", _number(lambda x: x > 0), RECIPE.learning_rate),
     "momentum": Setting("a number from 0 to below 1", _number(lambda x: 0 <= x < 1), 0.9),
-    "jitter": Setting("an integer of at least 0 (pixels)", _whole(0), 8),
-    "total_variation": Setting("a number of at least 0 (z units per grey level)", _number(lambda x: x >= 0), 0.0),
-    "draws": Setting("an integer of at least 1", _whole(1), 1),
-    "seed": Setting("an integer from 0 to 4294967295", _whole(0, 2**32 - 1), 0),
+    "jitter": Setting("an integer of at least 0 (pixels)", _whole(0), RECIPE.jitter),
+    "total_variation": Setting(
+        "a number of at least 0 (z units per grey level)", _number(lambda x: x >= 0), RECIPE.total_variation
+    ),
+    "draws": Setting("an integer of at least 1", _whole(1), RECIPE.draws),
+    "seed": Setting("an integer from 0 to 4294967295", _whole(0, 2**32 - 1), RECIPE.seed),
     "precision": _choice("float32", "tensorfloat32", "bfloat16", "float64"),
 }
 

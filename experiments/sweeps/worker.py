@@ -19,7 +19,7 @@ from PIL import Image
 from ...errors import Interrupted
 from ...machine import environment
 from ...model.encoding_model import check_precision
-from ...stream.devices import Process
+from ...stream.execution import Process
 from ...stream.progress import progress, stop_requests
 from ...subject import Subject
 from ...surface.meshes import require

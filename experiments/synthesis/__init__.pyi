@@ -3,10 +3,12 @@ from .areas import union
 from .experiment import synthesize
 from .optimize import Result, optimize
 from .parametrizations.fourier import Parametrization, fourier, phases, pixels
+from .recipe import Recipe
 from .search.evolution import evolve, evolve_sets
 
 __all__ = [
     "Parametrization",
+    "Recipe",
     "Result",
     "augmentations",
     "evolve",

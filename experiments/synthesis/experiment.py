@@ -18,8 +18,9 @@ from PIL import Image
 from ...errors import IntegrityError, InvalidParameterError
 from ...files.disk import explained, read_small, readable, write_whole
 from ...machine import environment
+from ...stream.selection import Selection
 from ...subject import Subject
-from ..reporting.command import command_line, settings_of
+from ..reporting.command import Command, command_of
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import origin
 from . import augmentations, objectives, priors
@@ -27,34 +28,24 @@ from .areas import union
 from .judging.natural import natural_baseline, relative_scores
 from .judging.sheets import contact_sheet, table
 from .optimize import Result, optimize
-from .parametrizations.photographs import PARAMETRIZATIONS, parametrization, projection, squares
+from .parametrizations.photographs import parametrization, projection, squares
+from .recipe import Recipe
 
-ARGUMENTS = {"photograph_folder": "photographs"}  # that an option of another name stands for
+_RENAMED = {"photograph_folder": "photographs"}  # settings as version 0.1.0 wrote them
 _TILES = 60  # images that the report shows
 
 
 def synthesize(
-    berg_dir: str | Path,
-    subject: int,
+    subject: Subject,
     output: str | Path,
     *,
     drive: Sequence[str] = (),
     suppress: Sequence[str] = (),
     margin: float | None = None,
-    hemisphere: str = "both",
-    min_ncsnr: float | None = None,
-    images: str = "fourier",
-    photograph_folder: str | Path | None = None,
-    start: str | Path | None = None,
-    radius: float | None = None,
+    selection: Selection = Selection(),
+    recipe: Recipe = Recipe(),
     baseline: str | Path | None = None,
     n: int = 8,
-    steps: int = 256,
-    learning_rate: float = 0.05,
-    jitter: int = 8,
-    total_variation: float = 0.0,
-    draws: int = 1,
-    seed: int = 0,
     precision: str = "float32",
     microbatch: int | None = None,
     devices: int = 1,
@@ -70,8 +61,8 @@ def synthesize(
 
     Parameters
     ----------
-    berg_dir, subject
-        As for :func:`berg_jax.load`.
+    subject
+        The subject.
     output
         The folder.
     drive, suppress
@@ -79,63 +70,68 @@ def synthesize(
     margin
         How far from 0, or from the baseline's mean, each region shall be driven or suppressed, in z units; what goes
         beyond counts for nothing.
-    hemisphere, min_ncsnr
-        Of the regions' vertices.
-    images
-        ``"pixels"``, ``"fourier"`` or ``"phases"``.
-    photograph_folder
-        Photographs whose magnitude spectrum ``"phases"`` takes: anything that ``berg-jax encode`` takes, up to
-        1,000 of them; by default those that come with matplotlib and scikit-learn.
-    start
-        A photograph to start from, with ``"pixels"`` or ``"fourier"``.
-    radius
-        How far from it an image may go: root mean square, in grey levels.
+    selection
+        Hemisphere and thresholds of the regions' vertices; its ``roi`` is not used.
+    recipe
+        Parametrization, start, steps and penalties.
     baseline
         Natural images, or a store of the subject's responses to them: see
-        :func:`~berg_jax.experiments.synthesis.judging.natural.natural_baseline`. Regions are driven and suppressed
-        from their mean on, and each score is also given relative to it and as a percentile.
-    n, steps, seed, draws, microbatch, devices, time_limit, show_progress
-        As of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
-    learning_rate
-        Adam's.
-    jitter
-        By how many pixels images are shifted at random at every step.
-    total_variation
-        Weight of the total variation that is taken off, z units per grey level.
+        :func:`~berg_jax.experiments.synthesis.judging.natural_baseline`. Regions are driven and suppressed from
+        their mean on, and each score is also given relative to it and as a percentile.
+    n
+        Number of images, each from a start of its own.
     precision
-        Of the network.
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    microbatch, devices, time_limit, show_progress
+        See :func:`~berg_jax.experiments.synthesis.optimize`.
 
     Returns
     -------
-    What was made, in a few lines.
+    str
+        The best image's scores, in a few lines.
 
     Raises
     ------
     BERGError
         Something of this makes no sense, is not there, or cannot be written.
+    Interrupted
+        Ctrl-C, SIGTERM or the time limit came; the same call goes on.
+
+    See Also
+    --------
+    berg_jax.experiments.synthesis.optimize : The optimization itself, of any objective.
     """
-    settings = settings_of(locals())
-    output = Path(settings.pop("output"))
+    output = Path(output)
+    command = command_of(
+        *("synthesize", synthesize, [subject], output, selection, recipe),
+        drive=drive,
+        suppress=suppress,
+        margin=margin,
+        baseline=baseline,
+        n=n,
+        precision=precision,
+        microbatch=microbatch,
+    )
     if not drive and not suppress:
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
     if set(drive) & set(suppress):
         raise InvalidParameterError(f"A ROI cannot be driven and suppressed: {sorted(set(drive) & set(suppress))}.")
-    if images not in PARAMETRIZATIONS:
-        raise InvalidParameterError(f"images must be one of {list(PARAMETRIZATIONS)}, got {images!r}.")
+    settings = {name: value for name, value in command.settings.items() if name != "output"}
     if _is_done(output, settings):
         return f"Everything was there already: {output}"
-    person = Subject(berg_dir, subject)
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
-    vertices, area = union(person, areas, hemisphere=hemisphere, min_ncsnr=min_ncsnr)
-    model = person.model(vertices, precision=precision)
-    photograph = None if start is None else squares(start)[0][0]
-    written, source = parametrization(images, photograph, photograph_folder)
-    project = projection(photograph, radius)
-    usual = None
+    limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
+    vertices, area = union(subject, areas, **limits)
+    model = subject.model(vertices, precision=precision)
+    photograph = None if recipe.start is None else squares(recipe.start)[0][0]
+    parametrized, source = parametrization(recipe.parametrization, photograph, recipe.photographs)
+    project = projection(photograph, recipe.radius)
+    natural = None
     if baseline is not None:
-        usual = natural_baseline(baseline, model, vertices, area, subject=subject, batch=microbatch or 8)
-    start_from = None if usual is None else [usual.means[name] for name in directions]
+        number = subject.description.subject
+        natural = natural_baseline(baseline, model, vertices, area, subject=number, batch=microbatch or 8)
+    start_from = None if natural is None else [natural.means[name] for name in directions]
     weights = [area[name] for name in directions]
     objective = objectives.control(weights, list(directions.values()), start_from, margin)
     with explained("write", output):
@@ -144,15 +140,15 @@ def synthesize(
     result = optimize(
         model,
         objective,
-        written,
+        parametrized,
         n=n,
-        steps=steps,
-        optimizer=optax.adam(learning_rate),
-        penalties=total_variation * priors.total_variation() if total_variation else None,
+        steps=recipe.steps,
+        optimizer=optax.adam(recipe.learning_rate),
+        penalties=recipe.total_variation * priors.total_variation() if recipe.total_variation else None,
         project=project,
-        augment=augmentations.jitter(jitter) if jitter else None,
-        draws=draws,
-        seed=seed,
+        augment=augmentations.jitter(recipe.jitter) if recipe.jitter else None,
+        draws=recipe.draws,
+        seed=recipe.seed,
         microbatch=microbatch,
         devices=devices,
         checkpoint=checkpoint,
@@ -165,39 +161,42 @@ def synthesize(
     scores = {"value": np.asarray(objective(jnp.asarray(responses)))}
     scores |= {name: responses @ weights for name, weights in area.items()}
     relative = {}
-    if usual is not None:
-        relative = relative_scores(scores, {"value": usual.values(directions, margin), **usual.areas})
+    if natural is not None:
+        relative = relative_scores(scores, {"value": natural.values(directions, margin), **natural.areas})
     facts = {
         "settings": settings,
-        "weights": person.description.origin,
-        "identity": person.identity(vertices, precision),
+        "weights": subject.description.origin,
+        "identity": subject.identity(vertices, precision),
         "vertices": {name: int((weights > 0).sum()) for name, weights in area.items()},
         "spectrum of": source,
-        "baseline": None if usual is None else {"source": usual.source, "means": usual.means},
+        "baseline": None if natural is None else {"source": natural.source, "means": natural.means},
         "environment": environment().splitlines(),
         **_course(result, order),
     }
-    _write(output, shown, scores, relative, facts, person.description.synthetic)
-    _report(output, {**settings, "output": str(output)}, {**scores, **relative}, result.history, facts, person)
+    _write(output, shown, scores, relative, facts, subject.description.synthetic)
+    _report(output, command, {**scores, **relative}, result.history, facts, subject)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
-    synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * person.description.synthetic
+    synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * subject.description.synthetic
     lines = [f"{n} images after {len(result.history)} steps; of the best (z): {best}", *synthetic]
-    if usual is not None:
+    if natural is not None:
         least = relative["value percentile"].min()
         over = ", ".join(f"{name} {relative[f'{name} over baseline'][0]:+.2f}" for name in area)
-        lines.append(f"Against {usual.source}: {over} z; each image's value is above at least {least:.2f}% of them.")
+        lines.append(
+            f"Against {natural.source}: {over} z; each image's value is above at least {least:.2f}% of them."
+        )
     return "\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"])
 
 
 def _report(
     output: Path,
-    settings: dict[str, Any],
+    command: Command,
     scores: dict[str, Float[np.ndarray, " n"]],
     history: Float[np.ndarray, "steps n"],
     facts: dict[str, Any],
-    person: Subject,
+    subject: Subject,
 ) -> None:
+    settings = command.settings
     count = len(next(iter(scores.values())))
     tiles = [
         (output / name, [f"{number + 1}", *(f"{score} {values[number]:.2f}" for score, values in scores.items())])
@@ -225,15 +224,15 @@ def _report(
         output,
         "Stimulus synthesis",
         [Section("Images", [Gallery(tiles, caption, made), table]), Section("Course", [course])],
-        lead=f"{count} images by gradient ascent through the model of subject {person.description.subject}"
-        f"{origin(person)}"
+        lead=f"{count} images by gradient ascent through the model of subject {subject.description.subject}"
+        f"{origin(subject)}"
         + (f"; driven: {', '.join(settings['drive'])}" if settings["drive"] else "")
         + (f"; suppressed: {', '.join(settings['suppress'])}" if settings["suppress"] else "")
         + ".",
-        command=command_line("synthesize", synthesize, settings, ARGUMENTS),
+        command=command.line,
         settings=settings,
         provenance=told,
-        synthetic=person.description.synthetic,
+        synthetic=subject.description.synthetic,
     )
 
 
@@ -242,7 +241,8 @@ def _is_done(output: Path, settings: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     with readable(path, IntegrityError, "Remove it, or give another folder."):
-        there = dict(json.loads(read_small(path))["settings"])
+        settings_there = dict(json.loads(read_small(path))["settings"])
+        there = {_RENAMED.get(name, name): value for name, value in settings_there.items()}
     other = [name for name in settings if there.get(name) != settings[name]]
     if other:
         raise InvalidParameterError(

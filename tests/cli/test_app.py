@@ -58,7 +58,7 @@ def test_images_are_chosen_of_an_array_that_is_given(demo: Path, tmp_path: Path)
     for command in ("retinotopy", "localize", "rsa", "control"):
         given = ("--berg-dir", "demo", "--subject", 1, "--output", tmp_path / "out", "--images", "test")
         code, said = run(command, *given)
-        assert (code, "images='test' is of an array that is given: give it, too" in said) == (2, True)
+        assert (code, "--images test is of an array that is given: give it, too" in said) == (2, True)
         assert not (tmp_path / "out").exists()
 
 
@@ -117,7 +117,7 @@ def test_importing_is_light(code: str) -> None:
 
 
 def test_describe_and_help_need_no_jax() -> None:
-    for arguments, said in ((["describe"], "fmri-nsd_fsaverage-huze"), (["--help"], "synthesize-subject")):
+    for arguments, said in ((["describe"], "fmri-nsd_fsaverage-huze"), (["--help"], "make-synthetic-subject")):
         program = (
             f"import sys\nfrom berg_jax.cli.app import app\napp({arguments!r}, standalone_mode=False)\n"
             "print('jax' in sys.modules)"

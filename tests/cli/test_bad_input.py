@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from berg_jax import surface
+import berg_jax
+from berg_jax import Selection, surface
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.localizer.experiment import localize
@@ -54,21 +55,24 @@ def test_categories_that_are_too_few_or_too_small(complement: Golden, tmp_path: 
 def test_maps_of_another_space(size: int, said: str, complement: Golden, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", faces=2, places=2)
     surface.save(np.zeros(2 * size), tmp_path / "t.npz")
+    subject = berg_jax.Subject(complement.folder, 2)
     with pytest.raises(InvalidParameterError, match=said):
-        localize(complement.folder, [2], tmp_path / "out", folder, measured={"faces": tmp_path / "t.npz"})
+        localize([subject], tmp_path / "out", folder, measured={"faces": tmp_path / "t.npz"})
     assert not (tmp_path / "out").exists()
 
 
 def test_masks_that_leave_no_vertex(complement: Golden, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", faces=2, places=2)
-    given: dict[str, Any] = {"berg_dir": complement.folder, "output": tmp_path / "out", "images": folder}
+    subject = berg_jax.Subject(complement.folder, 2)
+    given: dict[str, Any] = {"output": tmp_path / "out", "images": folder}
+    strict = Selection(min_ncsnr=99)
     for call in (
-        lambda: map_retinotopy(subject=2, min_ncsnr=99, **given),
-        lambda: localize(subjects=[2], min_ncsnr=99, **given),
-        lambda: compare_representations(subjects=[2], rois=["V1"], min_ncsnr=99, **given),
+        lambda: map_retinotopy(subject, selection=strict, **given),
+        lambda: localize([subject], selection=strict, **given),
+        lambda: compare_representations([subject], rois=["V1"], selection=strict, **given),
     ):
         with pytest.raises(InvalidParameterError, match=r"No vertex of .* passes the thresholds; \d+ were there"):
             call()
     with pytest.raises(InvalidParameterError, match="'V1 - V1' has no vertices"):
-        localize(subjects=[2], roi="V1 - V1", **given)
+        localize([subject], selection=Selection("V1 - V1"), **given)
     assert not (tmp_path / "out").exists()

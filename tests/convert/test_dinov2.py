@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import berg_jax
+from berg_jax import Execution
 from berg_jax.convert.dinov2 import load_dinov2
 from berg_jax.errors import ModelLoadError, ModelNotFoundError
 from berg_jax.experiments.representations.dinov2_baseline import class_tokens
@@ -112,8 +114,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 def test_a_baseline_stands_beside_the_regions(demo: Path, tmp_path: Path) -> None:
     make(tmp_path / "model", 224)
-    options: dict[str, Any] = {"rois": ["V1", "FFA-1"], "dinov2": tmp_path / "model", "show_progress": False}
-    said = compare_representations("demo", [1], tmp_path / "out", **options)
+    options: dict[str, Any] = {"rois": ["V1", "FFA-1"], "dinov2": tmp_path / "model"}
+    options["execution"] = Execution(show_progress=False)
+    said = compare_representations([berg_jax.Subject("demo", 1)], tmp_path / "out", **options)
     assert "dinov2-4" in said
     with np.load(tmp_path / "out" / "similarities.npz") as found:
         assert found["names"].tolist() == ["V1", "FFA-1", "dinov2-0", "dinov2-1", "dinov2-2", "dinov2-4"]

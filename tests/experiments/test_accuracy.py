@@ -19,6 +19,7 @@ from scipy.io import savemat
 from typer.testing import CliRunner
 
 import berg_jax
+from berg_jax import Execution, Images
 from berg_jax.cli.app import app
 from berg_jax.convert.synthetic import synthesize_subject
 from berg_jax.demo import images as drawings
@@ -178,13 +179,13 @@ def test_estimates_meet_the_closed_form(ncsnr: float, share: float) -> None:
 def test_the_demo_subject_meets_the_closed_form(demo: Path, tmp_path: Path) -> None:
     """Of trials whose signal is to a share the demo model's responses, the command finds that share."""
     share, images, random = 0.5, 300, np.random.default_rng(4)
-    person = berg_jax.Subject("demo", 1)
-    vertices = person.vertices("V1 + FFA-1 + PPA", min_ncsnr=0.3)
+    subject = berg_jax.Subject("demo", 1)
+    vertices = subject.vertices("V1 + FFA-1 + PPA", min_ncsnr=0.3)
     pixels = np.concatenate([drawings(kind, images // 3, seed=1) for kind in ("faces", "places", "words")])
     np.save(tmp_path / "images.npy", pixels)
-    model = person.model(vertices)
+    model = subject.model(vertices)
     predicted = np.concatenate([np.asarray(model(pixels[i : i + 50])) for i in range(0, images, 50)])
-    ncsnr = np.concatenate([person.metadata.ncsnr(h)[getattr(vertices, h)] for h in ("lh", "rh")])
+    ncsnr = np.concatenate([subject.metadata.ncsnr(h)[getattr(vertices, h)] for h in ("lh", "rh")])
     unseen = random.normal(size=predicted.shape)
     unseen -= unseen.mean(0)
     ours = stats.zscore(predicted, axis=0)
@@ -251,8 +252,8 @@ class Study(NamedTuple):
     nsd: Path
 
 
-def make_study(person: berg_jax.Subject, folder: Path, design: Path) -> Study:
-    number, size = person.description.subject, person.hemisphere_size
+def make_study(subject: berg_jax.Subject, folder: Path, design: Path) -> Study:
+    number, size = subject.description.subject, subject.hemisphere_size
     random = np.random.default_rng(3)
     (folder / "nsd" / DESIGN).parent.mkdir(parents=True)
     (folder / "nsd" / DESIGN).write_bytes((design / DESIGN).read_bytes())
@@ -266,15 +267,15 @@ def make_study(person: berg_jax.Subject, folder: Path, design: Path) -> Study:
         for image, rows in zip(chosen, pixels, strict=True):
             bricks[image] = rows
     (folder / "chosen.txt").write_text("\n".join(map(str, chosen)))
-    options = {"images": str(folder / "chosen.txt"), "show_progress": False}
-    encode_images(folder / "nsd_stimuli.hdf5", person.folder, number, folder / "encoded.zarr", **options)
+    images = Images(folder / "nsd_stimuli.hdf5", rows=str(folder / "chosen.txt"))
+    encode_images(subject, images, folder / "encoded.zarr", execution=Execution(show_progress=False))
     responses = berg_jax.open_responses(folder / "encoded.zarr").data.values
     responses = (responses - responses.mean(0)) / responses.std(0)
     place = {image: index for index, image in enumerate(chosen)}
     rows = np.array([place.get(image, -1) for image in shown])
     betas = np.where(rows[:, None] >= 0, responses[rows], 0) * 2 + random.normal(size=(1500, 2 * size))
     write_betas(folder / "nsd", number, betas)
-    return Study(person, folder / "nsd_stimuli.hdf5", folder / "chosen.txt", folder / "nsd")
+    return Study(subject, folder / "nsd_stimuli.hdf5", folder / "chosen.txt", folder / "nsd")
 
 
 def accuracy_of(study: Study, output: Path) -> tuple[dict[str, np.ndarray], str]:
@@ -355,14 +356,15 @@ def test_pictures_of_a_surface_that_has_some(nsd: Any, tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
     root = study.nsd
-    options: dict[str, Any] = {"berg_dir": study.subject.folder, "subject": 2, "images": study.stimuli}
-    options["output"] = tmp_path / "out"
+    options: dict[str, Any] = {"subject": study.subject, "output": tmp_path / "out"}
     (tmp_path / "x.npy").touch()
+    first = Images(study.stimuli, "1")
+    every = {"betas": root, "images": Images(study.stimuli, "0-72999")}
     wrong: list[tuple[dict[str, Any], type[BERGError], str]] = [
-        ({"betas": root, "choose": "0-72999"}, InvalidParameterError, "images were never shown in these sessions"),
-        ({"betas": tmp_path / "x.npy", "choose": "1"}, InvalidParameterError, "needs a table"),
-        ({"betas": "nowhere", "choose": "1"}, ModelNotFoundError, "There is no folder or file nowhere. Give NSD's"),
-        ({"betas": tmp_path, "choose": "1"}, ModelNotFoundError, "There is no file .*nsd_expdesign.mat"),
+        (every, InvalidParameterError, "images were never shown in these sessions"),
+        ({"betas": tmp_path / "x.npy", "images": first}, InvalidParameterError, "needs a table"),
+        ({"betas": "nowhere", "images": first}, ModelNotFoundError, "There is no folder or file nowhere. Give NSD's"),
+        ({"betas": tmp_path, "images": first}, ModelNotFoundError, "There is no file .*nsd_expdesign.mat"),
     ]
     for more, kind, said in wrong:
         with pytest.raises(kind, match=said):

@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import berg_jax
+from berg_jax import Execution
 from berg_jax.cli.app import app
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ResourceError
@@ -27,6 +28,7 @@ from berg_jax.stream.sources.open import open_source
 from ..conftest import Golden
 
 ROIS = ("FFA-1", "PPA")
+QUIET = Execution(batch_size=24, show_progress=False)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -56,13 +58,11 @@ def test_images_that_go_the_farthest_are_chosen(
 ) -> None:
     """Against responses and sums written out."""
     path, images = shown
-    said = control_regions(
-        complement.folder, [2], out, path, rois=ROIS, k=3, margin=0.01, batch_size=24, show_progress=False
-    )
+    subject = berg_jax.Subject(complement.folder, 2)
+    said = control_regions([subject], out, path, rois=ROIS, k=3, margin=0.01, execution=QUIET)
     assert "1 subject: 24 images" in said
-    person = berg_jax.Subject(complement.folder, 2)
     responses = np.asarray(complement.model(images))
-    means = np.stack([responses[:, person.vertices(roi).global_indices].mean(1) for roi in ROIS], 1)
+    means = np.stack([responses[:, subject.vertices(roi).global_indices].mean(1) for roi in ROIS], 1)
     away = means - means.mean(0)
     results = json.loads((out / "results.json").read_text())
     assert results["subjects"][0]["settings"]["rois"] == list(ROIS)
@@ -76,7 +76,7 @@ def test_images_that_go_the_farthest_are_chosen(
         np.testing.assert_allclose(entry["ways"], [ways[expected].mean(0)], atol=1e-5)
         got = [[float(row[f"way in {roi}"]) for roi in ROIS] for row in chosen]
         np.testing.assert_allclose(got, ways[expected], atol=1e-5)
-        inside = np.unique(np.concatenate([person.vertices(roi).global_indices for roi in ROIS]))
+        inside = np.unique(np.concatenate([subject.vertices(roi).global_indices for roi in ROIS]))
         planted = np.full(160, np.nan)
         planted[inside] = (responses[expected].mean(0) - responses.mean(0))[inside]
         maps = berg_jax.surface.read(out / "subj02" / "maps" / f"{file_name(goal)}.func.gii", 80)
@@ -93,10 +93,10 @@ def test_images_that_go_the_farthest_are_chosen(
     first = next(row for row in rows if row["goal"] == "FFA-1 up, PPA down")
     with Image.open(out / "chosen" / "FFA-1-up-PPA-down-1.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture).transpose(2, 0, 1), images[int(first["image"])])
-    none = control_regions(complement.folder, [2], out, path, rois=ROIS, margin=9, batch_size=24, show_progress=False)
+    none = control_regions([subject], out, path, rois=ROIS, margin=9, execution=QUIET)
     assert none.count("no image passes the margin") == 4
     with pytest.raises(ResourceError, match=r"rois is \['FFA-1', 'PPA'\] there and \['PPA', 'FFA-1'\] now"):
-        control_regions(complement.folder, [2], out, path, rois=ROIS[::-1], batch_size=24, show_progress=False)
+        control_regions([subject], out, path, rois=ROIS[::-1], execution=QUIET)
 
 
 @pytest.mark.nightly
@@ -106,10 +106,9 @@ def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray
         "set_size": 5,
         "population": 20,
         "generations": 15,
-        "batch_size": 24,
-        "show_progress": False,
+        "execution": QUIET,
     }
-    control_regions(complement.folder, [2], out, path, rois=ROIS, kind="multivariate", **options)
+    control_regions([berg_jax.Subject(complement.folder, 2)], out, path, rois=ROIS, kind="multivariate", **options)
     results = json.loads((out / "results.json").read_text())
     stored = berg_jax.open_responses(out / "subj02" / "responses.zarr")
     for entry in results["goals"]:
@@ -202,9 +201,10 @@ def test_mistakes(
     shown: tuple[Path, np.ndarray],
     tmp_path: Path,
 ) -> None:
-    arguments = {"subjects": [2], "images": shown[0], "show_progress": False, **options}
+    arguments = {"subjects": [2], "images": shown[0], "execution": QUIET, **options}
+    arguments["subjects"] = [berg_jax.Subject(complement.folder, number) for number in arguments["subjects"]]
     with pytest.raises(kind, match=said):
-        control_regions(complement.folder, output=tmp_path / "out", **arguments)
+        control_regions(output=tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
 
 
@@ -230,11 +230,11 @@ def test_planted_preferences_are_found(demo: Path, tmp_path: Path) -> None:
     assert page.count("<figure>") == 1 + 4 + 2 * 8
     assert "FFA-1 up, PPA down: mean response to these images" in page
     assert "FFA-1 up, PPA down, synthesized images: mean response to these images" in page
-    person = berg_jax.Subject("demo", 2)
-    size = person.hemisphere_size
+    subject = berg_jax.Subject("demo", 2)
+    size = subject.hemisphere_size
     ways = berg_jax.surface.read(tmp_path / "u" / "subj02" / "maps" / "FFA-1-down-PPA-up.func.gii", size)
-    assert ways[person.vertices("PPA").global_indices].mean() > 0.1
-    assert ways[person.vertices("FFA-1").global_indices].mean() < -0.1
+    assert ways[subject.vertices("PPA").global_indices].mean() > 0.1
+    assert ways[subject.vertices("FFA-1").global_indices].mean() < -0.1
 
 
 @pytest.mark.nightly

@@ -19,7 +19,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import berg_jax
-from berg_jax import surface
+from berg_jax import Execution, Selection, surface
 from berg_jax.cli.app import app
 from berg_jax.demo import images as drawings
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
@@ -28,7 +28,7 @@ from berg_jax.experiments.localizer.contrasts import design_of, over_subjects, p
 from berg_jax.experiments.localizer.experiment import localize, vertex_maps
 from berg_jax.experiments.reporting.pictures import draw_table
 from berg_jax.published.berg_dir import SubjectFiles
-from berg_jax.stream.devices import Process
+from berg_jax.stream import Process
 from berg_jax.stream.reducers import GLM
 
 from ..conftest import Golden
@@ -196,7 +196,7 @@ def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> No
     ("options", "said"),
     [
         ({"alpha": 5}, "alpha must be between 0 and 1, got 5"),
-        ({"subjects": [1, 1]}, "each once"),
+        ({"subjects": []}, "one or more subjects"),
         ({"measured": {"hands": "x.npz"}}, r"measured names \['hands'\]"),
         ({"contrasts": ["hands > faces"]}, r"names \['hands'\]"),
         ({"table": "trials.csv"}, r"trials\.csv is of images that are given: give them, too"),
@@ -207,7 +207,7 @@ def test_mistakes(options: dict[str, Any], said: str, demo: Path, tmp_path: Path
         surface.save(np.zeros(20_484), tmp_path / "x.npz")
         options = {"measured": {"hands": tmp_path / "x.npz"}}
     with pytest.raises(InvalidParameterError, match=said):
-        localize("demo", output=tmp_path / "out", **{"subjects": [1], **options})
+        localize(output=tmp_path / "out", **{"subjects": [berg_jax.Subject("demo", 1)], **options})
     assert not (tmp_path / "out" / "subj01").exists()
 
 
@@ -226,23 +226,25 @@ def test_a_process_goes_on_with_the_next_subject(both: Path, tmp_path: Path, mon
     write_drawings(tmp_path / "images", ("faces", "places"), 2)
     asked = []
     monkeypatch.setattr(localizer, "stream", lambda *_, **options: asked.append(options) or {})
-    said = localize(both, [1, 2], tmp_path / "out", tmp_path / "images", process_index=1, process_count=3)
+    subjects = [berg_jax.Subject(both, number) for number in (1, 2)]
+    said = localize(subjects, tmp_path / "out", tmp_path / "images", execution=Execution(process=Process(1, 3)))
     assert "done its share" in said
     assert [options["output"].parent.name for options in asked] == ["subj01", "subj02"]
-    assert [options["process"] for options in asked] == [Process(1, 3)] * 2
-    with pytest.raises(InvalidParameterError, match="Process 3 of 3 makes no sense"):
-        localize(both, [1, 2], tmp_path / "out", tmp_path / "images", process_index=3, process_count=3)
+    assert [options["execution"].process for options in asked] == [Process(1, 3)] * 2
 
 
 @pytest.mark.nightly
 def test_processes_share_the_work_of_every_subject(both: Path, tmp_path: Path) -> None:
     write_drawings(tmp_path / "images", ("faces", "places"), 4)
-    options: dict[str, Any] = {"images": tmp_path / "images", "batch_size": 1, "show_progress": False}
-    options |= {"subjects": [1, 2], "berg_dir": both}
-    localize(output=tmp_path / "alone", **options)
+    options: dict[str, Any] = {
+        "images": tmp_path / "images",
+        "subjects": [berg_jax.Subject(both, number) for number in (1, 2)],
+    }
+    quiet = {"batch_size": 1, "show_progress": False}
+    localize(output=tmp_path / "alone", execution=Execution(**quiet), **options)
     for index in range(2):
-        shared = {"process_index": index, "process_count": 2}
-        said = localize(output=tmp_path / "shared", **shared, **options)
+        execution = Execution(process=Process(index, 2), **quiet)
+        said = localize(output=tmp_path / "shared", execution=execution, **options)
         assert ("done its share" in said) == (index == 0)
     for subject in ("subj01", "subj02"):
         for name, values in np.load(tmp_path / "alone" / subject / "maps.npz").items():
@@ -324,7 +326,8 @@ def test_false_discoveries_are_few() -> None:
 
 @pytest.mark.nightly
 def test_the_demo_s_default_with_two_subjects(demo: Path, tmp_path: Path) -> None:
-    said = localize("demo", [1, 2], tmp_path, roi="nsdgeneral", show_progress=False)
+    subjects = [berg_jax.Subject("demo", number) for number in (1, 2)]
+    said = localize(subjects, tmp_path, selection=Selection("nsdgeneral"), execution=Execution(show_progress=False))
     assert "Subject 2 (SYNTHETIC" in said
     for subject in (1, 2):
         planted = berg_jax.Subject("demo", subject).metadata.raw["planted"]["preferences"]

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import base64
 import importlib
-import inspect
 import io
 import json
 import shlex
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from berg_jax import Images
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ResourceError
-from berg_jax.experiments.reporting.command import command_line, plain, settings_of
+from berg_jax.experiments.reporting.command import plain
 from berg_jax.experiments.reporting.page import Gallery, Picture, Section, Table, write_report
 from berg_jax.experiments.reporting.results import write_results
 from berg_jax.vertices import Vertices
@@ -171,121 +171,80 @@ def test_what_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path / "file", "t", [], lead="", command="", settings={}, provenance={}, synthetic=False)
 
 
-def function(berg_dir: Path, images: Path | None = None, *, fit_sizes: bool = False, sigma: float = 0.5) -> None:
-    """With three kinds of arguments."""
-
-
-def test_commands_of_settings() -> None:
-    names = {"images": None, "fit_sizes": "fit"}
-    given = {"berg_dir": Path("a b"), "images": Path("x'y"), "fit_sizes": True, "sigma": 0.5, "time_limit": 3}
-    settings = settings_of(given)
-    assert settings == {"berg_dir": "a b", "images": "x'y", "fit_sizes": True, "sigma": 0.5}
-    assert command_line("go", function, settings, names) == """berg-jax go 'x'"'"'y' --berg-dir 'a b' --fit"""
-    settings = {"berg_dir": ["a", "b"], "sigma": {"m": 1.5}, "images": None}
-    assert command_line("go", function, settings, names) == "berg-jax go --berg-dir a --berg-dir b --sigma m=1.5"
-
-
 def test_json() -> None:
     found = plain({1: np.float32(2), "a": (np.inf, Path("x"), np.array([1, 2])), "b": np.int64(3)})
     assert found == {"1": 2.0, "a": [None, "x", [1, 2]], "b": 3}
 
 
-CALLS: list[tuple[str, str, str, dict[str, Any]]] = [
-    (
-        "retinotopy",
-        "map_retinotopy",
-        "retinotopy",
-        {
-            **{
-                "subject": 3,
-                "images": "a b/'x'.hdf5",
-                "choose": "test",
-                "fit_sizes": True,
-                "fit_memory": 2.5,
-                "grid": 7,
-                "sigma": 0.25,
-            },
-            **{"probes": ["bars", "rings"], "measured": "maps", "roi": "V1 - V1d", "hemisphere": "lh"},
-            **{"min_ncsnr": 0.2, "min_explained_variance": 20.0, "fit_images": "crop", "precision": "bfloat16"},
-            **{"batch_size": 3},
-        },
-    ),
-    (
-        "localizer",
-        "localize",
-        "localize",
-        {
-            **{"subjects": [1, 4], "images": "x", "choose": "3,5", "table": "t.csv", "alpha": 0.01},
-            **{"contrasts": ["a > b", "b"], "measured": {"a > b": "m.mgz"}, "roi": "FFA", "hemisphere": "rh"},
-        },
-    ),
-    (
-        "accuracy",
-        "measure_accuracy",
-        "accuracy",
-        {"subject": 1, "images": "x", "betas": "b.npy", "table": "t.csv", "zscored": True, "choose": "test"},
-    ),
-    (
-        "representations",
-        "compare_representations",
-        "rsa",
-        {
-            **{"subjects": [2], "images": "x", "rois": ["V1", "FFA-1 + FFA-2"], "features": {"a": "x.npy"}},
-            **{"matrices": {"b": "y.npy", "c": "z.npy"}, "searchlight": 50, "dinov2": "d", "min_ncsnr": 0.1},
-        },
-    ),
-    (
-        "control",
-        "control_regions",
-        "control",
-        {
-            **{"subjects": [1, 3], "images": "x", "choose": "test", "rois": ["V1", "FFA-1 + FFA-2"]},
-            **{"kind": "multivariate", "k": 3, "margin": 0.5, "synthesize": 2, "steps": 9, "set_size": 7},
-            **{"population": 20, "generations": 30, "seed": 5, "min_ncsnr": 0.1, "precision": "bfloat16"},
-        },
-    ),
-    (
-        "synthesis",
-        "synthesize",
-        "synthesize",
-        {
-            **{"subject": 1, "drive": ["V1", "V2"], "suppress": ["PPA"], "margin": 0.5, "hemisphere": "lh"},
-            **{"images": "phases", "photograph_folder": "p", "start": "s.png", "radius": 3.0, "n": 3, "steps": 9},
-            **{"learning_rate": 0.1, "jitter": 2, "total_variation": 0.5, "draws": 2, "seed": 7, "microbatch": 2},
-        },
-    ),
-]
+COMMANDS = {
+    "retinotopy": "'a b/x.hdf5' --images test --fit-images crop --layout NCHW --berg-dir dir --subject 3 "
+    "--output out --roi 'V1 - V1d' --hemisphere lh --min-ncsnr 0.2 --min-explained-variance 20.0 --batch-size 3 "
+    "--fit --fit-memory 2.5 --probes bars --probes rings --grid 7 --sigma 0.25 --measured maps --precision bfloat16",
+    "localize": "x --images 3,5 --berg-dir dir --subject 1 --subject 4 --output out --roi FFA --hemisphere rh "
+    "--table t.csv --contrast 'a > b' --contrast b --alpha 0.01 --measured 'a > b=m.mgz'",
+    "accuracy": "x --images test --berg-dir dir --subject 1 --output out --betas b.npy --table t.csv --zscored",
+    "rsa": "x --berg-dir dir --subject 2 --output out --min-ncsnr 0.1 --roi V1 --roi 'FFA-1 + FFA-2' "
+    "--features a=x.npy --matrix b=y.npy --matrix c=z.npy --searchlight 50 --dinov2 d",
+    "control": "x --images test --berg-dir dir --subject 1 --subject 3 --output out --roi V1 --roi 'FFA-1 + FFA-2' "
+    "--kind multivariate --k 3 --margin 0.5 --synthesize 2 --steps 9 --set-size 7 --population 20 --generations 30 "
+    "--seed 5 --min-ncsnr 0.1 --precision bfloat16",
+    "synthesize": "--berg-dir dir --subject 1 --output out --drive V1 --drive V2 --suppress PPA --margin 0.5 "
+    "--hemisphere lh --images phases --photographs p --start s.png --radius 3.0 --n 3 --steps 9 --learning-rate 0.1 "
+    "--jitter 2 --total-variation 0.5 --draws 2 --seed 7 --microbatch 2",
+}
+FEW = {
+    name: " ".join(["x"] * (name == "accuracy") + ["--berg-dir dir --subject 1 --output out", more])
+    for name, more in {**dict.fromkeys(COMMANDS, ""), "accuracy": "--betas b", "synthesize": "--drive V1"}.items()
+}
+FUNCTIONS = {
+    "retinotopy": ("retinotopy", "map_retinotopy"),
+    "localize": ("localizer", "localize"),
+    "accuracy": ("accuracy", "measure_accuracy"),
+    "rsa": ("representations", "compare_representations"),
+    "control": ("control", "control_regions"),
+    "synthesize": ("synthesis", "synthesize"),
+}
 
 
-@pytest.mark.parametrize(("module", "name", "command", "given"), CALLS, ids=[call[2] for call in CALLS])
-@pytest.mark.parametrize("few", [False, True])
-def test_the_command_asks_for_the_same(
-    module: str, name: str, command: str, given: dict[str, Any], few: bool, monkeypatch: pytest.MonkeyPatch
+class _Described(NamedTuple):
+    subject: int
+
+
+class _Subject(NamedTuple):
+    """A subject that is not there, for commands that are only taken apart."""
+
+    berg_dir: str
+    description: _Described
+
+
+class _Asked(Exception):
+    """Raised where an experiment would begin to work, with the command that it has made of its arguments."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("arguments", [COMMANDS, FEW], ids=["all options", "few options"])
+def test_the_recorded_command_asks_for_the_same(
+    name: str, arguments: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a call's command makes of itself on the command line is that call, whatever is as by default."""
-    found = importlib.import_module(f"berg_jax.experiments.{module}.experiment")
-    function = getattr(found, name)
-    needed = {"subject", "subjects", "images", "betas", "drive"}
-    given = {key: value for key, value in given.items() if not few or key in needed}
-    asked = inspect.signature(function).bind("my dir", output="out", **given)
-    asked.apply_defaults()
-    settings = settings_of(asked.arguments)
-    called = []
+    """A report's command is, option for option, the one that was given; what is by default is left out."""
+    module = importlib.import_module(f"berg_jax.experiments.{FUNCTIONS[name][0]}.experiment")
+    real = module.command_of
 
-    def record(*arguments: Any, **options: Any) -> str:
-        bound = inspect.signature(function).bind(*arguments, **options)
-        bound.apply_defaults()
-        called.append(settings_of(bound.arguments))
-        return ""
+    def stop(*values: Any, **options: Any) -> None:
+        raise _Asked(real(*values, **options))
 
-    monkeypatch.setattr(found, name, record)
-    line = command_line(command, function, settings, found.ARGUMENTS)
-    result = CliRunner().invoke(app, shlex.split(line)[1:])
-    assert result.exit_code == 0, result.output
-    assert [{k: v or None for k, v in call.items()} for call in called] == [
-        {k: v or None for k, v in settings.items()}
-    ]
-    assert line.count(" --") <= sum(len(v) if isinstance(v, list | dict) else 1 for v in given.values()) + 2
+    monkeypatch.setattr(module, "command_of", stop)
+    monkeypatch.setattr(Images, "require_there", lambda images: None)
+    monkeypatch.setattr(
+        "berg_jax.subject.Subject", lambda berg_dir, number: _Subject(str(berg_dir), _Described(number))
+    )
+    found = [CliRunner().invoke(app, shlex.split(f"{name} {arguments[name]}")).exception]
+    assert isinstance(found[0], _Asked), found[0]
+    line = found[0].args[0].line
+    found.append(CliRunner().invoke(app, shlex.split(line)[1:]).exception)
+    assert sorted(shlex.split(line)) == sorted(["berg-jax", name, *shlex.split(arguments[name])])
+    assert found[1].args[0] == found[0].args[0]
+    json.dumps(found[0].args[0].settings)
 
 
 def test_maps_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:

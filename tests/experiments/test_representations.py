@@ -14,6 +14,8 @@ from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 from typer.testing import CliRunner
 
+import berg_jax
+from berg_jax import Execution, Selection
 from berg_jax.cli.app import app
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
 from berg_jax.experiments.representations.dissimilarity import (
@@ -176,21 +178,22 @@ def test_mistakes(
     np.save("flat.npy", np.zeros((40, 5)))
     Path("bad.npy").write_bytes(b"no array")
     with pytest.raises(kind, match=said):
-        compare_representations("demo", output=tmp_path / "out", **{"subjects": [1], **options})
+        compare_representations(output=tmp_path / "out", **{"subjects": [berg_jax.Subject("demo", 1)], **options})
     assert not (tmp_path / "out" / "subj01").exists()
 
 
 @pytest.mark.nightly
-def test_searchlights_and_two_people(demo: Path, tmp_path: Path) -> None:
+def test_searchlights_and_two_subjects(demo: Path, tmp_path: Path) -> None:
     faces = np.repeat(np.arange(5) == 0, 8)
     np.save(tmp_path / "faces.npy", (faces[:, None] != faces).astype(float))
     options: dict[str, Any] = {
         "matrices": {"faces": tmp_path / "faces.npy"},
-        "min_ncsnr": 0.3,
-        "show_progress": False,
+        "selection": Selection(min_ncsnr=0.3),
+        "execution": Execution(show_progress=False),
     }
-    said = compare_representations("demo", [1, 2], tmp_path / "out", searchlight=30, **options)
-    assert "between people" in said
+    subjects = [berg_jax.Subject("demo", number) for number in (1, 2)]
+    said = compare_representations(subjects, tmp_path / "out", searchlight=30, **options)
+    assert "between subjects" in said
     with np.load(tmp_path / "out" / "similarities.npz") as found:
         assert found["subjects"].shape == (2, 2, len(found["rois"]))
         assert found["subjects"][0, 1].min() > 0.2

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import berg_jax
+from berg_jax import Execution, Selection
 from berg_jax.cli.app import app
 from berg_jax.demo import images as drawings
 from berg_jax.errors import InvalidParameterError
@@ -21,6 +22,7 @@ from berg_jax.experiments.retinotopy import experiment as retinotopy
 from berg_jax.experiments.retinotopy import probes as kinds
 from berg_jax.experiments.retinotopy.probes import bars, gaussians, join, natural_images, probe_source, rings, wedges
 from berg_jax.experiments.retinotopy.receptive_fields import agreement, circular_correlation, fit, own_centers, polar
+from berg_jax.stream import Process
 from berg_jax.stream.sources.image_files import FolderSource
 from berg_jax.vertices import HEMISPHERES
 
@@ -248,12 +250,12 @@ def test_the_command_finds_planted_receptive_fields(person: berg_jax.Subject, me
         ({"probes": ["discs"]}, r"probes must be one or more of \['gaussians'"),
         ({"probes": []}, "probes must be"),
         ({"sigma": 0}, "sigma must be above 0, got 0"),
-        ({"roi": "V9"}, "Invalid ROI"),
+        ({"selection": Selection("V9")}, "Invalid ROI"),
     ],
 )
 def test_mistakes(options: dict[str, Any], said: str, demo: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match=said):
-        retinotopy.map_retinotopy("demo", 1, tmp_path / "out", **options)
+        retinotopy.map_retinotopy(berg_jax.Subject("demo", 1), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
@@ -266,15 +268,15 @@ def test_measured_maps_that_cannot_be_compared(demo: Path, measured: Path, tmp_p
             image = nibabel.MGHImage(values.astype(np.float32).reshape(-1, 1, 1), np.eye(4))
             image.to_filename(measured / f"{hemisphere}.{name}.mgz")
         with pytest.raises(InvalidParameterError, match=said):
-            retinotopy.map_retinotopy("demo", 1, tmp_path / "out", measured=measured)
+            retinotopy.map_retinotopy(berg_jax.Subject("demo", 1), tmp_path / "out", measured=measured)
     shutil.rmtree(measured)
     with pytest.raises(berg_jax.ModelNotFoundError, match=r"neither .*prfangle\.lh\.mgz nor .*lh\.prfangle\.mgz"):
-        retinotopy.map_retinotopy("demo", 1, tmp_path / "out", measured=measured)
+        retinotopy.map_retinotopy(berg_jax.Subject("demo", 1), tmp_path / "out", measured=measured)
 
 
 def test_real_subjects_need_images(complement: Golden, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="give a folder or an array, such as NSD's"):
-        retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "out")
+        retinotopy.map_retinotopy(berg_jax.Subject(complement.folder, 2), tmp_path / "out")
 
 
 def test_parts_of_vertices_are_put_together(
@@ -292,8 +294,9 @@ def test_parts_of_vertices_are_put_together(
         return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.ones(len(model.vertices))}
 
     monkeypatch.setattr(retinotopy, "probe_model", answer)
-    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "whole", **options)
-    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "parts", fit_memory=6_400e-9, **options)
+    subject = berg_jax.Subject(complement.folder, 2)
+    retinotopy.map_retinotopy(subject, tmp_path / "whole", **options)
+    retinotopy.map_retinotopy(subject, tmp_path / "parts", fit_memory=6_400e-9, **options)
     assert [name for name, _, _ in asked] == ["stream", "stream-1", "stream-2", "stream-3", "stream-4"]
     assert [count for _, count, _ in asked] == [160, 40, 40, 40, 40]
     assert len({identity for _, _, identity in asked}) == 5
@@ -301,24 +304,23 @@ def test_parts_of_vertices_are_put_together(
     for name, values in whole.items():
         np.testing.assert_array_equal(parts[name], values, err_msg=name)
     options["fit_sizes"] = False  # nothing is kept then
-    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "unfitted", fit_memory=6_400e-9, **options)
+    retinotopy.map_retinotopy(subject, tmp_path / "unfitted", fit_memory=6_400e-9, **options)
     assert [(name, count) for name, count, _ in asked[5:]] == [("stream", 160)]
     options["fit_sizes"] = True
     with pytest.raises(InvalidParameterError, match=r"room for a vertex: 1.3e-07 GB for 16 probes; got 1e-09"):
-        retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "none", fit_memory=1e-9, **options)
+        retinotopy.map_retinotopy(subject, tmp_path / "none", fit_memory=1e-9, **options)
 
 
 @pytest.mark.nightly
 def test_processes_share_the_work(complement: Golden, tmp_path: Path) -> None:
     np.save(tmp_path / "natural.npy", np.random.default_rng(0).integers(0, 256, (2, 3, 224, 224), np.uint8))
-    options: dict[str, Any] = {"images": tmp_path / "natural.npy", "grid": 4, "batch_size": 2, "show_progress": False}
-    options |= {"fit_sizes": True}
-    retinotopy.map_retinotopy(complement.folder, 2, tmp_path / "alone", **options)
+    options: dict[str, Any] = {"images": tmp_path / "natural.npy", "grid": 4, "fit_sizes": True}
+    subject, quiet = berg_jax.Subject(complement.folder, 2), {"batch_size": 2, "show_progress": False}
+    retinotopy.map_retinotopy(subject, tmp_path / "alone", execution=Execution(**quiet), **options)
     options["fit_memory"] = 100 * 128e-9  # in two parts
     for index in range(2):
-        said = retinotopy.map_retinotopy(
-            complement.folder, 2, tmp_path / "shared", process_index=index, process_count=2, **options
-        )
+        execution = Execution(process=Process(index, 2), **quiet)
+        said = retinotopy.map_retinotopy(subject, tmp_path / "shared", execution=execution, **options)
         assert ("done its share" in said) == (index == 0)
         assert (tmp_path / "shared" / "report.html").exists() == (index == 1)
     alone, shared = (dict(np.load(tmp_path / name / "maps.npz")) for name in ("alone", "shared"))
@@ -337,8 +339,8 @@ def test_every_kind_of_probe_is_a_command_s(demo: Path) -> None:
 @pytest.mark.parametrize("probes", [["gaussians"], ["bars"], ["wedges", "rings"]])
 def test_the_demo_s_default(probes: list[str], demo: Path, tmp_path: Path) -> None:
     """Over all early vertices together, by a fit; x and y of the best Gaussian, too."""
-    options: dict[str, Any] = {"roi": "early + hV4", "show_progress": False}
-    retinotopy.map_retinotopy("demo", 1, tmp_path / "out", probes=probes, fit_sizes=True, **options)
+    options: dict[str, Any] = {"selection": Selection("early + hV4"), "execution": Execution(show_progress=False)}
+    retinotopy.map_retinotopy(berg_jax.Subject("demo", 1), tmp_path / "out", probes=probes, fit_sizes=True, **options)
     facts = json.loads((tmp_path / "out" / "results.json").read_text())
     rows = {(row["with"], row["region"]): row for row in facts["agreement"]}
     maps = dict(np.load(tmp_path / "out" / "maps.npz"))

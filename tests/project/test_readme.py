@@ -58,7 +58,7 @@ def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: Path
     (tmp_path / "my_images").mkdir()
     for name, image in zip("abc", berg_jax.demo.images("faces", 3), strict=True):
         Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "my_images" / f"{name}.png")
-    encode_images("my_images", "demo", 1, "responses.zarr", show_progress=False)
+    encode_images(berg_jax.Subject("demo", 1), "my_images", "responses.zarr")
     names: dict[str, object] = {}
     with jax.numpy_rank_promotion("allow"):  # as it is for users
         for block in _blocks("python"):

@@ -1,0 +1,81 @@
+"""Commands on encodings: encode images, and look after a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..stream.execution import Execution
+from ..stream.images import Images
+from ..stream.selection import Selection
+from .command import Alias, OneSubject, command
+from .options import Precision
+
+app = typer.Typer()
+_GROUP = "Encoding"
+_Run = Annotated[str, typer.Argument(metavar="OUTPUT", help="Output of a run, a folder or a URL.")]
+
+
+@command(app, _GROUP)
+def encode(
+    images: Annotated[
+        Images,
+        typer.Argument(metavar="IMAGES", help="Folder, list or tars of image files; .npy, HDF5 (NSD) or zarr."),
+        Alias("fit", "--fit"),  # its name in version 0.1.0
+    ],
+    subject: OneSubject,
+    output: Annotated[str, typer.Option(help="Zarr store to write, or to go on with: a folder, s3://… or gs://….")],
+    selection: Selection,
+    execution: Execution,
+    precision: Precision = "float32",
+    dtype: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(help="Type of the stored responses; float16 takes half the room."),
+    ] = "float32",
+    on_error: Annotated[
+        Literal["error", "skip"], typer.Option(help="Treatment of an image that cannot be read: stop, or skip it.")
+    ] = "error",
+) -> str:
+    """Predict responses to images, into a zarr store. Given again after an interruption, it goes on."""
+    from ..stream.encode import encode_images
+
+    return encode_images(
+        subject,
+        images,
+        output,
+        selection=selection,
+        precision=precision,
+        dtype=dtype,
+        on_error=on_error,
+        execution=execution,
+    )
+
+
+@command(app, _GROUP)
+def status(output: _Run) -> str:
+    """Say how far a run is: what is done, by whom, how fast, and what was skipped."""
+    from ..stream.store.status import status_text
+
+    return status_text(output)
+
+
+@command(app, _GROUP)
+def merge(output: _Run) -> str:
+    """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
+    from ..stream.merge import merge_output
+
+    return merge_output(output)
+
+
+@command(app, _GROUP)
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("berg-jax-demo"),
+    subject_id: Annotated[int, typer.Option("--subject", help="Number of the synthetic demo subject, 1 to 4.")] = 1,
+    roi: Annotated[str, typer.Option(help="ROI that a photograph is changed to drive.")] = "FFA-1",
+) -> str:
+    """Encode pictures with a synthetic subject, draw its brain, and change a photograph by gradient ascent."""
+    from ..experiments.demo import demonstrate
+
+    return demonstrate(output, subject_id, roi)

@@ -1,0 +1,130 @@
+"""Execution of a run: batch size, devices, time limit, and this process among those that share the output.
+
+Nothing here changes a result but for the last bits, which depend on the batch size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    import jax
+
+# Where schedulers tell a process its number, how many there are, and the number of the first one if it is not 0.
+_SCHEDULERS = (
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETION_COUNT"),  # Kubernetes; the second one is set by the user's manifest
+)
+
+
+class Process(NamedTuple):
+    """The ``index``-th of ``count`` independent processes; it owns the blocks whose number modulo count is index."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Execution of a run: how many images at a time, on which devices, for how long, and shared with whom.
+
+    Parameters
+    ----------
+    batch_size
+        Images that a device computes at a time.
+    devices
+        Number of local devices to compute on (default: all). In Python also the devices themselves. Each computes
+        images of its own; no device waits for another.
+    process
+        This process among those that share the output (by default it is alone): see :func:`find_process`.
+    time_limit
+        Seconds after which to stop as if Ctrl-C had come; the same call goes on later.
+    show_progress
+        Show a progress bar where there is a terminal, else log progress now and then.
+
+    Raises
+    ------
+    InvalidParameterError
+        The batch size or the number of devices is not a positive integer.
+
+    Examples
+    --------
+    >>> Execution(batch_size=64, time_limit=3600.0).batch_size
+    64
+    """
+
+    batch_size: int = field(default=8, metadata={"min": 1})
+    devices: int | Sequence[Any] | None = field(default=None, metadata={"min": 1})
+    process: Process | None = None
+    time_limit: float | None = None
+    show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InvalidParameterError(f"batch_size must be at least 1, got {self.batch_size}.")
+        if isinstance(self.devices, int) and self.devices < 1:
+            raise InvalidParameterError(f"devices must be at least 1, got {self.devices}.")
+
+    def local_devices(self) -> list[jax.Device]:
+        """Return the devices to compute on.
+
+        Raises
+        ------
+        InvalidParameterError
+            There are not so many devices here.
+        """
+        import jax
+
+        here = jax.local_devices()
+        if self.devices is None:
+            return here
+        if not isinstance(self.devices, int):
+            return list(self.devices)
+        if self.devices > len(here):
+            raise InvalidParameterError(f"devices must be from 1 to {len(here)}, which are here, got {self.devices}.")
+        return here[: self.devices]
+
+
+def find_process(
+    index: int | None = None, count: int | None = None, environment: Mapping[str, str] = os.environ
+) -> Process:
+    """Return this process among those that share an output: as given, else as the scheduler says, else alone.
+
+    Slurm (``srun`` with several tasks, or an array), Open MPI and Kubernetes' indexed jobs (with
+    ``JOB_COMPLETION_COUNT`` set to the number of completions) are known.
+
+    Parameters
+    ----------
+    index, count
+        Number of this process, from 0, and number of processes.
+    environment
+        Environment variables, in which schedulers leave these numbers.
+
+    Raises
+    ------
+    InvalidParameterError
+        Only one of the two is given, or they make no sense.
+    """
+    if index is None and count is None:
+        index, count = _scheduled(environment)
+    if index is None or count is None or not 0 <= index < count:
+        raise InvalidParameterError(
+            f"Process {index} of {count} makes no sense: give an index from 0 to count − 1, and a count."
+        )
+    return Process(index, count)
+
+
+def _scheduled(environment: Mapping[str, str]) -> tuple[int, int]:
+    for names in _SCHEDULERS:
+        values = [environment.get(name, "") for name in names]
+        if all(value.isdecimal() for value in values) and int(values[1]) > 1:
+            index, count, *first = map(int, values)
+            return index - sum(first), count
+    return 0, 1

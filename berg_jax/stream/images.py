@@ -1,0 +1,94 @@
+"""Images on disk, as a user names them: a path, some of its rows, and how they are made square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ..errors import InvalidParameterError
+
+if TYPE_CHECKING:
+    from ..subject import Subject
+    from .sources.image_files import Source
+
+Fit = Literal["error", "crop", "pad", "stretch"]
+Layout = Literal["NCHW", "NHWC"]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images on disk: where they are, which of them, and how they are made square.
+
+    Parameters
+    ----------
+    path
+        Folder or list of image files, tar shards, or an array (``.npy``, HDF5 such as NSD's, zarr). See
+        :func:`~berg_jax.stream.open_source`.
+    rows
+        Rows of an array: ``test``, ``val`` or ``train`` (the subject's splits of NSD), numbers such as
+        ``3,5,10-19``, or a text file of numbers (default: all rows).
+    fit
+        Treatment of images that are not square: refuse, crop, pad with grey, or stretch them.
+    layout
+        Order of an array's axes, where its shape does not tell.
+
+    Raises
+    ------
+    InvalidParameterError
+        ``fit`` or ``layout`` has none of its values.
+
+    Examples
+    --------
+    >>> Images("nsd_stimuli.hdf5", rows="test")
+    Images(path='nsd_stimuli.hdf5', rows='test', fit='error', layout=None)
+    """
+
+    path: str | Path
+    rows: str | None = field(default=None, metadata={"option": "images"})
+    fit: Fit = field(default="error", metadata={"option": "fit_images"})
+    layout: Layout | None = None
+
+    def __post_init__(self) -> None:
+        if self.fit not in get_args(Fit):
+            raise InvalidParameterError(f"fit must be one of {list(get_args(Fit))}, got {self.fit!r}.")
+        if self.layout not in (None, *get_args(Layout)):
+            raise InvalidParameterError(f"layout must be one of {list(get_args(Layout))}, got {self.layout!r}.")
+
+    @classmethod
+    def of(cls, given: Images | str | Path) -> Images:
+        """Return the images themselves, or those at a path."""
+        return given if isinstance(given, cls) else cls(given)
+
+    def require_there(self) -> None:
+        """Raise ModelNotFoundError or StimulusError unless there is something at the path."""
+        from .sources.open import require_there
+
+        require_there(self.path)
+
+    def open(self, subject: Subject) -> Source:
+        """Return the source of these images; the subject knows its splits of NSD.
+
+        Raises
+        ------
+        ModelNotFoundError
+            There is nothing at the path.
+        StimulusError
+            The images cannot be used.
+        InvalidParameterError
+            Rows are asked of image files, or an array has no such rows.
+        """
+        from ..published.metadata import SPLITS
+        from .sources.arrays import ArraySource, Subset, parse_numbers
+        from .sources.open import open_source
+
+        source = open_source(self.path, self.fit, self.layout)
+        if self.rows is None:
+            return source
+        if not isinstance(source, ArraySource):
+            raise InvalidParameterError(
+                f"images={self.rows!r} counts the rows of an array, and these are image files. Leave it out, or name "
+                "some of them in a list, a .txt file."
+            )
+        is_split = self.rows in SPLITS
+        return Subset(source, subject.metadata.image_numbers(self.rows) if is_split else parse_numbers(self.rows))

@@ -1,0 +1,74 @@
+"""Recipe of a synthesis: how images are parametrized, where they start, and how gradient ascent changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from ...errors import InvalidParameterError
+
+Kind = Literal["pixels", "fourier", "phases"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Recipe of a synthesis by gradient ascent: shared by ``synthesize``, sweeps and the Python interface.
+
+    Parameters
+    ----------
+    parametrization
+        Parametrization of the images: their pixels, Fourier coefficients, or phases alone with a natural magnitude
+        spectrum (MACO).
+    photographs
+        Photographs whose magnitude spectrum ``phases`` takes (default: those of matplotlib and scikit-learn).
+        Anything that ``berg-jax encode`` takes will do; up to 1,000 of them are read.
+    start
+        Photograph to start from, with ``pixels`` or ``fourier`` (default: noise).
+    radius
+        Largest distance of an image from that photograph: root mean square, in grey levels.
+    steps
+        Number of steps of gradient ascent.
+    learning_rate
+        Adam learning rate.
+    jitter
+        Largest random shift of the images at every step, in pixels.
+    total_variation
+        Weight of the total-variation penalty, in z units per grey level.
+    draws
+        Number of random shifts over which a step takes the mean.
+    seed
+        Seed of the random numbers; the same seed makes the same images.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no such parametrization.
+
+    References
+    ----------
+    .. [1] T. Fel et al. (2023). Unlocking feature visualization for deeper networks with magnitude constrained
+       optimization. Advances in Neural Information Processing Systems 36 (MACO).
+
+    Examples
+    --------
+    >>> Recipe("phases", steps=64).learning_rate
+    0.05
+    """
+
+    parametrization: Kind = field(default="fourier", metadata={"option": "images"})
+    photographs: str | Path | None = None
+    start: str | Path | None = None
+    radius: float | None = None
+    steps: int = field(default=256, metadata={"min": 1})
+    learning_rate: float = 0.05
+    jitter: int = field(default=8, metadata={"min": 0})
+    total_variation: float = 0.0
+    draws: int = field(default=1, metadata={"min": 1})
+    seed: int = field(default=0, metadata={"min": 0})
+
+    def __post_init__(self) -> None:
+        if self.parametrization not in get_args(Kind):
+            raise InvalidParameterError(
+                f"parametrization must be one of {list(get_args(Kind))}, got {self.parametrization!r}."
+            )
