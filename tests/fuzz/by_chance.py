@@ -265,7 +265,8 @@ def _place(error: BaseException) -> str:
     """Where our own code was when it was raised."""
     root = str(Path(__file__).parent.parent.parent)
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename.startswith(root) and not f.filename.endswith(("fuzzing.py", "targets.py"))]
+    fuzz = str(Path(__file__).parent)
+    own = [f for f in frames if f.filename.startswith(root) and not f.filename.startswith(fuzz)]
     frame = (own or frames)[-1]
     return f"{Path(frame.filename).name}:{frame.name}"
 

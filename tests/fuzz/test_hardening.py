@@ -20,7 +20,8 @@ from berg_jax.stream.sources.open import open_source
 
 from ..conftest import ROOT
 from .by_chance import Violation, guarded
-from .hostile import CASES, PIPE, Hostile
+from .hostile import CASES
+from .hostile.case import PIPE, Hostile
 from .targets import TARGETS
 
 

@@ -1,4 +1,4 @@
-"""The stream: arrays as sources, the ledger, and what a stop or a crash leaves behind."""
+"""Runs that are stopped, killed or meet a damaged image: they resume to what a whole run gives."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import h5py
 import jax
 import numpy as np
 import pytest
 import xarray
 import zarr
 
-import berg_jax
-from berg_jax.errors import IntegrityError, InvalidParameterError, ResourceError, StimulusError
-from berg_jax.published.berg_dir import SubjectFiles
+from berg_jax.errors import ResourceError, StimulusError
 from berg_jax.stream import encode as encoding
 from berg_jax.stream.loop import stream
-from berg_jax.stream.sources.arrays import ArraySource, Subset, parse_numbers
 from berg_jax.stream.store.ledger import Ledger
-from berg_jax.stream.store.output import Columns, Output
-from berg_jax.stream.store.places import find_place
+from berg_jax.stream.store.output import Columns
 from berg_jax.vertices import Vertices
 
 from ..conftest import Golden
@@ -159,172 +154,6 @@ def test_a_damaged_image_ends_the_run_and_costs_only_itself(complement: Golden, 
         with pytest.raises(ResourceError, match=f"belongs to another run: .*{said}"):
             encode_images(tmp_path / "images.npy", complement.folder, 2, resumed, **{**options, **change})
     np.testing.assert_array_equal(responses(resumed), responses(whole))
-
-
-def test_nsd_s_own_file(berg_dir: Path, tmp_path: Path) -> None:
-    """A file of NSD's layout, and a split of the subject's metadata, counted from 0."""
-    metadata = SubjectFiles(berg_dir, 2).metadata
-    raw = np.load(metadata, allow_pickle=True).item()
-    numbers = raw["encoding_models"]["test_img_num"] = raw["encoding_models"]["test_img_num"][[4, 0, 7]]
-    np.save(metadata, raw, allow_pickle=True)
-    shown = np.random.default_rng(2).integers(0, 256, (3, 30, 30, 3), dtype=np.uint8)
-    path = tmp_path / "nsd_stimuli.hdf5"
-    with h5py.File(path, "w") as file:
-        bricks = file.create_dataset("imgBrick", (73_000, 30, 30, 3), np.uint8, chunks=(1, 30, 30, 3))
-        for number, image in zip(numbers, shown, strict=True):
-            bricks[number] = image
-    subject = berg_jax.Subject(berg_dir, 2, num_heads=3)
-    encode_images(path, berg_dir, 2, tmp_path / "o.zarr", images="test", roi="V3v")
-    model = subject.model(roi="V3v")
-    with xarray.open_zarr(tmp_path / "o.zarr") as data:
-        assert data.image.values.tolist() == [str(number) for number in numbers]
-        np.testing.assert_allclose(data.responses, model(shown.transpose(0, 3, 1, 2)), atol=1e-5)
-    with pytest.raises(InvalidParameterError, match="images 0 to 72999, but image 73000"):
-        encode_images(path, berg_dir, 2, tmp_path / "x.zarr", images="73000")
-
-
-def test_arrays_are_read_by_row_in_any_order(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (6, 3, 5, 5), dtype=np.uint8)
-    np.save(tmp_path / "first.npy", images)
-    np.save(tmp_path / "last.npy", images.transpose(0, 2, 3, 1))
-    with h5py.File(tmp_path / "any.h5", "w") as file:
-        file["group/pictures"] = images
-        file["labels"] = np.arange(6)
-    fingerprints = set()
-    for name in ("first.npy", "last.npy", "any.h5"):
-        source = ArraySource(tmp_path / name)
-        np.testing.assert_array_equal(source.read([4, 1, 1]), images[[4, 1, 1]])
-        assert source.ids == list("012345")
-        fingerprints.add(source.fingerprint)
-        part = Subset(source, np.array([5, 2]))
-        np.testing.assert_array_equal(part.read([1, 0]), images[[2, 5]])
-        assert part.ids == ["5", "2"]
-        fingerprints.add(part.fingerprint)
-    assert len(fingerprints) == 4  # of NCHW and NHWC, whole and in part
-
-
-@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_arrays_that_are_not_square(fit: str, tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 3, 20, 30), dtype=np.uint8)
-    np.save(tmp_path / "a.npy", images)
-    got = ArraySource(tmp_path / "a.npy", fit).read([0, 1])
-    if fit == "crop":
-        np.testing.assert_array_equal(got, images[..., 5:25])
-    elif fit == "pad":
-        np.testing.assert_array_equal(got[:, :, 5:25], images)
-        assert (got[:, :, [0, 4, 25, 29]] == 128).all()
-    else:
-        assert got.shape == (2, 3, 224, 224)
-
-
-@pytest.mark.parametrize(
-    ("images", "options", "error", "said"),
-    [
-        (np.zeros((2, 3, 4, 3), np.uint8), {}, StimulusError, "may be NCHW or NHWC"),
-        (np.zeros((2, 4, 4, 1), np.uint8), {}, StimulusError, "no axis of 3 channels"),
-        (np.zeros((2, 3, 4, 4), np.uint8), {"layout": "NHWC"}, StimulusError, "not NHWC of 3 channels"),
-        (np.zeros((2, 3, 4, 4), np.uint8), {"layout": "CHW"}, InvalidParameterError, "layout must be one of"),
-        (np.zeros((2, 3, 4, 5), np.uint8), {}, StimulusError, "5 × 4 pixels.*--fit-images crop"),
-        (np.zeros((2, 3, 4, 5), np.float32), {"fit": "crop"}, StimulusError, "only 8-bit images"),
-        (np.zeros((3, 4, 4), np.uint8), {}, StimulusError, r"shape \(3, 4, 4\), expected"),
-        (np.zeros((0, 3, 4, 4), np.uint8), {}, StimulusError, "expected"),
-        (np.array([{}]), {}, StimulusError, "cannot be read"),
-    ],
-)
-def test_arrays_that_are_no_images(images: np.ndarray, options: dict, error: type, said: str, tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", images, allow_pickle=True)
-    with pytest.raises(error, match=said):
-        ArraySource(tmp_path / "a.npy", **options)
-
-
-def test_values_out_of_range_are_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0, 1, (4, 3, 4, 4)))
-    with pytest.raises(StimulusError, match=r"a\.npy, images 2 to 3: .*look like 0–1"):
-        ArraySource(tmp_path / "a.npy").read([2, 3])
-
-
-def test_hdf5_files_that_do_not_fit(tmp_path: Path) -> None:
-    (tmp_path / "text.hdf5").write_text("no HDF5")
-    with pytest.raises(StimulusError, match="cannot be read"):
-        ArraySource(tmp_path / "text.hdf5")
-    with h5py.File(tmp_path / "two.h5", "w") as file:
-        file["a"], file["b"] = np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 4, 4))
-    with pytest.raises(StimulusError, match=r"2 datasets of four axes \['a', 'b'\]"):
-        ArraySource(tmp_path / "two.h5")
-
-
-def test_numbers(tmp_path: Path) -> None:
-    assert parse_numbers("3, 5,10-12").tolist() == [3, 5, 10, 11, 12]
-    (tmp_path / "list.txt").write_text("7\n9\n1-2\n")
-    assert parse_numbers(str(tmp_path / "list.txt")).tolist() == [7, 9, 1, 2]
-    for text in ("", "5-3", "-4", "3.5", "tset", str(tmp_path), "9" * 30):
-        with pytest.raises(InvalidParameterError, match=r"no image number|must be train"):
-            parse_numbers(text)
-    source = type("Five", (), {"__len__": lambda self: 5})()
-    for numbers, said in (
-        ([5], "images 0 to 4, but image 5"),
-        ([-1], "image -1"),
-        ([1, 1], "twice"),
-        ([], "no image"),
-    ):
-        with pytest.raises(InvalidParameterError, match=said):
-            Subset(source, np.array(numbers, np.int64))
-
-
-def test_options_for_other_sources(complement: Golden, tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").touch()
-    for arguments, said in (
-        ({"path": tmp_path, "images": "test"}, "these are image files"),
-        ({"path": tmp_path, "layout": "NCHW"}, "layout is for arrays"),
-        ({"path": tmp_path / "a.mp4"}, "no source of images"),
-    ):
-        (tmp_path / "a.ppm").write_bytes(b"P6 1 1 255 abc")
-        with pytest.raises(InvalidParameterError, match=said):
-            encode_images(berg_dir=complement.folder, subject=2, output=tmp_path / "o.zarr", **arguments)
-
-
-def test_a_ledger_that_makes_no_sense(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger", 10, 4)
-    assert ledger.done() == {}
-    ledger.record(2, 2, seconds=1.5)
-    assert ledger.done() == {2: 2}
-    (tmp_path / "ledger" / "000000001.123.partial").write_text("{")
-    assert ledger.done() == {2: 2}
-    for name, text in (
-        ("000000000.json", "{"),
-        ("000000000.json", '{"done": 5}'),
-        ("000000000.json", '{"done": true}'),
-        ("000000003.json", '{"done": 1}'),
-        ("notes.json", '{"done": 1}'),
-    ):
-        path = tmp_path / "ledger" / name
-        path.write_text(text)
-        with pytest.raises(IntegrityError, match=r"no entry of this ledger.*Remove it"):
-            ledger.done()
-        path.unlink()
-
-
-def test_an_output_that_is_something_else(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "file").touch()
-    zarr.create_group(tmp_path / "other.zarr")
-    for name, said in (("folder", r"\(it lacks zarr\.json\)"), ("file", ""), ("other.zarr", "")):
-        with pytest.raises(ResourceError, match=f"no output of berg_jax {said}"):
-            Output.reopen(tmp_path / name, {}, {})
-
-
-def test_paths_may_go_up_and_urls_keep_their_slashes(tmp_path: Path) -> None:
-    (tmp_path / "below").mkdir()
-    up = tmp_path / "below" / ".."
-    zarr.create_array(tmp_path / "images.zarr", data=np.full((3, 3, 4, 4), 7, np.uint8))
-    source, columns = ArraySource(up / "images.zarr"), Columns(Vertices.all(1))
-    stream(
-        lambda images: images[:, 0, 0, :2].astype(float), source, [columns], output=up / "o.zarr", identity="corner"
-    )
-    assert (berg_jax.open_responses(tmp_path / "o.zarr").data == 7).all()
-    for url in ("s3:/bucket/o", Path("gs://bucket/o")):
-        with pytest.raises(InvalidParameterError, match=r"a URL has two slashes.*Give it as text"):
-            find_place(url)
 
 
 def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from berg_jax import surface
 from berg_jax.errors import ResourceError
 from berg_jax.experiments.representations.dissimilarity import neighborhoods, searched
-from berg_jax.surface import drawing as surface_drawing
-from berg_jax.surface import meshes as surface_meshes
+from berg_jax.surface import drawing, meshes
 from berg_jax.vertices import Vertices
 
 SIZE = 10_242
@@ -80,7 +79,7 @@ def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("NILEARN_DATA", os.pathsep.join(map(str, (tmp_path / "none", tmp_path / "data"))))
     monkeypatch.delenv("NILEARN_SHARED_DATA", raising=False)
     yield tmp_path / "data"
-    for cache in (surface_meshes.fsaverage, surface_drawing._picture):
+    for cache in (meshes.fsaverage, drawing._picture):
         cache.cache_clear()
 
 
@@ -96,7 +95,7 @@ def picture(values: np.ndarray) -> tuple[np.ndarray, list[str]]:
 def test_a_finer_mesh_is_drawn_where_it_is(size: int, empty: Path) -> None:
     """Smooth values look alike on both meshes, and the finer one shows what lies between fsaverage5's vertices."""
     write_mesh(empty / FOLDERS[size], size)
-    y = np.concatenate([surface_meshes.fsaverage(h, "infl", size).coordinates[:, 1] for h in ("lh", "rh")])
+    y = np.concatenate([meshes.fsaverage(h, "infl", size).coordinates[:, 1] for h in ("lh", "rh")])
     smooth = 2 + np.sin(y / 15)
     fine, said = picture(smooth)
     assert not [text for text in said if "subset" in text]
@@ -117,13 +116,13 @@ def test_a_finer_mesh_is_drawn_where_it_is(size: int, empty: Path) -> None:
 def test_without_it_fsaverage5_is_drawn_and_said_so(empty: Path) -> None:
     (empty / "fsaverage").mkdir(parents=True)
     (empty / "fsaverage" / "infl_left.gii.gz").write_bytes(b"")  # a fetch that was broken off
-    assert not surface_meshes.is_here(163_842)
+    assert not meshes.is_here(163_842)
     _, said = picture(np.random.default_rng(0).normal(size=2 * 163_842))
     assert "fsaverage5 subset of fsaverage" in said
     with pytest.raises(
         ResourceError, match=r"fsaverage7 are not on this machine.*fetch_surf_fsaverage\('fsaverage7'\)"
     ):
-        surface_meshes.fsaverage("lh", "infl", 163_842)
+        meshes.fsaverage("lh", "infl", 163_842)
 
 
 def test_searchlights_on_a_finer_mesh(empty: Path) -> None:
@@ -138,7 +137,7 @@ def test_searchlights_on_a_finer_mesh(empty: Path) -> None:
         next(neighborhoods(everything, 10))
     write_mesh(empty / FOLDERS[size], size)
     assert searched(everything) is everything
-    points = surface_meshes.fsaverage("lh", "sphere", size).coordinates
+    points = meshes.fsaverage("lh", "sphere", size).coordinates
     for vertex, near in zip(range(20), neighborhoods(everything, 10), strict=False):
         distances = np.linalg.norm(points - points[vertex], axis=1)
         assert near[0] == vertex

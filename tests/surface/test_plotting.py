@@ -1,4 +1,4 @@
-"""Pictures of the cortex: what is colored where, and in which colors; files; what is refused."""
+"""Pictures of the cortex: what is colored where."""
 
 from __future__ import annotations
 
@@ -9,73 +9,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import nibabel
 import numpy as np
 import pytest
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.legend import Legend
-from nilearn.datasets import fetch_surf_fsaverage
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
 
 from berg_jax import surface
 from berg_jax.errors import InvalidParameterError, ResourceError
-from berg_jax.surface import (
-    colors as surface_colors,
-)
-from berg_jax.surface import (
-    drawing as surface_drawing,
-)
-from berg_jax.surface import (
-    meshes as surface_meshes,
-)
-from berg_jax.surface import (
-    spaces as surface_spaces,
-)
+from berg_jax.surface import drawing, meshes, spaces
 from berg_jax.vertices import Vertices
 
-SIZE = 10_242
-LATERAL: dict[str, Any] = {"views": ("lateral",), "flat": False}
-EMPTY = np.array([], np.int64)
-ONES = np.ones(2 * SIZE)
+from .pictures import LATERAL, ONES, SIZE, colored, coordinates, halves, pixels
+
 SOME = Vertices([1, 2], [3], SIZE)
-
-
-def coordinates(hemisphere: str, name: str = "pial") -> np.ndarray:
-    """Where fsaverage5's vertices are (x right, y front, z up), read without the module under test."""
-    side = {"lh": "left", "rh": "right"}[hemisphere]
-    return nibabel.load(fetch_surf_fsaverage()[f"{name}_{side}"]).darrays[0].data.astype(float)
-
-
-def cap(hemisphere: str, point: tuple[float, float, float], number: int) -> np.ndarray:
-    """The vertices nearest to a point on or around the cortex."""
-    return np.argsort(np.linalg.norm(coordinates(hemisphere) - point, axis=1))[:number]
-
-
-@pytest.fixture(scope="module")
-def smooth() -> np.ndarray:
-    """Values of both signs, nowhere near 0."""
-    x, y, z = np.concatenate([coordinates("lh"), coordinates("rh")]).T
-    return np.sign(z) * (2 + np.sin(y / 20) + np.cos(x / 20) / 2)
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """The picture down to the color bar, RGB."""
-    figure.canvas.draw()
-    image = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
-    return image[: int(len(image) * (1 - figure.axes[1].get_position().y1)) - 2]
-
-
-def halves(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Left and right half, without the rows' names."""
-    middle = image.shape[1] // 2
-    return image[:, 40:middle], image[:, middle:]
-
-
-def colored(image: np.ndarray) -> np.ndarray:
-    return np.ptp(image, axis=-1) > 25
 
 
 def test_each_hemisphere_colors_its_own_half(smooth: np.ndarray) -> None:
@@ -159,14 +106,14 @@ def test_finer_meshes_show_their_first_vertices(smooth: np.ndarray) -> None:
     figure = surface.plot(fine.ravel(), **LATERAL)
     np.testing.assert_array_equal(pixels(figure), expected)
     assert "fsaverage5 subset of fsaverage" in [text.get_text() for text in figure.axes[0].texts]
-    lh, rh = surface_spaces.to_fsaverage5(np.arange(2 * 40_962), 40_962)
+    lh, rh = spaces.to_fsaverage5(np.arange(2 * 40_962), 40_962)
     np.testing.assert_array_equal(lh, np.arange(SIZE))
     np.testing.assert_array_equal(rh, 40_962 + np.arange(SIZE))
 
 
 @pytest.mark.parametrize("size", [642, 2562])
 def test_coarser_meshes_show_the_nearest_vertex(size: int) -> None:
-    chosen = surface_spaces.to_fsaverage5(np.arange(2 * size), size)
+    chosen = spaces.to_fsaverage5(np.arange(2 * size), size)
     for hemisphere, indices, first in zip(("lh", "rh"), chosen, (0, size), strict=True):
         indices = indices - first
         np.testing.assert_array_equal(indices[:size], np.arange(size))
@@ -178,90 +125,9 @@ def test_coarser_meshes_show_the_nearest_vertex(size: int) -> None:
     assert any("nearest" in text.get_text() for text in masked.axes[0].texts)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "limits", "extend"),
-    [(-1, 3, (-1, 1), "both"), (0, 3, (0, 1), "max"), (-3, 0, (-1, 0), "min"), (2, 3, (0, 1), "max")],
-)
-def test_the_scale_follows_the_signs(low: float, high: float, limits: tuple, extend: str) -> None:
-    """On 2 · 10,242 values from low to high; the ends of the scale are given in 99th percentiles."""
-    values = np.random.default_rng(0).uniform(low, high, 2 * SIZE)
-    percentile = np.sort(abs(values))[int(0.99 * 2 * SIZE)]
-    figure = surface.plot(values, **LATERAL, label="r")
-    bar = figure.axes[1]._colorbar
-    np.testing.assert_allclose((bar.vmin, bar.vmax), np.array(limits) * percentile, rtol=1e-3)
-    assert bar.extend == (extend if low != -1 else "max")
-    assert figure.axes[1].get_xlabel() == "r"
-    zero = {0: 0.5 if low == -1 else 0.0, 1: 1.0}[int(bar.vmax == 0)]
-    assert bar.norm(0) == zero
-    signed = surface_colors.DIVERGING if low == -1 else surface_colors.SEQUENTIAL
-    at_zero = matplotlib.colormaps[signed](0.5 if low == -1 else 0.0)
-    assert bar.cmap(bar.norm(0)) == at_zero
-
-
-def test_the_limit() -> None:
-    values = np.random.default_rng(0).normal(size=2 * SIZE)
-    values[5] = 1e6
-    assert surface.plot(values, **LATERAL).axes[1]._colorbar.vmax < 3
-    bar = surface.plot(values, **LATERAL, limit=2e6, colormap="turbo").axes[1]._colorbar
-    assert (bar.vmin, bar.vmax, bar.extend, bar.cmap.name) == (-2e6, 2e6, "neither", "turbo")
-    sparse = np.zeros(2 * SIZE)
-    assert surface.plot(sparse, **LATERAL).axes[1]._colorbar.vmax == 1
-    sparse[7] = 0.25
-    assert surface.plot(sparse, **LATERAL).axes[1]._colorbar.vmax == 0.25
-
-
-def test_outlines_run_along_the_border_of_their_region() -> None:
-    """Where a black outline runs, the border of the same region is when it is painted."""
-    region = Vertices(cap("lh", (-70, -30, 0), 250), EMPTY, SIZE)
-    options: dict[str, Any] = {"views": ("lateral", "medial"), "flat": False}
-    yellow = {"limit": 1, "colormap": "Wistia_r"}
-    painted = colored(halves(pixels(surface.plot(np.ones(250), region, **options, **yellow)))[0])
-    one = Vertices([region.lh[0]], [], SIZE)  # which is within the region
-    drawn = surface.plot([1], one, **options, **yellow, outlines={"MT": region, "none": Vertices([], [], SIZE)})
-    names = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
-    assert names == ["MT", "none (none)"]
-    for text in list(drawn.axes[0].texts):  # the region's name is black, too
-        if text.get_text() == "MT":
-            text.remove()
-    black = (halves(pixels(drawn))[0][: len(painted)] < 40).all(-1)
-    black[:60] = False  # "left hemisphere"
-    border = painted & (distance_transform_edt(painted) < 1.5)
-    assert black.sum() > 500
-    assert distance_transform_edt(~border)[black].max() < 9
-    assert distance_transform_edt(~black)[border].max() < 9
-
-
-def test_many_outlines_have_many_colors() -> None:
-    many = {f"region {n}": Vertices([n], [n], SIZE) for n in range(30)}
-    lines = surface.plot(ONES, **LATERAL, outlines=many).axes[0].get_legend().get_lines()
-    assert len({tuple(line.get_color()) for line in lines}) == 30
-
-
-def test_outlines_and_labels_share_no_colors() -> None:
-    regions = {name: Vertices([n], [n], SIZE) for n, name in enumerate(("V1", "FFA-1", "PPA"))}
-    axes = surface.plot(ONES, **LATERAL, outlines=regions, labels=["faces", "places"]).axes[0]
-    legends = [child for child in axes.get_children() if isinstance(child, Legend)]
-    said = [[text.get_text() for text in legend.get_texts()] for legend in legends]
-    assert sorted(said) == [["V1, FFA-1, PPA"], ["faces", "places"]]
-    lines = [line.get_color() for legend in legends for line in legend.get_lines()]
-    assert lines == ["#000000"]
-
-
-def test_outlines_on_a_wheel_are_black() -> None:
-    regions = {name: Vertices([n], [n], SIZE) for n, name in enumerate(("V1", "V2"))}
-    (legend,) = (
-        child
-        for axes in surface.plot(ONES, **LATERAL, outlines=regions, wheel=True).axes
-        for child in axes.get_children()
-        if isinstance(child, Legend)
-    )
-    assert [text.get_text() for text in legend.get_texts()] == ["V1, V2"]
-    assert [line.get_color() for line in legend.get_lines()] == ["#000000"]
-
-
 def test_what_lies_behind_is_not_seen() -> None:
     """In the ventral view the temporal lobe covers a part of the frontal one: neither values nor outlines show."""
-    points, faces, *_ = surface_drawing._picture("lh", "ventral")
+    points, faces, *_ = drawing._picture("lh", "ventral")
     corners = points[faces]
     some = np.random.default_rng(0).choice(len(faces), 400, replace=False)
     over = []  # how far before the face's middle the nearest face above it is
@@ -272,7 +138,7 @@ def test_what_lies_behind_is_not_seen() -> None:
         over.append(above.max())
     hidden = np.array(over) > 0
     assert 20 < hidden.sum() < 100
-    np.testing.assert_array_equal(surface_drawing._hidden(corners[some].mean(1), corners), hidden)
+    np.testing.assert_array_equal(drawing._hidden(corners[some].mean(1), corners), hidden)
     deep = Vertices(np.unique(faces[some[np.array(over) > 30]]), [], SIZE)
     assert len(deep) > 20
     image = pixels(surface.plot(np.ones(len(deep)), deep, views=("ventral",), flat=False))
@@ -288,7 +154,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (surface_meshes.fsaverage, surface_spaces._nearest, surface_drawing._picture):
+    for cache in (meshes.fsaverage, spaces._nearest, drawing._picture):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))
@@ -384,7 +250,7 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="infinite"):
         surface.write_gifti(ONES * np.inf, path_prefix=tmp_path / "a")
     with pytest.raises(InvalidParameterError, match=r"shape \(20484,\), got \(4,\)"):
-        surface_spaces.to_fsaverage5(np.ones(4), SIZE)
+        spaces.to_fsaverage5(np.ones(4), SIZE)
     assert not list(tmp_path.iterdir())
 
 
@@ -402,32 +268,3 @@ def test_importing_is_light() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
-
-
-def test_angles_go_around() -> None:
-    """Between 175° and −175° lies 180°: the colors at both sides of it are near it, and none is of 0°."""
-    points = coordinates("rh")
-    values = np.full(2 * SIZE, np.nan)
-    values[SIZE:] = np.where(points[:, 1] > 0, 175.0, -175.0)
-    colormap = ListedColormap(["#00ff00"] * 30 + ["#ff0000"] * 60 + ["#00ff00"] * 30)
-    figure = surface.plot(values, **LATERAL, wheel=True, colormap=colormap)
-    brain = pixels(figure)
-    assert (colored(brain) & (brain[..., 1] > brain[..., 0])).sum() > 10_000
-    assert not (colored(brain) & (brain[..., 0] > brain[..., 1])).any()
-
-
-def test_the_wheel_stands_as_the_visual_field() -> None:
-    """Up is up and right is right: a quadrant's color is found in its quadrant of the wheel."""
-    colormap = ListedColormap(["#ff0000", "#00ff00", "#0000ff", "#ffff00"])  # from −180°: lower left, lower right, …
-    figure = surface.plot(np.zeros(2 * SIZE), **LATERAL, wheel=True, colormap=colormap)
-    (drawn,) = figure.axes[1].images
-    colors, corner = drawn.get_array(), {(0, 0): "r", (0, 1): "g", (1, 1): "b", (1, 0): "y"}
-    wanted = {"r": (1, 0, 0), "g": (0, 1, 0), "b": (0, 0, 1), "y": (1, 1, 0)}
-    assert drawn.origin == "lower"
-    for (up, right), name in corner.items():
-        np.testing.assert_allclose(colors[60 + 80 * up, 60 + 80 * right, :3], wanted[name])
-    places = {text.get_text(): text.get_position() for text in figure.axes[1].texts}
-    assert places["up"][1] > 1
-    assert places["left"][0] < -1
-    with pytest.raises(InvalidParameterError, match="no limit"):
-        surface.plot(np.zeros(2 * SIZE), **LATERAL, wheel=True, limit=3)

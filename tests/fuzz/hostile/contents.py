@@ -21,8 +21,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from .targets import METADATA_START, SIZE, safetensors
-from .targets import backbone as backbone_tensors
+from ..targets.common import SIZE
+from ..targets.published import METADATA_START
+from ..targets.subjects import backbone as backbone_tensors
+from ..targets.subjects import safetensors
 
 # Pickles.
 

@@ -19,8 +19,9 @@ from PIL import Image
 
 from berg_jax.convert.torch_file import write_state_dict
 
-from .hostile_contents import gifti, hdf5, member, plain
-from .targets import METADATA_START, SIZE
+from ..targets.common import SIZE
+from ..targets.published import METADATA_START
+from .contents import gifti, hdf5, member, plain
 
 # Pickles of half a megabyte, half of it one thing and the other half calls that are given it.
 

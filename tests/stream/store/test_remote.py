@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,27 +14,25 @@ import numpy as np
 import pytest
 import xarray
 import zarr
-from moto.server import ThreadedMotoServer
 
 import berg_jax
-from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError
+from berg_jax.errors import ResourceError
 from berg_jax.stream import loop
 from berg_jax.stream.devices import Process
 from berg_jax.stream.encode import encode_images
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import Moments, states
 from berg_jax.stream.store import places as storage
-from berg_jax.stream.store.ledger import Ledger
 from berg_jax.stream.store.output import Output, is_complete
-from berg_jax.stream.store.places import exists, find_place, list_folder, read, read_all, write, write_new
+from berg_jax.stream.store.places import find_place, list_folder, write
 from berg_jax.stream.store.remote_zarr import zarr_store
 from berg_jax.stream.store.status import status_text
 
-from ..cli.test_app import run as command
-from ..conftest import Golden
-from .test_loop import COLUMNS, EXPECTED, Source, model
+from ...cli.test_app import run as command
+from ...conftest import Golden
+from ..numbered import COLUMNS, EXPECTED, Source, model
+from .buckets import keys
 
-BUCKET = "lab"
 PROGRAM = """
 import sys, time
 import numpy as np
@@ -60,53 +54,8 @@ stream(model, ArraySource(sys.argv[1]), [Columns(Vertices(np.arange(3), np.arang
        output=sys.argv[2], identity="test")
 """
 
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedMotoServer]:
-    """An S3 server with one bucket."""
-    import boto3
-
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    client = boto3.client(
-        "s3", endpoint_url=address(moto), region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    client.create_bucket(Bucket=BUCKET)
-    yield moto
-    moto.stop()
-
-
-def address(moto: ThreadedMotoServer) -> str:
-    host, port = moto.get_host_and_port()
-    return f"http://{host}:{port}"
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "GOOGLE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setattr(storage, "_TRIES", 2)
-    monkeypatch.setattr(storage, "_FIRST_TRIES", 1)
-
-
-@pytest.fixture
-def url(server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """Where an output of this test may lie."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address(server))
-    return f"s3://{BUCKET}/of/{request.node.name}"
-
-
 run = partial(stream, model, identity="sines", batch_size=4, show_progress=False, devices=[jax.local_devices()[0]])
 SINKS = [COLUMNS, Moments(5)]
-
-
-def keys(url: str) -> dict[str, bytes]:
-    """Every object of an output."""
-    store = find_place(url).store()
-    return {key.decode(): store.read(key).result().value for key in store.list().result()}
 
 
 def assert_equal(results: dict, expected: dict) -> None:
@@ -115,48 +64,6 @@ def assert_equal(results: dict, expected: dict) -> None:
         assert set(results[name]) == set(arrays)
         for key, value in arrays.items():
             np.testing.assert_array_equal(results[name][key], value, err_msg=f"{name} {key}")
-
-
-@pytest.mark.parametrize("kind", ["disk", "memory", "s3"])
-def test_small_objects(kind: str, url: str, tmp_path: Path) -> None:
-    root = find_place({"disk": tmp_path.as_uri(), "memory": f"memory://{tmp_path.name}/", "s3": url}[kind])
-    folder = root / "ledger"
-    assert not exists(folder / "1.json")
-    assert list_folder(folder, ".json") == list(read_all(folder, ".json")) == []
-    with pytest.raises(FileNotFoundError):
-        read(folder / "1.json")
-    for name in ("2.json", "1.json", "1.npz", "1.json.old"):
-        write(folder / name, b"old")
-        write(folder / name, name.encode())
-    write(root / "ledgers" / "3.json", b"of another folder")
-    write(folder / "deep" / "4.json", b"further down")
-    assert exists(folder / "1.json")
-    assert not exists(folder / "1.jso")
-    assert read(folder / "1.json") == b"1.json"
-    assert [data for _, data in read_all(folder, ".json")] == [b"1.json", b"2.json"]
-    assert [place.name for place in list_folder(folder, ".json")] == ["1.json", "2.json"]
-    if kind != "disk":
-        assert write_new(folder / "5.json", b"first")
-        assert not write_new(folder / "5.json", b"second")
-        assert read(folder / "5.json") == b"first"
-        assert str(folder / "5.json").endswith("/ledger/5.json")
-
-
-def test_of_two_writers_one_is_told_no(url: str) -> None:
-    place, said = find_place(url) / "new", []
-    meet = threading.Barrier(4)
-
-    def claim(number: int) -> None:
-        meet.wait()
-        said.append((write_new(place, str(number).encode()), number))
-
-    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(won for won, _ in said) == 1
-    assert read(place) == str(max(said)[1]).encode()
 
 
 def test_the_same_bits_as_on_a_disk(url: str, tmp_path: Path) -> None:
@@ -283,72 +190,6 @@ def test_the_network_is_gone_in_mid_run(url: str, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(berg_jax.open_responses(url).data, EXPECTED)
 
 
-class Refusal(http.server.BaseHTTPRequestHandler):
-    """A server that knows nobody."""
-
-    def do_GET(self) -> None:
-        self.send_response(403)
-        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_PUT = do_HEAD = do_GET
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as refusing:
-        thread = threading.Thread(target=refusing.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{refusing.server_port}")
-        yield
-        refusing.shutdown()
-        thread.join()
-
-
-def never(images: np.ndarray) -> np.ndarray:
-    raise AssertionError("nothing must be computed")
-
-
-def refused(output: str) -> str:
-    """What every use of an output says, before anything is computed."""
-    said = set()
-    for use in (
-        lambda: stream(never, Source(), [COLUMNS], output=output, identity="sines", batch_size=4),
-        lambda: status_text(output),
-        lambda: is_complete(find_place(output)),
-    ):
-        with pytest.raises(ResourceError) as error:
-            use()
-        said.add(str(error.value))
-    (only,) = said
-    return only
-
-
-def test_no_such_bucket(url: str) -> None:
-    said = refused("s3://no-such-bucket/run")
-    assert "there is no bucket 'no-such-bucket' at http://127.0.0.1" in said
-    assert "Create it, or check its name and AWS_ENDPOINT_URL." in said
-    with pytest.raises(ModelNotFoundError, match="no stored responses at s3://lab/nothing"):
-        berg_jax.open_responses(f"s3://{BUCKET}/nothing")
-
-
-@pytest.mark.usefixtures("refusing")
-def test_access_denied() -> None:
-    said = refused("s3://lab/run")
-    assert "access to bucket 'lab' at http://127.0.0.1" in said
-    assert "Give credentials that may list, read and write there" in said
-
-
-def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert "does not answer as it should. Check the URL, the network and AWS_ENDPOINT_URL" in refused("s3://lab/run")
-
-
 def test_something_else_is_there(url: str) -> None:
     write(find_place(url) / "zarr.json", b'{"zarr_format": 3, "node_type": "group", "attributes": {}}')
     with pytest.raises(ResourceError, match="is no output of berg_jax"):
@@ -368,24 +209,6 @@ def test_a_run_that_died_as_it_began(url: str) -> None:
     np.testing.assert_array_equal(berg_jax.open_responses(url).data, EXPECTED[:8])
 
 
-def test_urls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert find_place("a/b.zarr") == Path("a/b.zarr")
-    assert find_place(tmp_path.as_uri()) == tmp_path
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    assert find_place("s3://lab/a/b/").spec == {"driver": "s3", "bucket": "lab", "path": "a/b/"}
-    assert find_place("gs://lab/a").spec == {"driver": "gcs", "bucket": "lab", "path": "a/"}
-    assert find_place("gs://lab").spec == {"driver": "gcs", "bucket": "lab", "path": ""}
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio:9000/")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
-    expected = {"driver": "s3", "bucket": "lab", "path": "", "endpoint": "http://minio:9000"}
-    assert find_place("s3://lab").spec == expected | {"aws_region": "eu-north-1"}
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://ceph")
-    assert find_place("s3://lab").spec["endpoint"] == "http://ceph"
-    for wrong in ("ftp://lab/a", "s3://", "s3://no_bucket!/a", "s3://lab/a?b"):
-        with pytest.raises(InvalidParameterError, match="is no place for an output"):
-            find_place(wrong)
-
-
 def test_an_encoding(complement: Golden, url: str, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.random.default_rng(1).integers(0, 256, (3, 3, 32, 32), np.uint8))
     encode = partial(
@@ -395,10 +218,3 @@ def test_an_encoding(complement: Golden, url: str, tmp_path: Path) -> None:
     assert f"compilation included): {url}" in encode(output=url)
     with xarray.open_zarr(tmp_path / "o.zarr") as local:
         np.testing.assert_array_equal(berg_jax.open_responses(url).data, local.responses)
-
-
-def test_a_damaged_ledger(url: str) -> None:
-    folder = find_place(url) / "ledger"
-    write(folder / "000000003.json", b'{"done": 1}')
-    with pytest.raises(berg_jax.errors.IntegrityError, match=rf"{url}/ledger/000000003.json is no entry"):
-        Ledger(folder, 10, 4).entries()

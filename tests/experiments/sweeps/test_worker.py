@@ -1,0 +1,153 @@
+"""A sweep on disk: trials do not hurt each other, workers share a folder, and a kill costs the chunk at hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from berg_jax.errors import IntegrityError, Interrupted, InvalidParameterError, ModelNotFoundError
+from berg_jax.experiments.sweeps import records, tables
+from berg_jax.experiments.sweeps import worker as running
+from berg_jax.experiments.sweeps.spec import Spec
+from berg_jax.stream.devices import Process
+
+from ...conftest import ROOT
+from .made import Fake, begun, ran, work
+
+
+def test_a_trial_that_breaks_its_chunk_breaks_only_itself(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = begun(tmp_path)
+    fake = Fake(breaks=(2,))
+    monkeypatch.setattr(running, "run_chunk", fake)
+    said = work(tmp_path)
+    assert fake.seen == [[0, 1, 2, 3], [0], [1], [2], [3], [4, 5, 6, 7]]
+    assert "7 of 8 trials done, 1 failed, 0 left" in said
+    assert f"{spec.trials[2].id} failed (seed 2): RuntimeError: RESOURCE_EXHAUSTED: out of memory" in said
+    rows = pyarrow.parquet.read_table(tmp_path / "sweep.parquet").to_pylist()
+    assert [row["value"] for row in rows] == [0, 1, None, 3, 4, 5, 6, 7]
+    assert [row["error"] is None for row in rows] == [seed != 2 for seed in range(8)]
+    assert rows[2]["image"] is None
+    fake.seen.clear()
+    assert work(tmp_path) == said
+    assert fake.seen == []
+    again = Fake()
+    monkeypatch.setattr(running, "run_chunk", again)
+    assert "8 of 8 trials done, 0 failed, 0 left" in work(tmp_path, retry_failed=True)
+    assert again.seen == [[2]]
+
+
+def test_it_goes_on_and_grows(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path)
+    with pytest.raises(Interrupted, match=r"Stopped between two chunks.(.|\n)*0 of 8 trials done, 0 failed, 8 left"):
+        work(tmp_path, time_limit=-1)
+    fake = Fake()
+    monkeypatch.setattr(running, "run_chunk", fake)
+    (tmp_path / "images" / "leftover.png.1.partial").touch()
+    work(tmp_path)
+    begun(tmp_path, 10)
+    work(tmp_path)
+    assert fake.seen == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    with pytest.raises(InvalidParameterError, match="holds another sweep: 7 trials that are recorded there"):
+        begun(tmp_path, 3)
+    assert len(set(ran(tmp_path))) == len(ran(tmp_path)) == 10
+
+
+def test_workers_share_a_folder(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path, 10, chunk=2)
+    fake = Fake()
+    monkeypatch.setattr(running, "run_chunk", fake)
+    assert "6 of 10 trials done, 0 failed, 4 left" in work(tmp_path, Process(0, 2))
+    assert "10 of 10 trials done" in work(tmp_path, Process(1, 2))
+    assert fake.seen == [[0, 1], [4, 5], [8, 9], [2, 3], [6, 7]]
+    page = (tmp_path / "report.html").read_text()
+    assert "10 of 10 trials are done, 0 failed, 0 are left" in page
+    assert page.count("<img") == 10 + 1
+
+
+def test_what_others_record_meanwhile_is_in_the_results(
+    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that writes late must not leave a table without what another one did while it wrote."""
+    begun(tmp_path, 4, chunk=2)
+    monkeypatch.setattr(running, "run_chunk", Fake())
+    written = []
+
+    def late(output: Path, spec: Spec, found: dict[str, records.Entry]) -> list[str]:
+        written.append(len(found))
+        if len(written) == 1:
+            for path in kept:
+                path.rename(output / "records" / path.name)
+        return tables.write_results(output, spec, found)
+
+    work(tmp_path)
+    kept = [path.rename(tmp_path / path.name) for path in sorted((tmp_path / "records").glob("*.json"))[:1]]
+    monkeypatch.setattr(running, "write_results", late)
+    assert "4 of 4 trials done" in work(tmp_path, Process(9, 10))
+    assert written == [2, 4]
+    assert len(pyarrow.parquet.read_table(tmp_path / "sweep.parquet")) == 4
+    assert "4 of 4 trials are done" in (tmp_path / "report.html").read_text()
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="There is no sweep at"):
+        work(tmp_path / "nothing")
+    begun(tmp_path)
+    (tmp_path / "records" / "a.json").write_text('{"time": 1}')
+    with pytest.raises(IntegrityError, match=r"a\.json is damaged: KeyError\('trials'\). Remove it"):
+        records.entries(tmp_path)
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(IntegrityError, match=r"sweep\.json is damaged"):
+        work(tmp_path)
+
+
+# A run whose program takes a moment, as a process that can be killed. It says when it begins a chunk.
+PROGRAM = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from tests.experiments.sweeps import made
+from berg_jax.experiments.sweeps import worker as running
+
+fake = made.Fake()
+def slow(*arguments):
+    time.sleep(0.1)
+    return fake(*arguments)
+running.Subject, running.load_regions, running.run_chunk = (lambda *_: None), (lambda *_: made.NOTHING), slow
+print("begun", flush=True)
+made.work(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.nightly
+def test_kill_9_costs_the_chunk_at_hand(tmp_path: Path) -> None:
+    spec = begun(tmp_path, 24, chunk=2)
+    random = np.random.default_rng(0)
+    command = [sys.executable, "-c", PROGRAM, str(ROOT), str(tmp_path)]
+    done: dict[str, bytes] = {}
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(random.uniform(0.2, 0.6))
+        process.kill()
+        process.communicate()
+        there = {path.name: path.read_bytes() for path in (tmp_path / "records").glob("*.json")}
+        assert done.items() <= there.items()
+        for name in ran(tmp_path):
+            Image.open(tmp_path / "images" / f"{name}.png").load()
+        done = there
+    assert 0 < len(ran(tmp_path)) < 24
+    subprocess.run(command, check=True)
+    there = {path.name: path.read_bytes() for path in (tmp_path / "records").glob("*.json")}
+    assert done.items() <= there.items()
+    assert Counter(ran(tmp_path)) == Counter({one.id: 1 for one in spec.trials})
+    assert not list(tmp_path.rglob("*.partial"))
