@@ -102,7 +102,7 @@ def images_sections(
     settings: Mapping[str, Any],
     output: Path,
 ) -> list[Section]:
-    """Write some of each goal's chosen images, and the synthesized ones, as PNG files; return sections that show them.
+    """Write PNG files of each goal's synthesized images and some of its chosen ones, and return sections of them.
 
     Images of an earlier run in the same folder are removed.
     """

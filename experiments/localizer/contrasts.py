@@ -82,8 +82,8 @@ def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Se
     counts = np.bincount(labels)
     if len(categories) < 2:
         raise InvalidParameterError(
-            f"All {len(labels)} images are of the category {categories[0]!r}: there is no contrast. Give a folder for "
-            "each category, or a table (--table) of images and categories."
+            f"All {len(labels)} images are of the category {categories[0]!r}: there is no contrast. Give a folder "
+            "for each category, or a table (--table) of images and categories."
         )
     for name, count in zip(categories, counts, strict=True):
         if count < _FEWEST:
