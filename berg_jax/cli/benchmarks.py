@@ -53,7 +53,7 @@ def bench_precision(
         from ..experiments.benchmarks.precision import precision_errors
 
         names = [name.value for name in precision or [PrecisionName.tensorfloat32, PrecisionName.bfloat16]]
-        for errors in precision_errors(berg_dir, subject, precisions=names, images=images, batch_size=batch_size):
+        for errors in precision_errors(berg_dir, subject, precisions=names, n_images=images, batch_size=batch_size):
             typer.echo(str(errors))
 
 
@@ -107,5 +107,11 @@ def bench_stream(
     with messages():
         from ..experiments.benchmarks.stream import bench_stream
 
-        options = {"berg_dir": berg_dir, "subject": subject, "repeats": repeats, "seconds": seconds, "output": output}
+        options = {
+            "berg_dir": berg_dir,
+            "subject_id": subject,
+            "repeats": repeats,
+            "seconds": seconds,
+            "output": output,
+        }
         typer.echo(bench_stream(images, batch_size, **options))
