@@ -27,7 +27,7 @@ from .areas import union
 from .judging.natural import natural_baseline, relative_scores
 from .judging.sheets import contact_sheet, table
 from .optimize import Result, optimize
-from .parametrizations.photographs import PARAMETRIZATIONS, parametrization, projection, squares
+from .parametrizations.photographs import PARAMETRIZATIONS, make_parametrization, projection, read_squares
 
 ARGUMENTS = {"photograph_folder": "photographs"}  # that an option of another name stands for
 _TILES = 60  # images that the report shows
@@ -129,8 +129,8 @@ def synthesize(
     areas = {name: name for name in directions}
     vertices, area = union(person, areas, hemisphere=hemisphere, min_ncsnr=min_ncsnr)
     model = person.model(vertices, precision=precision)
-    photograph = None if start is None else squares(start)[0][0]
-    written, source = parametrization(images, photograph, photograph_folder)
+    photograph = None if start is None else read_squares(start)[0][0]
+    written, source = make_parametrization(images, photograph, photograph_folder)
     project = projection(photograph, radius)
     usual = None
     if baseline is not None:

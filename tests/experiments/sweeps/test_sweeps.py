@@ -37,7 +37,8 @@ from berg_jax.experiments.sweeps.spec import Spec, expand, read_spec, varying
 from berg_jax.experiments.sweeps.trial import Trial, make_trial
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.optimize import optimize
-from berg_jax.experiments.synthesis.parametrizations.fourier import fourier, pixels
+from berg_jax.experiments.synthesis.parametrizations.fourier import fourier
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.stream.devices import Process
 
 from ...conftest import DATA, ROOT

@@ -33,7 +33,9 @@ from berg_jax.experiments.synthesis.areas import stacked_union, union
 from berg_jax.experiments.synthesis.functions import Function
 from berg_jax.experiments.synthesis.judging import judge as judging
 from berg_jax.experiments.synthesis.optimize import ADAM, Result, optimize
-from berg_jax.experiments.synthesis.parametrizations.fourier import Parametrization, fourier, pixels
+from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
+from berg_jax.experiments.synthesis.parametrizations.fourier import fourier
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.stream.sources.image_files import fit_square, resize
 
 SIZE, VERTICES = 8, 10
