@@ -1,6 +1,6 @@
-"""``berg-jax demo``: from pictures to responses on a brain, and from a region back to a picture.
+"""``berg-jax demo``: a tour with a synthetic subject, from pictures to responses on a brain, and from a region back.
 
-Everything it shows is made by a synthetic subject, so none of it is a finding about brains.
+None of its results is a finding about brains, because the subject is synthetic.
 """
 
 from __future__ import annotations
@@ -28,54 +28,54 @@ from ..subject import Subject
 
 CATEGORIES = ("faces", "places", "bodies", "words")
 OUTLINED = ("V1", "FFA-1", "OFA", "PPA", "OPA", "RSC")
-STEPS, STEP = 20, 4.0  # of the ascent, and how far one goes, in grey levels (root mean square)
-_EACH = 4  # drawings of a category
+STEPS = 20  # steps of the ascent
+STEP = 4.0  # size of a step, root mean square in grey levels
+_EACH = 4  # drawings of each category
 _NOTE = "Synthetic demo subject: its areas and preferences were planted. Not a finding about brains."
 
 
-def demonstrate(output: str | Path, subject: int = 1, roi: str = "FFA-1", *, show_progress: bool = True) -> str:
+def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, show_progress: bool = True) -> str:
     """Encode pictures with a demo subject, draw a brain, and change a photograph so that it drives a region.
 
     Parameters
     ----------
     output
-        The folder to write: ``images/``, ``responses.zarr``, ``brain.png`` and ``ascent.png``.
-    subject
-        Which demo subject, 1 to 4.
+        Folder to write: ``images/``, ``responses.zarr``, ``brain.png`` and ``ascent.png``.
+    subject_id
+        Demo subject, 1 to 4.
     roi
-        The region that the photograph shall drive: a ROI expression.
+        ROI expression of the region that the photograph is to drive.
     show_progress
-        Show progress of the encoding.
+        Show a progress bar while images are encoded.
 
     Returns
     -------
-    What was made, in a few lines.
+    A summary of a few lines.
 
     Raises
     ------
     BERGError
-        Something that it needs is not installed, there is no such subject or region, or the folder cannot be
-        written.
+        A needed package is not installed, there is no such subject or region, or the folder cannot be written.
     """
     output = Path(output)
-    person = Subject("demo", subject)
-    model = person.model(roi=roi)
+    subject = Subject("demo", subject_id)
+    model = subject.model(roi=roi)
     folder = output / "images"
     with explained("write", output):
         _write_images(folder)
     summary = encode_images(
-        folder, "demo", subject, output / "responses.zarr", fit="crop", batch_size=4, show_progress=show_progress
+        folder, "demo", subject_id, output / "responses.zarr", fit="crop", batch_size=4, show_progress=show_progress
     )
-    _draw_brain(person, output)
+    _draw_brain(subject, output)
     start = _photograph("flower.jpg")
-    path, driven = ascend(model, jnp.asarray(start[None]), STEPS, STEP)
-    _draw_ascent(start, np.asarray(path[-1, 0]), np.asarray(driven[:, 0]), roi, output / "ascent.png")
+    images_by_step, means = ascend(model, jnp.asarray(start[None]), STEPS, STEP)
+    _draw_ascent(start, np.asarray(images_by_step[-1, 0]), np.asarray(means[:, 0]), roi, output / "ascent.png")
     return "\n".join(
         [
             summary,
             f"Faces against places on the brain: {output / 'brain.png'}",
             f"A photograph changed by {STEPS} steps of gradient ascent: mean response of {roi} from "
-            f"{float(driven[0, 0]):.2f} to {float(driven[-1, 0]):.2f} z: {output / 'ascent.png'}",
+            f"{float(means[0, 0]):.2f} to {float(means[-1, 0]):.2f} z: {output / 'ascent.png'}",
         ]
     )
 
@@ -84,25 +84,32 @@ def demonstrate(output: str | Path, subject: int = 1, roi: str = "FFA-1", *, sho
 def ascend(
     model: EncodingModel, start: Float[Array, "b 3 224 224"], steps: int, step: float
 ) -> tuple[Float[Array, "steps b 3 224 224"], Float[Array, "1+steps b"]]:
-    """Gradient ascent on the mean response of a model's vertices, each image on its own.
+    """Change images by gradient ascent on the mean response of a model's vertices, each image on its own.
 
-    The gradient's spectrum is divided by frequency, as photographs' spectra are, so that what grows is no pixel
-    noise; every step has the same root mean square. Values stay in 0–255.
+    The gradient's spectrum is divided by frequency, because photographs' spectra fall off that way; otherwise pixel
+    noise would grow. Every step has the same root mean square, and values stay in 0–255.
 
     Parameters
     ----------
     model
-        Of the region to drive.
+        Model of the region to drive.
     start
-        Images in 0–255.
+        Images to start from, in 0–255.
     steps
-        How many.
+        Number of steps.
     step
-        Root mean square of one, in grey levels.
+        Root mean square of a step, in grey levels.
 
     Returns
     -------
-    The images after each step, and the mean responses (z units) before the first and after each.
+    images
+        The images after each step.
+    means
+        Each image's mean response (z units) before the first step and after each.
+
+    See Also
+    --------
+    berg_jax.experiments.synthesis.optimize.optimize : Optimization with objectives, priors and restarts.
     """
     frequency = np.hypot(np.fft.fftfreq(IMAGE)[:, None], np.fft.rfftfreq(IMAGE)[None])
     frequency = jnp.asarray(np.maximum(frequency, 1 / IMAGE), jnp.float32)
@@ -111,15 +118,16 @@ def ascend(
         mean = model(x).mean(axis=1)
         return mean.sum(), mean
 
-    def move(x: Float[Array, "b 3 224 224"], _: None) -> tuple[Array, tuple[Array, Array]]:
+    def climb(x: Float[Array, "b 3 224 224"], _: None) -> tuple[Array, tuple[Array, Array]]:
         gradient, mean = jax.grad(mean_response, has_aux=True)(x)
         smooth = jnp.fft.irfft2(jnp.fft.rfft2(gradient) / frequency[None, None], (IMAGE, IMAGE))
         size = jnp.sqrt((smooth**2).mean(axis=(1, 2, 3), keepdims=True))
         x = jnp.clip(x + step * smooth / jnp.maximum(size, 1e-30), 0, 255)
         return x, (x, mean)
 
-    last, (path, means) = jax.lax.scan(move, start.astype(jnp.float32), None, length=steps)
-    return path, jnp.concatenate([means, mean_response(last)[1][None]])
+    last, (images_by_step, means) = jax.lax.scan(climb, start.astype(jnp.float32), None, length=steps)
+    last_mean = mean_response(last)[1]
+    return images_by_step, jnp.concatenate([means, last_mean[None]])
 
 
 def _write_images(folder: Path) -> None:
@@ -136,17 +144,17 @@ def _photograph(name: str) -> Float[np.ndarray, "3 224 224"]:
         return resize(fit_square(np.asarray(image.convert("RGB")), "crop")).transpose(2, 0, 1)
 
 
-def _draw_brain(person: Subject, output: Path) -> None:
+def _draw_brain(subject: Subject, output: Path) -> None:
     with xarray.open_zarr(output / "responses.zarr") as data:
         kinds = np.array([str(name).partition("-")[0] for name in data.image.values])
         faces, places = (data.responses.values[kinds == kind].mean(axis=0) for kind in ("faces", "places"))
-    vertices = person.vertices("nsdgeneral")
+    vertices = subject.vertices("nsdgeneral")
     surface.plot(
         (faces - places)[vertices.global_indices],
         vertices,
         label="response to faces − response to places (z)",
         title="Faces against places in a synthetic brain",
-        outlines={name: person.vertices(name) for name in OUTLINED},
+        outlines={name: subject.vertices(name) for name in OUTLINED},
         note=_NOTE,
         output=output / "brain.png",
     )
@@ -155,7 +163,7 @@ def _draw_brain(person: Subject, output: Path) -> None:
 def _draw_ascent(
     start: Float[np.ndarray, "3 224 224"],
     end: Float[np.ndarray, "3 224 224"],
-    driven: Float[np.ndarray, " 1+steps"],
+    means: Float[np.ndarray, " 1+steps"],
     roi: str,
     path: Path,
 ) -> None:
@@ -169,8 +177,8 @@ def _draw_ascent(
         axes.imshow(image.transpose(1, 2, 0).round().astype(np.uint8))
         axes.set_title(title)
         axes.axis("off")
-    curve.plot(driven, color="#b2182b", linewidth=2)
-    curve.set(xlabel="step of gradient ascent", ylabel=f"mean response of {roi} (z)", title="what the region does")
+    curve.plot(means, color="#b2182b", linewidth=2)
+    curve.set(xlabel="step of gradient ascent", ylabel=f"mean response of {roi} (z)", title="response of the region")
     curve.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(_NOTE, fontsize=8, color="0.4")
     with explained("write", path):

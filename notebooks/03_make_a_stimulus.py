@@ -37,7 +37,7 @@ import numpy as np
 import optax
 
 import berg_jax
-from berg_jax.experiments.synthesis import augmentations, images, objectives
+from berg_jax.experiments.synthesis import augmentations, objectives, parametrizations
 from berg_jax.experiments.synthesis.areas import union
 from berg_jax.experiments.synthesis.functions import Function
 from berg_jax.experiments.synthesis.optimize import optimize
@@ -68,7 +68,13 @@ def show(made, titles):
 
 contrast = objectives.contrast(areas["faces"], areas["places"])
 result = optimize(
-    model, contrast, images.fourier(), n=3, steps=STEPS, augment=augmentations.jitter(8), show_progress=False
+    model,
+    contrast,
+    parametrizations.fourier(),
+    n=3,
+    steps=STEPS,
+    augment=augmentations.jitter(8),
+    show_progress=False,
 )
 show(result.images, [f"faces − places {value:.1f} z" for value in result.values])
 
@@ -85,7 +91,7 @@ def even(responses):
 
 
 faces = person.model(roi="FFA-1")
-result = optimize(faces, even, images.fourier(), n=3, steps=STEPS, show_progress=False)
+result = optimize(faces, even, parametrizations.fourier(), n=3, steps=STEPS, show_progress=False)
 show(result.images, [f"{value:.1f}" for value in result.values])
 
 # %% [markdown]
@@ -153,7 +159,7 @@ def decode(weights, z):
     return 255 * jax.image.resize(made, (len(z), 3, 224, 224), "linear")
 
 
-generator = images.Parametrization(
+generator = parametrizations.Parametrization(
     init=lambda key, n: jax.random.normal(key, (n, LATENTS)),
     decode=Function(decode, (weights["decoder"],)),
 )

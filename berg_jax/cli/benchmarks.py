@@ -63,7 +63,9 @@ def bench_precision(
 
         chosen = precision or [EachPrecision.tensorfloat32, EachPrecision.bfloat16]
         names = [name.value for name in chosen]
-        for errors in precision_errors(berg_dir, subject_id, precisions=names, images=images, batch_size=batch_size):
+        for errors in precision_errors(
+            berg_dir, subject_id, precisions=names, n_images=images, batch_size=batch_size
+        ):
             typer.echo(str(errors))
 
 
@@ -114,7 +116,7 @@ def bench_stream(
 
         options = {
             "berg_dir": berg_dir,
-            "subject": subject_id,
+            "subject_id": subject_id,
             "repeats": repeats,
             "seconds": seconds,
             "output": output,

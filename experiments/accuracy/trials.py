@@ -1,9 +1,10 @@
-"""Measured responses: NSD's own files, or an array of trials; z-scored within each session.
+"""Measured single-trial responses, z-scored within each session: from NSD's own files, or from an array of trials.
 
-Of NSD's folder are read ``nsddata/experiments/nsd/nsd_expdesign.mat``, which says what was shown when, and
-``nsddata_betas/ppdata/subjXX/fsaverage/betas_fithrf_GLMdenoise_RR/{lh,rh}.betas_sessionYY.mgh``, per cent signal
-change (Allen et al. 2022, A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence,
-Nature Neuroscience 25, 116–126).
+Two kinds of files are read from NSD's folder: ``nsddata/experiments/nsd/nsd_expdesign.mat``, which says which image
+each trial showed, and
+``nsddata_betas/ppdata/subjXX/fsaverage/betas_fithrf_GLMdenoise_RR/{lh,rh}.betas_sessionYY.mgh``, betas in per cent
+signal change (Allen et al. 2022, A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial
+intelligence, Nature Neuroscience 25, 116–126).
 """
 
 from __future__ import annotations
@@ -28,35 +29,43 @@ from ...vertices import Vertices
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
 BETAS = "nsddata_betas/ppdata/subj{:02d}/fsaverage/betas_fithrf_GLMdenoise_RR"
-SESSION = 750  # trials
-_TOLERANCE = 0.05  # of the standard deviation of what is said to be z-scored
+SESSION = 750  # trials in a session
+_TOLERANCE = 0.05  # distance from 1 of the standard deviation of betas that are said to be z-scored
 _log = logging.getLogger(__name__)
 
 
 class Trials(NamedTuple):
-    """Single-trial responses in z units, and the place of each trial's image in the list that was asked for."""
+    """Single-trial responses to a list of images.
+
+    Attributes
+    ----------
+    responses
+        Responses in z units; NaN where a vertex has none.
+    images
+        Index of each trial's image in the list that was asked for.
+    """
 
     responses: Float[np.ndarray, "trials vertices"]
     images: Int[np.ndarray, " trials"]
 
 
 def read_nsd(
-    folder: str | Path, subject: int, vertices: Vertices, images: Sequence[str], part: slice = slice(None)
+    folder: str | Path, subject_id: int, vertices: Vertices, images: Sequence[str], part: slice = slice(None)
 ) -> Trials:
-    """The trials of these images, of all sessions that are there, from NSD's own files.
+    """Read all trials of the given images from NSD's own files, from every session that is there.
 
     Parameters
     ----------
     folder
-        NSD's.
-    subject
-        1 to 8.
+        NSD's folder.
+    subject_id
+        NSD subject, 1 to 8.
     vertices
-        Which of the surface's; other vertices are left out as they are read.
+        Vertices of the surface to read; all others are left out.
     images
-        Image numbers, from 0.
+        NSD image numbers, counted from 0.
     part
-        Which of these vertices. Files are read only there, so that parts take little memory.
+        Slice of ``vertices`` to read. Only this part of each file is read, so that parts take little memory.
 
     Raises
     ------
@@ -66,41 +75,54 @@ def read_nsd(
         A file cannot be read, or has other trials or vertices than it should.
     InvalidParameterError
         An image was never shown.
+
+    See Also
+    --------
+    read_array : Read trials from an array instead.
     """
     folder = Path(folder)
-    shown = shown_images(folder / DESIGN, subject)
-    place = {name: index for index, name in enumerate(images)}
+    shown = shown_images(folder / DESIGN, subject_id)
+    index_of = {name: index for index, name in enumerate(images)}
     chosen, size = vertices.global_indices[part], vertices.hemisphere_size
-    of_halves = (chosen[chosen < size], chosen[chosen >= size] - size)
-    responses, numbers = [], []
-    for session, paths in _sessions(folder / BETAS.format(subject)):
-        shown_then = shown[(session - 1) * SESSION : session * SESSION]
-        wanted = np.flatnonzero([str(image) in place for image in shown_then])
-        halves = [_session(path, len(shown_then), size, kept) for path, kept in zip(paths, of_halves, strict=True)]
-        responses.append(z_scored(np.concatenate(halves).T)[wanted])
-        numbers += [place[str(image)] for image in shown_then[wanted]]
-    return _complete(Trials(np.concatenate(responses), np.array(numbers, np.int64)), images)
+    chosen_by_hemisphere = (chosen[chosen < size], chosen[chosen >= size] - size)
+    responses, image_indices = [], []
+    for session, paths in _sessions(folder / BETAS.format(subject_id)):
+        session_images = shown[(session - 1) * SESSION : session * SESSION]
+        wanted = np.flatnonzero([str(image) in index_of for image in session_images])
+        betas = [
+            _session(path, len(session_images), size, rows)
+            for path, rows in zip(paths, chosen_by_hemisphere, strict=True)
+        ]
+        responses.append(z_scored(np.concatenate(betas).T)[wanted])
+        image_indices += [index_of[str(image)] for image in session_images[wanted]]
+    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images)
 
 
-def shown_images(path: Path, subject: int) -> Int[np.ndarray, " trials"]:
-    """The image of each trial of a subject, counted from 0, from ``nsd_expdesign.mat``, which counts from 1.
+def shown_images(path: Path, subject_id: int) -> Int[np.ndarray, " trials"]:
+    """Return the image that each trial of a subject showed, counted from 0, as ``nsd_expdesign.mat`` records it.
+
+    The file itself counts from 1.
 
     Raises
     ------
-    ModelNotFoundError, ValidationError, InvalidParameterError
-        There is no such file; it is none; there is no such subject in it.
+    ModelNotFoundError
+        There is no such file.
+    ValidationError
+        The file is not an NSD design.
+    InvalidParameterError
+        The design has no such subject.
     """
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {path}. Give NSD's folder, or an array of betas.")
     names = ["masterordering", "subjectim"]
     with readable(path, ValidationError, "Get the file again."):
         design = read_matrices(path, names)
-        order, of_subjects = (_counted_from_1(design[name]) for name in names)
-        if not 1 <= subject <= len(of_subjects):
-            wrong = f"{path} has subjects 1 to {len(of_subjects)}, not {subject}."
+        order, subject_images = (_counted_from_1(design[name]) for name in names)
+        if not 1 <= subject_id <= len(subject_images):
+            problem = f"{path} has subjects 1 to {len(subject_images)}, not {subject_id}."
         else:
-            return of_subjects[subject - 1, order[0] - 1] - 1
-    raise InvalidParameterError(wrong)
+            return subject_images[subject_id - 1, order[0] - 1] - 1
+    raise InvalidParameterError(problem)
 
 
 def read_array(
@@ -111,24 +133,35 @@ def read_array(
     zscored: bool = False,
     part: slice = slice(None),
 ) -> Trials:
-    """The trials of these images from an array.
+    """Read all trials of the given images from an array.
 
     Parameters
     ----------
     betas
-        A ``.npy`` file of (trials, vertices): those of the surface, left hemisphere first, or the chosen ones.
+        A ``.npy`` file of (trials, vertices). The vertices are all of the surface's, left hemisphere first, or only
+        the chosen ones.
     table
-        A ``.csv`` file with the columns ``image`` and ``session``, a row for each trial.
-    vertices, images, part
-        As for :func:`read_nsd`; images are names as the table has them.
+        A ``.csv`` file with the columns ``image`` and ``session`` and a row for each trial.
+    vertices, part
+        See :func:`read_nsd`.
+    images
+        The images' names, as the table has them.
     zscored
-        The betas are z-scored within each session already, and are taken as they are. If they do not look so, a
-        warning says what their standard deviation is, of the first part.
+        Take the betas as they are, because they are already z-scored within each session. A warning gives their
+        standard deviation if they do not look so; only the first part is checked.
 
     Raises
     ------
-    ModelNotFoundError, InvalidParameterError, ValidationError
-        A file is not there; it does not fit; it cannot be read.
+    ModelNotFoundError
+        A file is not there.
+    InvalidParameterError
+        The array fits neither the table nor the vertices.
+    ValidationError
+        A file cannot be read.
+
+    See Also
+    --------
+    read_nsd : Read trials from NSD's own files.
     """
     for path in (Path(betas), Path(table)):
         if not path.is_file():
@@ -148,40 +181,45 @@ def read_array(
             f"{len(vertices)} that are chosen."
         )
     columns = (vertices.global_indices if array.shape[1] == size else np.arange(len(vertices)))[part]
-    place = {name: index for index, name in enumerate(images)}
-    sessions: dict[str, list[int]] = {}
+    index_of = {name: index for index, name in enumerate(images)}
+    trials_by_session: dict[str, list[int]] = {}
     for trial, row in enumerate(rows):
-        sessions.setdefault(row["session"], []).append(trial)
-    responses, numbers = [], []
-    for session, trials in sessions.items():
-        inside = np.array(trials)
-        with np.errstate(over="ignore", invalid="ignore"):  # of what becomes infinite, and of signaling NaNs
-            of_session = _finite(np.asarray(array[np.ix_(inside, columns)], np.float32), betas)
+        trials_by_session.setdefault(row["session"], []).append(trial)
+    responses, image_indices = [], []
+    for session, trial_list in trials_by_session.items():
+        trials = np.array(trial_list)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that become infinite, and signaling NaNs
+            session_betas = _finite(np.asarray(array[np.ix_(trials, columns)], np.float32), betas)
         if zscored and not part.start:
-            _warn_unless_z(of_session, betas, session)
-        wanted = [row for row, trial in enumerate(inside) if rows[trial]["image"] in place]
-        responses.append((of_session if zscored else z_scored(of_session))[wanted])
-        numbers += [place[rows[trial]["image"]] for trial in inside[wanted]]
-    return _complete(Trials(np.concatenate(responses), np.array(numbers, np.int64)), images)
+            _warn_unless_z(session_betas, betas, session)
+        wanted = [index for index, trial in enumerate(trials) if rows[trial]["image"] in index_of]
+        responses.append((session_betas if zscored else z_scored(session_betas))[wanted])
+        image_indices += [index_of[rows[trial]["image"]] for trial in trials[wanted]]
+    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images)
 
 
 def z_scored(betas: Float[np.ndarray, "trials vertices"]) -> Float[np.ndarray, "trials vertices"]:
-    """Each vertex' betas of a session less their mean, by their standard deviation, NaN left out.
+    """Scale each vertex's betas to mean 0 and standard deviation 1 over the trials of a session.
 
-    A vertex that does not vary is NaN.
+    NaN is left out of mean and standard deviation. A vertex that does not vary becomes NaN.
+
+    Examples
+    --------
+    >>> z_scored(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+    [[-1.0, nan], [1.0, nan]]
     """
-    there = ~np.isnan(betas)
-    count = there.sum(0)
-    filled = np.where(there, betas, 0).astype(np.float64)
+    known = ~np.isnan(betas)
+    count = known.sum(0)
+    filled = np.where(known, betas, 0).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        deviations = np.where(there, filled - filled.sum(0) / count, np.nan)
-        scale = np.sqrt((np.where(there, deviations, 0) ** 2).sum(0) / count)
+        deviations = np.where(known, filled - filled.sum(0) / count, np.nan)
+        scale = np.sqrt((np.where(known, deviations, 0) ** 2).sum(0) / count)
         return (deviations / np.where(scale > 0, scale, np.nan)).astype(np.float32)
 
 
 def _warn_unless_z(betas: Float[np.ndarray, "trials vertices"], path: str | Path, session: str) -> None:
-    there = ~np.isnan(betas).all(0)
-    spread = float(np.median(np.nanstd(betas[:, there], axis=0))) if there.any() else float("nan")
+    known = ~np.isnan(betas).all(0)
+    spread = float(np.median(np.nanstd(betas[:, known], axis=0))) if known.any() else float("nan")
     if not abs(spread - 1) < _TOLERANCE:
         _log.warning(
             "%s is said to be z-scored, but the median standard deviation of vertices in session %s is %.3g, not 1.",
@@ -190,10 +228,11 @@ def _warn_unless_z(betas: Float[np.ndarray, "trials vertices"], path: str | Path
 
 
 def _sessions(folder: Path) -> Iterator[tuple[int, list[Path]]]:
-    found = sorted(folder.glob("lh.betas_session*.mgh"))
-    if not found:
+    """Yield each session's number, and the files of its left and right hemisphere."""
+    left_files = sorted(folder.glob("lh.betas_session*.mgh"))
+    if not left_files:
         raise ModelNotFoundError(f"There are no sessions lh.betas_session01.mgh, … in {folder}.")
-    for left in found:
+    for left in left_files:
         number = left.name.removeprefix("lh.betas_session").removesuffix(".mgh")
         right = left.with_name(left.name.replace("lh.", "rh.", 1))
         if not right.is_file() or not number.isdigit():
@@ -202,28 +241,28 @@ def _sessions(folder: Path) -> Iterator[tuple[int, list[Path]]]:
 
 
 def _session(
-    path: Path, trials: int, hemisphere_size: int, kept: Int[np.ndarray, " vertices"]
+    path: Path, n_trials: int, hemisphere_size: int, rows: Int[np.ndarray, " vertices"]
 ) -> Float[np.ndarray, "vertices trials"]:
-    """The betas of some vertices. Between the first and the last of them the file is read, and not elsewhere."""
+    """Return the betas of some vertices; the file is read only from the first of them to the last."""
     require("nibabel")
     from nibabel import MGHImage
 
     with readable(path, ValidationError, "Get the file again."), path.open("rb") as file:
-        image = MGHImage.from_stream(file)  # nibabel.load would leave it open
-        rows, *rest = map(int, image.shape)  # from numbers of 32 bits, whose product would overflow
-        shape = rows, math.prod(rest)
-        first, last = (int(kept.min()), int(kept.max()) + 1) if len(kept) else (0, 1)
-        values = np.asanyarray(image.dataobj[first:last]) if shape == (hemisphere_size, trials) else None
+        image = MGHImage.from_stream(file)  # nibabel.load would leave the file open
+        first_axis, *other_axes = map(int, image.shape)  # from 32-bit numbers, whose product would overflow
+        shape = first_axis, math.prod(other_axes)
+        start, stop = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 1)
+        values = np.asanyarray(image.dataobj[start:stop]) if shape == (hemisphere_size, n_trials) else None
     if values is None:
         raise ValidationError(
             f"{path} has {shape[0]} vertices{hint(shape[0])}, and {shape[1]} trials; expected {hemisphere_size} and "
-            f"{trials}."
+            f"{n_trials}."
         )
-    return _finite(values.reshape(last - first, trials)[kept - first], path)
+    return _finite(values.reshape(stop - start, n_trials)[rows - start], path)
 
 
 def _finite(betas: Float[np.ndarray, "a b"], path: str | Path) -> Float[np.ndarray, "a b"]:
-    """The betas, which may be NaN but not infinite."""
+    """Return the betas, or raise if one is infinite; NaN is allowed."""
     if np.isinf(betas).any():
         raise ValidationError(f"{path} has values that are infinite, or too large for float32. Set them to NaN.")
     return betas
@@ -239,6 +278,7 @@ def _counted_from_1(values: Any) -> Int[np.ndarray, "a b"]:
 
 
 def _complete(trials: Trials, images: Sequence[str]) -> Trials:
+    """Return the trials, or raise if an image has none."""
     counts = np.bincount(trials.images, minlength=len(images))
     if (counts == 0).any():
         missing = [images[index] for index in np.flatnonzero(counts == 0)]

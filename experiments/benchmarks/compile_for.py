@@ -1,10 +1,10 @@
-"""The real steps compiled by XLA's own compilers for TPUs and GPUs, on a machine that has none.
+"""Ahead-of-time compilation of the encoding and gradient steps for TPUs and GPUs, on a machine that has none.
 
 berg-jax compile-for v5e --berg-dir … --subject 1        needs pip install 'berg_jax[tpu]'
 berg-jax compile-for h100 --berg-dir … --subject 1       needs pip install 'berg_jax[cuda12]'
 
-What it tells: that the programs compile, that the encoding step has no communication between chips, the memory a
-chip needs, and of a TPU the compiler's own estimate of the cycles. An estimate is no measurement.
+It shows that XLA's own compilers accept the programs, that the encoding step has no communication between chips, how
+much memory a chip needs and, for TPUs, how many cycles the compiler estimates. An estimate is no measurement.
 """
 
 from __future__ import annotations
@@ -24,17 +24,33 @@ from ...errors import InvalidParameterError, ResourceError
 from ...model.encoding_model import EncodingModel
 from ...model.nn.config import IMAGE
 from ...subject import Subject
-from .speed import answer, gradient
+from .speed import encode_step, gradient_step
+
+
+class _Gpu(NamedTuple):
+    """The description of a GPU that XLA needs, from NVIDIA's data sheets.
+
+    ``units`` (float32 units) and ``shared`` (shared memory in kB) belong to one multiprocessor; ``cache`` (level 2)
+    and ``memory`` are in bytes, ``bandwidth`` in bytes a second.
+    """
+
+    capability: tuple[int, int]
+    ghz: float
+    multiprocessors: int
+    units: int
+    shared: int
+    cache: int
+    memory: int
+    bandwidth: float
+
 
 # Cycles a second, from the published rates: 197 TFLOP/s of four 128 × 128 arrays, 918 of four 256 × 256.
 _TPUS = {"v5e": 1.5e9, "v6e": 1.75e9}
 _TPU_TOPOLOGIES = {1: ("1x1", {"chips_per_host_bounds": (1, 1, 1)}), 8: ("2x4", {})}
-# What XLA asks of a GPU, from NVIDIA's data sheets: compute capability, GHz, multiprocessors, of one the units of
-# float32 and the kB of shared memory, bytes of the second cache, of memory, and of it a second.
 _GPUS = {
-    "a100": ((8, 0), 1.41, 108, 64, 164, 40 * 2**20, 80 * 2**30, 2.04e12),
-    "h100": ((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 80 * 2**30, 3.35e12),
-    "h200": ((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 141 * 10**9, 4.8e12),
+    "a100": _Gpu((8, 0), 1.41, 108, 64, 164, 40 * 2**20, 80 * 2**30, 2.04e12),
+    "h100": _Gpu((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 80 * 2**30, 3.35e12),
+    "h200": _Gpu((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 141 * 10**9, 4.8e12),
 }
 CHIPS = (*_TPUS, *_GPUS)
 COUNTS = tuple(_TPU_TOPOLOGIES)
@@ -42,20 +58,22 @@ COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "
 
 
 class Compiled(NamedTuple):
-    """What the compiler says of one step on some chips.
+    """The compiler's figures for one step on one or more chips.
 
     Attributes
     ----------
-    chip, chips
-        One of ``CHIPS``, and how many share the images.
+    chip
+        One of ``CHIPS``.
+    chips
+        Number of chips that share the images.
     step
         ``"encode"`` or ``"gradient"``.
-    images
-        Images a step, of all chips together.
+    n_images
+        Images in a step, on all chips together.
     memory
-        Bytes a chip needs: arguments, results and what is held in between.
+        Bytes that a chip needs for arguments, results and temporary values.
     seconds
-        Estimated time of a step; None of a GPU, whose compiler has none.
+        Estimated time of a step; None for a GPU, whose compiler gives no estimate.
     collectives
         Kinds of communication between chips in the program.
     """
@@ -63,19 +81,19 @@ class Compiled(NamedTuple):
     chip: str
     chips: int
     step: str
-    images: int
+    n_images: int
     memory: int
     seconds: float | None
     collectives: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the figures as one line of text."""
         between = f"communicates: {', '.join(self.collectives)}" if self.collectives else "no communication"
         time = ""
         if self.seconds is not None:
-            time = f", estimated {1000 * self.seconds:,.1f} ms, {self.images / self.seconds:,.0f} images/s"
+            time = f", estimated {1000 * self.seconds:,.1f} ms, {self.n_images / self.seconds:,.0f} images/s"
         return (
-            f"{self.chip} × {self.chips}, {self.step}, {self.images} images: {self.memory / 1e9:.2f} GB a chip"
+            f"{self.chip} × {self.chips}, {self.step}, {self.n_images} images: {self.memory / 1e9:.2f} GB a chip"
             f"{time}; {between}"
         )
 
@@ -83,33 +101,41 @@ class Compiled(NamedTuple):
 def compile_for(
     chip: str,
     berg_dir: str | Path,
-    subject: int = 1,
+    subject_id: int = 1,
     *,
     roi: str | None = None,
     precision: str = "bfloat16",
     batch_size: int = 64,
     counts: Sequence[int] = COUNTS,
 ) -> Iterator[Compiled]:
-    """Compile encoding and the pixel gradient for a kind of chip.
+    """Compile the encoding step and the pixel-gradient step for a kind of chip.
 
     Parameters
     ----------
     chip
-        ``"v5e"`` or ``"v6e"``, TPUs; ``"a100"``, ``"h100"`` or ``"h200"``, GPUs.
-    berg_dir, subject, roi, precision
-        As for ``berg_jax.load``.
+        A TPU, ``"v5e"`` or ``"v6e"``, or a GPU, ``"a100"``, ``"h100"`` or ``"h200"``.
+    berg_dir, subject_id, roi, precision
+        The model to compile: see :func:`berg_jax.load`.
     batch_size
-        Images a chip; a quarter as many for gradients.
+        Images on each chip; gradients take a quarter as many.
     counts
-        How many chips share the images: 1, 8 or both.
+        Numbers of chips that share the images: 1, 8 or both.
+
+    Yields
+    ------
+    The compiler's figures for each step and number of chips.
 
     Raises
     ------
     ResourceError
-        XLA's compiler for the chip is not installed; or it is one for GPUs and JAX has not been told to leave those
-        of this machine alone.
+        XLA's compiler for the chip is not installed, or JAX was not told (``JAX_PLATFORMS=cpu``) to leave this
+        machine's GPUs alone.
     InvalidParameterError
         ``batch_size`` is below 4, or there is no such chip or count.
+
+    See Also
+    --------
+    berg_jax.experiments.benchmarks.speed.benchmark : Measure on this machine.
     """
     if chip not in CHIPS:
         raise InvalidParameterError(f"chip must be one of {list(CHIPS)}, got {chip!r}.")
@@ -118,10 +144,10 @@ def compile_for(
     if batch_size < 4:
         raise InvalidParameterError(f"batch_size must be at least 4, got {batch_size}.")
     meshes = [_mesh(chip, count) for count in counts]
-    model = Subject(berg_dir, subject).model(roi=roi, precision=precision)
+    model = Subject(berg_dir, subject_id).model(roi=roi, precision=precision)
     for mesh in meshes:
-        yield _compiled(chip, mesh, "encode", answer, model, mesh.size * batch_size)
-        yield _compiled(chip, mesh, "gradient", gradient, model, mesh.size * (batch_size // 4))
+        yield _compiled(chip, mesh, "encode", encode_step, model, mesh.size * batch_size)
+        yield _compiled(chip, mesh, "gradient", gradient_step, model, mesh.size * (batch_size // 4))
 
 
 def _mesh(chip: str, count: int) -> Mesh:
@@ -144,58 +170,60 @@ def _mesh(chip: str, count: int) -> Mesh:
 
 
 def _target(chip: str) -> str:
-    """A GPU as XLA's compiler is told of it, in protobuf's text form."""
-    (major, minor), clock, cores, units, shared, cache, memory, bandwidth = _GPUS[chip]
+    """Return the description of a GPU that XLA's compiler takes, in protobuf's text form."""
+    gpu = _GPUS[chip]
+    major, minor = gpu.capability
     facts = {
         "threads_per_block_limit": 1024,
         "threads_per_warp": 32,
         "shared_memory_per_block": 48 * 1024,
-        "shared_memory_per_core": shared * 1024,
-        "shared_memory_per_block_optin": (shared - 1) * 1024,
+        "shared_memory_per_core": gpu.shared * 1024,
+        "shared_memory_per_block_optin": (gpu.shared - 1) * 1024,
         "threads_per_core_limit": 2048,
-        "clock_rate_ghz": clock,
-        "core_count": cores,
-        "fpus_per_core": units,
+        "clock_rate_ghz": gpu.ghz,
+        "core_count": gpu.multiprocessors,
+        "fpus_per_core": gpu.units,
         "block_dim_limit_x": 2**31 - 1,
         "block_dim_limit_y": 2**16 - 1,
         "block_dim_limit_z": 2**16 - 1,
         "registers_per_core_limit": 2**16,
         "registers_per_block_limit": 2**16,
-        "l2_cache_size": cache,
-        "device_memory_size": memory,
-        "memory_bandwidth": int(bandwidth),
+        "l2_cache_size": gpu.cache,
+        "device_memory_size": gpu.memory,
+        "memory_bandwidth": int(gpu.bandwidth),
     }
-    described = " ".join(f"{name}: {value}" for name, value in facts.items())
+    fields = " ".join(f"{name}: {value}" for name, value in facts.items())
     return (
-        f"gpu_device_info {{ {described} cuda_compute_capability {{ major: {major} minor: {minor} }} }} "
+        f"gpu_device_info {{ {fields} cuda_compute_capability {{ major: {major} minor: {minor} }} }} "
         f'platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 8 }} device_description_str: "{chip}"'
     )
 
 
 def _compiled(
-    chip: str, mesh: Mesh, step: str, function: Callable[..., Any], model: EncodingModel, images: int
+    chip: str, mesh: Mesh, step: str, function: Callable[..., Any], model: EncodingModel, n_images: int
 ) -> Compiled:
-    whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), model)
-    pixels = jax.ShapeDtypeStruct((images, 3, IMAGE, IMAGE), jnp.uint8, sharding=split)
-    compiled = jax.jit(function).lower(described, pixels).compile()
+    replicated = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    model_shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated), model)
+    pixels = jax.ShapeDtypeStruct((n_images, 3, IMAGE, IMAGE), jnp.uint8, sharding=split)
+    compiled = jax.jit(function).lower(model_shapes, pixels).compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     sizes = ("argument_size_in_bytes", "output_size_in_bytes", "temp_size_in_bytes")
     return Compiled(
-        chip,
-        mesh.size,
-        step,
-        images,
-        sum(getattr(memory, size) for size in sizes),
-        estimated_cycles(text) / _TPUS[chip] if chip in _TPUS else None,
-        tuple(kind for kind in COLLECTIVES if re.search(rf" {kind}(-start)?\(", text)),
+        chip=chip,
+        chips=mesh.size,
+        step=step,
+        n_images=n_images,
+        memory=sum(getattr(memory, size) for size in sizes),
+        seconds=estimated_cycles(text) / _TPUS[chip] if chip in _TPUS else None,
+        collectives=tuple(kind for kind in COLLECTIVES if re.search(rf" {kind}(-start)?\(", text)),
     )
 
 
 def estimated_cycles(text: str) -> int:
-    """The compiler's estimate for a TPU program in its text form, with loops' bodies as often as they run.
+    """Return the compiler's estimate of the cycles of a TPU program, given the program's text.
 
-    (The compiled program's ``cost_analysis`` takes a loop's body once.)
+    A loop's body counts as often as it runs, whereas the compiled program's ``cost_analysis`` counts it once.
     """
     bodies: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -211,8 +239,8 @@ def estimated_cycles(text: str) -> int:
 def _cycles(name: str, bodies: dict[str, list[str]]) -> int:
     total = 0
     for line in bodies[name]:
-        own = re.search(r'"estimated_cycles":"(\d+)"', line)
-        total += int(own[1]) if own else 0
+        estimate = re.search(r'"estimated_cycles":"(\d+)"', line)
+        total += int(estimate[1]) if estimate else 0
         loop = re.search(r"condition=%([\w.-]+), body=%([\w.-]+)", line)
         if loop:
             limits = [int(n) for n in re.findall(r" constant\((\d+)\)", "\n".join(bodies[loop[1]]))]

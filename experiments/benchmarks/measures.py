@@ -1,4 +1,4 @@
-"""How the benchmark measures: two computations in turn, the products in a program, a machine's rate, peak memory."""
+"""Measurements for the benchmark: times in turn, floating-point operations, a device's rate, peak memory."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ from ...model.nn.config import IMAGE
 from ...model.nn.precision import PRECISIONS
 
 
-def in_turn(computations: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
-    """Run the computations one after the other, again and again, so that what disturbs one disturbs all.
+def time_in_turn(computations: dict[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, float]]:
+    """Time computations one after the other, again and again, so that a disturbance hits all of them alike.
 
-    Each returns once its result is there. They have been run before.
+    Parameters
+    ----------
+    computations
+        Functions by name. Each returns once its result is there, and has been run before, so that it is compiled.
+    repeats
+        Number of runs of each.
 
     Returns
     -------
-    For each its ``median``, ``fastest`` and ``slowest`` time in seconds.
+    The ``median``, ``fastest`` and ``slowest`` time of each in seconds.
     """
     seconds = {name: [] for name in computations}
     for _ in range(repeats):
@@ -44,18 +49,23 @@ def in_turn(computations: dict[str, Callable[[], Any]], repeats: int) -> dict[st
     }
 
 
-def products(function: Callable[..., Any], *arguments: Any) -> int:
-    """Floating-point operations of a program's matrix products and convolutions, additions counted, too.
+def count_operations(function: Callable[..., Any], *arguments: Any) -> int:
+    """Count the floating-point operations, additions included, of a program's matrix products and convolutions.
 
-    XLA's own count takes a loop's body once, and these programs loop over blocks. What nobody reads, such as the
-    gradient of weights beside that of pixels, is not computed, and not counted.
+    XLA's own count takes a loop's body once, and these programs loop over blocks. Results that nobody reads, such as
+    the gradient of weights beside that of pixels, are not computed and not counted.
+
+    Parameters
+    ----------
+    function, arguments
+        The program, and arguments of the shapes to count for.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    read, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return _of_jaxpr(read)
+    used, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _jaxpr_operations(used)
 
 
-def _of_jaxpr(jaxpr: Any) -> int:
+def _jaxpr_operations(jaxpr: Any) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
@@ -66,72 +76,100 @@ def _of_jaxpr(jaxpr: Any) -> int:
             kernel, (outputs, *_) = equation.invars[1].aval.shape, params["dimension_numbers"].rhs_spec
             total += 2 * prod(equation.outvars[0].aval.shape) * prod(kernel) // kernel[outputs]
         times = params["length"] if name == "scan" else 1
-        total += times * sum(_of_jaxpr(inner) for inner in jaxprs_in_params(params))
+        total += times * sum(_jaxpr_operations(inner) for inner in jaxprs_in_params(params))
     return total
 
 
 def product_rate(precision: str) -> float:
-    """Floating-point operations a second in a product of two 4096 × 4096 matrices on the first device."""
+    """Measure the floating-point operations a second of a 4096 × 4096 matrix product on the first device."""
     kind, size = PRECISIONS[precision], 4096
     matrix = jax.random.normal(jax.random.key(0), (size, size)).astype(kind.operands)
     multiply = jax.jit(lambda a, b: kind.einsum("ij,jk->ik", a, b))
     jax.block_until_ready(multiply(matrix, matrix))
-    times = in_turn({"": lambda: jax.block_until_ready(multiply(matrix, matrix))}, 5)
-    return 2 * size**3 / times[""]["fastest"]
+    times = time_in_turn({"product": lambda: jax.block_until_ready(multiply(matrix, matrix))}, 5)
+    return 2 * size**3 / times["product"]["fastest"]
 
 
-def peak_memory(library: str, berg_dir: Path, subject: int, batch_size: int, precision: str) -> dict[str, int | None]:
-    """What loading a subject and encoding one batch for the full brain takes at most, in a process of its own.
+def peak_memory(
+    library: str, berg_dir: Path, subject_id: int, batch_size: int, precision: str
+) -> dict[str, int | None]:
+    """Measure the peak memory of loading a subject and encoding one batch for the full brain.
+
+    The work runs in a process of its own.
 
     Parameters
     ----------
     library
         ``"jax"`` or ``"torch"``.
+    berg_dir, subject_id, precision
+        The model: see :func:`berg_jax.load`.
+    batch_size
+        Images in the batch.
 
     Returns
     -------
-    ``host`` and ``device``: bytes; the latter nothing on a CPU.
+    Peak bytes on the ``host`` and on the ``device``; the latter is None on a CPU.
+
+    See Also
+    --------
+    synthesis_memory
     """
-    return _alone("_encode_once", library, str(berg_dir), subject, batch_size, precision)
+    return _in_own_process("_encode_once", library, str(berg_dir), subject_id, batch_size, precision)
 
 
 def synthesis_memory(
-    library: str, berg_dir: Path, subject: int, vertices: Int[np.ndarray, " n"], size: int, precision: str
+    library: str, berg_dir: Path, subject_id: int, vertices: Int[np.ndarray, " n"], size: int, precision: str
 ) -> dict[str, int | None]:
-    """As :func:`peak_memory`, of a step of Adam on 64 images, 4 at a time, for the mean of part 1's vertices."""
-    return _alone("_restarts_once", library, str(berg_dir), subject, vertices.tolist(), size, precision)
+    """Measure the peak memory of a step of Adam on 64 images, 4 at a time, for the mean of part 1's vertices.
+
+    The work runs in a process of its own.
+
+    Parameters
+    ----------
+    library, berg_dir, subject_id, precision
+        See :func:`peak_memory`.
+    vertices, size
+        Global indices of the vertices, and the number of vertices in a hemisphere.
+
+    Returns
+    -------
+    Peak bytes on the ``host`` and on the ``device``; the latter is None on a CPU.
+    """
+    return _in_own_process("_restarts_once", library, str(berg_dir), subject_id, vertices.tolist(), size, precision)
 
 
-def _alone(function: str, *arguments: Any) -> dict[str, int | None]:
-    """What a function of this module takes at most, called in a process of its own."""
-    code = f"from berg_jax.experiments import benchmark_measures as m; m.{function}(*{arguments!r})"
+def _in_own_process(function: str, *arguments: Any) -> dict[str, int | None]:
+    """Return the peak memory that a function of this module prints when it runs in a process of its own."""
+    code = f"from {__name__} import {function} as work; work(*{arguments!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _restarts_once(library: str, berg_dir: str, subject: int, vertices: list[int], size: int, precision: str) -> None:
+def _restarts_once(
+    library: str, berg_dir: str, subject_id: int, vertices: list[int], size: int, precision: str
+) -> None:
     from .synthesis import MICROBATCH, RATE, RESTARTS, restarts_once
 
     if library == "torch":
         from ...convert import torch_benchmark as pytorch
 
-        reference = pytorch.load(Path(berg_dir), subject)
+        reference = pytorch.load(Path(berg_dir), subject_id)
         latents = np.random.default_rng(0).normal(0, 0.1, (RESTARTS, 3, IMAGE, IMAGE)).astype(np.float32)
         with pytorch.precision(precision):
-            pytorch.restarts(reference, rows_of(np.array(vertices), reference), latents, RATE, MICROBATCH)
+            pytorch.restarts(reference, part1_rows(np.array(vertices), reference), latents, RATE, MICROBATCH)
     else:
-        restarts_once(berg_dir, subject, np.array(vertices), size, precision)
+        restarts_once(berg_dir, subject_id, np.array(vertices), size, precision)
     _report(library)
 
 
-def rows_of(vertices: Int[np.ndarray, " n"], reference: Any) -> Int[np.ndarray, " n"]:
-    """Which rows of PyTorch's part 1 vertices are."""
+def part1_rows(vertices: Int[np.ndarray, " n"], reference: Any) -> Int[np.ndarray, " n"]:
+    """Return the rows of the PyTorch model's part 1 that hold these vertices."""
     known = reference.part1_vertices.cpu().numpy()
     order = np.argsort(known)
     return order[np.searchsorted(known, vertices, sorter=order)]
 
 
-def _encode_once(library: str, berg_dir: str, subject: int, batch_size: int, precision: str) -> None:
+def _encode_once(library: str, berg_dir: str, subject_id: int, batch_size: int, precision: str) -> None:
     from ...convert.synthetic import natural_like_images
 
     images = natural_like_images(batch_size, 0)
@@ -139,16 +177,16 @@ def _encode_once(library: str, berg_dir: str, subject: int, batch_size: int, pre
         from ...convert import torch_benchmark as pytorch
 
         with pytorch.precision(precision):
-            pytorch.finished(pytorch.whole_brain(pytorch.load(Path(berg_dir), subject))(images))
+            pytorch.finished(pytorch.whole_brain(pytorch.load(Path(berg_dir), subject_id))(images))
     else:
         from ...subject import load
 
-        jax.block_until_ready(load(berg_dir, subject, precision=precision)(jnp.asarray(images)))
+        jax.block_until_ready(load(berg_dir, subject_id, precision=precision)(jnp.asarray(images)))
     _report(library)
 
 
 def _report(library: str) -> None:
-    """Print what this process has taken at most."""
+    """Print this process's peak memory."""
     if library == "torch":
         from ...convert import torch_benchmark as pytorch
 
@@ -159,9 +197,9 @@ def _report(library: str) -> None:
 
 
 def _host_memory() -> int:
-    """Bytes that this process has taken at most."""
+    """Return this process's peak memory in bytes."""
     if sys.platform == "linux":
-        # Not getrusage's: a process inherits that from the one that started it, which may be the larger.
+        # A process inherits getrusage's figure from the one that started it, which may be larger.
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     import resource

@@ -1,4 +1,4 @@
-"""What a lower precision costs: each vertex' responses correlated with its own in float32.
+"""Errors of lower precisions: correlation of each vertex's responses with its responses in float32.
 
 berg-jax bench-precision --berg-dir … --subject 1 --images 200
 """
@@ -24,33 +24,33 @@ ALL = "all vertices"
 
 
 class PrecisionErrors(NamedTuple):
-    """One precision's answers compared with float32's.
+    """Responses in one precision compared with responses in float32.
 
     Attributes
     ----------
     precision
-        Its name.
-    images
-        How many images were shown.
+        Name of the precision.
+    n_images
+        Number of images.
     medians
-        For each ROI, and for all vertices, the median of the vertices' correlations.
+        Median of the vertices' correlations, for each ROI and for all vertices.
     worst
-        The lowest correlation of a vertex.
+        Lowest correlation of any vertex.
     difference
-        The largest difference of a response, in z units.
+        Largest difference of any response, in z units.
     """
 
     precision: str
-    images: int
+    n_images: int
     medians: dict[str, float]
     worst: float
     difference: float
 
     def __str__(self) -> str:
-        """One line."""
+        """Return the comparison as one line of text."""
         lowest = min(self.medians, key=self.medians.__getitem__)
         return (
-            f"{self.precision}, {self.images} images: correlation with float32: median {self.medians[ALL]:.6f}, "
+            f"{self.precision}, {self.n_images} images: correlation with float32: median {self.medians[ALL]:.6f}, "
             f"lowest ROI's median {self.medians[lowest]:.6f} ({lowest}), worst vertex {self.worst:.6f}; "
             f"largest difference {self.difference:.1e}"
         )
@@ -58,61 +58,77 @@ class PrecisionErrors(NamedTuple):
 
 def precision_errors(
     berg_dir: str | Path,
-    subject: int = 1,
+    subject_id: int = 1,
     *,
     precisions: Sequence[str] = ("tensorfloat32", "bfloat16"),
-    images: int = 200,
+    n_images: int = 200,
     batch_size: int = 8,
 ) -> Iterator[PrecisionErrors]:
-    """Encode natural-looking images in each precision and in float32.
+    """Compare responses to natural-looking images in each precision with responses in float32.
 
     On a CPU ``"tensorfloat32"`` is float32.
 
     Parameters
     ----------
-    berg_dir, subject
-        As for ``berg_jax.load``.
+    berg_dir, subject_id
+        The model: see :func:`berg_jax.load`.
     precisions
-        Which to compare, one after the other.
-    images
-        How many images, made by ``natural_like_images``; at least 3.
+        Precisions to compare, one after the other.
+    n_images
+        Number of images, at least 3; ``natural_like_images`` makes them.
     batch_size
-        Images a step.
+        Images in a step.
+
+    Yields
+    ------
+    The errors of each precision.
 
     Raises
     ------
     InvalidParameterError
-        Fewer than 3 images, or a batch of less than 1.
+        There are fewer than 3 images, or a batch is smaller than 1.
+
+    See Also
+    --------
+    berg_jax.experiments.benchmarks.speed.benchmark : Measure the time that a lower precision saves.
     """
-    if images < 3 or batch_size < 1:
-        raise InvalidParameterError(f"Give at least 3 images and a batch of 1, got {images} and {batch_size}.")
-    person = Subject(berg_dir, subject)
-    pictures = natural_like_images(images, 1)
-    exact = person.model()
+    if n_images < 3 or batch_size < 1:
+        raise InvalidParameterError(f"Give at least 3 images and a batch of 1, got {n_images} and {batch_size}.")
+    subject = Subject(berg_dir, subject_id)
+    images = natural_like_images(n_images, 1)
+    exact = subject.model()
     for precision in precisions:
-        model = person.model(precision=precision)
-        sums = np.zeros((5, 2 * person.hemisphere_size))
+        model = subject.model(precision=precision)
+        sums = np.zeros((5, 2 * subject.hemisphere_size))
         difference = 0.0
-        for start in tqdm(range(0, images, batch_size), desc=precision, unit="batch"):
-            some = pictures[start : start + batch_size]
-            x, y = (np.asarray(jax.device_get(m(some)), np.float64) for m in (exact, model))
+        for start in tqdm(range(0, n_images, batch_size), desc=precision, unit="batch"):
+            batch = images[start : start + batch_size]
+            x = np.asarray(jax.device_get(exact(batch)), np.float64)
+            y = np.asarray(jax.device_get(model(batch)), np.float64)
             sums += np.stack([x.sum(0), y.sum(0), (x * x).sum(0), (y * y).sum(0), (x * y).sum(0)])
             difference = max(difference, np.abs(x - y).max())
-        yield _summary(person, precision, images, _correlations(sums / images), difference)
+        yield _summary(subject, precision, n_images, _correlations(sums / n_images), difference)
 
 
 def _correlations(means: Float[np.ndarray, "5 vertices"]) -> Float[np.ndarray, " vertices"]:
+    """Return Pearson's correlations from the means of x, y, x², y² and xy."""
     x, y, xx, yy, xy = means
     return (xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y))
 
 
 def _summary(
-    person: Subject, precision: str, images: int, correlations: Float[np.ndarray, " vertices"], difference: float
+    subject: Subject, precision: str, n_images: int, correlations: Float[np.ndarray, " vertices"], difference: float
 ) -> PrecisionErrors:
     medians = {ALL: float(np.median(correlations))}
     with contextlib.suppress(ModelNotFoundError):  # without metadata there are no ROIs
-        for name in person.rois:
-            chosen = Vertices(*person.metadata.roi(name), person.hemisphere_size).global_indices
-            if len(chosen):
-                medians[name] = float(np.median(correlations[chosen]))
-    return PrecisionErrors(precision, images, medians, float(correlations.min()), float(difference))
+        for name in subject.rois:
+            indices = Vertices(*subject.metadata.roi(name), subject.hemisphere_size).global_indices
+            if len(indices):
+                medians[name] = float(np.median(correlations[indices]))
+    return PrecisionErrors(
+        precision=precision,
+        n_images=n_images,
+        medians=medians,
+        worst=float(correlations.min()),
+        difference=float(difference),
+    )

@@ -1,4 +1,4 @@
-"""Side by side with PyTorch: the same inputs, in one process, in turn, with the answers compared.
+"""Speed and memory benchmark beside PyTorch: the same inputs in one process, in turn, with the answers compared.
 
 berg-jax bench                                   a synthetic subject of published size; made on the first run
 berg-jax bench --berg-dir … --subject 1          any subject
@@ -33,16 +33,16 @@ from ...model.nn.readout import TILE
 from ...published.berg_dir import cache_folder
 from ...subject import Subject
 from ...vertices import Vertices
-from .measures import in_turn, peak_memory, product_rate, products, rows_of, synthesis_memory
+from .measures import count_operations, part1_rows, peak_memory, product_rate, synthesis_memory, time_in_turn
 
-REGION = 900  # vertices
-NEAR = 0.2  # of half the image's width: how far from its middle the vertices of a foveal region look
+REGION = 900  # vertices in a region
+NEAR = 0.2  # largest distance of a foveal region's vertices from fixation, as a share of half the image's width
 
 
 class _Case(NamedTuple):
-    """What is timed: on our side a function of ``arguments``, on PyTorch's a function of ``images``.
+    """A computation to time: on our side a function of ``arguments``, on PyTorch's a function of ``images``.
 
-    Synthesis is so many ``steps``, and ``memory`` measures what many restarts take.
+    Synthesis has several ``steps``, and a function ``memory`` that measures the peak memory of many restarts.
     """
 
     name: str
@@ -56,7 +56,7 @@ class _Case(NamedTuple):
 
 def benchmark(
     berg_dir: Path | None = None,
-    subject: int = 1,
+    subject_id: int = 1,
     *,
     precisions: Sequence[str] = ("float32",),
     batch_size: int = 8,
@@ -68,39 +68,45 @@ def benchmark(
 
     Parameters
     ----------
-    berg_dir, subject
-        As for ``berg_jax.load``. By default a synthetic subject of published size, made in the cache folder.
+    berg_dir, subject_id
+        The model: see :func:`berg_jax.load`. By default a synthetic subject of published size, made in the cache
+        folder.
     precisions
-        Of both sides: TF32 off for ``"float32"``, TF32, autocast for ``"bfloat16"``. Where ``"bfloat16"`` is among
-        them, it is also compared with PyTorch in float32, as the reference ships.
+        Precisions of both sides. PyTorch's are TF32 off for ``"float32"``, TF32 on for ``"tensorfloat32"``, and
+        autocast for ``"bfloat16"``. ``"bfloat16"`` is also compared with PyTorch in float32, as the reference ships.
     batch_size
-        Images of a batch; half as many for gradients.
+        Images in a batch; gradients take half as many.
     repeats
-        How often each side is timed.
+        Number of times each side is timed.
     output
         A JSON file to write; a picture of the same name is drawn beside it.
     say
-        Gets each line as it is measured.
+        Function that takes each line of text as soon as it is measured.
 
     Returns
     -------
-    ``machine`` and ``cases``: what the JSON file holds.
+    The contents of the JSON file: ``machine`` and ``cases``.
 
     Raises
     ------
     InvalidParameterError
         ``batch_size`` is below 2 or ``repeats`` below 1.
     BERGError
-        As ``berg_jax.load``; or the file cannot be written.
+        The model cannot be loaded (see :func:`berg_jax.load`), or the file cannot be written.
+
+    See Also
+    --------
+    berg_jax.experiments.benchmarks.precision.precision_errors : Measure the errors of lower precisions.
+    berg_jax.experiments.benchmarks.stream.bench_stream : Measure the cost of the stream around the model.
     """
     if batch_size < 2 or repeats < 1:
         raise InvalidParameterError(f"Give a batch of at least 2 and a repeat: got {batch_size} and {repeats}.")
     if berg_dir is None:
-        berg_dir = _published_size(subject, say)
-    person = Subject(berg_dir, subject)
+        berg_dir = _published_size(subject_id, say)
+    subject = Subject(berg_dir, subject_id)
     pytorch = _pytorch(say)
-    reference = pytorch and pytorch.load(Path(berg_dir), subject)
-    report = {"machine": _machine(person, pytorch), "cases": []}
+    reference = pytorch and pytorch.load(Path(berg_dir), subject_id)
+    report = {"machine": _machine(subject, pytorch), "cases": []}
     say(f"{report['machine']['device']} ({report['machine']['processor']}); {report['machine']['subject']}")
 
     images = natural_like_images(batch_size, 0)
@@ -108,12 +114,13 @@ def benchmark(
     for precision in precisions:
         rate = product_rate(precision)
         say(f"{precision}: peak memory is measured first, in processes of their own …")
-        memory = {"ours": peak_memory("jax", berg_dir, subject, batch_size, precision)}
+        memory = {"ours": peak_memory("jax", berg_dir, subject_id, batch_size, precision)}
         if pytorch:
-            memory["theirs"] = peak_memory("torch", berg_dir, subject, batch_size, precision)
-        for case in _cases(berg_dir, person, precision, images, reference, pytorch, synthesis):
-            for theirs in (precision, "float32") if pytorch and precision == "bfloat16" else (precision,):
-                measured = _measured(case, theirs, repeats, pytorch)
+            memory["theirs"] = peak_memory("torch", berg_dir, subject_id, batch_size, precision)
+        their_precisions = (precision, "float32") if pytorch and precision == "bfloat16" else (precision,)
+        for case in _cases(berg_dir, subject, precision, images, reference, pytorch, synthesis):
+            for their_precision in their_precisions:
+                measured = _measured(case, their_precision, repeats, pytorch)
                 measured |= {"precision": precision, "share": measured["products_a_second"] / rate}
                 if case.name == "full brain":
                     measured["peak_memory"] = memory
@@ -132,7 +139,7 @@ def benchmark(
 
 
 def line(measured: dict[str, Any]) -> str:
-    """One measurement as text."""
+    """Return one measurement as a line of text."""
     text = f"{measured['case']}, batch {measured['batch']}, {measured['precision']}: {_span(measured['ours'])}, "
     text += f"{measured['products_a_second'] / 1e9:,.0f} GFLOP/s ({measured['share']:.0%} of a matrix product's)"
     if "theirs" in measured:
@@ -152,23 +159,24 @@ def _span(times: dict[str, float]) -> str:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """A bar for each side of each case, in milliseconds an image."""
+    """Draw the milliseconds an image of each case, a bar for each side."""
     from matplotlib.figure import Figure
 
     cases = report["cases"]
     figure = Figure(figsize=(9, 1.5 + 0.7 * len(cases)), layout="constrained")
     axes = figure.subplots()
-    for place, case in enumerate(cases):
+    for row, case in enumerate(cases):
         for offset, side, color in ((-0.2, "ours", "tab:blue"), (0.2, "theirs", "silver")):
             if side in case:
                 milliseconds = 1000 * case[side]["median"] / (case["batch"] * case["steps"])
-                axes.barh(place + offset, milliseconds, 0.38, color=color)
+                axes.barh(row + offset, milliseconds, 0.38, color=color)
                 ratio = f" ({case['ratio']:.1f} times as fast)" if "ratio" in case and side == "ours" else ""
-                axes.text(milliseconds, place + offset, f" {milliseconds:,.0f}{ratio}", va="center", fontsize=9)
-    axes.set_yticks(range(len(cases)), [f"{c['case']}\n{c['precision']}, batch {c['batch']}" for c in cases])
+                axes.text(milliseconds, row + offset, f" {milliseconds:,.0f}{ratio}", va="center", fontsize=9)
+    labels = [f"{case['case']}\n{case['precision']}, batch {case['batch']}" for case in cases]
+    axes.set_yticks(range(len(cases)), labels)
     axes.invert_yaxis()
     axes.margins(x=0.2)
-    axes.set_xlabel("milliseconds an image, of synthesis an image and step: less is better")
+    axes.set_xlabel("milliseconds per image (synthesis: per image and step); less is better")
     axes.set_title(
         f"berg_jax (blue) and PyTorch (grey) on {report['machine']['processor']}, {report['machine']['device']}\n"
         f"{report['machine']['subject']}",
@@ -178,17 +186,19 @@ def draw(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _published_size(subject: int, say: Callable[[str], None]) -> Path:
+def _published_size(subject_id: int, say: Callable[[str], None]) -> Path:
+    """Return the folder of a synthetic subject of published size, which is made unless it is there."""
     berg_dir = cache_folder() / "synthetic-published"
     try:
-        Subject(berg_dir, subject)
+        Subject(berg_dir, subject_id)
     except BERGError:
         say(f"Making a synthetic subject of published size in {berg_dir} (5 GB, some minutes) …")
-        synthesize_subject(berg_dir, size="published", subject=subject)
+        synthesize_subject(berg_dir, size="published", subject=subject_id)
     return berg_dir
 
 
 def _pytorch(say: Callable[[str], None]) -> Any:
+    """Return the module that times PyTorch, or None without PyTorch."""
     try:
         from ...convert import torch_benchmark
     except ImportError:
@@ -198,6 +208,7 @@ def _pytorch(say: Callable[[str], None]) -> Any:
 
 
 def _synthesis(say: Callable[[str], None]) -> Any:
+    """Return the module with the steps of synthesis, or None if a package that it needs is not installed."""
     try:
         from . import synthesis as synthesis_benchmark
     except ModuleNotFoundError as error:
@@ -206,13 +217,13 @@ def _synthesis(say: Callable[[str], None]) -> Any:
     return synthesis_benchmark
 
 
-def _machine(person: Subject, pytorch: Any) -> dict[str, Any]:
+def _machine(subject: Subject, pytorch: Any) -> dict[str, Any]:
     versions = {"berg_jax": version("berg_jax"), "jax": jax.__version__, "python": platform.python_version()}
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "device": jax.devices()[0].device_kind,
-        "subject": f"{person.description.origin} subject, {2 * person.hemisphere_size:,} vertices",
+        "subject": f"{subject.description.origin} subject, {2 * subject.hemisphere_size:,} vertices",
         "versions": versions,
     }
     if pytorch:
@@ -222,50 +233,72 @@ def _machine(person: Subject, pytorch: Any) -> dict[str, Any]:
 
 def _cases(
     berg_dir: Path,
-    person: Subject,
+    subject: Subject,
     precision: str,
     images: UInt8[np.ndarray, "b 3 h w"],
     reference: Any,
     pytorch: Any,
     synthesis: Any,
 ) -> Iterator[_Case]:
-    some = images[: len(images) // 2]
-    model = person.model(precision=precision)
-    yield _Case("full brain", images, answer, (model, images), reference and pytorch.whole_brain(reference))
+    half = images[: len(images) // 2]
+    model = subject.model(precision=precision)
+    yield _Case(
+        name="full brain",
+        images=images,
+        ours=encode_step,
+        arguments=(model, images),
+        theirs=reference and pytorch.whole_brain(reference),
+    )
     for place, vertices in zip(("near the fovea", "anywhere"), _regions(model), strict=True):
-        if not len(vertices):  # of a small subject none may look near the fovea
+        if not len(vertices):  # a small subject may have none that look near the fovea
             continue
         region = model.select(vertices).crop()
         name = f"{len(vertices)} vertices that look {place}"
-        rows = reference and rows_of(vertices.global_indices, reference)
-        yield _Case(name, images, answer, (region, images), reference and pytorch.region(reference, rows))
-        theirs = reference and pytorch.region_gradient(reference, rows)
-        yield _Case(f"{name}, with pixel gradient", some, gradient, (region, some), theirs)
-    if synthesis:
-        theirs = reference and pytorch.synthesis(reference, rows, synthesis.STEPS, synthesis.RATE)
-        latents, place = synthesis.start(some), (vertices.global_indices, person.hemisphere_size, precision)
+        rows = reference and part1_rows(vertices.global_indices, reference)
         yield _Case(
-            f"{synthesis.STEPS} steps of synthesis for these",
-            latents,
-            synthesis.ascend,
-            (region, latents),
-            theirs,
-            synthesis.STEPS,
-            lambda library: synthesis_memory(library, Path(berg_dir), person.description.subject, *place),
+            name=name,
+            images=images,
+            ours=encode_step,
+            arguments=(region, images),
+            theirs=reference and pytorch.region(reference, rows),
+        )
+        yield _Case(
+            name=f"{name}, with pixel gradient",
+            images=half,
+            ours=gradient_step,
+            arguments=(region, half),
+            theirs=reference and pytorch.region_gradient(reference, rows),
+        )
+    if synthesis:
+        latents = synthesis.start(half)
+        subject_id = subject.description.subject
+        selection = (vertices.global_indices, subject.hemisphere_size, precision)
+        yield _Case(
+            name=f"{synthesis.STEPS} steps of synthesis for these",
+            images=latents,
+            ours=synthesis.ascend,
+            arguments=(region, latents),
+            theirs=reference and pytorch.synthesis(reference, rows, synthesis.STEPS, synthesis.RATE),
+            steps=synthesis.STEPS,
+            memory=lambda library: synthesis_memory(library, Path(berg_dir), subject_id, *selection),
         )
     del model
-    theirs = reference and pytorch.readout(reference, images)
-    arguments = _features(person, precision, images)
-    yield _Case("readout alone", images, partial(_read_out, precision), arguments, theirs)
+    yield _Case(
+        name="readout alone",
+        images=images,
+        ours=partial(_read_out, precision),
+        arguments=_features(subject, precision, images),
+        theirs=reference and pytorch.readout(reference, images),
+    )
 
 
-def answer(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b vertices"]:
-    """A step of encoding."""
+def encode_step(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b vertices"]:
+    """Return the responses to a batch of images: one step of encoding."""
     return model(images)
 
 
-def gradient(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b 3 h w"]:
-    """A step of ascent: the pixel gradient of the vertices' mean response."""
+def gradient_step(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b 3 h w"]:
+    """Return the pixel gradient of the vertices' mean response: one step of gradient ascent."""
     return value_and_pixel_gradient(model, images, jnp.mean)[1]
 
 
@@ -280,9 +313,9 @@ def _read_out(
     return slots_of(readout, corners, maps, vectors, precision)[:, order]
 
 
-def _features(person: Subject, precision: str, images: UInt8[np.ndarray, "b 3 h w"]) -> tuple[Any, ...]:
-    """What the readout of part 2 takes, for every one of its rows."""
-    part, size = read_part(person.folder, "part2"), person.hemisphere_size
+def _features(subject: Subject, precision: str, images: UInt8[np.ndarray, "b 3 h w"]) -> tuple[Any, ...]:
+    """Return the arguments of part 2's readout, for all of its rows."""
+    part, size = read_part(subject.folder, "part2"), subject.hemisphere_size
     vertices = Vertices.from_global(np.sort(part.vertices), size)
     model = build({"part2": part}, size, vertices, precision=precision)
     (_, config), params = model.config.parts[0], model.params["part2"]
@@ -292,21 +325,20 @@ def _features(person: Subject, precision: str, images: UInt8[np.ndarray, "b 3 h 
 
 
 def _regions(model: EncodingModel) -> tuple[Vertices, Vertices]:
-    """Vertices of part 1: some that look close to the fovea, and some of all."""
-    order, known, size = np.asarray(model.order), np.asarray(model.vertices), int(model.hemisphere_size)
-    of_part1 = order < TILE * len(model.corners["part1"])
-    vertices = known[of_part1]
-    centers = np.asarray(model.params["part1"]["readout"]["rf_center"]).reshape(-1, 2)[order[of_part1]]
+    """Draw two regions from part 1 at random, one that looks close to fixation and one that looks anywhere."""
+    order, all_vertices, size = np.asarray(model.order), np.asarray(model.vertices), int(model.hemisphere_size)
+    in_part1 = order < TILE * len(model.corners["part1"])
+    vertices = all_vertices[in_part1]
+    centers = np.asarray(model.params["part1"]["readout"]["rf_center"]).reshape(-1, 2)[order[in_part1]]
+    near = vertices[(np.abs(centers) <= NEAR).all(axis=1)]
     random = np.random.default_rng(0)
-    near, anywhere = (
-        Vertices.from_global(np.sort(random.permutation(some)[:REGION]), size)
-        for some in (vertices[(np.abs(centers) <= NEAR).all(axis=1)], vertices)
-    )
-    return near, anywhere
+    near_region = np.sort(random.permutation(near)[:REGION])
+    any_region = np.sort(random.permutation(vertices)[:REGION])
+    return Vertices.from_global(near_region, size), Vertices.from_global(any_region, size)
 
 
 def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> dict[str, Any]:
-    """Time a case on both sides and compare the answers."""
+    """Time a case on both sides, and compare the answers."""
 
     def theirs() -> Any:
         with pytorch.precision(their_precision):
@@ -317,17 +349,17 @@ def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> 
         sides["theirs"] = theirs
     start = time.perf_counter()
     answer = np.asarray(sides["ours"](), np.float64)
-    first = time.perf_counter() - start
+    first_call = time.perf_counter() - start
     measured = {"case": case.name, "batch": len(case.images), "steps": case.steps}
     if case.theirs is not None:
         expected = np.asarray(theirs().float().cpu(), np.float64)
         measured |= {"their_precision": their_precision, "largest": np.abs(expected).max()}
         measured["difference"] = np.abs(answer - expected).max()
-    measured |= in_turn(sides, repeats)
+    measured |= time_in_turn(sides, repeats)
     if case.theirs is not None:
         measured["ratio"] = measured["theirs"]["median"] / measured["ours"]["median"]
-    measured["first_call"] = first  # with compilation
-    measured["products"] = products(case.ours, *case.arguments)
+    measured["first_call"] = first_call  # with compilation
+    measured["products"] = count_operations(case.ours, *case.arguments)
     measured["image_steps_a_second"] = len(case.images) * case.steps / measured["ours"]["median"]
     measured["products_a_second"] = measured["products"] / measured["ours"]["median"]
     return measured

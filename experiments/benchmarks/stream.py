@@ -1,9 +1,9 @@
-"""What the stream costs: alone, next to the bare model, and in decoding JPEG files.
+"""Benchmark of the stream: its loop alone, next to the bare model, and decoding JPEG files.
 
 berg-jax bench-stream                                 minutes; loop ≥ 4,000 images/s, stream ≥ 95% of the bare
                                                       model's rate, JPEG ≥ 1,500 images/s on 2 cores
 berg-jax bench-stream --berg-dir DIR --subject 1      the same with another model
-berg-jax bench-stream --images 100000 --repeats 0     the loop only; flat memory: within 10% of 10,000 images'
+berg-jax bench-stream --images 100000 --repeats 0     the loop only; memory stays flat, within 10% of that for 10,000
 """
 
 from __future__ import annotations
@@ -33,51 +33,59 @@ from ...stream.store.output import Columns
 from ...subject import Subject
 from ...vertices import Vertices
 
-_VERTICES = 200  # of the model that computes nothing
+_VERTICES = 200  # vertices of the model that computes nothing
 _FEW = Vertices(np.arange(_VERTICES // 2), np.arange(_VERTICES // 2), _VERTICES)
-_SIDE = 64  # pixels, of the images that it gets
+_SIDE = 64  # side in pixels of the images for that model
 _JPEG_SIDE, _JPEGS, _QUALITY = 256, 64, 90
 _FILES_PER_RUN = 3000
 _MODEL_SIDE = 224
 
 
 def bench_stream(
-    images: int = 20_000,
+    n_images: int = 20_000,
     batch_size: int = 32,
     *,
     berg_dir: str | Path = "demo",
-    subject: int = 1,
+    subject_id: int = 1,
     repeats: int = 5,
     seconds: float = 5.0,
     output: str | Path | None = None,
 ) -> str:
-    """Measure the loop with a model without arithmetic, a model bare and streamed, and JPEG decoding; on one device.
+    """Measure the loop with a model that computes nothing, a model bare and streamed, and JPEG decoding.
+
+    All run on one device.
 
     Parameters
     ----------
-    images
-        How many the model without arithmetic gets, of 64 × 64 pixels; they take 12 kB of disk each.
+    n_images
+        Number of images, of 64 × 64 pixels, for the model that computes nothing; each takes 12 kB of disk.
     batch_size
-        Images a step.
-    berg_dir, subject
-        The model that is streamed, of all its vertices: as for :func:`berg_jax.load`.
+        Images in a step.
+    berg_dir, subject_id
+        The model that is streamed, with all its vertices: see :func:`berg_jax.load`.
     repeats
-        How often the model runs bare and streamed in turn, and the files are decoded. 0: only the loop is measured.
+        Number of times that the model runs bare and streamed in turn, and that the files are decoded. With 0 only
+        the loop is measured.
     seconds
-        About how long the bare model runs each time.
+        Approximate time that the bare model runs in each repeat.
     output
-        A JSON file for all figures, every repeat's, and what the machine is.
+        A JSON file for all figures of every repeat, and a description of the machine.
 
     Returns
     -------
-    A table: medians of images a second, with the least and the most.
+    A table of median images a second, with the least and the most.
 
     Raises
     ------
     BERGError
         A number makes no sense, there is no such subject, or the file cannot be written.
+
+    See Also
+    --------
+    berg_jax.experiments.benchmarks.speed.benchmark : Measure the model itself.
     """
-    for name, value, least in (("images", images, 1), ("batch_size", batch_size, 1), ("repeats", repeats, 0)):
+    least_values = (("n_images", n_images, 1), ("batch_size", batch_size, 1), ("repeats", repeats, 0))
+    for name, value, least in least_values:
         if value < least:
             raise InvalidParameterError(f"{name} must be at least {least}, got {value}.")
     if not seconds > 0:
@@ -87,16 +95,16 @@ def bench_stream(
     figures: dict[str, Any] = {"batch_size": batch_size, "cores": cores, "device": device.device_kind}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures["loop"] = {"images": images, "images_per_second": [_loop(folder, images, batch_size)]}
+        figures["loop"] = {"images": n_images, "images_per_second": [_loop(folder, n_images, batch_size)]}
         lines = [
-            f"{images} images of {_SIDE} pixels, {_VERTICES} responses each, stored: "
+            f"{n_images} images of {_SIDE} pixels, {_VERTICES} responses each, stored: "
             f"{_range(figures['loop']['images_per_second'])} images/s ({device.device_kind}); anonymous memory "
             f"{_anonymous_memory()}"
         ]
         if repeats:
-            figures["model"] = _model(folder, Subject(berg_dir, subject), batch_size, repeats, seconds)
+            figures["model"] = _model(folder, Subject(berg_dir, subject_id), batch_size, repeats, seconds)
             figures["jpeg"] = _jpeg(folder, batch_size, repeats)
-            lines += _table(figures, f"{berg_dir}, subject {subject}")
+            lines += _table(figures, f"{berg_dir}, subject {subject_id}")
     if output is not None:
         figures["environment"] = environment().splitlines()
         with explained("write", Path(output)):
@@ -104,41 +112,41 @@ def bench_stream(
     return "\n".join(lines)
 
 
-def _loop(folder: Path, images: int, batch_size: int) -> float:
-    """Images a second from a memory map through a model that computes nothing into a store."""
+def _loop(folder: Path, n_images: int, batch_size: int) -> float:
+    """Return images a second from a memory map, through a model that computes nothing, into a store."""
     path = folder / "images.npy"
-    array = np.lib.format.open_memmap(path, "w+", np.uint8, (images, 3, _SIDE, _SIDE))
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (n_images, 3, _SIDE, _SIDE))
     array[:] = np.random.default_rng(0).integers(0, 256, array.shape[1:], dtype=np.uint8)
     del array
-    return images / _streamed(folder / "loop.zarr", _nothing, ArraySource(path), batch_size, _FEW)
+    return n_images / _stream_seconds(folder / "loop.zarr", _nothing, ArraySource(path), batch_size, _FEW)
 
 
-def _model(folder: Path, person: Subject, batch_size: int, repeats: int, seconds: float) -> dict[str, Any]:
-    """Rates of a model, bare and streamed into a store, in turn on the same batches, which are in memory."""
-    vertices, model = Vertices.all(person.hemisphere_size), person.model()
+def _model(folder: Path, subject: Subject, batch_size: int, repeats: int, seconds: float) -> dict[str, Any]:
+    """Measure a model bare and streamed into a store, in turn, on the same batches in memory."""
+    vertices, model = Vertices.all(subject.hemisphere_size), subject.model()
     batch = np.random.default_rng(1).integers(0, 256, (batch_size, 3, _MODEL_SIDE, _MODEL_SIDE), dtype=np.uint8)
     jax.block_until_ready(model(batch))  # compiled
-    once = min(_timed(lambda: jax.block_until_ready(model(batch))) for _ in range(3))
-    steps = max(int(seconds / once), 4)
+    step_seconds = min(_seconds(lambda: jax.block_until_ready(model(batch))) for _ in range(3))
+    steps = max(int(seconds / step_seconds), 4)
     source, rates = _Repeated(batch, steps), {"bare": [], "streamed": []}
 
     def bare() -> None:
-        last = None
+        previous = None
         for start in range(0, len(source), batch_size):
             responses = model(source.read(range(start, start + batch_size)))
-            if last is not None:
-                jax.block_until_ready(last)  # as in the stream: one ahead
-            last = responses
-        jax.block_until_ready(last)
+            if previous is not None:
+                jax.block_until_ready(previous)  # one step ahead, as the stream is
+            previous = responses
+        jax.block_until_ready(previous)
 
-    for repeat in range(repeats + 1):  # the first of which warms up and does not count
+    for repeat in range(repeats + 1):  # the first warms up and does not count
         path = folder / f"model-{repeat}.zarr"
-        turns = {
-            "bare": lambda: _timed(bare),
-            "streamed": lambda path=path: _streamed(path, model, source, batch_size, vertices),
+        timers = {
+            "bare": lambda: _seconds(bare),
+            "streamed": lambda path=path: _stream_seconds(path, model, source, batch_size, vertices),
         }
-        for name in sorted(turns, reverse=repeat % 2 == 1):
-            rates[name].append(len(source) / turns[name]())
+        for name in sorted(timers, reverse=repeat % 2 == 1):
+            rates[name].append(len(source) / timers[name]())
     rates = {name: values[1:] for name, values in rates.items()}
     ratios = [streamed / bare for bare, streamed in zip(rates["bare"], rates["streamed"], strict=True)]
     facts = {"images": len(source), "vertices": len(vertices)}
@@ -146,7 +154,7 @@ def _model(folder: Path, person: Subject, batch_size: int, repeats: int, seconds
 
 
 def _jpeg(folder: Path, batch_size: int, repeats: int) -> dict[str, Any]:
-    """Rates at which a folder of JPEG files is decoded and queued for a model that computes nothing."""
+    """Measure how fast a folder of JPEG files is decoded and queued for a model that computes nothing."""
     contents = [_photograph(seed) for seed in range(_JPEGS)]
     pictures = folder / "pictures"
     pictures.mkdir()
@@ -154,22 +162,22 @@ def _jpeg(folder: Path, batch_size: int, repeats: int) -> dict[str, Any]:
         (pictures / f"{index}.jpg").write_bytes(contents[index % _JPEGS])
     source = FolderSource(pictures)
     rates = [
-        _FILES_PER_RUN / _streamed(folder / f"jpeg-{repeat}.zarr", _nothing, source, batch_size, _FEW)
+        _FILES_PER_RUN / _stream_seconds(folder / f"jpeg-{repeat}.zarr", _nothing, source, batch_size, _FEW)
         for repeat in range(repeats + 1)
     ]
     size = float(np.mean([len(data) for data in contents]))
     return {"images": _FILES_PER_RUN, "side": _JPEG_SIDE, "bytes": size, "images_per_second": rates[1:]}
 
 
-def _streamed(path: Path, model: Callable, source: Source, batch_size: int, vertices: Vertices) -> float:
-    """Seconds that a stream takes from its call to its end, with all that it does at both."""
+def _stream_seconds(path: Path, model: Callable, source: Source, batch_size: int, vertices: Vertices) -> float:
+    """Return the seconds that a stream takes from its call to its return, with its start and its end."""
     options = {"identity": "benchmark", "batch_size": batch_size, "show_progress": False}
     devices = jax.local_devices()[:1]
-    return _timed(lambda: stream(model, source, [Columns(vertices)], output=path, devices=devices, **options))
+    return _seconds(lambda: stream(model, source, [Columns(vertices)], output=path, devices=devices, **options))
 
 
 class _Repeated:
-    """One batch over and over, from memory."""
+    """A source that repeats one batch from memory."""
 
     fingerprint = "repeated"
 
@@ -181,12 +189,12 @@ class _Repeated:
         return self._length
 
     def read(self, indices: Sequence[int]) -> UInt8[np.ndarray, "n 3 h w"]:
-        """Always the batch."""
+        """Return the batch, whatever the indices."""
         return self._batch
 
 
 def _photograph(seed: int) -> bytes:
-    """A JPEG file with a photograph's spectrum: amplitude falls with frequency."""
+    """Return a JPEG file with a photograph's spectrum: amplitude falls with frequency."""
     random = np.random.default_rng(seed)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_JPEG_SIDE), np.fft.fftfreq(_JPEG_SIDE)))
     noise = np.fft.fft2(random.normal(size=(3, _JPEG_SIDE, _JPEG_SIDE))) / np.maximum(frequency, 1 / _JPEG_SIDE)
@@ -216,13 +224,13 @@ def _table(figures: dict[str, Any], name: str) -> list[str]:
 
 
 def _range(values: list[float], form: str = ",.0f") -> str:
-    """Median, and if there are several the least and the most."""
+    """Return the median as text, followed by the least and the most if there are several values."""
     form = ",.1f" if form == ",.0f" and max(values) < 100 else form
     middle = format(float(np.median(values)), form)
     return middle if len(values) == 1 else f"{middle} ({format(min(values), form)} to {format(max(values), form)})"
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -235,7 +243,7 @@ def _nothing(images: Num[Array, "b 3 h w"]) -> Float[Array, "b vertices"]:
 
 
 def _anonymous_memory() -> str:
-    """RssAnon of this process, which Linux tells."""
+    """Return this process's anonymous memory (RssAnon), which Linux reports."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the benchmark times of synthesis: steps of Adam on pixels, for a region's mean; and many restarts' memory."""
+"""Synthesis in the benchmark: steps of Adam on pixels for a region's mean, and one step of many restarts."""
 
 from __future__ import annotations
 
@@ -16,39 +16,43 @@ from ..synthesis import ascent
 from ..synthesis.ascent import Problem, State
 from ..synthesis.functions import Function
 from ..synthesis.optimize import ADAM, optimize
-from ..synthesis.parametrizations.fourier import bound, pixels, unbounded
+from ..synthesis.parametrizations.base import bound, inverse_bound
+from ..synthesis.parametrizations.pixels import pixels
 
-RATE = 0.05  # ADAM's
+RATE = 0.05  # learning rate, that of ADAM
 STEPS = 4
 RESTARTS, MICROBATCH = 64, 4
 
 
 def start(images: UInt8[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n 3 h w"]:
-    """The latents that both sides start from."""
-    return unbounded(images).astype(np.float32)
+    """Return the latents of images, from which both JAX and PyTorch start."""
+    return inverse_bound(images).astype(np.float32)
 
 
 @jax.jit
 def ascend(model: EncodingModel, latents: Float[Array, "n 3 h w"]) -> Float[Array, "steps n"]:
-    """The mean response to each image before each step, as :func:`~.synthesis.optimize.optimize` makes them."""
-    problem = Problem(Function(_mean), Function(bound))
+    """Return the mean response to each image before each step.
 
-    def once(states: State, _: None) -> tuple[State, Float[Array, " n"]]:
+    The steps are those of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+    """
+    problem = Problem(objective=Function(_mean), decode=Function(bound))
+
+    def one_step(states: State, _: None) -> tuple[State, Float[Array, " n"]]:
         states, values, _ = jax.vmap(partial(ascent.step, model, problem, ADAM))(states)
         return states, values
 
     keys = jax.random.key_data(jax.random.split(jax.random.key(0), len(latents)))
     states = jax.vmap(partial(ascent.init, ADAM))(latents[:, None], keys)
-    return jax.lax.scan(once, states, None, STEPS)[1]
+    _, values_by_step = jax.lax.scan(one_step, states, None, STEPS)
+    return values_by_step
 
 
 def restarts_once(
-    berg_dir: str, subject: int, vertices: Int[np.ndarray, " n"], hemisphere_size: int, precision: str
+    berg_dir: str, subject_id: int, vertices: Int[np.ndarray, " n"], hemisphere_size: int, precision: str
 ) -> None:
-    """One step of many restarts, a few at a time."""
-    model = Subject(Path(berg_dir), subject).model(
-        Vertices.from_global(vertices, hemisphere_size), precision=precision
-    )
+    """Run one step of many restarts, a few at a time."""
+    selection = Vertices.from_global(vertices, hemisphere_size)
+    model = Subject(Path(berg_dir), subject_id).model(selection, precision=precision)
     options = {"n": RESTARTS, "steps": 1, "every": 1, "microbatch": MICROBATCH, "optimizer": ADAM}
     optimize(model.crop(), _mean, pixels(), show_progress=False, **options)
 

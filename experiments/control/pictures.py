@@ -1,4 +1,4 @@
-"""What control looks like: where the chosen images lie among all others, and sets among random ones."""
+"""Figures of control: chosen images among all images, and chosen sets among random sets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,22 @@ from ...files.disk import explained
 from ...surface.meshes import require
 
 _COLORS = ("tab:red", "tab:blue", "tab:orange", "tab:green")
-_LINEAR = 2.0  # z units: what is farther out is drawn closer
+_LINEAR = 2.0  # z units within which the axes are linear; farther out they are compressed
 _TICKS = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20)
 
 
 class Chosen(NamedTuple):
-    """A goal, and where the images (or the set) chosen for it lie; the same of synthesized ones."""
+    """Responses to the images chosen and synthesized for a goal.
+
+    Attributes
+    ----------
+    goal
+        The goal's name.
+    dots
+        The two regions' responses to each chosen image (images, 2), or the alignment of a chosen set (1,).
+    made
+        The two regions' responses to each synthesized image, if there are any.
+    """
 
     goal: str
     dots: np.ndarray
@@ -35,7 +45,23 @@ def draw_quadrants(
     title: str,
     note: str | None,
 ) -> None:
-    """Every image's response in one region against that in the other, the chosen ones in color."""
+    """Draw each image's response in one region against its response in the other, chosen images in color.
+
+    Parameters
+    ----------
+    means
+        The regions' mean responses to all images, z units.
+    rois
+        The two regions' names.
+    rows
+        The chosen images, goal by goal.
+    path
+        Picture to write.
+    baseline
+        The regions' mean responses over all images.
+    title, note
+        Text above and below the figure.
+    """
     figure, axes = _figure(title, note)
     from matplotlib.ticker import FixedLocator
 
@@ -47,7 +73,7 @@ def draw_quadrants(
         if row.made is not None:
             axes.scatter(*row.made.T, s=60, marker="*", color=color, edgecolor="black", lw=0.5)
     if any(row.made is not None for row in rows):
-        # Synthesized images are far out: both, and what is between the others, are to be seen.
+        # Synthesized images are far out; this scale shows them, and still tells the others apart.
         axes.set_xscale("asinh", linear_width=_LINEAR)
         axes.set_yscale("asinh", linear_width=_LINEAR)
         for axis in (axes.xaxis, axes.yaxis):
@@ -60,7 +86,7 @@ def draw_quadrants(
 
 
 def draw_sets(
-    usual: Float[np.ndarray, " sets"],
+    random_sets: Float[np.ndarray, " sets"],
     rois: Sequence[str],
     rows: Sequence[Chosen],
     path: Path,
@@ -68,11 +94,20 @@ def draw_sets(
     title: str,
     note: str | None,
 ) -> None:
-    """How alike the regions represent random sets and the chosen ones."""
+    """Draw the regions' alignment for random sets of images (histogram) and for the chosen sets (lines).
+
+    Parameters
+    ----------
+    random_sets
+        Correlation of the regions' dissimilarities for each random set.
+    rois, rows, path, title, note
+        See :func:`draw_quadrants`.
+    """
     figure, axes = _figure(title, note)
-    axes.hist(usual, bins=40, color="0.75", label=f"{len(usual)} random sets")
+    axes.hist(random_sets, bins=40, color="0.75", label=f"{len(random_sets)} random sets")
     for row, color in zip(rows, _COLORS, strict=False):
-        axes.axvline(float(row.dots[0]), color=color, lw=2, label=f"{row.goal}: {float(row.dots[0]):.2f}")
+        alignment = float(row.dots[0])
+        axes.axvline(alignment, color=color, lw=2, label=f"{row.goal}: {alignment:.2f}")
     axes.axvline(0, color="0.5", ls="--", lw=0.8)
     axes.set_xlabel(f"correlation of {rois[0]}'s and {rois[1]}'s dissimilarities")
     axes.set_ylabel("sets")
@@ -80,7 +115,7 @@ def draw_sets(
 
 
 def _figure(title: str, note: str | None) -> tuple[Any, Any]:
-    """A figure that a phone shows whole, and its axes."""
+    """Return a figure small enough for a phone, and its axes."""
     require("matplotlib")
     from matplotlib.figure import Figure
 

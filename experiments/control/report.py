@@ -1,4 +1,4 @@
-"""What control found, as maps, tables and a report's sections."""
+"""Report of control: maps of responses to chosen images, their pictures, and tables of key numbers."""
 
 from __future__ import annotations
 
@@ -22,62 +22,76 @@ from ..reporting.results import NUMBERS
 
 PICTURE = "control.png"
 _CHOSEN, _SYNTHESIZED = "chosen", "synthesized"  # folders
-_SHOWN = {"univariate": 6, "multivariate": 18}  # of the images chosen for a goal
+_SHOWN = {"univariate": 6, "multivariate": 18}  # chosen images shown for each goal
 _CAPTIONS = {
-    "univariate": "Every image's response in one region against that in the other, the chosen ones in color.",
-    "multivariate": "How alike the regions represent random sets of images (grey) and the chosen ones: the "
-    "correlation of the regions' dissimilarities.",
+    "univariate": "Mean response to each image in one region against the other; chosen images are in color.",
+    "multivariate": "Alignment of the two regions, the correlation of their dissimilarities, for random sets of "
+    "images (grey) and for the chosen sets.",
 }
 
 
 def file_name(goal: str) -> str:
-    """A goal as part of a file's name: ``FFA-1-up-PPA-down``."""
+    """Return a goal as part of a file name: ``FFA-1-up-PPA-down``."""
     return goal.replace(", ", " ").replace(" ", "-").replace("/", "-")
 
 
 def goal_maps(
     responses: Float[np.ndarray, "images vertices"],
     chosen: Mapping[str, Int[np.ndarray, " n"]],
-    made: Mapping[str, Float[np.ndarray, "n vertices"]],
+    synthesized: Mapping[str, Float[np.ndarray, "n vertices"]],
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
-    """By goal each vertex' mean response to the chosen images, and to synthesized ones, less that to all images.
+    """Return maps of each vertex's mean response to a goal's images minus its mean response to all images.
 
-    Of a goal that no image passes the map is NaN.
+    Parameters
+    ----------
+    responses
+        Responses to all images, z units.
+    chosen
+        Indices of the images chosen for each goal.
+    synthesized
+        Responses to the images synthesized for each goal.
+
+    Returns
+    -------
+    Maps by the goal's :func:`file_name`, with ``-synthesized`` appended for synthesized images. The map of a goal
+    without images is NaN.
     """
-    usual = np.nanmean(responses, axis=0, dtype=np.float64)
-    shown = {file_name(goal): responses[indices] for goal, indices in chosen.items()}
-    shown |= {f"{file_name(goal)}-synthesized": answers for goal, answers in made.items()}
+    baseline = np.nanmean(responses, axis=0, dtype=np.float64)
+    goal_responses = {file_name(goal): responses[indices] for goal, indices in chosen.items()}
+    goal_responses |= {f"{file_name(goal)}-synthesized": rows for goal, rows in synthesized.items()}
     return {
-        name: rows.mean(axis=0, dtype=np.float64) - usual if len(rows) else np.full_like(usual, np.nan)
-        for name, rows in shown.items()
+        name: rows.mean(axis=0, dtype=np.float64) - baseline if len(rows) else np.full_like(baseline, np.nan)
+        for name, rows in goal_responses.items()
     }
 
 
 def numbers_section(
     kind: str,
     rois: Sequence[str],
-    numbers: Sequence[int],
+    subject_ids: Sequence[int],
     rows: Sequence[Mapping[str, Any]],
-    made: Mapping[str, Any],
+    settings: Mapping[str, Any],
     output: Path,
 ) -> Section:
-    """How far the chosen images, or sets, go in each subject.
+    """Return the section with the figure and the table of each subject's numbers.
 
     Parameters
     ----------
     kind, rois
-        As for :func:`~berg_jax.experiments.control.experiment.control_regions`.
-    numbers
-        The subjects'.
+        See :func:`~berg_jax.experiments.control.experiment.control_regions`.
+    subject_ids
+        Numbers of the subjects.
     rows
-        Of each goal what came out.
-    made, output
-        The settings that made it, and the folder that holds its picture.
+        Results of each goal, as ``numbers.json`` has them.
+    settings
+        Settings to print below the figure.
+    output
+        Folder that holds the figure.
     """
-    picture = Picture(output / PICTURE, _CAPTIONS[kind], made)
+    picture = Picture(output / PICTURE, _CAPTIONS[kind], settings)
     if kind == "univariate":
-        return Section("Responses", [picture, _ways(rois, numbers, rows, made["synthesize"])])
-    return Section("Alignment", [picture, _alignments(rois, numbers, rows)])
+        return Section("Responses", [picture, _shifts(rois, subject_ids, rows, settings["synthesize"])])
+    return Section("Alignment", [picture, _alignments(rois, subject_ids, rows)])
 
 
 def images_sections(
@@ -85,58 +99,74 @@ def images_sections(
     source: Source,
     chosen: Mapping[str, Int[np.ndarray, " n"]],
     synthesized: Mapping[str, UInt8[np.ndarray, "n 3 h w"]],
-    made: Mapping[str, Any],
+    settings: Mapping[str, Any],
     output: Path,
 ) -> list[Section]:
-    """Write some images chosen, and those synthesized, for each goal as PNGs into a folder, and show them.
+    """Write PNG files of each goal's synthesized images and some of its chosen ones, and return sections of them.
 
-    Those of an earlier run in the same folder are removed.
+    Images of an earlier run in the same folder are removed.
     """
     for goal in {*_earlier_goals(output), *chosen}:
         for path in output.glob(f"*/{glob.escape(file_name(goal))}-*.png"):
             if path.parent.name in (_CHOSEN, _SYNTHESIZED):
                 path.unlink(missing_ok=True)
     sections = []
-    for goal, every in chosen.items():
-        indices = every[_places(len(every), kind)]
+    for goal, chosen_indices in chosen.items():
+        indices = chosen_indices[_shown_positions(len(chosen_indices), kind)]
         tiles, caption = [], "No image passes the margin."
         if len(indices):
             names = [[str(source.ids[index])] for index in indices]
             tiles += zip(_saved(source.read(indices), output / _CHOSEN, goal), names, strict=True)
-            which = "those that go the farthest first" if kind == "univariate" else "in their order among all images"
-            caption = f"{len(indices)} of the {len(every)} chosen images, {which}."
+            order = "the strongest first" if kind == "univariate" else "in their order among all images"
+            caption = f"{len(indices)} of the {len(chosen_indices)} chosen images, {order}."
         if goal in synthesized:
             paths = _saved(synthesized[goal], output / _SYNTHESIZED, goal)
             tiles += [(path, ["synthesized"]) for path in paths]
-        sections.append(Section(f"Images: {goal}", [Gallery(tiles, caption, made)]))
+        sections.append(Section(f"Images: {goal}", [Gallery(tiles, caption, settings)]))
     return sections
 
 
 def draw_maps(
-    person: Subject,
+    subject: Subject,
     vertices: Vertices,
     maps: Mapping[str, Float[np.ndarray, " vertices"]],
     rois: Sequence[str],
     goals: Iterable[str],
-    made: Mapping[str, Any],
+    settings: Mapping[str, Any],
     folder: Path,
 ) -> list[Picture]:
-    """Draw a subject's maps (see :func:`goal_maps`), each under its goal's name, into a folder."""
+    """Draw a subject's maps into a folder, one for each goal.
+
+    Parameters
+    ----------
+    subject, vertices
+        The subject, and the vertices of the maps.
+    maps
+        From :func:`goal_maps`.
+    rois
+        Regions to outline.
+    goals
+        Names of the goals.
+    settings
+        Settings to print below the pictures.
+    folder
+        Folder for the pictures.
+    """
     titles = {file_name(goal): goal for goal in goals}
     pictures = []
     for name, values in maps.items():
         base = name.removesuffix("-synthesized")
         title = titles[base] + (", synthesized images" if base != name else "")
         pictures += draw_brain(
-            person,
+            subject,
             vertices,
             values,
             folder / f"{name}.png",
-            f"{title}: mean response to these images less that to all images, at the regions' vertices; others are "
-            "grey.",
+            f"{title}: mean response to these images minus mean response to all images, at the regions' vertices; "
+            "other vertices are grey.",
             regions=tuple(rois),
             views=(),
-            settings=made,
+            settings=settings,
             label="response to these − to all images (z)",
             title=title,
         )
@@ -144,15 +174,15 @@ def draw_maps(
 
 
 def _earlier_goals(output: Path) -> list[str]:
-    """The goals of the run that has written into this folder before, if any."""
+    """Return the goals of an earlier run that wrote into this folder, if there was one."""
     try:
         return [str(row["goal"]) for row in json.loads(read_small(output / NUMBERS))["goals"]]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return []
 
 
-def _places(count: int, kind: str) -> Int[np.ndarray, " n"]:
-    """Places of those that are shown: the best, which come first, or of a set some from its first to its last."""
+def _shown_positions(count: int, kind: str) -> Int[np.ndarray, " n"]:
+    """Return which of the chosen images are shown: the first, which are the best, or some spread over a whole set."""
     most = min(_SHOWN[kind], count)
     return np.arange(most) if kind == "univariate" else np.linspace(0, count - 1, most).astype(int)
 
@@ -166,25 +196,27 @@ def _saved(images: UInt8[np.ndarray, "n 3 h w"], folder: Path, goal: str) -> lis
     return paths
 
 
-def _ways(rois: Sequence[str], numbers: Sequence[int], rows: Sequence[Mapping[str, Any]], synthesize: int) -> Table:
+def _shifts(
+    rois: Sequence[str], subject_ids: Sequence[int], rows: Sequence[Mapping[str, Any]], n_synthesized: int
+) -> Table:
     cells = []
     for row in rows:
-        for index, number in enumerate(numbers):
-            cells.append((row["goal"], number, f"{row['counts'][index]} chosen", *row["ways"][index]))
+        for index, subject_id in enumerate(subject_ids):
+            cells.append((row["goal"], subject_id, f"{row['counts'][index]} chosen", *row["ways"][index]))
             if "synthesized" in row:
-                cells.append((row["goal"], number, f"{synthesize} synthesized", *row["synthesized"][index]))
+                cells.append((row["goal"], subject_id, f"{n_synthesized} synthesized", *row["synthesized"][index]))
     return Table(
-        "How far images go the wanted way: their mean response less that to all images (z)",
+        "Change of each region's mean response in the wanted direction, relative to all images (z)",
         ("goal", "subject", "images", *rois),
         cells,
     )
 
 
-def _alignments(rois: Sequence[str], numbers: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:
+def _alignments(rois: Sequence[str], subject_ids: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("goal", "subject", "chosen set", "random sets, mean")
     cells = [
-        [row["goal"], number, reached, usual]
+        [row["goal"], subject_id, chosen, random]
         for row in rows
-        for number, reached, usual in zip(numbers, row["alignment"], row["random sets"], strict=True)
+        for subject_id, chosen, random in zip(subject_ids, row["alignment"], row["random sets"], strict=True)
     ]
     return Table(f"Correlation of {rois[0]}'s and {rois[1]}'s dissimilarities", columns, cells)

@@ -1,4 +1,4 @@
-"""Categories of images, contrasts of them, and what they say of vertices."""
+"""Localizer designs and statistics: image categories, contrasts, false discovery rates, vertices' preferences."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from scipy import stats
 from ...errors import InvalidParameterError
 from ...files.csv_tables import read_table
 
-_FEWEST = 2  # images of a category
+_FEWEST = 2  # images a category needs
 
 
 class Design(NamedTuple):
-    """Which category each image of a source belongs to, and contrasts of the categories.
+    """The category of each image of a source, and contrasts between categories.
 
-    ``labels`` are numbers of ``categories``. A row of ``weights`` is a contrast, a number for each category; they add
-    up to 0.
+    Attributes
+    ----------
+    categories
+        The categories' names, sorted.
+    labels
+        Index into ``categories`` of each image's category.
+    names
+        The contrasts' names.
+    weights
+        Weight of each category in each contrast. The weights of a contrast sum to 0.
     """
 
     categories: list[str]
@@ -31,22 +39,22 @@ class Design(NamedTuple):
 
     @property
     def matrix(self) -> Float[np.ndarray, "images categories"]:
-        """A column for each category, 1 for its images."""
+        """Design matrix: one column for each category, 1 for its images and 0 for others."""
         return (self.labels[:, None] == np.arange(len(self.categories))).astype(np.float64)
 
 
 def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Sequence[str] = ()) -> Design:
-    """The design of a source's images.
+    """Return the design of a set of named images.
 
     Parameters
     ----------
     ids
-        The images' names. Without a table an image's category is the folder that it lies in, ``faces/1.png``.
+        The images' names. Without a table, an image's category is the folder that it lies in: ``faces/1.png``.
     table
-        A ``.csv`` file with a header and the columns ``image``, names as in ``ids``, and ``category``.
+        A ``.csv`` file with a header and the columns ``image`` (names as in ``ids``) and ``category``.
     contrasts
-        Such as ``"faces > places + objects"``: the mean of the categories at the left less the mean of those at the
-        right; ``"faces"`` is faces against all others. By default each category against all others.
+        Contrasts such as ``"faces > places + objects"``, the mean of the categories on the left minus the mean of
+        those on the right, or ``"faces"``, faces against all others. By default each category against all others.
 
     Raises
     ------
@@ -55,16 +63,27 @@ def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Se
     InvalidParameterError
         An image has no category, a category has only one image, there is only one category, or a contrast makes no
         sense.
+
+    See Also
+    --------
+    preferences : Find the category that each vertex responds to most.
+
+    Examples
+    --------
+    >>> names = ["faces/1.png", "faces/2.png", "places/1.png", "places/2.png"]
+    >>> design = design_of(names, contrasts=["faces > places"])
+    >>> design.categories, design.weights.tolist()
+    (['faces', 'places'], [[1.0, -1.0]])
     """
-    found = [_folder(name) for name in ids] if table is None else _from_table(ids, Path(table))
-    categories = sorted(set(found))
-    place = {name: index for index, name in enumerate(categories)}
-    labels = np.array([place[name] for name in found])
+    image_categories = [_folder(name) for name in ids] if table is None else _from_table(ids, Path(table))
+    categories = sorted(set(image_categories))
+    indices = {name: index for index, name in enumerate(categories)}
+    labels = np.array([indices[name] for name in image_categories])
     counts = np.bincount(labels)
     if len(categories) < 2:
         raise InvalidParameterError(
-            f"All {len(found)} images are of the category {categories[0]!r}: there is no contrast. Give a folder for "
-            "each category, or a table (--table) of images and categories."
+            f"All {len(labels)} images are of the category {categories[0]!r}: there is no contrast. Give a folder "
+            "for each category, or a table (--table) of images and categories."
         )
     for name, count in zip(categories, counts, strict=True):
         if count < _FEWEST:
@@ -127,9 +146,9 @@ def _members(text: str, categories: Sequence[str], contrast: str) -> Bool[np.nda
 def significance(
     t: Float[np.ndarray, "contrasts vertices"], degrees_of_freedom: int
 ) -> tuple[Float[np.ndarray, "contrasts vertices"], Float[np.ndarray, "contrasts vertices"]]:
-    """Two-sided p of each t, and q: p adjusted for the false discovery rate over a contrast's vertices [1]_.
+    """Return the two-sided p of each t, and its q: p adjusted for the false discovery rate over vertices [1]_.
 
-    Both are NaN where t is.
+    The adjustment is made for each contrast on its own. Both values are NaN where t is.
 
     References
     ----------
@@ -138,10 +157,10 @@ def significance(
     """
     p = 2 * stats.t.sf(np.abs(t), degrees_of_freedom)
     q = np.full_like(p, np.nan)
-    for row, of_row in zip(q, p, strict=True):
-        there = ~np.isnan(of_row)
-        if there.any():
-            row[there] = stats.false_discovery_control(of_row[there])
+    for contrast_q, contrast_p in zip(q, p, strict=True):
+        known = ~np.isnan(contrast_p)
+        if known.any():
+            contrast_q[known] = stats.false_discovery_control(contrast_p[known])
     return p, q
 
 
@@ -151,9 +170,25 @@ def preferences(
     counts: Int[np.ndarray, " categories"],
     alpha: float,
 ) -> Float[np.ndarray, " vertices"]:
-    """The category that each vertex responds to most, where categories differ; NaN elsewhere.
+    """Return the index of the category that each vertex responds to most; NaN where categories do not differ.
 
-    They differ where the F of a one-way analysis of variance is significant, at a false discovery rate of ``alpha``.
+    Categories differ where the F of a one-way analysis of variance is significant at a false discovery rate of
+    ``alpha`` over vertices.
+
+    Parameters
+    ----------
+    betas
+        Mean response of each vertex to each category.
+    residual_variance
+        Variance of each vertex's responses within categories.
+    counts
+        Number of images in each category.
+    alpha
+        False discovery rate.
+
+    See Also
+    --------
+    design_of, significance
     """
     groups, images = len(counts), int(counts.sum())
     mean = counts @ betas / images
@@ -161,17 +196,24 @@ def preferences(
     with np.errstate(divide="ignore", invalid="ignore"):
         p = stats.f.sf(between / residual_variance, groups - 1, images - groups)
     preferred = np.full(len(p), np.nan)
-    there = ~np.isnan(p)
-    if there.any():
-        differ = np.flatnonzero(there)[stats.false_discovery_control(p[there]) < alpha]
+    known = ~np.isnan(p)
+    if known.any():
+        differ = np.flatnonzero(known)[stats.false_discovery_control(p[known]) < alpha]
         preferred[differ] = betas[:, differ].argmax(0)
     return preferred
 
 
 def over_subjects(effects: Float[np.ndarray, "subjects n"]) -> dict[str, Float[np.ndarray, " n"]]:
-    """Paired tests over subjects, of effects against 0: ``mean``, ``t``, ``p`` and ``q`` (false discovery rate).
+    """Test effects against 0 over subjects, by paired t-tests.
 
-    NaN of a subject who lacks a region leaves that subject out.
+    Parameters
+    ----------
+    effects
+        A contrast of each subject's means. A NaN, for a subject without the region, leaves that subject out.
+
+    Returns
+    -------
+    ``mean``, ``t``, ``p``, ``q`` (adjusted for the false discovery rate) and ``subjects``, the number of subjects.
     """
     subjects = (~np.isnan(effects)).sum(0)
     enough = (subjects >= 2) & (

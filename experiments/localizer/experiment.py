@@ -32,7 +32,7 @@ from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, unfinished, write_results
 from ..stimuli import check_subjects, drawn, require_demo
 from .contrasts import Design, design_of, over_subjects, preferences, significance
-from .report import draw, key_numbers, keys_of, over_subjects_table, preferred, selective
+from .report import count_selective, draw, key_numbers, over_subjects_table, roi_preferences, t_map_names
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
 
@@ -219,7 +219,7 @@ def _compared(
 ) -> list[dict[str, Any]]:
     """Pearson's correlation of t with measured t over vertices that have both."""
     rows = []
-    keys = keys_of(results)
+    keys = t_map_names(results)
     for name, values in measured.items():
         ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
         there = np.isfinite(ours) & np.isfinite(theirs)
@@ -251,11 +251,11 @@ def _summary(
     alpha: float,
 ) -> str:
     lines = [f"Subject {subject.description.subject}{origin(subject)}, {len(design.labels)} images"]
-    for name, key in zip(design.names, keys_of(results), strict=True):
-        lines.append(f"  {name:<28}{selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
+    for name, key in zip(design.names, t_map_names(results), strict=True):
+        lines.append(f"  {name:<28}{count_selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
     if means:
         lines.append(f"  {'ROI':<14}{'prefers':<14}{'mean (z)':>9}{'other (z)':>10}{'of its vertices':>17}")
-    for name, best, mean, others, share in preferred(design, means, shares):
+    for name, best, mean, others, share in roi_preferences(design, means, shares):
         lines.append(f"  {name:<14}{best:<14}{mean:>9.2f}{others:>10.2f}{share:>17.0%}")
     lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
     return "\n".join(lines)

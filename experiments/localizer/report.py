@@ -1,4 +1,4 @@
-"""What a localizer found, as pictures and tables."""
+"""Report of a localizer: maps of t and of preferences, ROIs' mean responses, and tables of key numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .contrasts import Design
 
 
 def draw(
-    person: Subject,
+    subject: Subject,
     vertices: Vertices,
     design: Design,
     results: Mapping[str, np.ndarray],
@@ -26,28 +26,44 @@ def draw(
     alpha: float,
     folder: Path,
 ) -> list[Picture]:
-    """Draw maps of t where significant, preferences, and ROIs' means, into a folder."""
-    pictures, made = [], {"images": len(design.labels), "false discovery rate": alpha}
-    for name, key in zip(design.names, keys_of(results), strict=True):
+    """Draw maps of significant t, maps of preferences, and ROIs' means into a folder.
+
+    Parameters
+    ----------
+    subject, vertices
+        The subject, and the vertices that were encoded.
+    design
+        Categories and contrasts.
+    results
+        Maps by name: see :func:`~berg_jax.experiments.localizer.experiment.vertex_maps`.
+    means
+        Each ROI's mean response to each category, in z units.
+    alpha
+        False discovery rate.
+    folder
+        Folder for the pictures.
+    """
+    pictures, settings = [], {"images": len(design.labels), "false discovery rate": alpha}
+    for name, key in zip(design.names, t_map_names(results), strict=True):
         title = name if ">" in name else f"{name} > other categories"
         pictures += draw_brain(
-            person,
+            subject,
             vertices,
             np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan),
             folder / f"{key}.png",
-            f"{title}: t of a general linear model, where its false discovery rate over vertices is below {alpha:g}; "
+            f"{title}: t of a general linear model, where q (false discovery rate over vertices) is below {alpha:g}; "
             "red where responses are larger, blue where they are smaller.",
-            settings={"contrast": name, **made},
+            settings={"contrast": name, **settings},
             label=f"t, where q < {alpha:g}",
             title=title,
         )
     pictures += draw_brain(
-        person,
+        subject,
         vertices,
         results["preference"],
         folder / "preference.png",
         "The category that a vertex responds to most, where categories differ.",
-        settings={"categories": design.categories, **made},
+        settings={"categories": design.categories, **settings},
         labels=design.categories,
         label="preferred category",
         title="Preferences",
@@ -55,8 +71,8 @@ def draw(
     if means:
         path = folder / "rois.png"
         values = np.array(list(means.values()))
-        draw_table(values, list(means), design.categories, "mean response (z)", path, note=note(person))
-        pictures.append(Picture(path, "Mean response of each ROI to each category, in z units.", made))
+        draw_table(values, list(means), design.categories, "mean response (z)", path, note=note(subject))
+        pictures.append(Picture(path, "Mean response of each ROI to each category, in z units.", settings))
     return pictures
 
 
@@ -68,14 +84,25 @@ def key_numbers(
     measured: Sequence[Mapping[str, Any]],
     alpha: float,
 ) -> list[Table]:
-    """How many vertices are selective, what ROIs prefer, and agreement with measured maps."""
+    """Return tables of the number of selective vertices, ROIs' preferences, and agreement with measured maps.
+
+    Parameters
+    ----------
+    design, results, means, alpha
+        See :func:`draw`.
+    shares
+        Share of each ROI's vertices that prefer each category.
+    measured
+        Correlation of each contrast's map with the measured one: ``contrast``, ``vertices`` and ``r``.
+    """
     counts = [
-        (name, selective(results, key, alpha)) for name, key in zip(design.names, keys_of(results), strict=True)
+        (name, count_selective(results, key, alpha))
+        for name, key in zip(design.names, t_map_names(results), strict=True)
     ]
     tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices"), counts)]
     if means:
         columns = ("ROI", "prefers", "mean (z)", "other categories (z)", "share of its vertices")
-        tables.append(Table("What ROIs prefer", columns, preferred(design, means, shares)))
+        tables.append(Table("Preferred category of each ROI", columns, roi_preferences(design, means, shares)))
     if measured:
         rows = [[row["contrast"], row["vertices"], row["r"]] for row in measured]
         tables.append(Table("Correlation with measured t maps", ("contrast", "vertices", "r"), rows))
@@ -83,7 +110,7 @@ def key_numbers(
 
 
 def over_subjects_table(group: Sequence[Mapping[str, Any]]) -> Table:
-    """Of each ROI and contrast, as a report shows it."""
+    """Return the table of effects over subjects, one row for each ROI and contrast."""
     columns = list(group[0]) if group else ["roi", "contrast"]
     return Table(
         "Effects over subjects: mean of a contrast of ROI means (z), t and p of a paired test, q over all rows",
@@ -92,20 +119,27 @@ def over_subjects_table(group: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def keys_of(results: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of the maps of t, in the order of the contrasts."""
+def t_map_names(results: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of the maps of t, in the order of the contrasts."""
     return [key for key in results if key.startswith("t_")]
 
 
-def selective(results: Mapping[str, np.ndarray], key: str, alpha: float) -> int:
-    """How many vertices respond more to a contrast, at this false discovery rate."""
-    return int(((results[key.replace("t_", "q_", 1)] < alpha) & (results[key] > 0)).sum())
+def count_selective(results: Mapping[str, np.ndarray], key: str, alpha: float) -> int:
+    """Count the vertices whose t is positive and significant at a false discovery rate, in one map of t."""
+    q = results[key.replace("t_", "q_", 1)]
+    return int(((q < alpha) & (results[key] > 0)).sum())
 
 
-def preferred(
+def roi_preferences(
     design: Design, means: Mapping[str, Float[np.ndarray, " c"]], shares: Mapping[str, list[float]]
 ) -> list[tuple[str, str, float, float, float]]:
-    """Of each ROI the category with the largest mean, that mean, the others', and the share of its vertices."""
+    """Return each ROI's preferred category.
+
+    Returns
+    -------
+    A row for each ROI: its name, the category with the largest mean, that mean, the mean of the other categories, and
+    the share of the ROI's vertices that prefer the category.
+    """
     rows = []
     for name, values in means.items():
         best = int(values.argmax())

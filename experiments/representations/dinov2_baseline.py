@@ -1,4 +1,4 @@
-"""Features of a stock backbone, to compare brains with."""
+"""DINOv2 class tokens: features of the unmodified backbone, a baseline to compare brain responses with."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ from ...stream.sources.image_files import Source
 def class_tokens(
     backbone: Backbone, source: Source, batch_size: int = 8
 ) -> dict[str, Float[np.ndarray, "images features"]]:
-    """The class token of every image of a source after the last block of each quarter, as ``dinov2-<block>``.
+    """Return the class tokens of all images of a source at four depths of a backbone.
 
-    Blocks count from 0; no final norm.
+    Returns
+    -------
+    Features (images, width) by layer, ``dinov2-<block>``: the last block of each quarter of the depth, counted from
+    0, without the final norm.
     """
     depth = backbone.config.depth
     layers = tuple(sorted({max(depth * quarter // 4 - 1, 0) for quarter in (1, 2, 3, 4)}))
     params = jax.tree.map(jnp.asarray, backbone.params)
-    found: list[Any] = []
-    for numbers, new in filled_batches(len(source), batch_size):
-        images = jnp.asarray(source.read(numbers))
-        found.append(np.asarray(_tokens(params, pixels_of(images, "float32"), backbone.config, layers))[:, :new])
-    tokens = np.concatenate(found, axis=1)
-    return {f"dinov2-{layer}": of_layer for layer, of_layer in zip(layers, tokens, strict=True)}
+    batches: list[Any] = []
+    for indices, new in filled_batches(len(source), batch_size):
+        pixels = pixels_of(jnp.asarray(source.read(indices)), "float32")
+        tokens = np.asarray(_tokens(params, pixels, backbone.config, layers))
+        batches.append(tokens[:, :new])
+    tokens = np.concatenate(batches, axis=1)
+    return {f"dinov2-{layer}": layer_tokens for layer, layer_tokens in zip(layers, tokens, strict=True)}
 
 
 @partial(jax.jit, static_argnames=("config", "layers"))

@@ -1,7 +1,7 @@
-"""Dissimilarity matrices of images, and how they compare (Kriegeskorte et al. 2008, Representational similarity
-analysis, Frontiers in Systems Neuroscience 2:4).
+"""Representational similarity analysis: dissimilarity matrices of images, their correlations, and searchlights.
 
-A matrix is kept as its upper triangle, row by row, as scipy's ``pdist`` gives it.
+A matrix is stored as its upper triangle, row by row, as scipy's ``pdist`` returns it. The method is that of
+Kriegeskorte et al. 2008, Representational similarity analysis, Frontiers in Systems Neuroscience 2:4.
 """
 
 from __future__ import annotations
@@ -18,16 +18,36 @@ from ...surface.meshes import SHOWN, fsaverage, how_to_get, is_here
 from ...surface.spaces import MESHES, hint
 from ...vertices import HEMISPHERES, Vertices
 
-_FEWEST = 4  # images: three have three dissimilarities
+_FEWEST = 4  # images needed: three images have only three dissimilarities
 
 
 def dissimilarities(patterns: Float[np.ndarray, "images features"]) -> Float[np.ndarray, " pairs"]:
-    """1 − Pearson's correlation of each two images' patterns; NaN where one does not vary.
+    """Return the dissimilarity of each pair of images: 1 − Pearson's correlation of their patterns.
+
+    Parameters
+    ----------
+    patterns
+        Responses of vertices, or other features, to each image.
+
+    Returns
+    -------
+    Upper triangle of the dissimilarity matrix, row by row; NaN for images whose pattern does not vary.
 
     Raises
     ------
     InvalidParameterError
-        There are fewer than 4 images, or 2 features.
+        There are fewer than 4 images, or fewer than 2 features.
+
+    See Also
+    --------
+    similarities : Correlate several such matrices.
+    searchlights : Correlate local matrices with targets.
+
+    Examples
+    --------
+    >>> patterns = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 2.0, 1.0], [1.0, 3.0, 2.0]])
+    >>> dissimilarities(patterns).round(2).tolist()
+    [0.0, 2.0, 0.5, 2.0, 0.5, 1.5]
     """
     if patterns.ndim != 2 or len(patterns) < _FEWEST or patterns.shape[1] < 2:
         raise InvalidParameterError(
@@ -41,17 +61,28 @@ def dissimilarities(patterns: Float[np.ndarray, "images features"]) -> Float[np.
 
 
 def from_square(matrix: Float[np.ndarray, "images images"], name: str) -> Float[np.ndarray, " pairs"]:
-    """The upper triangle of a given matrix of dissimilarities.
+    """Return the upper triangle of a square dissimilarity matrix.
+
+    Parameters
+    ----------
+    matrix
+        Symmetric matrix with a diagonal of 0.
+    name
+        The matrix's name, for the message.
 
     Raises
     ------
     InvalidParameterError
-        It is not square, not symmetric, or its diagonal is not 0.
+        The matrix is not square, not symmetric, or its diagonal is not 0.
+
+    See Also
+    --------
+    dissimilarities : Compute the matrix from patterns.
     """
     square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
     if not square or not np.allclose(matrix, matrix.T, equal_nan=True) or not np.allclose(np.diagonal(matrix), 0):
         similar = square and np.allclose(np.diagonal(matrix), 1)
-        advice = " It looks like similarities: give 1 less them." if similar else ""
+        advice = " It looks like similarities: give 1 minus them." if similar else ""
         raise InvalidParameterError(
             f"{name} must be a symmetric matrix of dissimilarities, 0 on its diagonal, got shape {matrix.shape}."
             f"{advice}"
@@ -60,23 +91,44 @@ def from_square(matrix: Float[np.ndarray, "images images"], name: str) -> Float[
 
 
 def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[np.ndarray, "n n"]:
-    """Spearman's correlation of each two matrices; NaN of one that holds NaN or does not vary."""
+    """Return Spearman's correlation of each pair of dissimilarity matrices.
+
+    Parameters
+    ----------
+    matrices
+        Upper triangles by name, from :func:`dissimilarities` or :func:`from_square`.
+
+    Returns
+    -------
+    Matrix of correlations, in the order of the names; NaN for a matrix that holds NaN or does not vary.
+
+    Examples
+    --------
+    >>> one, other = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
+    >>> similarities({"one": one, "other": other}).round(6).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
     ranks = np.stack([_ranks(matrix) for matrix in matrices.values()])
     return ranks @ ranks.T
 
 
 def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:
-    """For each of the vertices the columns of the k nearest of them in its hemisphere, itself first.
+    """Yield, for each vertex, the columns of the k chosen vertices nearest to it in its hemisphere, itself first.
 
-    Distances are on fsaverage's sphere, whose meshes are nested, so that all up to fsaverage5 can be served, and
-    finer ones that nilearn has on this machine; of those that it has not, the vertices that are fsaverage5's.
+    Distances are measured on fsaverage's sphere. Its meshes are nested, so fsaverage5's sphere serves all coarser
+    meshes, and those vertices of finer meshes that fsaverage5 has, too. The other vertices of a finer mesh need that
+    mesh, from nilearn, on this machine.
 
     Raises
     ------
     InvalidParameterError
-        The mesh is none of fsaverage, or a hemisphere has fewer vertices than k.
+        The mesh is not one of fsaverage's, or a hemisphere has fewer vertices than k.
     ResourceError
-        The mesh is a finer one that is not on this machine, and there are vertices beyond fsaverage5's.
+        The mesh is finer than fsaverage5 and not on this machine, and some vertices are not fsaverage5's.
+
+    See Also
+    --------
+    searchable_vertices : The vertices for which this works.
     """
     size, counts = vertices.hemisphere_size, [len(vertices.lh), len(vertices.rh)]
     if size not in MESHES:
@@ -88,20 +140,25 @@ def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]
         raise ResourceError(how_to_get(size))
     if k < 2 or any(0 < count < k for count in counts):
         raise InvalidParameterError(f"A searchlight must have 2 vertices to as many as are chosen {counts}, got {k}.")
-    before = 0
+    first_column = 0
     for hemisphere, count in zip(HEMISPHERES, counts, strict=True):
         if count:
             points = fsaverage(hemisphere, "sphere", sphere).coordinates[getattr(vertices, hemisphere)]
-            yield from before + cKDTree(points).query(points, k)[1]
-        before += count
+            yield from first_column + cKDTree(points).query(points, k)[1]
+        first_column += count
 
 
-def searched(vertices: Vertices) -> Vertices:
-    """Those that can have a searchlight here: all, or of a finer mesh that is not on this machine fsaverage5's."""
+def searchable_vertices(vertices: Vertices) -> Vertices:
+    """Return the vertices that can have a searchlight on this machine.
+
+    These are all vertices, unless their mesh is finer than fsaverage5 and not on this machine; then they are those
+    that fsaverage5 has.
+    """
     if vertices.hemisphere_size <= SHOWN or is_here(vertices.hemisphere_size):
         return vertices
-    kept = (getattr(vertices, h) for h in HEMISPHERES)
-    return Vertices(*(indices[indices < SHOWN] for indices in kept), vertices.hemisphere_size)
+    lh = vertices.lh[vertices.lh < SHOWN]
+    rh = vertices.rh[vertices.rh < SHOWN]
+    return Vertices(lh=lh, rh=rh, hemisphere_size=vertices.hemisphere_size)
 
 
 def searchlights(
@@ -110,14 +167,42 @@ def searchlights(
     k: int,
     targets: Mapping[str, Float[np.ndarray, " pairs"]],
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
-    """For each vertex and target, Spearman's correlation of it with the dissimilarities of the k nearest vertices."""
-    ranked = np.stack([_ranks(target) for target in targets.values()])
-    found = np.stack([ranked @ _ranks(dissimilarities(responses[:, near])) for near in neighborhoods(vertices, k)])
-    return dict(zip(targets, found.T, strict=True))
+    """Correlate the dissimilarities around each vertex with target matrices.
+
+    Parameters
+    ----------
+    responses
+        Responses of these vertices.
+    vertices
+        The columns' vertices.
+    k
+        Number of nearest vertices in a searchlight, the center included.
+    targets
+        Dissimilarity matrices by name, as upper triangles.
+
+    Returns
+    -------
+    For each target, a map of Spearman's correlations.
+
+    Raises
+    ------
+    InvalidParameterError, ResourceError
+        As :func:`neighborhoods`.
+
+    See Also
+    --------
+    dissimilarities, similarities
+    """
+    target_ranks = np.stack([_ranks(target) for target in targets.values()])
+    correlations = []
+    for columns in neighborhoods(vertices, k):
+        local_ranks = _ranks(dissimilarities(responses[:, columns]))
+        correlations.append(target_ranks @ local_ranks)
+    return dict(zip(targets, np.stack(correlations).T, strict=True))
 
 
 def _ranks(matrix: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    """Ranks of mean 0 and length 1, whose products are Spearman's correlations."""
+    """Return ranks scaled to mean 0 and length 1; products of two such vectors are Spearman's correlations."""
     if np.isnan(matrix).any():
         return np.full(len(matrix), np.nan)
     ranks = stats.rankdata(matrix)

@@ -32,7 +32,14 @@ from ..reporting.results import counted, folder_of, note, outlined, provenance, 
 from ..responses import keep_responses
 from ..stimuli import check_subjects, drawn, require_demo
 from .dinov2_baseline import class_tokens
-from .dissimilarity import dissimilarities, from_square, neighborhoods, searched, searchlights, similarities
+from .dissimilarity import (
+    dissimilarities,
+    from_square,
+    neighborhoods,
+    searchable_vertices,
+    searchlights,
+    similarities,
+)
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22
@@ -138,7 +145,7 @@ def compare_representations(
         together = np.concatenate([region.global_indices for region in found.values()])
         if searchlight is not None:
             whole = replace(selection, roi=None).of(subject)
-            lit.append(searched(whole))
+            lit.append(searchable_vertices(whole))
             coarse = lit[-1] is not whole
             next(neighborhoods(lit[-1], searchlight))
             together = np.concatenate([together, lit[-1].global_indices])

@@ -1,6 +1,6 @@
 from .experiment import map_retinotopy
 from .probes import Probes, bars, gaussians, probe_source, rings, wedges
-from .receptive_fields import Fit, agreement, fit, own_centers, polar
+from .receptive_fields import Fit, agreement, fit, model_centers, polar
 
 __all__ = [
     "Fit",
@@ -10,7 +10,7 @@ __all__ = [
     "fit",
     "gaussians",
     "map_retinotopy",
-    "own_centers",
+    "model_centers",
     "polar",
     "probe_source",
     "rings",

@@ -38,8 +38,8 @@ from ..reporting.results import EARLY, origin, outlined, provenance, unfinished,
 from ..stimuli import is_demo, require_demo
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
-from .receptive_fields import agreement, fit, own_centers, polar
-from .report import HOW, sections
+from .receptive_fields import agreement, fit, model_centers, polar
+from .report import METHODS, sections
 
 GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
@@ -160,7 +160,7 @@ def map_retinotopy(
         "Retinotopy",
         sections(subject, vertices, maps, rows, best, made, output),
         lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject.description.subject}"
-        f"{origin(subject)}, by {HOW[best]}: {len(chosen.windows):,} windows on grey, each filled with "
+        f"{origin(subject)}, by {METHODS[best]}: {len(chosen.windows):,} windows on grey, each filled with "
         f"{len(filling):,} images.",
         command=command.line,
         settings=command.settings,
@@ -212,7 +212,7 @@ def probe_model(
     if not found:
         return {}
     best, moments = found["argmax_over_probes"], found["moments"]
-    maps = {f"model_{name}": values for name, values in polar(own_centers(model)).items()}
+    maps = {f"model_{name}": values for name, values in polar(model_centers(model)).items()}
     if not np.isnan(probes.centers).any():
         maps |= {f"probe_{name}": values for name, values in polar(probes.centers[best["probe"]]).items()}
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -301,7 +301,7 @@ def _comparisons(
 
 def _summary(subject: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
     lines = [
-        f"Receptive fields of subject {subject.description.subject}{origin(subject)} by {HOW[best]}, compared with"
+        f"Receptive fields of subject {subject.description.subject}{origin(subject)} by {METHODS[best]}, compared with"
     ]
     lines.append(f"  {'':<18}{'':<14}{'vertices':>9}{'angle':>8}{'eccentricity':>14}   (correlations)")
     lines += [

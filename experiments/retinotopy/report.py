@@ -1,4 +1,4 @@
-"""What a retinotopic mapping found, as pictures and tables."""
+"""Report of a retinotopic mapping: maps on the brain, correlations with other estimates, receptive-field sizes."""
 
 from __future__ import annotations
 
@@ -13,57 +13,79 @@ from ..reporting.page import Picture, Section, Table
 from ..reporting.pictures import draw_brain
 from ..reporting.results import EARLY, outlined
 
-HOW = {"fit": "a Gaussian fit", "probe": "the best probe"}
-_MIN_QUALITY = 0.1  # of what is drawn, with a fit
+METHODS = {"fit": "a Gaussian fit", "probe": "the best probe"}
+_MIN_R2 = 0.1  # vertices with a poorer fit are not drawn
 
 
 def sections(
-    person: Subject,
+    subject: Subject,
     vertices: Vertices,
     maps: dict[str, np.ndarray],
     rows: list[dict[str, Any]],
     best: str,
-    made: dict[str, Any],
+    settings: dict[str, Any],
     output: Path,
 ) -> list[Section]:
-    """A report's sections: maps by the best way (``"fit"`` or ``"probe"``), drawn into a folder; their agreement."""
+    """Draw a subject's maps into a folder, and return the report's sections.
+
+    Parameters
+    ----------
+    subject, vertices
+        The subject, and the vertices that were mapped.
+    maps
+        Values at these vertices, by the names of :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
+    rows
+        Agreement with other estimates: see :func:`~berg_jax.experiments.retinotopy.receptive_fields.agreement`.
+    best
+        The method whose maps are drawn, a key of ``METHODS``.
+    settings
+        Settings to print below the pictures.
+    output
+        Folder for the pictures.
+    """
     return [
-        Section("Maps", _draw(person, vertices, maps, best, made, output)),
-        Section("Agreement", [_agreement(rows), *_sizes(person, vertices, maps)]),
+        Section("Maps", _draw(subject, vertices, maps, best, settings, output)),
+        Section("Agreement", [_agreement(rows), *_sizes(subject, vertices, maps)]),
     ]
 
 
 def _draw(
-    person: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, made: dict[str, Any], output: Path
+    subject: Subject,
+    vertices: Vertices,
+    maps: dict[str, np.ndarray],
+    best: str,
+    settings: dict[str, Any],
+    output: Path,
 ) -> list[Picture]:
-    shown, how = ~np.isnan(maps[f"{best}_angle"]), HOW[best]
+    visible, method = ~np.isnan(maps[f"{best}_angle"]), METHODS[best]
     if best == "fit":
-        shown = maps["fit_r2"] >= _MIN_QUALITY
-        made = {**made, "shown where the fit's r² is at least": _MIN_QUALITY}
-    drawn: dict[str, tuple[str, dict[str, Any]]] = {
+        visible = maps["fit_r2"] >= _MIN_R2
+        settings = {**settings, "shown where the fit's r² is at least": _MIN_R2}
+    captions_and_options: dict[str, tuple[str, dict[str, Any]]] = {
         "angle": (
             "Polar angle of receptive fields, counterclockwise from the right horizontal meridian; the wheel is the "
             "visual field",
-            {"label": f"polar angle in the visual field ({how})", "title": "Polar angle", "wheel": True},
+            {"label": f"polar angle in the visual field ({method})", "title": "Polar angle", "wheel": True},
         ),
         "eccentricity": (
             "Distance of receptive fields from the fovea",
-            {"label": f"eccentricity (degrees, {how})", "title": "Eccentricity"},
+            {"label": f"eccentricity (degrees, {method})", "title": "Eccentricity"},
         ),
     }
     if best == "fit":
-        label = "receptive field's standard deviation (degrees)"
-        drawn["size"] = ("Standard deviation of the Gaussian receptive fields", {"label": label, "title": "Size"})
+        caption = "Standard deviation of the Gaussian receptive fields"
+        options = {"label": "receptive field's standard deviation (degrees)", "title": "Size"}
+        captions_and_options["size"] = (caption, options)
     pictures = []
-    for name, (caption, options) in drawn.items():
+    for name, (caption, options) in captions_and_options.items():
         pictures += draw_brain(
-            person,
+            subject,
             vertices,
-            np.where(shown, maps[f"{best}_{name}"], np.nan),
+            np.where(visible, maps[f"{best}_{name}"], np.nan),
             output / f"{name}.png",
-            f"{caption}, by {how}. Outlined are early visual areas; grey vertices have no receptive field.",
+            f"{caption}, by {method}. Outlines are early visual areas; grey vertices have no receptive field.",
             regions=EARLY,
-            settings=made,
+            settings=settings,
             views=("medial", "ventral"),
             **options,
         )
@@ -72,35 +94,24 @@ def _draw(
 
 def _agreement(rows: list[dict[str, Any]]) -> Table:
     return Table(
-        "Correlation of receptive fields with others: circular for the angle, Pearson's for eccentricity",
+        "Correlation with other estimates of receptive fields: circular for polar angle, Pearson's for eccentricity",
         ("compared with", "region", "vertices", "angle", "eccentricity"),
         [[row[key] for key in ("with", "region", "vertices", "angle", "eccentricity")] for row in rows],
     )
 
 
-def _sizes(person: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) -> list[Table]:
-    """With a fit, its medians in the early areas."""
+def _sizes(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) -> list[Table]:
+    """Return a table of the fits' medians over all vertices and in the early areas, if there are fits."""
     if "fit_size" not in maps:
         return []
-    inside = {
-        name: np.isin(vertices.global_indices, region.global_indices)
-        for name, region in outlined(person, EARLY).items()
-    }
-    inside = {"all vertices": np.ones(len(vertices), bool), **inside}
-    rows = [
-        [
-            name,
-            int(there.sum()),
-            *(float(np.median(maps[key][there])) for key in ("fit_eccentricity", "fit_size", "fit_r2")),
-        ]
-        for name, mask in inside.items()
-        for there in [mask & ~np.isnan(maps["fit_size"])]
-        if there.any()
-    ]
-    return [
-        Table(
-            "Gaussian fits: medians over vertices",
-            ("region", "vertices", "eccentricity (°)", "size (°)", "r²"),
-            rows,
-        )
-    ]
+    masks = {"all vertices": np.ones(len(vertices), bool)}
+    for name, region in outlined(subject, EARLY).items():
+        masks[name] = np.isin(vertices.global_indices, region.global_indices)
+    rows = []
+    for name, mask in masks.items():
+        fitted = mask & ~np.isnan(maps["fit_size"])
+        if fitted.any():
+            medians = [float(np.median(maps[key][fitted])) for key in ("fit_eccentricity", "fit_size", "fit_r2")]
+            rows.append([name, int(fitted.sum()), *medians])
+    columns = ("region", "vertices", "eccentricity (°)", "size (°)", "r²")
+    return [Table("Gaussian fits: medians over vertices", columns, rows)]

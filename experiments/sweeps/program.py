@@ -21,8 +21,8 @@ from ..synthesis import ascent, augmentations, objectives, priors
 from ..synthesis.areas import union
 from ..synthesis.ascent import Problem, State
 from ..synthesis.checks import diagnose
-from ..synthesis.parametrizations.fourier import Parametrization
-from ..synthesis.parametrizations.photographs import parametrization, projection, squares
+from ..synthesis.parametrizations.base import Parametrization
+from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_squares
 from .chunks import Chunk
 from .trial import Settings, Trial
 
@@ -198,16 +198,16 @@ def _objective(regions: Regions, settings: Settings) -> Any:
 
 
 def _images(settings: Settings) -> tuple[Parametrization, Any]:
-    photograph = None if settings["start"] is None else squares(settings["start"])[0][0]
+    photograph = None if settings["start"] is None else read_squares(settings["start"])[0][0]
     if settings["images"] == "phases":
         return _phases(settings["photographs"]), None
-    return parametrization(settings["images"], photograph, None)[0], photograph
+    return make_parametrization(settings["images"], photograph, None)[0], photograph
 
 
 @cache
 def _phases(photographs: str | Path | None) -> Parametrization:
     """Measured once for all trials."""
-    return parametrization("phases", None, photographs)[0]
+    return make_parametrization("phases", None, photographs)[0]
 
 
 def _stacked(trees: list[Any]) -> Any:

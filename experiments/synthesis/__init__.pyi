@@ -2,7 +2,9 @@ from . import augmentations, objectives, priors
 from .areas import union
 from .experiment import synthesize
 from .optimize import Result, optimize
-from .parametrizations.fourier import Parametrization, fourier, phases, pixels
+from .parametrizations.base import Parametrization
+from .parametrizations.fourier import fourier, phases
+from .parametrizations.pixels import pixels
 from .recipe import Recipe
 from .search.evolution import evolve, evolve_sets
 

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .functions import Function
-from .parametrizations.fourier import Parametrization
+from .parametrizations.base import Parametrization
 
 Images = Float[Array, "images 3 height width"]
 Model = Callable[[Images], Float[Array, "... images vertices"]]

@@ -28,7 +28,7 @@ from .areas import union
 from .judging.natural import natural_baseline, relative_scores
 from .judging.sheets import contact_sheet, table
 from .optimize import Result, optimize
-from .parametrizations.photographs import parametrization, projection, squares
+from .parametrizations.photographs import make_parametrization, projection, read_squares
 from .recipe import Recipe
 
 _RENAMED = {"photograph_folder": "photographs"}  # settings as version 0.1.0 wrote them
@@ -124,8 +124,8 @@ def synthesize(
     limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
     vertices, area = union(subject, areas, **limits)
     model = subject.model(vertices, precision=precision)
-    photograph = None if recipe.start is None else squares(recipe.start)[0][0]
-    parametrized, source = parametrization(recipe.parametrization, photograph, recipe.photographs)
+    photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
+    parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
     project = projection(photograph, recipe.radius)
     natural = None
     if baseline is not None:

@@ -25,7 +25,8 @@ from .ascent import Model, Problem, State
 from .checkpoints import Saved, restore, save
 from .checks import check_range, check_shapes, diagnose
 from .functions import as_function
-from .parametrizations.fourier import Parametrization, fourier
+from .parametrizations.base import Parametrization
+from .parametrizations.fourier import fourier
 
 ADAM = optax.adam(0.05)
 _LOG_SECONDS = 30

@@ -13,13 +13,14 @@ import pytest
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.benchmarks import measures as benchmark_measures
-from berg_jax.experiments.benchmarks.measures import in_turn, products
+from berg_jax.experiments.benchmarks.measures import count_operations, time_in_turn
 from berg_jax.experiments.benchmarks.precision import ALL, precision_errors
 from berg_jax.experiments.benchmarks.speed import benchmark
 from berg_jax.experiments.benchmarks.synthesis import STEPS, ascend, start
 from berg_jax.experiments.synthesis import objectives
 from berg_jax.experiments.synthesis.optimize import ADAM, optimize
-from berg_jax.experiments.synthesis.parametrizations.fourier import Parametrization, pixels
+from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.vertices import Vertices
 
 from ..conftest import Golden
@@ -27,20 +28,20 @@ from ..conftest import Golden
 
 def test_products_are_counted_as_often_as_they_run() -> None:
     a, b, weights = np.ones((4, 5)), np.ones((5, 6)), np.ones((3, 5, 5))
-    assert products(lambda a, b: a @ b, a, b) == 2 * 4 * 5 * 6
+    assert count_operations(lambda a, b: a @ b, a, b) == 2 * 4 * 5 * 6
     looped = jax.jit(lambda a, weights: jax.lax.scan(lambda x, w: (x @ w, None), a, weights)[0])
-    assert products(looped, a, weights) == 3 * 2 * 4 * 5 * 5
+    assert count_operations(looped, a, weights) == 3 * 2 * 4 * 5 * 5
     maps, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((5, 5, 3, 7))
     convolve = jax.jit(
         lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     )
-    assert products(convolve, maps, kernel) == 2 * (2 * 4 * 4 * 7) * (5 * 5 * 3)
-    assert products(lambda a, b: (a @ b, a @ b @ b.T)[0], a, b) == 2 * 4 * 5 * 6  # the unread is not computed
+    assert count_operations(convolve, maps, kernel) == 2 * (2 * 4 * 4 * 7) * (5 * 5 * 3)
+    assert count_operations(lambda a, b: (a @ b, a @ b @ b.T)[0], a, b) == 2 * 4 * 5 * 6  # the unread is not computed
 
 
 def test_both_sides_take_turns() -> None:
     calls = []
-    times = in_turn({name: lambda name=name: calls.append(name) for name in ("ours", "theirs")}, 3)
+    times = time_in_turn({name: lambda name=name: calls.append(name) for name in ("ours", "theirs")}, 3)
     assert calls == ["ours", "theirs"] * 3
     assert all(side["fastest"] <= side["median"] <= side["slowest"] for side in times.values())
 
@@ -86,7 +87,7 @@ def test_synthesis_is_timed_as_optimize_makes_it(complement: Golden) -> None:
 def test_memory_is_a_process_s_own() -> None:
     """Whatever the one that asks for it has taken."""
     mine = np.ones(2**27)
-    taken = benchmark_measures._alone("_report", "jax")
+    taken = benchmark_measures._in_own_process("_report", "jax")
     assert 5e7 < taken["host"] < mine.nbytes
 
 
@@ -100,7 +101,7 @@ def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
     import berg_jax
 
     (errors,) = precision_errors(
-        complement.folder, complement.subject, precisions=["bfloat16"], images=4, batch_size=3
+        complement.folder, complement.subject, precisions=["bfloat16"], n_images=4, batch_size=3
     )
     images = natural_like_images(4, 1)
     fast = berg_jax.load(complement.folder, complement.subject, precision="bfloat16")(images)
@@ -110,4 +111,4 @@ def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
     np.testing.assert_allclose(errors.medians[ALL], np.median(expected), atol=1e-5)
     np.testing.assert_allclose(errors.difference, np.abs(x - y).max(), rtol=1e-3)
     with pytest.raises(InvalidParameterError, match="at least 3 images"):
-        next(precision_errors(complement.folder, complement.subject, images=2))
+        next(precision_errors(complement.folder, complement.subject, n_images=2))

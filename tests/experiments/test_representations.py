@@ -71,7 +71,7 @@ def test_what_does_not_vary_is_not_a_number() -> None:
 def test_matrices_that_are_none() -> None:
     correlation = np.corrcoef(np.random.default_rng(0).normal(size=(5, 9)))
     for matrix, said in (
-        (correlation, "looks like similarities: give 1 less them"),
+        (correlation, "looks like similarities: give 1 minus them"),
         (np.zeros((4, 5)), "symmetric matrix of dissimilarities"),
         (np.triu(np.ones((4, 4)), 1), "symmetric"),
     ):

@@ -21,7 +21,13 @@ from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.retinotopy import experiment as retinotopy
 from berg_jax.experiments.retinotopy import probes as kinds
 from berg_jax.experiments.retinotopy.probes import bars, gaussians, join, natural_images, probe_source, rings, wedges
-from berg_jax.experiments.retinotopy.receptive_fields import agreement, circular_correlation, fit, own_centers, polar
+from berg_jax.experiments.retinotopy.receptive_fields import (
+    agreement,
+    circular_correlation,
+    fit,
+    model_centers,
+    polar,
+)
 from berg_jax.stream import Process
 from berg_jax.stream.sources.image_files import FolderSource
 from berg_jax.vertices import HEMISPHERES
@@ -170,13 +176,13 @@ def person(demo: Path) -> berg_jax.Subject:
     return berg_jax.Subject("demo", 1)
 
 
-def test_the_model_s_own_centers_are_the_planted_ones(person: berg_jax.Subject) -> None:
+def test_the_model_s_model_centers_are_the_planted_ones(person: berg_jax.Subject) -> None:
     early = person.vertices("early + hV4")
     random = np.random.default_rng(0)
     shuffled = berg_jax.Vertices(random.permutation(early.lh)[:50], random.permutation(early.rh)[:40], 10_242)
     for vertices in (early, shuffled):
-        np.testing.assert_allclose(own_centers(person.model(vertices)), planted_of(person, vertices), atol=1e-6)
-    upper = own_centers(person.model(roi="V1v"))
+        np.testing.assert_allclose(model_centers(person.model(vertices)), planted_of(person, vertices), atol=1e-6)
+    upper = model_centers(person.model(roi="V1v"))
     assert (upper[:, 1] > -0.01).all()  # the ventral bank sees the upper field
 
 
@@ -289,7 +295,7 @@ def test_parts_of_vertices_are_put_together(
 
     def answer(model: Any, probes: Any, images: Any, output: Path, identity: str, **_: Any) -> dict[str, np.ndarray]:
         asked.append((output.name, len(model.vertices), identity))
-        centers = polar(own_centers(model))
+        centers = polar(model_centers(model))
         model_, fit_ = ({f"{kind}_{name}": values for name, values in centers.items()} for kind in ("model", "fit"))
         return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.ones(len(model.vertices))}
 

@@ -115,7 +115,7 @@ def test_a_photograph_that_would_start_a_program(name: str, tmp_path: Path) -> N
     path = tmp_path / name
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(StimulusError, match="cannot be read as an image"), guarded(tmp_path):
-        photographs.squares(path)
+        photographs.read_squares(path)
 
 
 def test_numpy_files_as_numpy_writes_them(tmp_path: Path) -> None:

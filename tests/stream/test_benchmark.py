@@ -24,7 +24,7 @@ def test_the_benchmark_runs(complement: Golden, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(stream_benchmark, "_FILES_PER_RUN", 20)
     monkeypatch.setattr(stream_benchmark, "_JPEGS", 3)
-    options = {"berg_dir": complement.folder, "subject": 2, "repeats": 2, "seconds": 1e-3}
+    options = {"berg_dir": complement.folder, "subject_id": 2, "repeats": 2, "seconds": 1e-3}
     said = stream_benchmark.bench_stream(100, 8, output=tmp_path / "bench.json", **options).splitlines()
     assert said[0].startswith("100 images of 64 pixels, 200 responses each, stored: ")
     assert [line.rpartition("  ")[0].strip() for line in said[2:4]] == [
@@ -38,7 +38,7 @@ def test_the_benchmark_runs(complement: Golden, tmp_path: Path, monkeypatch: pyt
     assert len(rates["bare"]) == len(figures["jpeg"]["images_per_second"]) == 2
     assert figures["cores"] >= 1
     assert any(line.startswith("jax ") for line in figures["environment"])
-    for wrong in ({"repeats": -1}, {"seconds": 0}, {"images": 0}, {"batch_size": 0}):
+    for wrong in ({"repeats": -1}, {"seconds": 0}, {"n_images": 0}, {"batch_size": 0}):
         with pytest.raises(InvalidParameterError, match="must be"):
             stream_benchmark.bench_stream(**wrong)
 

@@ -16,7 +16,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 
 from berg_jax import surface
 from berg_jax.errors import ResourceError
-from berg_jax.experiments.representations.dissimilarity import neighborhoods, searched
+from berg_jax.experiments.representations.dissimilarity import neighborhoods, searchable_vertices
 from berg_jax.surface import drawing, meshes
 from berg_jax.vertices import Vertices
 
@@ -128,7 +128,7 @@ def test_without_it_fsaverage5_is_drawn_and_said_so(empty: Path) -> None:
 def test_searchlights_on_a_finer_mesh(empty: Path) -> None:
     size = 40_962
     everything = Vertices.all(size)
-    kept = searched(everything)
+    kept = searchable_vertices(everything)
     assert (len(kept.lh), len(kept.rh), kept.hemisphere_size) == (SIZE, SIZE, size)
     coarse = [near.tolist() for near, _ in zip(neighborhoods(kept, 10), range(50), strict=False)]
     five = [near.tolist() for near, _ in zip(neighborhoods(Vertices.all(SIZE), 10), range(50), strict=False)]
@@ -136,7 +136,7 @@ def test_searchlights_on_a_finer_mesh(empty: Path) -> None:
     with pytest.raises(ResourceError, match="fsaverage6 are not on this machine"):
         next(neighborhoods(everything, 10))
     write_mesh(empty / FOLDERS[size], size)
-    assert searched(everything) is everything
+    assert searchable_vertices(everything) is everything
     points = meshes.fsaverage("lh", "sphere", size).coordinates
     for vertex, near in zip(range(20), neighborhoods(everything, 10), strict=False):
         distances = np.linalg.norm(points - points[vertex], axis=1)

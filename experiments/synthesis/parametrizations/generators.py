@@ -1,4 +1,4 @@
-"""A small generator of images, to be fitted in a second: what a user's own, larger one is in its place."""
+"""A small image generator, fitted in a second: principal components, in place of a larger generator of your own."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ....demo.stimuli import CATEGORIES
 from ....errors import InvalidParameterError
 from ....model.images import check_images
 from ..functions import Function
-from .fourier import Parametrization, bound, unbounded
+from .base import Parametrization, bound, inverse_bound
 
-_COARSE = 56  # pixels along a side of what is fitted
-_EACH = 16  # drawings of a category
-_FARTHEST = 3.0  # standard deviations, what latents are bounded by
+_COARSE = 56  # side in pixels of the images that are fitted
+_EACH = 16  # drawings of each category
+_FARTHEST = 3.0  # bound of the latents, standard deviations
 
 
 def principal_components(images: Num[np.ndarray, "n 3 size size"], latents: int = 24) -> Parametrization:
-    """Images as their principal components make them, of unit variance, before a bound to 0–255.
+    """Return a parametrization by the principal components of images, which latents of unit variance mix.
 
-    They are fitted and mixed at 56 × 56 pixels. Latents are bounded to ± 3 standard deviations by a smooth curve, so
-    that what is made stays near what was fitted.
+    Components are fitted and mixed at 56 × 56 pixels, before the bound to 0–255. A smooth curve bounds latents to ± 3
+    standard deviations, so that images stay near those that were fitted.
 
     Parameters
     ----------
     images
-        What to fit, in 0–255.
+        Images to fit, in 0–255.
     latents
-        How many components.
+        Number of components.
 
     Raises
     ------
@@ -38,6 +38,18 @@ def principal_components(images: Num[np.ndarray, "n 3 size size"], latents: int 
         There are not more images than components.
     StimulusError
         They are no images.
+
+    See Also
+    --------
+    example_generator : The same, fitted to drawings.
+    berg_jax.experiments.synthesis.search.evolution.evolve : Search a generator's latents without gradients.
+
+    Examples
+    --------
+    >>> from berg_jax.demo import images
+    >>> generator = principal_components(images("natural", 4), latents=2)
+    >>> generator.decode(jnp.zeros((1, 2))).shape
+    (1, 3, 224, 224)
     """
     check_images(images)
     count, _, size, _ = images.shape
@@ -46,25 +58,36 @@ def principal_components(images: Num[np.ndarray, "n 3 size size"], latents: int 
             f"latents must be from 1 to less than the number of images, {count}; got {latents}."
         )
     coarse = jax.image.resize(jnp.asarray(images, float), (count, 3, _COARSE, _COARSE), "linear")
-    rows = unbounded(np.asarray(coarse)).reshape(count, -1)
+    rows = inverse_bound(np.asarray(coarse)).reshape(count, -1)
     mean = rows.mean(axis=0)
     left, lengths, axes = np.linalg.svd(rows - mean, full_matrices=False)
     components = lengths[:latents, None] * axes[:latents] / np.sqrt(count - 1)
-    # An axis has no sign of its own: the first image is on its positive side.
+    # An axis has no sign of its own, so the first image is put on its positive side.
     components *= np.where(left[0, :latents] < 0, -1, 1)[:, None]
 
     def init(key: Key[Array, ""], n: int) -> Float[Array, "n latents"]:
         return jax.random.normal(key, (n, latents))
 
     shape = (3, _COARSE, _COARSE)
-    numbers = (mean.reshape(shape), components.reshape(latents, *shape))
-    decode = Function(_mixed, (*(jnp.asarray(x, float) for x in numbers), jnp.zeros(size)))
+    mean_image = jnp.asarray(mean.reshape(shape), float)
+    component_images = jnp.asarray(components.reshape(latents, *shape), float)
+    # The size stands in a shape, because it decides the shape of the images.
+    decode = Function(_mixed, (mean_image, component_images, jnp.zeros(size)))
     return Parametrization(init, decode)
 
 
 def example_generator(latents: int = 24) -> Parametrization:
-    """:func:`principal_components` of the demo's drawings: faces, bodies, places, words and objects, 16 of each."""
-    return principal_components(np.concatenate([drawings(category, _EACH, 1) for category in CATEGORIES]), latents)
+    """Return the :func:`principal_components` of the demo's drawings of faces, bodies, places, words and objects.
+
+    There are 16 drawings of each category.
+
+    Parameters
+    ----------
+    latents
+        Number of components.
+    """
+    images = np.concatenate([drawings(category, _EACH, 1) for category in CATEGORIES])
+    return principal_components(images, latents)
 
 
 def _mixed(

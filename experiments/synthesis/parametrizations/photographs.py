@@ -1,4 +1,4 @@
-"""What photographs give a synthesis: a start, a ball to stay in, a magnitude spectrum."""
+"""Photographs in a synthesis: an image to start from, a ball to stay in, a magnitude spectrum."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from ....model.nn.config import IMAGE
 from ....stream.sources.image_files import FilesSource, PathFile, Source, resize
 from ....stream.sources.open import open_source
 from .. import priors
-from .fourier import Parametrization, fourier, measure_spectrum, phases, pixels
+from .base import Parametrization
+from .fourier import fourier, measure_spectrum, phases
+from .pixels import pixels
 
 PARAMETRIZATIONS = ("pixels", "fourier", "phases")
-_MOST = 1000  # photographs whose spectrum is measured
+_MOST = 1000  # photographs whose spectrum is measured, at most
 
 
-def parametrization(
+def make_parametrization(
     name: str, photograph: UInt8[np.ndarray, "3 224 224"] | None, folder: str | Path | None
 ) -> tuple[Parametrization, str | None]:
-    """How images are written, and what the spectrum is of, where one is measured.
+    """Return the named parametrization, and a description of the photographs whose spectrum was measured, if any.
 
     Parameters
     ----------
     name
         One of :data:`PARAMETRIZATIONS`.
     photograph
-        To start from, in 0–255, or None.
+        Image to start from, in 0–255, or None.
     folder
         Photographs whose spectrum ``"phases"`` takes, or None for those that come with matplotlib and scikit-learn.
 
@@ -49,23 +51,36 @@ def parametrization(
     if photograph is not None:
         raise InvalidParameterError("Images of 'phases' start from random ones; start is for 'pixels' and 'fourier'.")
     if folder is None:
-        found = np.concatenate([squares(path)[0] for path in photographs().values()])
+        images = np.concatenate([read_squares(path)[0] for path in photographs().values()])
         source = f"the photographs {', '.join(photographs())} of matplotlib and scikit-learn"
     else:
-        found, count = squares(folder)
-        source = f"{len(found)} of {count} images of {folder}"
-    return phases(measure_spectrum(found, source)), source
+        images, count = read_squares(folder)
+        source = f"{len(images)} of {count} images of {folder}"
+    return phases(measure_spectrum(images, source)), source
 
 
-def squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
-    """The first images at a path, cut to squares and resized; and how many there are."""
+def read_squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
+    """Read the first 1,000 images at a path, cropped to squares and resized.
+
+    Parameters
+    ----------
+    path
+        An image file, or any source of images: see :func:`~berg_jax.stream.sources.open.open_source`.
+
+    Returns
+    -------
+    images
+        The images, in 0–255.
+    count
+        Number of images at the path.
+    """
     path = Path(path)
     if path.is_file() and path.suffix.lower() in Image.registered_extensions():
         source: Source = FilesSource([PathFile(path.name, path, path.stat().st_size)], "crop")
     else:
         source = open_source(path, fit="crop")
-    some = np.asarray(source.read(range(min(len(source), _MOST))))
-    return np.stack([_resized(image.transpose(1, 2, 0)) for image in some]), len(source)
+    first = np.asarray(source.read(range(min(len(source), _MOST))))
+    return np.stack([_resized(image.transpose(1, 2, 0)) for image in first]), len(source)
 
 
 def _resized(image: Num[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 224 224"]:
@@ -73,12 +88,23 @@ def _resized(image: Num[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 224 224"]:
 
 
 def projection(photograph: np.ndarray | None, radius: float | None) -> Any:
-    """Into a ball around the photograph, or None if no radius (root mean square, grey levels) is given.
+    """Return a projection into a ball around a photograph, or None if there is no radius.
+
+    Parameters
+    ----------
+    photograph
+        Center of the ball.
+    radius
+        Root mean square difference from it, in grey levels.
 
     Raises
     ------
     InvalidParameterError
-        There is a radius but no photograph, or it is not positive.
+        There is a radius but no photograph, or the radius is not positive.
+
+    See Also
+    --------
+    berg_jax.experiments.synthesis.priors.within
     """
     if radius is None:
         return None

@@ -27,7 +27,7 @@ from ..checkpoints import Saved, restore, save
 from ..checks import check_range, check_shapes, diagnose_value
 from ..functions import Function, as_function
 from ..optimize import Result
-from ..parametrizations.fourier import Parametrization
+from ..parametrizations.base import Parametrization
 from .algorithms import Algorithm, Individuals, Values, cma_es, distinct, genetic_sets
 
 _PROBED = 8  # individuals that are valued before it starts

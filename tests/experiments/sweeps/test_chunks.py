@@ -14,7 +14,8 @@ from berg_jax.experiments.sweeps.chunks import Chunk, chunked, left
 from berg_jax.experiments.sweeps.program import run_chunk
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.optimize import optimize
-from berg_jax.experiments.synthesis.parametrizations.fourier import fourier, pixels
+from berg_jax.experiments.synthesis.parametrizations.fourier import fourier
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 
 from .made import AREAS, BASE_NONE, parsed, regions, trial
 

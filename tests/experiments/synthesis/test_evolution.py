@@ -26,7 +26,7 @@ from berg_jax.experiments.representations.dissimilarity import dissimilarities
 from berg_jax.experiments.synthesis import objectives, priors
 from berg_jax.experiments.synthesis.areas import union
 from berg_jax.experiments.synthesis.optimize import Result, optimize
-from berg_jax.experiments.synthesis.parametrizations.fourier import Parametrization
+from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
 from berg_jax.experiments.synthesis.parametrizations.generators import example_generator, principal_components
 from berg_jax.experiments.synthesis.search.algorithms import Population, cma_es, genetic, genetic_sets
 from berg_jax.experiments.synthesis.search.evolution import evolve, evolve_sets, random_sets, set_values

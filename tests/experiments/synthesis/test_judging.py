@@ -18,7 +18,7 @@ from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.synthesis import objectives
 from berg_jax.experiments.synthesis.judging import judge as judging
 from berg_jax.experiments.synthesis.judging.natural import natural_baseline, relative_scores
-from berg_jax.experiments.synthesis.parametrizations.fourier import pixels
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.experiments.synthesis.search.stored import area_weights, search, search_control, store_values
 from berg_jax.stream.loop import stream
 from berg_jax.stream.sources.image_files import FolderSource

@@ -17,15 +17,9 @@ from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError, StimulusError
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.functions import Function
-from berg_jax.experiments.synthesis.parametrizations.fourier import (
-    COLOR,
-    Parametrization,
-    fourier,
-    measure_colors,
-    measure_spectrum,
-    phases,
-    pixels,
-)
+from berg_jax.experiments.synthesis.parametrizations.base import COLOR, Parametrization, measure_colors
+from berg_jax.experiments.synthesis.parametrizations.fourier import fourier, measure_spectrum, phases
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.vertices import Vertices
 
 from ...conftest import Golden

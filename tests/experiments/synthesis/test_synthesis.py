@@ -23,7 +23,8 @@ from berg_jax.errors import (
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.functions import Function
 from berg_jax.experiments.synthesis.optimize import ADAM, Result, optimize
-from berg_jax.experiments.synthesis.parametrizations.fourier import Parametrization, pixels
+from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 
 SIZE, VERTICES = 8, 10
 RANDOM = np.random.default_rng(0)

@@ -11,13 +11,9 @@ import pytest
 
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.experiments.synthesis import priors
-from berg_jax.experiments.synthesis.parametrizations.fourier import (
-    Parametrization,
-    fourier,
-    measure_spectrum,
-    phases,
-    pixels,
-)
+from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
+from berg_jax.experiments.synthesis.parametrizations.fourier import fourier, measure_spectrum, phases
+from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.nightly]
