@@ -1,10 +1,11 @@
-from .page import Gallery, Picture, Section, Table, write_report
+from .page import Gallery, Picture, Section, SideBySide, Table, write_report
 from .results import write_results
 
 __all__ = [
     "Gallery",
     "Picture",
     "Section",
+    "SideBySide",
     "Table",
     "write_report",
     "write_results",

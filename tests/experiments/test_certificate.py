@@ -19,23 +19,15 @@ import berg_jax
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
 from berg_jax.experiments.certificate import experiment as module
-from berg_jax.experiments.certificate.experiment import (
-    Observation,
-    certify,
-    check_against,
-    check_consistency,
-    compare,
-    error_table,
-    measured_selection_path,
-    observe,
-    observe_berg,
-    recorded_stimuli,
-    recorded_vertices,
-    selection_path,
-)
+from berg_jax.experiments.certificate.comparison import check_consistency, compare, error_table
+from berg_jax.experiments.certificate.experiment import certify, check_against
 from berg_jax.experiments.certificate.facts import provenance, regions
+from berg_jax.experiments.certificate.observation import Observation, observe, observe_berg
 from berg_jax.experiments.certificate.record import Certificate, Check, pixel_hash, read_certificate
 from berg_jax.experiments.certificate.report import write_report
+from berg_jax.experiments.certificate.runs import published_package
+from berg_jax.experiments.certificate.selections import measured_selection_path, selection_path
+from berg_jax.experiments.certificate.stimuli import recorded_stimuli, recorded_vertices
 from berg_jax.vertices import Vertices
 
 from ..conftest import Golden
@@ -53,13 +45,13 @@ def made_certificate(golden: Golden, responses: np.ndarray | None = None) -> Cer
     stimuli = recorded_stimuli()
     if responses is None:
         responses = observe(golden.model, stimuli, deep=False).responses
-    person = berg_jax.Subject(golden.folder, golden.subject)
+    subject = berg_jax.Subject(golden.folder, golden.subject)
     return Certificate(
-        **provenance(person, stimuli),
+        **provenance(subject, stimuli),
         reference={"name": "a stand-in"},
         seconds=1.5,
         checks=[Check("a check", 0.5, 1.0)],
-        errors=error_table({("cpu", "float32"): responses}, responses, regions(person)),
+        errors=error_table({("cpu", "float32"): responses}, responses, regions(subject)),
         selection_path={"text": "nothing <b>was</b> run"},
         recorded=module._record(stimuli, responses),
     )
@@ -260,12 +252,12 @@ def test_error_table() -> None:
 
 
 def test_regions(complement: Golden, tmp_path: Path) -> None:
-    person = berg_jax.Subject(complement.folder, 2)
-    found = regions(person)
+    subject = berg_jax.Subject(complement.folder, 2)
+    found = regions(subject)
     assert list(found)[:5] == ["all vertices", "left hemisphere", "right hemisphere", "part 1", "part 2"]
     np.testing.assert_array_equal(np.sort(np.concatenate([found["part 1"], found["part 2"]])), np.arange(160))
     for name in set(found) - set(list(found)[:5]):
-        np.testing.assert_array_equal(np.sort(found[name]), person.vertices(name).global_indices)
+        np.testing.assert_array_equal(np.sort(found[name]), subject.vertices(name).global_indices)
     folder = Path(shutil.copytree(complement.folder, tmp_path / "copy"))
     (folder / "metadata.npy").unlink()
     assert len(regions(berg_jax.Subject(folder, 2))) == 5
@@ -294,7 +286,7 @@ def test_the_published_package_s_interface(complement: Golden) -> None:
     assert (found["how"], found["of"], found["differing"]) == ("measured", 160, 0)
     found = measured_selection_path(berg_jax.BERG, "ours", complement.folder, 2, images, full[:, ::-1], 2)
     assert found["differing"] > 150
-    assert module._published() is None  # no such package in this environment
+    assert published_package() is None  # no such package in this environment
 
 
 def test_a_check_that_is_not_a_number_fails() -> None:

@@ -20,16 +20,11 @@ from berg_jax.convert import constants
 from berg_jax.convert.subject import convert_subject
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import ResourceError
-from berg_jax.experiments.certificate.experiment import (
-    Observation,
-    all_stimuli,
-    certify,
-    check_against,
-    compare,
-    observe,
-    observe_reference,
-)
+from berg_jax.experiments.certificate.comparison import compare
+from berg_jax.experiments.certificate.experiment import certify, check_against
+from berg_jax.experiments.certificate.observation import Observation, observe, observe_reference
 from berg_jax.experiments.certificate.record import read_certificate
+from berg_jax.experiments.certificate.stimuli import all_stimuli
 from berg_jax.model import checkpoint
 from berg_jax.model.nn.preprocess import preprocess
 
