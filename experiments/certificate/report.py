@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..reporting.page import Picture, Section, SideBySide, Table
+from ..reporting.page import Pairs, Picture, Section, SideBySide, Table
 from ..reporting.page import write_report as write_page
 from .figures import draw_histogram, draw_regions, draw_scatter
 from .record import Certificate
@@ -133,13 +133,12 @@ def _error_table(
     return Table(caption, columns, rows, folded=folded)
 
 
-def _hashes(certificate: Certificate) -> list[Table]:
-    columns = ("file", "sha256")
-    images = [(name, f"{image['side']} px", image["sha256"]) for name, image in certificate.stimuli.items()]
+def _hashes(certificate: Certificate) -> list[Pairs]:
+    images = {f"{name}, {image['side']} px": image["sha256"] for name, image in certificate.stimuli.items()}
     return [
-        Table("Files converted from", columns, list(certificate.sources.items()), folded=True),
-        Table("Files of the converted subject", columns, list(certificate.converted.items()), folded=True),
-        Table("Images", ("image", "side", "sha256 of the pixels"), images, folded=True),
+        Pairs("Files converted from, sha256", certificate.sources),
+        Pairs("Files of the converted subject, sha256", certificate.converted),
+        Pairs("Images, sha256 of their pixels", images),
     ]
 
 

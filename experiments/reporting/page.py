@@ -96,11 +96,18 @@ class Table(NamedTuple):
     folded: bool = False
 
 
+class Pairs(NamedTuple):
+    """Names and values, such as files and their hashes, under a title that a reader opens."""
+
+    caption: str
+    pairs: Mapping[str, Any]
+
+
 class Section(NamedTuple):
-    """Titled part of a page: pictures, galleries, tables, and texts, each line of which is a paragraph."""
+    """Titled part of a page: pictures, galleries, tables, lists, and texts, each line of which is a paragraph."""
 
     title: str
-    parts: Sequence[Picture | SideBySide | Gallery | Table | str]
+    parts: Sequence[Picture | SideBySide | Gallery | Table | Pairs | str]
 
 
 def write_report(
@@ -258,8 +265,12 @@ def _table(table: Table) -> str:
     many = " class=many" * (len(table.columns) > _MANY)  # on a phone such a table is moved, and so need not be narrow
     body = f"<div class=wide><table{many}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     if table.folded:
-        return f"<details><summary>{escape(table.caption)}</summary>{body}</details>"
+        return _folded(table.caption, body)
     return f"<h3>{escape(table.caption)}</h3>{body}"
+
+
+def _folded(caption: str, body: str) -> str:
+    return f"<details><summary>{escape(caption)}</summary>{body}</details>"
 
 
 def _checked_row(row: Sequence[Any], passed: bool) -> str:
@@ -282,6 +293,7 @@ _AS_HTML: Mapping[type, Callable[[Any], str]] = {
     SideBySide: _side_by_side,
     Gallery: _gallery,
     Table: _table,
+    Pairs: lambda part: _folded(part.caption, _pairs(part.pairs)),
 }
 
 

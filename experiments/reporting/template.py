@@ -54,6 +54,7 @@ td.number, th.number { font-variant-numeric: tabular-nums; text-align: right; }
 td.number { white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .1rem 1rem; margin: 0;
   font-size: .9rem; }
+details dl { grid-template-columns: minmax(0, 1fr) minmax(0, 2fr); }
 dt { color: #5b6770; }
 dd { margin: 0; min-width: 0; }
 dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
