@@ -1,4 +1,4 @@
-"""The certificate: shows, on your machine and with your files, that the converted model equals the PyTorch one.
+"""Certificate: shows, on your machine and with your files, that the converted model equals the PyTorch one.
 
 berg-jax verify --berg-dir DIR --subject N --output FOLDER                             with PyTorch
 berg-jax verify --berg-dir DIR --subject N --output FOLDER --against certificate.json  without it
@@ -12,12 +12,9 @@ On synthetic weights expect responses within 6e-5 z, tokens within 1e-6, the gra
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,41 +23,26 @@ from jaxtyping import Float
 
 from ...errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
 from ...files.disk import atomic_folder, explained
-from ...model.nn.config import IMAGE
 from ...published.berg_dir import SubjectFiles, check_subject
-from .comparison import (
-    RESPONSE_LIMIT,
-    Observation,
-    Stimuli,
-    all_stimuli,
-    check_consistency,
-    compare,
-    error_table,
-    measured_selection_path,
-    observe,
-    observe_berg,
-    observe_reference,
-    recorded_stimuli,
-    recorded_vertices,
-    response_check,
-    selection_path,
-)
-from .facts import find_devices, notes, part1_vertices, provenance, reference_options, regions
-from .record import Certificate, Check, read_certificate, record, recorded
+from ..reporting.command import command_line, settings_of
+from .comparison import RESPONSE_LIMIT, compare, error_table, response_check
+from .facts import find_devices, notes, provenance, regions
+from .record import Certificate, read_certificate, record, recorded
 from .report import write_report
+from .runs import run_ours, run_reference
+from .stimuli import Stimuli, all_stimuli, recorded_stimuli, recorded_vertices
 
 if TYPE_CHECKING:
-    from ...convert.subject import Options
     from ...subject import Subject
 
 WEIGHTS = ("part1", "part2", "part1_voxel_indices")  # the sources that responses depend on
-
-_log = logging.getLogger(__name__)
+_IMAGES_PER_BATCH = 2
+_OPTIONS = {"subject_id": "subject", "precisions": "precision", "certificate": "against"}  # of other names than here
 
 
 def certify(
     berg_dir: str | Path,
-    subject: int,
+    subject_id: int,
     output: str | Path,
     *,
     config: str | Path | None = None,
@@ -68,22 +50,34 @@ def certify(
     lora_scale: float | None = None,
     retina_sigma: float | None = None,
     precisions: Sequence[str] = ("float32", "tensorfloat32", "bfloat16"),
-    images_per_batch: int = 2,
+    images_per_batch: int = _IMAGES_PER_BATCH,
     show_progress: bool = True,
 ) -> Certificate:
-    """Compare a subject's converted model with PyTorch, and write ``certificate.json`` and ``report.html``.
+    """Compare a subject's converted model with PyTorch, and write a certificate.
+
+    The output folder holds ``certificate.json``, which other machines can compare themselves with, ``report.html``
+    with its figures, and ``config.json`` with the command and settings.
 
     Parameters
     ----------
-    berg_dir, subject
-        As for :func:`berg_jax.load`; the subject's PyTorch files must be there.
+    berg_dir
+        BERG directory with the subject's PyTorch files.
+    subject_id
+        The subject's number, from 1.
     output
         The folder to write; it must not exist.
-    config, num_heads, lora_scale, retina_sigma
-        What the reference is given, as for a conversion: by default embed_dim / 64 heads, 0.2 and 0.01, whatever
-        the subject was converted with.
+    config
+        The model's config.yaml, for the reference.
+    num_heads
+        The reference's attention heads; by default embed_dim / 64, whatever the subject was converted with.
+    lora_scale
+        The reference's scale of the low-rank adapters; by default 0.2, whatever the subject was converted with.
+    retina_sigma
+        The reference's width of receptive fields on the retina; by default 0.01, whatever the subject was converted
+        with.
     precisions
-        What to report. float32 is always among them, and alone decides.
+        Precisions to report: "float32", "tensorfloat32", "bfloat16". float32 is always among them, and alone
+        decides.
     images_per_batch
         Images that our model takes at once.
     show_progress
@@ -91,7 +85,8 @@ def certify(
 
     Returns
     -------
-    The certificate; ``passed`` says how it went.
+    Certificate
+        The certificate; its ``passed`` says whether every check passed.
 
     Raises
     ------
@@ -101,7 +96,15 @@ def certify(
         PyTorch, matplotlib or the photographs are not installed, or the output exists or cannot be written.
     BERGError
         The subject cannot be loaded, or an option makes no sense.
+
+    See Also
+    --------
+    check_against : Compare another machine, without PyTorch, with the certificate.
+    berg_jax.experiments.certificate.read_certificate : Read a certificate that passed.
     """
+    precisions = tuple(dict.fromkeys(("float32", *precisions)))
+    settings = settings_of(locals())
+
     from tqdm import tqdm
 
     from ...convert.subject import read_options
@@ -109,29 +112,28 @@ def certify(
     from ...subject import Subject
 
     start = time.perf_counter()
-    _require_sources(SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject)))
+    _require_sources(SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject_id)))
     _require_installed("torch", "torch")
     _require_installed("matplotlib", "demo")
     output = _new(output)
     if images_per_batch < 1:
         raise InvalidParameterError(f"images_per_batch must be at least 1, got {images_per_batch}.")
-    precisions = tuple(dict.fromkeys(("float32", *precisions)))
     for precision in precisions:
         check_precision(precision)
     options = read_options(config, num_heads, lora_scale, retina_sigma)
     stimuli = all_stimuli()
     devices = find_devices()
     with atomic_folder(output, replace=False) as folder:
-        person = Subject(berg_dir, subject, num_heads=options.num_heads)
+        subject = Subject(berg_dir, subject_id, num_heads=options.num_heads)
         steps = len(stimuli) * (len(devices) * len(precisions) + 1)
         with tqdm(total=steps, unit="image", disable=None if show_progress else True) as progress:
-            ours, own_checks = _run_ours(person, stimuli, devices, precisions, images_per_batch, progress)
-            theirs, facts = _run_reference(person, Path(berg_dir).expanduser(), options, stimuli, progress)
+            ours, own_checks = run_ours(subject, stimuli, devices, precisions, images_per_batch, progress)
+            theirs, facts = run_reference(subject, Path(berg_dir).expanduser(), options, stimuli, progress)
         responses = {key: seen.responses for key, seen in ours.items()}
         cpu = ("cpu", "float32")
         others = {key: values for key, values in responses.items() if key[1] == "float32" and key != cpu}
         certificate = Certificate(
-            **provenance(person, stimuli, "torch"),
+            **provenance(subject, stimuli, "torch"),
             **facts,
             seconds=round(time.perf_counter() - start, 1),
             checks=[
@@ -139,39 +141,42 @@ def certify(
                 *(response_check(device, values, theirs.responses) for (device, _), values in others.items()),
                 *own_checks,
             ],
-            errors=error_table(responses, theirs.responses, regions(person)),
+            errors=error_table(responses, theirs.responses, regions(subject)),
             recorded=_record(stimuli, theirs.responses),
-            notes=notes(person, facts["reference"]),
+            notes=notes(subject, facts["reference"]),
         )
         with explained("write", output):
-            _write(folder, certificate, responses, theirs.responses)
+            _write(folder, certificate, responses, theirs.responses, _command(certify, settings), settings)
     return certificate
 
 
 def check_against(
     berg_dir: str | Path,
-    subject: int,
+    subject_id: int,
     certificate: str | Path,
     output: str | Path | None = None,
     *,
     show_progress: bool = True,
 ) -> Certificate:
-    """Compare this machine's responses with the reference's that a certificate has recorded. Needs no PyTorch.
+    """Compare this machine's responses with the reference's that a certificate has recorded, without PyTorch.
 
     Parameters
     ----------
-    berg_dir, subject
-        As for :func:`berg_jax.load`; a converted subject's folder will do.
+    berg_dir
+        BERG directory with the subject's files, or a converted subject's folder.
+    subject_id
+        The subject's number, from 1.
     certificate
         A ``certificate.json`` that passed, of the same subject and files.
     output
-        The folder to write this machine's certificate and report to; it must not exist.
+        The folder to write this machine's certificate and report to, as :func:`certify` does; it must not exist.
     show_progress
         Show a progress bar where there is a terminal.
 
     Returns
     -------
-    The certificate of this machine.
+    Certificate
+        The certificate of this machine; its ``passed`` says whether every check passed.
 
     Raises
     ------
@@ -181,7 +186,14 @@ def check_against(
         The certificate is damaged, did not pass, or is of another subject or other files.
     ResourceError
         The output exists or cannot be written, or matplotlib, which draws its report, is not installed.
+
+    See Also
+    --------
+    certify : Make the certificate, with PyTorch.
+    berg_jax.experiments.certificate.read_certificate : Read a certificate that passed.
     """
+    settings = settings_of(locals())
+
     from tqdm import tqdm
 
     from ...subject import Subject
@@ -189,24 +201,24 @@ def check_against(
     start = time.perf_counter()
     path = Path(certificate).expanduser()
     theirs = read_certificate(path)
-    if theirs.subject != check_subject(subject):
+    if theirs.subject != check_subject(subject_id):
         raise ValidationError(
-            f"{path} is of subject {theirs.subject}, not {subject}. Give that subject's certificate."
+            f"{path} is of subject {theirs.subject}, not {subject_id}. Give that subject's certificate."
         )
     if output is not None:
         _require_installed("matplotlib", "demo")
         output = _new(output)
     stimuli = recorded_stimuli()
-    person = Subject(berg_dir, subject)
-    _require_same_sources(path, theirs, person)
-    vertices = recorded_vertices(2 * person.hemisphere_size)
+    subject = Subject(berg_dir, subject_id)
+    _require_same_sources(path, theirs, subject)
+    vertices = recorded_vertices(2 * subject.hemisphere_size)
     expected = recorded(path, theirs.recorded, stimuli, vertices)
     devices = find_devices()
     with tqdm(total=len(devices) * len(stimuli), unit="image", disable=None if show_progress else True) as progress:
-        ours, _ = _run_ours(person, stimuli, devices, ("float32",), 2, progress, deep=False)
+        ours, _ = run_ours(subject, stimuli, devices, ("float32",), _IMAGES_PER_BATCH, progress, deep=False)
     responses = {key: seen.responses[:, vertices] for key, seen in ours.items()}
     made = Certificate(
-        **provenance(person, stimuli),
+        **provenance(subject, stimuli),
         reference={**theirs.reference, "name": f"{theirs.reference['name']}, as recorded on {theirs.date}"},
         selection_path=theirs.selection_path,
         seconds=round(time.perf_counter() - start, 1),
@@ -216,100 +228,44 @@ def check_against(
     )
     if output is not None:
         with atomic_folder(output, replace=False) as folder, explained("write", output):
-            _write(folder, made, responses, expected)
+            _write(folder, made, responses, expected, _command(check_against, settings), settings)
     return made
 
 
-# The run.
-
-
-def _announce(progress: Any, what: str) -> None:
-    """What is computed next, before the bar or, where there is no terminal, in the log."""
-    progress.set_description(what)
-    if progress.disable:
-        _log.info("Computing the answers of %s …", what)
-
-
-def _run_ours(
-    person: Subject,
-    stimuli: Stimuli,
-    devices: Sequence[Any],
-    precisions: Sequence[str],
-    images_per_batch: int,
-    progress: Any,
-    deep: bool = True,
-) -> tuple[dict[tuple[str, str], Observation], list[Check]]:
-    """Observations by device and precision, and the checks that need our model alone."""
-    import jax
-
-    from ...model.checkpoint import load_model
-
-    seen, checks = {}, []
-    for device in devices:
-        for precision in precisions:
-            key = (device.platform if device.platform == "cpu" else device.device_kind, precision)
-            _announce(progress, f"berg_jax, {', '.join(key)}")
-            exact = key == ("cpu", "float32")
-            with jax.default_device(device):
-                model = load_model(person.folder, precision=precision, check=not seen)
-                seen[key] = observe(model, stimuli, images_per_batch, deep=deep and exact, advance=progress.update)
-                if exact and deep:
-                    images = np.stack([image for image in stimuli.values() if image.shape[-1] == IMAGE][:2])
-                    checks += check_consistency(model, images, part1_vertices(person))
-            del model  # before the next one is loaded
-    return seen, checks
-
-
-def _run_reference(
-    person: Subject, berg_dir: Path, options: Options, stimuli: Stimuli, progress: Any
-) -> tuple[Observation, dict[str, Any]]:
-    """What the reference makes of the stimuli; which reference that was, and what its selection path does."""
-    from ...convert.torch_reference import load_reference
-
-    _announce(progress, "the reference, PyTorch")
-    subject, layout = person.description.subject, person.description.layout
-    given = reference_options(person, options)
-    theirs, second = observe_reference(load_reference(berg_dir, subject, **given), stimuli, progress.update)
-    found = selection_path(second, part1_vertices(person), layout)
-    name, published = "convert/torch_reference.py", _published()
-    if published and layout == "overlay":  # its full path knows no other
-        berg_class, name = published
-        responses = observe_berg(berg_class, berg_dir, subject, stimuli)
-        theirs = replace(theirs, responses=responses)
-        found = measured_selection_path(berg_class, name, berg_dir, subject, stimuli, responses)
-    return theirs, {"reference": {"name": name, **given}, "selection_path": found}
-
-
-def _published() -> tuple[Any, str] | None:
-    """The published package's class and its name with version, where it is installed."""
-    try:
-        from berg import BERG
-    except ImportError:
-        return None
-    distributions = importlib.metadata.packages_distributions().get("berg", [])
-    version = importlib.metadata.version(distributions[0]) if distributions else "of unknown version"
-    return BERG, f"berg package {version}"
-
-
-# The certificate.
+# The files of a certificate.
 
 
 def _record(stimuli: Stimuli, responses: Float[np.ndarray, "stimuli vertices"]) -> dict[str, Any]:
-    """Of the reference's responses those to the recorded stimuli, at the recorded vertices."""
+    """Return the certificate's ``recorded`` field: responses to the recorded stimuli at the recorded vertices."""
     shown = recorded_stimuli()
     rows = [row for row, name in enumerate(stimuli) if name in shown]
     vertices = recorded_vertices(responses.shape[1])
     return record(shown, vertices, responses[rows][:, vertices])
 
 
+def _command(function: Callable[..., Certificate], settings: Mapping[str, Any]) -> str:
+    """Return the command that repeats the comparison, or the call, where the command line has no such options."""
+    by_default = {"lora_scale": None, "retina_sigma": None, "images_per_batch": _IMAGES_PER_BATCH}
+    if all(settings.get(name, value) == value for name, value in by_default.items()):
+        return command_line("verify", function, settings, _OPTIONS)
+    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value is not None)
+    return f"berg_jax.experiments.{function.__name__}({arguments})"
+
+
 def _write(
-    folder: Path, certificate: Certificate, ours: Mapping[tuple[str, str], np.ndarray], theirs: np.ndarray
+    folder: Path,
+    certificate: Certificate,
+    ours: Mapping[tuple[str, str], np.ndarray],
+    theirs: np.ndarray,
+    command: str,
+    settings: Mapping[str, Any],
 ) -> None:
     (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
-    write_report(folder / "report.html", certificate, ours, theirs, RESPONSE_LIMIT)
+    stored = {"subject" if name == "subject_id" else name: value for name, value in settings.items()}
+    write_report(folder, certificate, ours, theirs, RESPONSE_LIMIT, command=command, settings=stored)
 
 
-# What is wrong is said before work starts.
+# Requirements, checked before work starts.
 
 
 def _require_sources(files: SubjectFiles) -> None:
@@ -330,12 +286,12 @@ def _require_installed(package: str, extra: str) -> None:
         )
 
 
-def _require_same_sources(path: Path, certificate: Certificate, person: Subject) -> None:
-    ours = person.description.sources
+def _require_same_sources(path: Path, certificate: Certificate, subject: Subject) -> None:
+    ours = subject.description.sources
     differing = [name for name in WEIGHTS if ours.get(name, {}).get("sha256") != certificate.sources.get(name)]
     if differing:
         raise ValidationError(
-            f"{path} is of another {', '.join(differing)} than {person.folder} was converted from (by sha256). Give "
+            f"{path} is of another {', '.join(differing)} than {subject.folder} was converted from (by sha256). Give "
             "the certificate of these files."
         )
 

@@ -1,4 +1,4 @@
-"""What a certificate says besides numbers: whose model it is, on what machine, with what it was made."""
+"""Provenance of a certificate: subject, files, machine, versions, regions and notes."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ import numpy as np
 from jaxtyping import Int
 
 from ...errors import ModelNotFoundError, ResourceError
-from .comparison import Stimuli
 from .record import pixel_hash
+from .stimuli import Stimuli
 
 if TYPE_CHECKING:
     from ...convert.subject import Options
     from ...subject import Subject
 
 
-def provenance(person: Subject, stimuli: Stimuli, *libraries: str) -> dict[str, Any]:
-    """What a certificate says of the subject, the stimuli and this machine, by its fields' names.
+def provenance(subject: Subject, stimuli: Stimuli, *libraries: str) -> dict[str, Any]:
+    """Return the certificate's fields on the subject, the stimuli and this machine, by name.
 
     Parameters
     ----------
-    person
+    subject
         The converted subject.
     stimuli
-        What was shown.
+        Images by name.
     libraries
-        Whose versions it says besides our own and JAX's.
+        Libraries whose versions are named besides our own and JAX's.
     """
     from ...model.checkpoint import read_manifest
 
-    d = person.description
-    part = d.parts["part1"]
+    description = subject.description
+    part = description.parts["part1"]
     names = ("berg_jax", "jax", "jaxlib", "flax", "numpy", *libraries)
     devices = [{"platform": device.platform, "kind": device.device_kind} for device in find_devices()]
     return {
-        "subject": d.subject,
-        "origin": d.origin,
-        "layout": d.layout,
-        "rows": d.rows,
+        "subject": description.subject,
+        "origin": description.origin,
+        "layout": description.layout,
+        "rows": description.rows,
         "options": {
-            **d.options,
+            **description.options,
             "num_heads": part.vit.num_heads,
             "network": asdict(part) | {"layers": list(part.layers)},
         },
-        "sources": {name: source["sha256"] for name, source in d.sources.items()},
-        "converted": read_manifest(person.folder),
+        "sources": {name: source["sha256"] for name, source in description.sources.items()},
+        "converted": read_manifest(subject.folder),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in names},
         "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "devices": devices},
@@ -62,7 +62,7 @@ def provenance(person: Subject, stimuli: Stimuli, *libraries: str) -> dict[str, 
 
 
 def find_devices() -> list[Any]:
-    """The CPU, and the default device where that is another.
+    """Return the CPU, and the default device where that is another.
 
     Raises
     ------
@@ -81,29 +81,32 @@ def find_devices() -> list[Any]:
     return [cpu] if default.platform == "cpu" else [cpu, default]
 
 
-def regions(person: Subject) -> dict[str, Int[np.ndarray, " n"]]:
-    """Global vertices of all, of each hemisphere and part, and of each ROI where there are metadata."""
-    size = person.hemisphere_size
-    every, first = np.arange(2 * size), part1_vertices(person)
+def regions(subject: Subject) -> dict[str, Int[np.ndarray, " n"]]:
+    """Return global vertices of the whole brain, each hemisphere, each part, and, with metadata, each ROI."""
+    size = subject.hemisphere_size
+    every, first = np.arange(2 * size), part1_vertices(subject)
     found = {"all vertices": every, "left hemisphere": every[:size], "right hemisphere": every[size:]}
     found |= {"part 1": first, "part 2": np.setdiff1d(every, first)}
-    with contextlib.suppress(ModelNotFoundError):  # of metadata
-        for name in person.rois:
-            left, right = person.metadata.roi(name)
+    with contextlib.suppress(ModelNotFoundError):  # there are no metadata
+        for name in subject.rois:
+            left, right = subject.metadata.roi(name)
             found[name] = np.concatenate([left, right + size])
     return {name: vertices for name, vertices in found.items() if len(vertices)}
 
 
-def part1_vertices(person: Subject) -> Int[np.ndarray, " n"]:
-    """Global vertices of part 1's rows, in their order."""
+def part1_vertices(subject: Subject) -> Int[np.ndarray, " n"]:
+    """Return global vertices of part 1's rows, in their order."""
     from ...model.checkpoint import read_part
 
-    return read_part(person.folder, "part1").vertices
+    return read_part(subject.folder, "part1").vertices
 
 
-def reference_options(person: Subject, options: Options) -> dict[str, Any]:
-    """What the reference is told: nothing from the conversion, which may be wrong, unless nothing else tells."""
-    vit = person.description.parts["part1"].vit
+def reference_options(subject: Subject, options: Options) -> dict[str, Any]:
+    """Return the reference's options: those given or by default.
+
+    The conversion, which may be wrong, gives only the number of heads, and only where embed_dim does not.
+    """
+    vit = subject.description.parts["part1"].vit
     heads = vit.num_heads if vit.embed_dim % 64 else vit.embed_dim // 64
     return {
         "num_heads": options.num_heads or heads,
@@ -112,10 +115,10 @@ def reference_options(person: Subject, options: Options) -> dict[str, Any]:
     }
 
 
-def notes(person: Subject, given: Mapping[str, Any]) -> list[str]:
-    """What the subject was converted with and the reference was not given, a sentence each."""
-    d = person.description
-    converted = {**d.options, "num_heads": d.parts["part1"].vit.num_heads}
+def notes(subject: Subject, given: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each option on which the conversion and the reference differ."""
+    description = subject.description
+    converted = {**description.options, "num_heads": description.parts["part1"].vit.num_heads}
     return [
         f"The subject was converted with {name} {value}, and the reference was given {given[name]}."
         for name, value in converted.items()

@@ -1,4 +1,4 @@
-"""The certificate as a document: JSON that another machine can check itself against."""
+"""``certificate.json``: format, verdict, and recorded responses that another machine compares itself with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,24 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Check:
-    """A number and what it may be at most; NaN never passes."""
+    """Number with the largest value that passes; NaN never passes.
+
+    Attributes
+    ----------
+    name
+        Name of what was measured, with its unit.
+    value
+        Value found.
+    limit
+        Largest value that passes.
+
+    Examples
+    --------
+    >>> Check("largest difference (z)", 2e-5, limit=1e-4).passed
+    True
+    >>> Check("largest difference (z)", float("nan"), limit=1e-4).passed
+    False
+    """
 
     name: str
     value: float
@@ -30,28 +47,46 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether it is within its limit."""
+        """Whether the value is within its limit."""
         return self.value <= self.limit
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared, on what, and how it went. ``certificate.json`` holds these fields and ``passed``.
+    """Record of a comparison of a converted model with PyTorch.
+
+    ``certificate.json`` holds these fields and ``passed``.
 
     Attributes
     ----------
-    subject, origin, layout, rows, options
-        As in the subject's description; ``origin`` tells synthetic weights.
-    sources, converted
-        sha256 of each file converted from, and of each file of the converted subject.
+    subject
+        The subject's number.
+    origin
+        Origin of the weights; "synthetic" if they were made up.
+    layout
+        Layout of the subject's files, "complement" or "overlay".
+    rows
+        Number of rows of each part.
+    options
+        Options of the conversion, and the network's shape.
+    sources
+        sha256 of each file converted from.
+    converted
+        sha256 of each file of the converted subject.
     reference
-        What was compared with, and the numbers that it was given.
-    versions, machine, date, seconds
-        With what, where, when (UTC) and for how long.
+        Name of the reference, and the options that it was given.
+    versions
+        Versions of Python and of libraries.
+    machine
+        Platform, number of cores and devices.
+    date
+        Date and time, UTC.
+    seconds
+        Duration of the comparison.
     stimuli
-        Side in pixels and sha256 of the pixels of each.
+        Side in pixels of each image, and sha256 of its pixels.
     checks
-        What decides.
+        Checks that decide.
     errors
         By device, precision and region: largest and 99.9th percentile absolute difference of responses (z units)
         and Pearson correlation, over images and vertices.
@@ -60,7 +95,15 @@ class Certificate:
     recorded
         The reference's responses to four images, for machines without PyTorch.
     notes
-        What else a reader should know.
+        Sentences on options that differ between the conversion and the reference.
+    format_version
+        Version of the format of ``certificate.json``.
+
+    See Also
+    --------
+    berg_jax.experiments.certify : Make a certificate, with PyTorch.
+    berg_jax.experiments.check_against : Compare another machine with a certificate, without PyTorch.
+    berg_jax.experiments.certificate.read_certificate : Read a certificate that passed.
     """
 
     subject: int
@@ -95,28 +138,28 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """How it went, in a sentence."""
+        """Result of the comparison, in a sentence."""
         equals = "equals" if self.passed else "does NOT equal"
         return (
             f"Subject {self.subject}: the converted model {equals} the PyTorch reference, {self.reference['name']}."
         )
 
     def summary(self) -> str:
-        """The verdict and the checks, as a few lines."""
+        """Return the verdict and the checks as a few lines of text."""
         marks = {True: "ok    ", False: "FAILED"}
         lines = [f"  {marks[c.passed]} {c.value:8.2g}, at most {c.limit:g}: {c.name}" for c in self.checks]
         weights = ["  The weights are SYNTHETIC and predict nothing."] * self.synthetic
         return "\n".join([self.verdict, *lines, *weights, *(f"  {note}" for note in self.notes)])
 
     def to_json(self) -> str:
-        """As text; numbers that are not finite become null."""
+        """Return the certificate as JSON; numbers that are not finite become null."""
         fields = {"passed": self.passed, **asdict(self)}
         fields["checks"] = [asdict(check) | {"passed": check.passed} for check in self.checks]
         return json.dumps(_finite(fields), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Certificate:
-        """From text.
+        """Return the certificate that a JSON text holds.
 
         Raises
         ------
@@ -147,7 +190,17 @@ class Certificate:
 
 
 def read_certificate(path: Path) -> Certificate:
-    """A certificate that passed.
+    """Read a certificate that passed.
+
+    Parameters
+    ----------
+    path
+        A ``certificate.json``.
+
+    Returns
+    -------
+    Certificate
+        The certificate.
 
     Raises
     ------
@@ -155,12 +208,17 @@ def read_certificate(path: Path) -> Certificate:
         There is no such file.
     ValidationError
         It is damaged, or did not pass.
+
+    See Also
+    --------
+    berg_jax.experiments.certify : Make a certificate.
+    berg_jax.experiments.check_against : Compare this machine with a certificate.
     """
     if not path.is_file():
         raise ModelNotFoundError(f"There is no file {path}. Give a certificate.json.")
     try:
         certificate = Certificate.from_json(read_small(path).decode("utf-8"))
-    except Exception as error:  # of what is no certificate, as many as there are things that JSON can hold
+    except Exception as error:  # JSON that is no certificate can raise anything
         raise ValidationError(f"{path} cannot be read as a certificate: {error!s:.200}. Get it again.") from error
     if not certificate.passed:
         failed = [check.name for check in certificate.checks if not check.passed]
@@ -173,7 +231,12 @@ def record(
     vertices: Int[np.ndarray, " n"],
     responses: Float[np.ndarray, "stimuli n"],
 ) -> dict[str, Any]:
-    """Responses to stimuli as text (base64 of little-endian float32), with the hashes of all three."""
+    """Return responses as text (base64 of little-endian float32), with hashes of them, the stimuli and the vertices.
+
+    See Also
+    --------
+    recorded : Read them again.
+    """
     values = responses.astype("<f4").tobytes()
     text = base64.b64encode(values).decode("ascii")
     return {**_hashes(stimuli, vertices), "responses_sha256": _sha256(values), "responses": text}
@@ -182,7 +245,16 @@ def record(
 def recorded(
     path: Path, block: dict[str, Any], stimuli: Mapping[str, np.ndarray], vertices: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "stimuli n"]:
-    """The responses that :func:`record` wrote.
+    """Return the responses that :func:`record` wrote.
+
+    Parameters
+    ----------
+    path
+        The certificate's file, which errors name.
+    block
+        The certificate's ``recorded`` field.
+    stimuli, vertices
+        Stimuli and vertices to which the responses must belong.
 
     Raises
     ------
@@ -222,7 +294,7 @@ def _hashes(stimuli: Mapping[str, np.ndarray], vertices: Int[np.ndarray, " n"]) 
 
 
 def pixel_hash(image: np.ndarray) -> str:
-    """The sha256 of an image's pixels, channel by channel, row by row."""
+    """Return the sha256 of an image's pixels, channel by channel, row by row."""
     return _sha256(np.ascontiguousarray(image, np.uint8).tobytes())
 
 

@@ -1,10 +1,12 @@
-from .page import Gallery, Picture, Section, Table, write_report
+from .page import Gallery, Pairs, Picture, Section, SideBySide, Table, write_report
 from .results import write_results
 
 __all__ = [
     "Gallery",
+    "Pairs",
     "Picture",
     "Section",
+    "SideBySide",
     "Table",
     "write_report",
     "write_results",

@@ -1,7 +1,7 @@
-"""What an experiment found, as a page: figures, numbers, settings, and what made them.
+"""Self-contained HTML report of an experiment: figures, tables, verdict, settings and provenance.
 
-The page is one file that needs no other, runs no script, and fits a phone. Beside it lies ``config.json``, with what
-it takes to repeat the experiment.
+The page is one file that needs no other, runs no script, and fits a phone. ``config.json``, which is written beside
+it, holds the command and the settings that repeat the experiment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import base64
 import io
 import json
 import math
-import string
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -22,22 +21,50 @@ from PIL import Image
 from ...errors import InvalidParameterError
 from ...files.disk import explained, write_whole
 from .command import plain
+from .template import PAGE_TEMPLATE, WARNING
 
 PAGE, CONFIG = "report.html", "config.json"
 _TYPES, _QUALITY = (".png", ".jpg", ".jpeg", ".webp"), 92
 _MANY = 6  # columns
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Picture(NamedTuple):
-    """A picture's file, what it shows, and the settings that made it, by name."""
+    """Picture file with its caption.
+
+    Attributes
+    ----------
+    path
+        The file: .png, .jpg, .jpeg or .webp.
+    caption
+        Text below the picture.
+    settings
+        Settings that made the picture, by name; shown in small print.
+    """
 
     path: Path
     caption: str
     settings: Mapping[str, Any] = {}
 
 
+class SideBySide(NamedTuple):
+    """Pictures in two columns, or in one where the screen is narrow."""
+
+    pictures: Sequence[Picture]
+
+
 class Gallery(NamedTuple):
-    """Small pictures' files beside each other, each with lines of text; what they show, and what made them."""
+    """Small pictures in a grid, with lines of text below each.
+
+    Attributes
+    ----------
+    tiles
+        The file and the lines of text of each picture.
+    caption
+        Text below the grid.
+    settings
+        Settings that made the pictures, by name; shown in small print.
+    """
 
     tiles: Sequence[tuple[Path, Sequence[str]]]
     caption: str
@@ -45,18 +72,42 @@ class Gallery(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Numbers and names: a title, what is in the columns, and rows of as many cells."""
+    """Table of numbers and names.
+
+    Attributes
+    ----------
+    caption
+        Title above the table.
+    columns
+        Names of the columns.
+    rows
+        Rows of as many cells as there are columns.
+    passed
+        Whether each row passed, where rows are checks: they are then marked ✓ or ✗, and those that failed are
+        colored.
+    folded
+        Whether a reader sees only the title until they open the table.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    passed: Sequence[bool] | None = None
+    folded: bool = False
+
+
+class Pairs(NamedTuple):
+    """Names and values, such as files and their hashes, under a title that a reader opens."""
+
+    caption: str
+    pairs: Mapping[str, Any]
 
 
 class Section(NamedTuple):
-    """A part of a page: pictures, galleries, tables, and texts, each a paragraph."""
+    """Titled part of a page: pictures, galleries, tables, lists, and texts, each line of which is a paragraph."""
 
     title: str
-    parts: Sequence[Picture | Gallery | Table | str]
+    parts: Sequence[Picture | SideBySide | Gallery | Table | Pairs | str]
 
 
 def write_report(
@@ -69,39 +120,52 @@ def write_report(
     settings: Mapping[str, Any],
     provenance: Mapping[str, Any],
     synthetic: bool,
+    passed: bool | None = None,
 ) -> Path:
-    """Write ``report.html`` and ``config.json`` into an experiment's folder, and return the page's path.
+    """Write ``report.html`` and ``config.json`` into an experiment's folder.
 
     Parameters
     ----------
     folder
-        The folder.
-    title, lead
-        What was done, and what came out, in a sentence or two.
+        The folder, which is made if it does not exist.
+    title
+        What was done, in a few words.
     sections
-        What is shown. Pictures are embedded.
-    command, settings
-        The command that repeats the experiment, and all its settings: see
+        Contents of the page. Pictures are embedded.
+    lead
+        What came out, in a sentence or two; each line is a paragraph.
+    command
+        The command that repeats the experiment: see
         :func:`~berg_jax.experiments.reporting.command.command_line`.
+    settings
+        All settings of the experiment, by name.
     provenance
-        What made the result, such as :func:`~berg_jax.experiments.reporting.results.provenance`, by subject where
+        Origin of the result, such as :func:`~berg_jax.experiments.reporting.results.provenance`, by subject where
         there are several; may be nested.
     synthetic
-        Whether weights were made up. The page then says so first.
+        Whether weights were made up. The page then begins with a warning.
+    passed
+        Whether the experiment passed, where it is a test: the lead then stands in a banner that says so.
+
+    Returns
+    -------
+    Path
+        The page's path.
 
     Raises
     ------
     InvalidParameterError
-        A table's row has not as many cells as the table has columns, or a picture's name does not say its type.
+        A table's row has not as many cells as the table has columns, its marks are not as many as its rows, or a
+        picture's file name does not say its type.
     ResourceError
         A picture cannot be read, or the files cannot be written.
     """
     folder = Path(folder)
     config = {"experiment": title, "command": command, "settings": settings, "provenance": provenance}
-    page = _PAGE.substitute(
+    page = PAGE_TEMPLATE.substitute(
         title=escape(title),
-        warning=_WARNING if synthetic else "",
-        lead=_paragraphs(lead),
+        warning=WARNING if synthetic else "",
+        lead=_paragraphs(lead) if passed is None else _banner(lead, passed),
         sections="".join(_section(section) for section in sections),
         command=escape(command),
         settings=_pairs(settings),
@@ -128,11 +192,20 @@ def _paragraphs(text: str) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in text.splitlines() if line.strip())
 
 
+def _banner(lead: str, passed: bool) -> str:
+    word = "Passed" if passed else "Failed"
+    return f'<div class="verdict {word.lower()}"><p><b>{word}</b></p>{_paragraphs(lead)}</div>'
+
+
 def _figure(picture: Picture) -> str:
     # A checkbox, because it needs no script, makes the picture large where a screen is small.
     image = _image(picture.path, picture.caption)
     shown = f'<label class=wide><input type=checkbox aria-label="Enlarge">{image}</label>'
-    return f"<figure>{shown}{_told(picture.caption, [Path(picture.path).name], picture.settings)}</figure>"
+    return f"<figure>{shown}{_caption(picture.caption, [Path(picture.path).name], picture.settings)}</figure>"
+
+
+def _side_by_side(row: SideBySide) -> str:
+    return f"<div class=beside>{''.join(map(_figure, row.pictures))}</div>"
 
 
 def _gallery(gallery: Gallery) -> str:
@@ -140,10 +213,12 @@ def _gallery(gallery: Gallery) -> str:
     for path, lines in gallery.tiles:
         text = "".join(f"<small>{escape(line)}</small>" for line in lines)
         tiles.append(f"<div>{_image(path, ', '.join([Path(path).name, *lines]))}{text}</div>")
-    return f"<figure><div class=gallery>{''.join(tiles)}</div>{_told(gallery.caption, [], gallery.settings)}</figure>"
+    return (
+        f"<figure><div class=gallery>{''.join(tiles)}</div>{_caption(gallery.caption, [], gallery.settings)}</figure>"
+    )
 
 
-def _told(caption: str, words: Sequence[str], settings: Mapping[str, Any]) -> str:
+def _caption(caption: str, words: Sequence[str], settings: Mapping[str, Any]) -> str:
     made = [f"{name}: {_text(value)}" for name, value in settings.items() if value is not None]
     return f"<figcaption>{escape(caption)}<small>{escape(' · '.join([*words, *made]))}</small></figcaption>"
 
@@ -156,7 +231,7 @@ def _image(path: str | Path, shows: str) -> str:
 
 
 def _embedded(path: Path) -> str:
-    """The picture as a URL, with a fifth of a brain's bytes as PNG, and no difference to be seen."""
+    """Return a picture as a URL: as WebP a brain takes a fifth of its bytes as PNG, and looks the same."""
     memory = io.BytesIO()
     with explained("read", path):
         data = path.read_bytes()
@@ -173,30 +248,57 @@ def _table(table: Table) -> str:
         raise InvalidParameterError(
             f"The table {table.caption!r} has {len(table.columns)} columns, and a row of {len(wrong[0])} cells."
         )
+    if table.passed is not None and len(table.passed) != len(table.rows):
+        raise InvalidParameterError(
+            f"The table {table.caption!r} has {len(table.rows)} rows, and marks for {len(table.passed)} of them."
+        )
     numbers = [all(_is_number(row[index]) for row in table.rows) for index in range(len(table.columns))]
     head = "".join(
         f"<th scope=col{' class=number' * number}>{escape(str(column))}</th>"
         for column, number in zip(table.columns, numbers, strict=True)
     )
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
+    if table.passed is None:
+        rows = "".join(f"<tr>{_cells(row)}</tr>" for row in table.rows)
+    else:
+        head = f'<th scope=col aria-label="passed or failed"></th>{head}'
+        rows = "".join(map(_checked_row, table.rows, table.passed))
     many = " class=many" * (len(table.columns) > _MANY)  # on a phone such a table is moved, and so need not be narrow
-    body = f"<table{many}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f"<h3>{escape(table.caption)}</h3><div class=wide>{body}</div>"
+    body = f"<div class=wide><table{many}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    if table.folded:
+        return _folded(table.caption, body)
+    return f"<h3>{escape(table.caption)}</h3>{body}"
 
 
-def _cell(value: Any) -> str:
-    return f"<td{' class=number' * _is_number(value)}>{escape(_text(value, decimals=3))}</td>"
+def _folded(caption: str, body: str) -> str:
+    return f"<details><summary>{escape(caption)}</summary>{body}</details>"
+
+
+def _checked_row(row: Sequence[Any], passed: bool) -> str:
+    state, mark = ("passed", "✓") if passed else ("failed", "✗")
+    return f"<tr class={state}><td aria-label={state}>{mark}</td>{_cells(row)}</tr>"
+
+
+def _cells(row: Sequence[Any]) -> str:
+    return "".join(
+        f"<td{' class=number' * _is_number(value)}>{escape(_text(value, decimals=3))}</td>" for value in row
+    )
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-_AS_HTML: Mapping[type, Callable[[Any], str]] = {Picture: _figure, Gallery: _gallery, Table: _table}
+_AS_HTML: Mapping[type, Callable[[Any], str]] = {
+    Picture: _figure,
+    SideBySide: _side_by_side,
+    Gallery: _gallery,
+    Table: _table,
+    Pairs: lambda part: _folded(part.caption, _pairs(part.pairs)),
+}
 
 
 def _pairs(pairs: Mapping[str, Any]) -> str:
-    """Names and values, of those that have one; what is nested lies in lists within."""
+    """Return names and values as a list, without those that are None; nested ones as lists within."""
     items = []
     for name, value in pairs.items():
         if value is None:
@@ -207,77 +309,24 @@ def _pairs(pairs: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any, decimals: int | None = None) -> str:
-    """For people to read: numbers of a table with so many decimals, others with as many as they have, up to 6."""
+    """Return a value as text: a table's numbers as by :func:`_number`, others with up to six digits."""
     if isinstance(value, Mapping | list | tuple | np.ndarray):
         return ", ".join(map(_text, value)) or "none"
     if value is None or (isinstance(value, float | np.floating) and not math.isfinite(value)):
         return "–"
     if isinstance(value, float | np.floating):
-        fixed = decimals is not None and 10.0**-decimals <= abs(value) < 1000
-        return f"{value:.{decimals}f}" if fixed else f"{value:.6g}" if decimals is None else f"{value:.3g}"
+        return f"{value:.6g}" if decimals is None else _number(float(value), decimals)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
-_WARNING = """<p class=warning role=note><strong>SYNTHETIC weights.</strong> They were made up for trying things out.
-Nothing on this page is a finding about brains.</p>"""
-
-_PAGE = string.Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 60rem; color: #1f2933; background: white;
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 1rem 0; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-bottom: .2rem; border-bottom: 1px solid #d5dbe1; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-.warning { padding: .7rem 1rem; background: #fff3cd; border-left: .4rem solid #d39e00; }
-figure { margin: 1.5rem 0; }
-img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-input { position: absolute; opacity: 0; }
-label { display: block; cursor: zoom-in; }
-label:has(:checked) { cursor: zoom-out; }
-:checked + img { max-width: none; width: 1350px; }
-label:has(:focus-visible) { outline: 2px solid #20639b; }
-figcaption { margin-top: .5rem; font-size: .95rem; }
-td:first-child { white-space: nowrap; }
-small { display: block; color: #5b6770; font-size: .8rem; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem; }
-.gallery img { width: 100%; }
-.gallery small { line-height: 1.3; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
-th, td { padding: .25rem .7rem .25rem 0; text-align: left; border-bottom: 1px solid #e7ebef; vertical-align: top; }
-td.number, th.number { font-variant-numeric: tabular-nums; white-space: nowrap; text-align: right; }
-dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .1rem 1rem; margin: 0;
-  font-size: .9rem; }
-dt { color: #5b6770; }
-dd { margin: 0; min-width: 0; }
-dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
-@media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; }
-  .many { width: max-content; } .many td { max-width: 14rem; } }
-pre { padding: .7rem; background: #f2f4f7; white-space: pre-wrap; font-size: .85rem; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$warning
-$lead
-$sections
-<section><h2>To repeat it</h2>
-<pre>$command</pre>
-<p>All of these settings are in <code>config.json</code>.</p>
-$settings
-</section>
-<section><h2>What made it</h2>
-$provenance
-</section>
-</body>
-</html>
-""")
+def _number(value: float, decimals: int) -> str:
+    """Return a number with fixed decimals, a small one with three digits, a tiny or large one with a power of 10."""
+    size = abs(value)
+    if 10.0 ** (1 - decimals) <= size < 1000:
+        return f"{value:.{decimals}f}"
+    if value == 0 or 10.0**-decimals <= size < 1000:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g} × 10{str(int(exponent)).translate(_RAISED)}"

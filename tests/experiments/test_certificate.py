@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html.parser
 import json
 import shutil
 import sys
@@ -19,26 +18,19 @@ import berg_jax
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
 from berg_jax.experiments.certificate import experiment as module
-from berg_jax.experiments.certificate.experiment import (
-    Observation,
-    certify,
-    check_against,
-    check_consistency,
-    compare,
-    error_table,
-    measured_selection_path,
-    observe,
-    observe_berg,
-    recorded_stimuli,
-    recorded_vertices,
-    selection_path,
-)
+from berg_jax.experiments.certificate.comparison import check_consistency, compare, error_table
+from berg_jax.experiments.certificate.experiment import certify, check_against
 from berg_jax.experiments.certificate.facts import provenance, regions
+from berg_jax.experiments.certificate.observation import Observation, observe, observe_berg
 from berg_jax.experiments.certificate.record import Certificate, Check, pixel_hash, read_certificate
 from berg_jax.experiments.certificate.report import write_report
+from berg_jax.experiments.certificate.runs import published_package
+from berg_jax.experiments.certificate.selections import measured_selection_path, selection_path
+from berg_jax.experiments.certificate.stimuli import recorded_stimuli, recorded_vertices
 from berg_jax.vertices import Vertices
 
 from ..conftest import Golden
+from .test_reporting import Page
 
 RESPONSES, TOKENS = "responses in float32 on cpu", "tokens after each tapped block"
 HEADS, GRADIENT = "feature maps and global vectors", "gradient with respect to the pixels"
@@ -53,13 +45,13 @@ def made_certificate(golden: Golden, responses: np.ndarray | None = None) -> Cer
     stimuli = recorded_stimuli()
     if responses is None:
         responses = observe(golden.model, stimuli, deep=False).responses
-    person = berg_jax.Subject(golden.folder, golden.subject)
+    subject = berg_jax.Subject(golden.folder, golden.subject)
     return Certificate(
-        **provenance(person, stimuli),
+        **provenance(subject, stimuli),
         reference={"name": "a stand-in"},
         seconds=1.5,
         checks=[Check("a check", 0.5, 1.0)],
-        errors=error_table({("cpu", "float32"): responses}, responses, regions(person)),
+        errors=error_table({("cpu", "float32"): responses}, responses, regions(subject)),
         selection_path={"text": "nothing <b>was</b> run"},
         recorded=module._record(stimuli, responses),
     )
@@ -84,34 +76,26 @@ def change(path: Path, alter: Callable[[dict[str, Any]], object]) -> Path:
     return path
 
 
-class Page(html.parser.HTMLParser):
-    """A page's tags and text; open ones must be closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.links += [value for name, value in attributes if name in ("src", "href") and value]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def read_page(path: Path) -> Page:
+    """Return a page that is well-formed, needs no other file, and shows the verdict of the certificate beside it."""
     page = Page(path.read_text(encoding="utf-8"))
     assert page.open == []
-    assert page.links
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert all(source.startswith("data:image/") for source in pictures(page))
+    fields = json.loads(path.with_name("certificate.json").read_text(encoding="utf-8"))
+    verdict = "Passed" if fields["passed"] else "Failed"
+    assert page.text["b"] == [verdict]
+    assert f"verdict {verdict.lower()}" in [attributes.get("class") for _, attributes in page.tags]
+    marks = ["passed" if check["passed"] else "failed" for check in fields["checks"]]
+    assert [attributes["class"] for tag, attributes in page.tags if tag == "tr" and attributes] == marks
     return page
+
+
+def pictures(page: Page) -> list[str]:
+    return [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
+
+
+def all_text(page: Page) -> str:
+    return "\n".join(text for texts in page.text.values() for text in texts)
 
 
 def test_another_machine_checks_itself(
@@ -124,9 +108,18 @@ def test_another_machine_checks_itself(
     assert len(made.checks) == 1
     assert made.reference["name"] == f"a stand-in, as recorded on {certificate.date}"
     assert read_certificate(tmp_path / "here" / "certificate.json") == made
-    page = read_page(tmp_path / "here" / "report.html")
-    assert "equals the PyTorch reference" in page.text
-    assert "nothing <b>was</b> run" in page.text
+    written = {path.name for path in (tmp_path / "here").iterdir()}
+    assert written == {"certificate.json", "config.json", "errors.png", "report.html", "responses.png"}
+    text = all_text(read_page(tmp_path / "here" / "report.html"))
+    for shown in (
+        "equals the PyTorch reference",
+        "nothing <b>was</b> run",
+        made.checks[0].name,
+        made.versions["jax"],
+    ):
+        assert shown in text
+    for hashes in (made.sources, made.converted, {name: image["sha256"] for name, image in made.stimuli.items()}):
+        assert all(value in text for value in hashes.values())
     with pytest.raises(ResourceError, match="exists"):
         check_against(complement.folder, 2, path, tmp_path / "here")
 
@@ -141,7 +134,9 @@ def test_one_wrong_response_fails(complement: Golden, tmp_path: Path) -> None:
     assert failed(made.checks) == [f"{RESPONSES}, largest difference (z)"]
     assert made.checks[0].value == pytest.approx(1.5e-4, rel=1e-2)
     assert "does NOT equal" in made.summary()
-    assert "does NOT equal" in read_page(tmp_path / "here" / "report.html").text
+    page = read_page(tmp_path / "here" / "report.html")
+    assert "does NOT equal" in all_text(page)
+    assert page.text["td"][:2] == ["✗", f"{RESPONSES}, largest difference (z)"]
     with pytest.raises(ValidationError, match="did not pass"):
         check_against(complement.folder, 2, tmp_path / "here" / "certificate.json")
 
@@ -260,12 +255,12 @@ def test_error_table() -> None:
 
 
 def test_regions(complement: Golden, tmp_path: Path) -> None:
-    person = berg_jax.Subject(complement.folder, 2)
-    found = regions(person)
+    subject = berg_jax.Subject(complement.folder, 2)
+    found = regions(subject)
     assert list(found)[:5] == ["all vertices", "left hemisphere", "right hemisphere", "part 1", "part 2"]
     np.testing.assert_array_equal(np.sort(np.concatenate([found["part 1"], found["part 2"]])), np.arange(160))
     for name in set(found) - set(list(found)[:5]):
-        np.testing.assert_array_equal(np.sort(found[name]), person.vertices(name).global_indices)
+        np.testing.assert_array_equal(np.sort(found[name]), subject.vertices(name).global_indices)
     folder = Path(shutil.copytree(complement.folder, tmp_path / "copy"))
     (folder / "metadata.npy").unlink()
     assert len(regions(berg_jax.Subject(folder, 2))) == 5
@@ -294,7 +289,7 @@ def test_the_published_package_s_interface(complement: Golden) -> None:
     assert (found["how"], found["of"], found["differing"]) == ("measured", 160, 0)
     found = measured_selection_path(berg_jax.BERG, "ours", complement.folder, 2, images, full[:, ::-1], 2)
     assert found["differing"] > 150
-    assert module._published() is None  # no such package in this environment
+    assert published_package() is None  # no such package in this environment
 
 
 def test_a_check_that_is_not_a_number_fails() -> None:
@@ -331,19 +326,31 @@ def test_the_report_of_many_devices_and_of_odd_numbers(certificate: Certificate,
     random = np.random.default_rng(0)
     theirs = random.normal(size=(2, 30)).astype(np.float32)
     ours = {("cpu", "float32"): theirs, ("<GPU>", "bfloat16"): theirs + 5}
-    rows = error_table(ours, theirs, {"all vertices": np.arange(30), "<ROI>": np.array([3])})
+    rows = error_table(ours, theirs, {"all vertices": np.arange(30), "<ROI>": np.array([3]), "$ROI$": np.array([4])})
     checks = [Check("<script>alert(1)</script>", float("nan"), 1e-4)]
     odd = replace(certificate, origin="synthetic", errors=rows, checks=checks, notes=["Note & more"])
-    write_report(tmp_path / "report.html", odd, ours, theirs, 1e-4)
-    page = read_page(tmp_path / "report.html")
-    for text in ("Failed", "<script>alert(1)</script>", "not a number", "Synthetic", "Note & more", "<ROI>", "<GPU>"):
-        assert text in page.text
-    assert len(page.links) == 3
+    page = report_of(tmp_path / "odd", odd, ours, theirs)
+    hostile = ("<script>alert(1)</script>", "<ROI>", "<GPU>", "$ROI$")
+    for text in ("does NOT equal", "not a number", "SYNTHETIC", "Note & more", *hostile):
+        assert text in all_text(page)
+    assert len(pictures(page)) == 3
+    assert page.text["summary"][0] == "By region"
+
     constant = np.ones((1, 5), np.float32)
     same = {("cpu", "float32"): constant}
     rows = error_table(same, constant, {"all vertices": np.arange(5)})
-    write_report(tmp_path / "constant.html", replace(certificate, errors=rows), same, constant, 1e-4)
-    assert len(read_page(tmp_path / "constant.html").links) == 2
+    page = report_of(tmp_path / "constant", replace(certificate, errors=rows), same, constant)
+    assert len(pictures(page)) == 2
+    assert "By region" not in page.text["summary"]
+    assert page.text["td"][-3:] == ["0", "0", "–"]  # constant responses have no correlation
+
+
+def report_of(
+    folder: Path, certificate: Certificate, ours: dict[tuple[str, str], np.ndarray], theirs: np.ndarray
+) -> Page:
+    folder.mkdir()
+    (folder / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
+    return read_page(write_report(folder, certificate, ours, theirs, 1e-4, command="c", settings={}))
 
 
 @pytest.mark.torch  # for its time: it compiles what the others of this group need too

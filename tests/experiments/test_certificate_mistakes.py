@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -20,21 +22,16 @@ from berg_jax.convert import constants
 from berg_jax.convert.subject import convert_subject
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import ResourceError
-from berg_jax.experiments.certificate.experiment import (
-    Observation,
-    all_stimuli,
-    certify,
-    check_against,
-    compare,
-    observe,
-    observe_reference,
-)
+from berg_jax.experiments.certificate.comparison import compare
+from berg_jax.experiments.certificate.experiment import certify, check_against
+from berg_jax.experiments.certificate.observation import Observation, observe, observe_reference
 from berg_jax.experiments.certificate.record import read_certificate
+from berg_jax.experiments.certificate.stimuli import all_stimuli
 from berg_jax.model import checkpoint
 from berg_jax.model.nn.preprocess import preprocess
 
 from ..conftest import Golden
-from .test_certificate import GRADIENT, RESPONSES, TOKENS, failed, read_page
+from .test_certificate import GRADIENT, RESPONSES, TOKENS, all_text, failed, pictures, read_page
 
 STIMULI = {
     "natural": natural_like_images(1, 3)[0],
@@ -217,8 +214,13 @@ def test_a_subject_from_end_to_end(berg_dir: Path, complement: Golden, tmp_path:
     assert made.selection_path["differing"] == 0
     assert read_certificate(tmp_path / "out" / "certificate.json") == made
     page = read_page(tmp_path / "out" / "report.html")
-    assert "equals the PyTorch reference, convert/torch_reference.py" in page.text
-    assert len(page.links) == 3
+    assert "equals the PyTorch reference, convert/torch_reference.py" in all_text(page)
+    assert len(pictures(page)) == 3
+    config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    assert config["command"] in page.text["pre"]
+    assert shlex.split(config["command"])[:6] == ["berg-jax", "verify", "--berg-dir", str(berg_dir), "--subject", "2"]
+    assert (config["settings"]["subject"], config["settings"]["num_heads"]) == (2, 3)
+    assert config["settings"]["precisions"] == ["float32", "bfloat16"]
 
     # The converted folder alone, as on a machine without PyTorch.
     assert check_against(complement.folder, 2, tmp_path / "out" / "certificate.json", show_progress=False).passed
@@ -229,7 +231,9 @@ def test_a_subject_from_end_to_end(berg_dir: Path, complement: Golden, tmp_path:
     wrong = certify(berg_dir, 2, tmp_path / "wrong", **options)
     assert {name.partition(",")[0] for name in failed(wrong.checks)} >= {RESPONSES, TOKENS}
     assert wrong.notes == ["The subject was converted with lora_scale 0.25, and the reference was given 0.2."]
-    assert "does NOT equal" in read_page(tmp_path / "wrong" / "report.html").text
+    page = read_page(tmp_path / "wrong" / "report.html")
+    assert "does NOT equal" in all_text(page)
+    assert wrong.notes[0] in page.text["p"]
     with pytest.raises(ResourceError, match="exists"):
         certify(berg_dir, 2, tmp_path / "wrong", **options)
 

@@ -21,7 +21,7 @@ from berg_jax import Images
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.reporting.command import plain
-from berg_jax.experiments.reporting.page import Gallery, Picture, Section, Table, write_report
+from berg_jax.experiments.reporting.page import Gallery, Pairs, Picture, Section, SideBySide, Table, write_report
 from berg_jax.experiments.reporting.results import write_results
 from berg_jax.vertices import Vertices
 
@@ -90,6 +90,65 @@ def test_names_cannot_change_the_page(tmp_path: Path) -> None:
     assert HOSTILE in "".join(page.text["td"])
     assert HOSTILE in "".join(page.text["dt"])
     assert HOSTILE in "".join(page.text["dd"])
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_names_cannot_change_checks_and_folded_parts(tmp_path: Path, passed: bool) -> None:
+    path = tmp_path / "<i>.png"
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
+    parts = [
+        Table(f"checks {HOSTILE}", [HOSTILE], [[HOSTILE], [HOSTILE]], passed=[True, passed]),
+        Table(f"folded {HOSTILE}", [HOSTILE], [[HOSTILE]], folded=True),
+        Pairs(f"pairs {HOSTILE}", {f"name {HOSTILE}": f"value {HOSTILE}"}),
+        SideBySide([Picture(path, f"beside {HOSTILE}")]),
+    ]
+
+    page = write(tmp_path, sections=[Section("s", parts)], passed=passed)
+
+    assert page.open == []
+    assert not {tag for tag, _ in page.tags} & {"script", "i", "link", "iframe", "object"}
+    for tag, kind in (("p", "lead"), ("h3", "checks"), ("dt", "name"), ("dd", "value"), ("figcaption", "beside")):
+        assert f"{kind} {HOSTILE}" in "".join(page.text[tag])
+    assert page.text["summary"] == [f"folded {HOSTILE}", f"pairs {HOSTILE}"]
+
+
+def test_verdict_and_marks(tmp_path: Path) -> None:
+    table = Table("t", ["check", "found"], [["a", 1e-5], ["b", 2.0]], passed=[True, False])
+    page = write(tmp_path, sections=[Section("s", [table])], passed=False)
+
+    assert page.text["b"] == ["Failed"]
+    assert next(attributes["class"] for tag, attributes in page.tags if tag == "div") == "verdict failed"
+    assert [attributes["class"] for tag, attributes in page.tags if tag == "tr" and attributes] == [
+        "passed",
+        "failed",
+    ]
+    assert page.text["td"] == ["✓", "a", "1 × 10⁻⁵", "✗", "b", "2.000"]
+    page = write(tmp_path, sections=[Section("s", [table._replace(passed=None)])], passed=True)
+    assert page.text["b"] == ["Passed"]
+    assert page.text["td"] == ["a", "1 × 10⁻⁵", "b", "2.000"]
+    assert "verdict" not in {attributes.get("class") for _, attributes in write(tmp_path).tags}
+    assert "b" not in write(tmp_path).text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (12.3456, "12.346"),
+        (-0.0123, "-0.012"),
+        (0.00149, "0.00149"),
+        (0.000123456, "1.23 × 10⁻⁴"),
+        (-2e-12, "-2 × 10⁻¹²"),
+        (999.9, "999.900"),
+        (123456.0, "1.23 × 10⁵"),
+        (np.float32(1e-4), "1 × 10⁻⁴"),
+        (float("inf"), "–"),
+        (1234, "1,234"),
+    ],
+)
+def test_numbers_of_tables(tmp_path: Path, value: float, text: str) -> None:
+    page = write(tmp_path, sections=[Section("s", [Table("t", ["n"], [[value]])])])
+    assert page.text["td"] == [text]
 
 
 def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
@@ -161,6 +220,7 @@ def test_the_settings_file(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path) -> None:
     for part, error, said in (
         (Table("t", ["a", "b"], [[1]]), InvalidParameterError, "'t' has 2 columns, and a row of 1 cells"),
+        (Table("t", ["a"], [[1], [2]], [True]), InvalidParameterError, "'t' has 2 rows, and marks for 1"),
         (Picture(tmp_path / "x.svg", "c"), InvalidParameterError, r"shows \.png, .* got .*x\.svg"),
         (Picture(tmp_path / "x.png", "c"), ResourceError, "Cannot read .*x.png"),
     ):

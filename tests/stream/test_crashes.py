@@ -64,7 +64,7 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from tests.stream.test_crashes import *
-from berg_jax.stream.devices import Process
+from berg_jax.stream.execution import Process
 slow = Source()
 read = slow.read
 slow.read = lambda indices: (time.sleep(0.01), read(indices))[1]

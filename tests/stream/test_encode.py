@@ -21,7 +21,7 @@ import berg_jax
 from berg_jax.demo import photographs
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
 from berg_jax.stream import encode as encoding
-from berg_jax.stream.devices import Process
+from berg_jax.stream.execution import Process
 from berg_jax.stream.sources.image_files import FolderSource, resize
 
 from ..conftest import Golden

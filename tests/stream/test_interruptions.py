@@ -36,7 +36,7 @@ import numpy as np
 from berg_jax.errors import Interrupted
 from berg_jax.rois import Vertices
 from berg_jax.stream.sources.arrays import ArraySource
-from berg_jax.stream.devices import Process
+from berg_jax.stream.execution import Process
 from berg_jax.stream.loop import stream
 from berg_jax.stream.store.output import Columns
 

@@ -22,7 +22,7 @@ from berg_jax.errors import (
     StimulusError,
 )
 from berg_jax.stream import loop
-from berg_jax.stream.devices import Process, find_process
+from berg_jax.stream.execution import Process, find_process
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import (
     ArgmaxOverProbes,

@@ -16,7 +16,7 @@ from berg_jax.errors import (
     ValidationError,
 )
 from berg_jax.stream import loop
-from berg_jax.stream.devices import Process
+from berg_jax.stream.execution import Process
 from berg_jax.stream.merge import merge_output
 from berg_jax.stream.reducers import (
     GLM,

@@ -17,7 +17,7 @@ from berg_jax.errors import IntegrityError, Interrupted, InvalidParameterError, 
 from berg_jax.experiments.sweeps import records, tables
 from berg_jax.experiments.sweeps import worker as running
 from berg_jax.experiments.sweeps.spec import Spec
-from berg_jax.stream.devices import Process
+from berg_jax.stream.execution import Process
 
 from ...conftest import ROOT
 from .made import Fake, begun, ran, work

@@ -18,7 +18,7 @@ import zarr
 import berg_jax
 from berg_jax.errors import ResourceError
 from berg_jax.stream import loop
-from berg_jax.stream.devices import Process
+from berg_jax.stream.execution import Process
 from berg_jax.stream.encode import encode_images
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import Moments, states

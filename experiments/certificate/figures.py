@@ -1,0 +1,84 @@
+"""Figures of the certificate: responses against the reference's, and histograms and regions of the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLORS = ("#20639b", "#e07a3f", "#5c9e6c", "#8e6bb3", "#b0413e", "#6b7280")
+_LIMIT_COLOR = "#b0413e"
+_DPI = 160
+_SMALLEST, _LARGEST = 1e-9, 10  # z units; errors beyond them, such as 0, are drawn at them
+
+
+def draw_scatter(ours: Float[np.ndarray, "stimuli n"], theirs: Float[np.ndarray, "stimuli n"], path: Path) -> None:
+    """Draw the density of our responses (z units) against the reference's."""
+    figure, axes = _axes(4.8, 3.9)
+    low = float(min(ours.min(), theirs.min()))
+    high = float(max(ours.max(), theirs.max()))
+    extent = (low, high, low, high) if low < high else (low - 1, high + 1, low - 1, high + 1)
+    axes.plot(extent[:2], extent[:2], color="#9ca3af", linewidth=0.8, zorder=0)
+    dots = axes.hexbin(
+        theirs.ravel(), ours.ravel(), gridsize=70, bins="log", mincnt=1, extent=extent, cmap="viridis", linewidths=0.1
+    )
+    figure.colorbar(dots, ax=axes, label="responses", shrink=0.8)
+    axes.set(xlabel="PyTorch reference (z)", ylabel="berg_jax (z)", aspect="equal")
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_histogram(
+    ours: Mapping[tuple[str, str], Float[np.ndarray, "stimuli n"]],
+    theirs: Float[np.ndarray, "stimuli n"],
+    limit: float,
+    path: Path,
+) -> None:
+    """Draw histograms of the errors (z units, logarithmic) by device and precision; the first one is filled."""
+    figure, axes = _axes(4.8, 3.9)
+    edges = np.linspace(np.log10(_SMALLEST), np.log10(_LARGEST), 81)
+    for index, ((device, precision), responses) in enumerate(ours.items()):
+        errors = np.log10(np.clip(np.abs(responses - theirs), _SMALLEST, _LARGEST)).ravel()
+        percent = 100 * (np.histogram(errors, edges)[0] / errors.size)
+        style = "-" if index == 0 else (index, (4, 1 + index))  # dashes, so that curves that coincide are seen
+        color = _COLORS[index % len(_COLORS)]
+        if index == 0:
+            axes.stairs(percent, edges, fill=True, color=color, alpha=0.2)
+        axes.stairs(percent, edges, color=color, linestyle=style, linewidth=1.5, label=f"{precision}, {device}")
+    axes.axvline(np.log10(limit), color=_LIMIT_COLOR, linestyle="--", linewidth=1)
+    axes.set(xlabel="difference of responses (z)", ylabel="% of responses", xlim=(edges[0], 0.5), ylim=(0, None))
+    ticks = range(-9, 1, 2)
+    axes.set_xticks(ticks, [f"$10^{{{tick}}}$" if tick > -9 else "≤ $10^{-9}$" for tick in ticks])
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.savefig(path, dpi=_DPI)
+
+
+def draw_regions(rows: Sequence[Mapping[str, Any]], limit: float, path: Path) -> None:
+    """Draw the largest error and its 99.9th percentile (z units) in each region, from rows of the error table."""
+    figure, axes = _axes(4.8, 1 + 0.19 * len(rows))
+    places = np.arange(len(rows))[::-1]
+    low, high = ([row[name] for row in rows] for name in ("p999", "largest"))
+    axes.hlines(places, low, high, color="#a9c5dd", linewidth=3)
+    axes.plot(low, places, "o", color="white", markeredgecolor=_COLORS[0], markersize=5)
+    axes.plot(high, places, "o", color=_COLORS[0], markersize=5)
+    axes.axvline(limit, color=_LIMIT_COLOR, linestyle="--", linewidth=1)
+    names = [row["region"] for row in rows]
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)  # a $ in a name is no formula
+    axes.grid(axis="y", color="#eef0f2")
+    axes.set_axisbelow(True)
+    axes.set(xscale="log", xlabel="difference of responses (z)", ylim=(-0.8, len(rows) - 0.2))
+    figure.savefig(path, dpi=_DPI)
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
