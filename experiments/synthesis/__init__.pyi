@@ -5,7 +5,8 @@ from .optimize import Result, optimize
 from .parametrizations.base import Parametrization
 from .parametrizations.fourier import fourier, phases
 from .parametrizations.pixels import pixels
-from .search.evolution import evolve, evolve_sets
+from .search.evolution import evolve
+from .search.sets import evolve_sets
 
 __all__ = [
     "Parametrization",

@@ -25,7 +25,7 @@ from ..reporting.results import origin
 from . import augmentations, objectives, priors
 from .areas import union
 from .judging.natural import natural_baseline, relative_scores
-from .judging.sheets import contact_sheet, table
+from .judging.sheets import contact_sheet, scores_csv
 from .optimize import Result, optimize
 from .parametrizations.photographs import PARAMETRIZATIONS, make_parametrization, projection, read_squares
 
@@ -134,7 +134,7 @@ def synthesize(
     project = projection(photograph, radius)
     usual = None
     if baseline is not None:
-        usual = natural_baseline(baseline, model, vertices, area, subject=subject, batch=microbatch or 8)
+        usual = natural_baseline(baseline, model, vertices, area, subject_id=subject, batch=microbatch or 8)
     start_from = None if usual is None else [usual.means[name] for name in directions]
     weights = [area[name] for name in directions]
     objective = objectives.control(weights, list(directions.values()), start_from, margin)
@@ -279,7 +279,7 @@ def _write(
             Image.fromarray(image.transpose(1, 2, 0)).save(output / name)
         shown = {**scores, **{name: relative[name] for name in ("value percentile",) if name in relative}}
         contact_sheet(images, shown, synthetic).save(output / "contact_sheet.png")
-        (output / "scores.csv").write_text(table(names, {**scores, **relative}), encoding="utf-8")
+        (output / "scores.csv").write_text(scores_csv(names, {**scores, **relative}), encoding="utf-8")
         facts["images"] = {
             name: hashlib.sha256(image.tobytes()).hexdigest() for name, image in zip(names, images, strict=True)
         }
