@@ -36,7 +36,7 @@ from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize
 from ..synthesis.parametrizations.fourier import fourier
-from ..synthesis.search.evolution import evolve_sets, random_sets, set_values
+from ..synthesis.search.sets import evolve_sets, random_sets, set_values
 from ..synthesis.search.stored import control_among
 from .pictures import Chosen, draw_quadrants, draw_sets
 from .report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section

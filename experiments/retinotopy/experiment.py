@@ -300,9 +300,8 @@ def _comparisons(
 
 
 def _summary(subject: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:
-    lines = [
-        f"Receptive fields of subject {subject.description.subject}{origin(subject)} by {METHODS[best]}, compared with"
-    ]
+    whose = f"subject {subject.description.subject}{origin(subject)}"
+    lines = [f"Receptive fields of {whose} by {METHODS[best]}, compared with"]
     lines.append(f"  {'':<18}{'':<14}{'vertices':>9}{'angle':>8}{'eccentricity':>14}   (correlations)")
     lines += [
         f"  {row['with']:<18}{row['region']:<14}{row['vertices']:>9}{row['angle']:>8.3f}{row['eccentricity']:>14.3f}"

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ...files.disk import explained, write_whole
-from ..synthesis.judging.sheets import SYNTHETIC, sheet
+from ..synthesis.judging.sheets import SYNTHETIC, draw_sheet
 from .records import IMAGES, Entry
 from .report import write_page
 from .spec import Spec, joined, told, varying
@@ -97,7 +97,9 @@ def _write_sheets(output: Path, spec: Spec, shown: Sequence[tuple[Trial, Entry]]
         lines = [[f"value {entry['value']:.3f}", *told(trial.settings, names), trial.id] for trial, entry in page]
         small_print = [SYNTHETIC] * any(entry["synthetic"] for _, entry in page)
         memory = io.BytesIO()
-        sheet(pixels, lines, [*notes, f"Page {number} of {len(pages)}.", *small_print], _WIDEST).save(memory, "PNG")
+        draw_sheet(pixels, lines, [*notes, f"Page {number} of {len(pages)}.", *small_print], _WIDEST).save(
+            memory, "PNG"
+        )
         paths.append(_page(output, number))
         write_whole(paths[-1], memory.getvalue())
     for number in range(len(pages) + 1, _PAGES + 1):

@@ -6,7 +6,8 @@ from .parametrizations.base import Parametrization
 from .parametrizations.fourier import fourier, phases
 from .parametrizations.pixels import pixels
 from .recipe import Recipe
-from .search.evolution import evolve, evolve_sets
+from .search.evolution import evolve
+from .search.sets import evolve_sets
 
 __all__ = [
     "Parametrization",

@@ -1,4 +1,4 @@
-"""ROIs as weights over the vertices of one model, so that many ROIs share one program."""
+"""ROI weights: several ROIs as weights over the vertices of one model, so that they share one program."""
 
 from __future__ import annotations
 
@@ -14,50 +14,88 @@ from ...vertices import Vertices
 
 
 def union(
-    person: Subject, areas: Mapping[str, Any], **thresholds: Any
+    subject: Subject, areas: Mapping[str, Any], **thresholds: Any
 ) -> tuple[Vertices, dict[str, Float[np.ndarray, " vertices"]]]:
-    """The vertices of some areas together, and each area's weights over them, which sum to 1.
+    """Return the vertices of several areas together, and each area's weights over them.
 
     Parameters
     ----------
-    person
-        Whose.
+    subject
+        The subject.
     areas
-        By a name of yours what :meth:`Subject.vertices` takes: ``{"faces": "FFA-1 + FFA-2", "places": "PPA"}``.
+        ROI expressions, or anything else that :meth:`Subject.vertices` takes, by names of your choice:
+        ``{"faces": "FFA-1 + FFA-2", "places": "PPA"}``.
     thresholds
-        As of :meth:`Subject.vertices`: ``hemisphere``, ``min_ncsnr``, ``min_explained_variance``.
+        Further arguments of :meth:`Subject.vertices`: ``hemisphere``, ``min_ncsnr``, ``min_explained_variance``.
+
+    Returns
+    -------
+    vertices
+        The vertices of all areas.
+    weights
+        Each area's weights over these vertices, by name; they sum to 1.
 
     Raises
     ------
     InvalidParameterError
         An area is unknown or empty.
 
+    See Also
+    --------
+    stacked_union : The same for several subjects.
+    berg_jax.experiments.synthesis.objectives : Objectives that take such weights.
+
     Examples
     --------
-    ::
-
-        vertices, area = union(person, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
-        model, objective = person.model(vertices), contrast(area["faces"], area["places"])
+    >>> import berg_jax
+    >>> from berg_jax.experiments.synthesis import objectives
+    >>> subject = berg_jax.Subject("demo", 1)
+    >>> vertices, weights = union(subject, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
+    >>> weights["faces"].shape == (len(vertices),)
+    True
+    >>> model = subject.model(vertices)
+    >>> objective = objectives.contrast(weights["faces"], weights["places"])
     """
-    found = {name: person.vertices(selection, **thresholds).global_indices for name, selection in areas.items()}
-    every = np.unique(np.concatenate(list(found.values())))
-    weights = {name: (np.isin(every, inside) / len(inside)).astype(np.float32) for name, inside in found.items()}
-    return Vertices.from_global(every, person.hemisphere_size), weights
+    indices = {name: subject.vertices(selection, **thresholds).global_indices for name, selection in areas.items()}
+    every = np.unique(np.concatenate(list(indices.values())))
+    weights = {name: (np.isin(every, inside) / len(inside)).astype(np.float32) for name, inside in indices.items()}
+    return Vertices.from_global(every, subject.hemisphere_size), weights
 
 
 def stacked_union(
-    people: Sequence[Subject], areas: Mapping[str, Any], *, precision: str = "float32", **thresholds: Any
+    subjects: Sequence[Subject], areas: Mapping[str, Any], *, precision: str = "float32", **thresholds: Any
 ) -> tuple[StackedModel, dict[str, Float[np.ndarray, "subjects vertices"]]]:
-    """The models of several people for the same areas in one program, and each area's weights in each of them.
+    """Return one stacked model of several subjects for the same areas, and each area's weights in each subject.
 
-    As :func:`union`; where a person has fewer vertices than another, weights are 0.
+    Parameters
+    ----------
+    subjects
+        The subjects.
+    areas, thresholds
+        See :func:`union`.
+    precision
+        Precision of the models.
+
+    Returns
+    -------
+    model
+        The subjects' models in one program.
+    weights
+        Each area's weights (subjects, vertices), by name. Subjects with fewer vertices than others have weights of 0
+        at the end.
+
+    Raises
+    ------
+    InvalidParameterError
+        An area is unknown or empty in a subject.
     """
-    found = [union(person, areas, **thresholds) for person in people]
+    unions = [union(subject, areas, **thresholds) for subject in subjects]
     models = [
-        person.model(vertices, precision=precision) for person, (vertices, _) in zip(people, found, strict=True)
+        subject.model(vertices, precision=precision) for subject, (vertices, _) in zip(subjects, unions, strict=True)
     ]
-    longest = max(len(vertices) for vertices, _ in found)
-    weights = {
-        name: np.stack([np.pad(own[name], (0, longest - len(own[name]))) for _, own in found]) for name in areas
-    }
+    longest = max(len(vertices) for vertices, _ in unions)
+    weights = {}
+    for name in areas:
+        rows = [subject_weights[name] for _, subject_weights in unions]
+        weights[name] = np.stack([np.pad(row, (0, longest - len(row))) for row in rows])
     return stack(models), weights

@@ -1,7 +1,7 @@
-"""One restart of an optimization: pure ``init`` and ``step``, and what they are of.
+"""Gradient ascent of one restart: the problem, the state, and pure functions ``init``, ``step`` and ``look``.
 
 A restart is a set of images (often one) that is optimized on its own, with its own optimizer state and random key.
-Many restarts are a ``vmap`` of these functions.
+Many restarts are computed by mapping these functions over stacked states.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ Model = Callable[[Images], Float[Array, "... images vertices"]]
 
 @flax.struct.dataclass
 class Problem:
-    """What is sought, as a pytree: an argument of the program, as the model is.
+    """An optimization problem, as a pytree: like the model, it is an argument of the compiled program.
 
     Attributes
     ----------
     objective
-        Responses → values, to be maximized.
+        Function responses → values, which are maximized.
     decode
-        Latents → images in 0–255.
+        Function latents → images in 0–255.
     project
-        Images → images, part of what is differentiated, or None.
+        Function images → images, which is differentiated, too; or None.
     penalties
-        Images → values that are taken off, or None.
+        Function images → values, which are subtracted from the objective; or None.
     augment
-        (key, images) → images that are seen instead, or None.
+        Function (key, images) → images, which the model sees instead; or None.
     draws
-        Static: how many augmentations of each image a step takes the mean over.
+        Number of augmentations of each image that a step averages over (static).
     """
 
     objective: Function
@@ -53,20 +53,22 @@ class Problem:
 
 @flax.struct.dataclass
 class State:
-    """Where a restart is.
+    """State of a restart.
 
     Attributes
     ----------
-    latents, optimizer
-        The latents of its images, and the optimizer's state.
+    latents
+        Latents of its images.
+    optimizer
+        The optimizer's state.
     key
-        Of its augmentations, as raw data.
+        Random key of its augmentations, as raw data.
     step
-        How many steps it has made.
+        Number of steps made.
     skipped
-        How many of them were left out because a number was not finite.
+        Number of these steps that were left out because a number was not finite.
     best_latents, best_value, best_step
-        The best that was seen where it was looked at without augmentation, its value, and after how many steps.
+        Latents with the highest value of all looks without augmentation, that value, and the number of steps before.
     """
 
     latents: Any
@@ -80,48 +82,66 @@ class State:
 
 
 def init(optimizer: optax.GradientTransformation, latents: Any, key: UInt32[Array, " words"]) -> State:
-    """A restart before its first step; nothing is the best yet."""
+    """Return the state of a restart before its first step."""
     zero = jnp.zeros((), jnp.int32)
     worst = jnp.full((), -jnp.inf, jax.tree.leaves(latents)[0].dtype)
-    return State(latents, optimizer.init(latents), key, zero, zero, latents, worst, zero)
+    return State(
+        latents=latents,
+        optimizer=optimizer.init(latents),
+        key=key,
+        step=zero,
+        skipped=zero,
+        best_latents=latents,
+        best_value=worst,
+        best_step=zero,
+    )
 
 
 def start(
-    images: Parametrization, optimizer: optax.GradientTransformation, n: int, set_size: int, seed: int
+    parametrization: Parametrization,
+    optimizer: optax.GradientTransformation,
+    n: int,
+    set_size: int,
+    seed: int,
 ) -> State:
-    """All of ``n`` restarts before their first step, with their own starts and keys from one seed."""
-    first, later = jax.random.split(jax.random.key(seed))
-    latents = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf).reshape(n, set_size, *leaf.shape[1:]), images.init(first, n * set_size)
-    )
-    keys = jax.random.key_data(jax.random.split(later, n))
+    """Return the stacked states of ``n`` restarts before their first step, with starts and keys from one seed."""
+    init_key, augmentation_key = jax.random.split(jax.random.key(seed))
+    flat_latents = parametrization.init(init_key, n * set_size)
+    latents = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(n, set_size, *leaf.shape[1:]), flat_latents)
+    keys = jax.random.key_data(jax.random.split(augmentation_key, n))
     return jax.vmap(partial(init, optimizer))(latents, keys)
 
 
 def render(problem: Problem, latents: Any) -> Images:
-    """The images of latents: decoded, then projected."""
+    """Decode latents, and project the images."""
     images = problem.decode(latents)
     return images if problem.project is None else problem.project(images)
 
 
 def value(model: Model, problem: Problem, latents: Any) -> Float[Array, ""]:
-    """Objective less penalties of the images as they are, without augmentation: their mean over a set."""
+    """Return the objective minus the penalties of the images without augmentation, each averaged over the set."""
     images = render(problem, latents)
     return problem.objective(model(images)).mean() - _penalty(problem, images)
 
 
 def expected_value(model: Model, problem: Problem, latents: Any, key: Array) -> Float[Array, ""]:
-    """As :func:`value`, the objective's mean over random augmentations."""
+    """Return the objective, averaged over random augmentations, minus the penalties.
+
+    See Also
+    --------
+    value : The same without augmentation.
+    """
     images = render(problem, latents)
 
-    def once(key: Array) -> Float[Array, ""]:
-        seen = images if problem.augment is None else problem.augment(key, images)
-        return problem.objective(model(seen)).mean()
+    def one_draw(key: Array) -> Float[Array, ""]:
+        augmented = images if problem.augment is None else problem.augment(key, images)
+        return problem.objective(model(augmented)).mean()
 
     if problem.augment is None or problem.draws == 1:
-        return once(key) - _penalty(problem, images)
+        return one_draw(key) - _penalty(problem, images)
     # One draw's network at a time is in memory.
-    return jax.lax.map(jax.checkpoint(once), jax.random.split(key, problem.draws)).mean() - _penalty(problem, images)
+    draws = jax.lax.map(jax.checkpoint(one_draw), jax.random.split(key, problem.draws))
+    return draws.mean() - _penalty(problem, images)
 
 
 def _penalty(problem: Problem, images: Images) -> Float[Array, ""] | float:
@@ -129,47 +149,59 @@ def _penalty(problem: Problem, images: Images) -> Float[Array, ""] | float:
 
 
 def step_key(state: State) -> Array:
-    """The random key of a restart's next step."""
+    """Return the random key of a restart's next step."""
     return jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(state.key)), state.step)
 
 
 def step(
     model: Model, problem: Problem, optimizer: optax.GradientTransformation, state: State
 ) -> tuple[State, Float[Array, ""], Float[Array, ""]]:
-    """One step uphill; the value before it and the length of its gradient.
+    """Make one step of gradient ascent. A step with a number that is not finite is left out and counted.
 
-    A step with a number that is not finite is left out and counted.
+    Returns
+    -------
+    state
+        The state after the step.
+    value
+        The expected value before the step.
+    length
+        The length of the gradient.
     """
     key = step_key(state)
 
-    def loss(latents: Any) -> Float[Array, ""]:
+    def loss_of(latents: Any) -> Float[Array, ""]:
         return -expected_value(model, problem, latents, key)
 
-    now, gradient = jax.value_and_grad(loss)(state.latents)
-    updates, moved = optax.with_extra_args_support(optimizer).update(
-        gradient, state.optimizer, state.latents, value=now, grad=gradient, value_fn=loss
+    loss, gradient = jax.value_and_grad(loss_of)(state.latents)
+    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
+        gradient, state.optimizer, state.latents, value=loss, grad=gradient, value_fn=loss_of
     )
     latents = optax.apply_updates(state.latents, updates)
-    fine = _finite((now, gradient, latents))
-    latents, moved = jax.tree.map(
-        lambda new, old: jnp.where(fine, new, old), (latents, moved), (state.latents, state.optimizer)
+    finite = _all_finite((loss, gradient, latents))
+    latents, optimizer_state = jax.tree.map(
+        lambda new, old: jnp.where(finite, new, old), (latents, optimizer_state), (state.latents, state.optimizer)
     )
-    skipped = state.skipped + jnp.where(fine, 0, 1)
-    state = state.replace(latents=latents, optimizer=moved, step=state.step + 1, skipped=skipped)
+    skipped = state.skipped + jnp.where(finite, 0, 1)
+    updated = state.replace(latents=latents, optimizer=optimizer_state, step=state.step + 1, skipped=skipped)
     length = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
-    return state, -now, length
+    return updated, -loss, length
 
 
 def look(model: Model, problem: Problem, state: State) -> tuple[State, Float[Array, ""]]:
-    """Keep the latents if they are the best so far, judged without augmentation; and their value."""
-    now = value(model, problem, state.latents)
-    better = now > state.best_value
-    latents, best_value, best_step = jax.tree.map(
+    """Evaluate a restart without augmentation, and keep its latents if they are the best so far.
+
+    Returns
+    -------
+    The state, and the value of its present latents.
+    """
+    current = value(model, problem, state.latents)
+    better = current > state.best_value
+    best_latents, best_value, best_step = jax.tree.map(
         lambda new, old: jnp.where(better, new, old),
-        (state.latents, now, state.step),
+        (state.latents, current, state.step),
         (state.best_latents, state.best_value, state.best_step),
     )
-    return state.replace(best_latents=latents, best_value=best_value, best_step=best_step), now
+    return state.replace(best_latents=best_latents, best_value=best_value, best_step=best_step), current
 
 
 def climb(
@@ -180,19 +212,29 @@ def climb(
     count: int | Int[Array, ""],
     state: State,
 ) -> tuple[State, Float[Array, " most"], Float[Array, " most"], Float[Array, ""]]:
-    """``count`` ≤ ``most`` steps, then a look: the state, each step's value and gradient length, what was seen."""
+    """Make ``count`` ≤ ``most`` steps, then evaluate the restart without augmentation.
 
-    def body(number: Array, carried: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
+    Returns
+    -------
+    state
+        The state after the steps.
+    values, lengths
+        Value before each step, and length of its gradient; 0 beyond ``count``.
+    current
+        Value after the steps, without augmentation.
+    """
+
+    def body(index: Array, carried: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
         state, values, lengths = carried
         state, value, length = step(model, problem, optimizer, state)
-        return state, values.at[number].set(value), lengths.at[number].set(length)
+        return state, values.at[index].set(value), lengths.at[index].set(length)
 
-    nothing = jnp.zeros(most, state.best_value.dtype)
-    # How many is no part of the program, so that one serves the first step, the last ones and all between.
-    state, values, lengths = jax.lax.fori_loop(0, count, body, (state, nothing, nothing))
-    state, seen = look(model, problem, state)
-    return state, values, lengths, seen
+    zeros = jnp.zeros(most, state.best_value.dtype)
+    # The count is an argument, so that one program serves the first step, the last ones and all between.
+    state, values, lengths = jax.lax.fori_loop(0, count, body, (state, zeros, zeros))
+    state, current = look(model, problem, state)
+    return state, values, lengths, current
 
 
-def _finite(tree: Any) -> Bool[Array, ""]:
+def _all_finite(tree: Any) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()

@@ -1,6 +1,7 @@
-"""What happens to images before they are seen, at random: (key, images) → images, so that no effect hangs on a pixel.
+"""Augmentations: random changes of images before the model sees them, (key, images) → images.
 
-Each image of (images, 3, height, width) is changed in its own way. The optimization takes the mean over draws.
+They keep an image's effect from depending on single pixels. Each image of (images, 3, height, width) is changed in
+its own way. The optimization averages over draws.
 """
 
 from __future__ import annotations
@@ -19,33 +20,49 @@ Augmentation = Callable[[Key[Array, ""], Images], Images]
 
 
 def chain(*augmentations: Augmentation) -> Function:
-    """One augmentation after the other."""
+    """Return an augmentation that applies several, one after the other.
+
+    Examples
+    --------
+    >>> augment = chain(jitter(8), rotations(5), noise(2.0))
+    >>> augment(jax.random.key(0), jnp.zeros((2, 3, 32, 32))).shape
+    (2, 3, 32, 32)
+    """
     return Function(_chain, tuple(as_function(augmentation) for augmentation in augmentations))
 
 
 def jitter(pixels: int) -> Function:
-    """Shift by up to so many pixels in each direction; what leaves on one side enters on the other.
+    """Return an augmentation that shifts images; pixels that leave on one side enter on the other.
+
+    Parameters
+    ----------
+    pixels
+        Largest shift in each direction.
 
     Raises
     ------
     InvalidParameterError
         ``pixels`` is negative.
+
+    See Also
+    --------
+    chain, crops, rotations, noise, blur
     """
     return Function(_jitter, (jnp.asarray(int(_at_least_0("pixels", pixels))),))
 
 
 def crops(least: float, most: float) -> Function:
-    """A square part of the image, seen at full size.
+    """Return an augmentation that enlarges a random square part of an image to full size.
 
     Parameters
     ----------
     least, most
-        Its side as a share of the image's is drawn between these.
+        Range from which the part's side is drawn, as a share of the image's side.
 
     Raises
     ------
     InvalidParameterError
-        They are not 0 < least ≤ most ≤ 1.
+        The range is not 0 < least ≤ most ≤ 1.
     """
     if not 0 < least <= most <= 1:
         raise InvalidParameterError(f"crops needs 0 < least ≤ most ≤ 1, got {least} and {most}.")
@@ -53,17 +70,50 @@ def crops(least: float, most: float) -> Function:
 
 
 def rotations(degrees: float) -> Function:
-    """Turn by up to so many degrees either way around the middle; corners show the border's pixels."""
+    """Return an augmentation that rotates images about their middle; corners repeat the border's pixels.
+
+    Parameters
+    ----------
+    degrees
+        Largest rotation in either direction.
+
+    Raises
+    ------
+    InvalidParameterError
+        ``degrees`` is negative.
+    """
     return Function(_rotations, (jnp.asarray(jnp.deg2rad(_at_least_0("degrees", degrees)), float),))
 
 
 def noise(level: float) -> Function:
-    """Add Gaussian noise of this standard deviation, in grey levels."""
+    """Return an augmentation that adds Gaussian noise.
+
+    Parameters
+    ----------
+    level
+        Standard deviation of the noise in grey levels.
+
+    Raises
+    ------
+    InvalidParameterError
+        ``level`` is negative.
+    """
     return Function(_noise, (jnp.asarray(_at_least_0("level", level), float),))
 
 
 def blur(pixels: float) -> Function:
-    """Blur by a Gaussian of a standard deviation between 0 and so many pixels; borders wrap around."""
+    """Return an augmentation that blurs images by a Gaussian; borders wrap around.
+
+    Parameters
+    ----------
+    pixels
+        Largest standard deviation of the Gaussian; it is drawn between 0 and this.
+
+    Raises
+    ------
+    InvalidParameterError
+        ``pixels`` is negative.
+    """
     return Function(_blur, (jnp.asarray(_at_least_0("pixels", pixels), float),))
 
 
@@ -75,48 +125,53 @@ def _at_least_0(name: str, value: float) -> float:
 
 def _chain(*arguments: object) -> Images:
     *augmentations, key, images = arguments
-    for number, augmentation in enumerate(augmentations):
-        images = augmentation(jax.random.fold_in(key, number), images)
+    for index, augmentation in enumerate(augmentations):
+        images = augmentation(jax.random.fold_in(key, index), images)
     return images
 
 
-def _each(one: Callable[[Array, Array], Array], key: Key[Array, ""], images: Images) -> Images:
-    """A change of each image (3, height, width), with a key of its own."""
-    return jax.vmap(one)(jax.random.split(key, len(images)), images)
+def _each(change: Callable[[Array, Array], Array], key: Key[Array, ""], images: Images) -> Images:
+    """Change each image (3, height, width) with a key of its own."""
+    return jax.vmap(change)(jax.random.split(key, len(images)), images)
 
 
 def _jitter(pixels: Array, key: Key[Array, ""], images: Images) -> Images:
-    def one(key: Array, image: Array) -> Array:
+    def change(key: Array, image: Array) -> Array:
         shift = jax.random.randint(key, (2,), -pixels, pixels + 1)
         return jnp.roll(image, shift, axis=(1, 2))
 
-    return _each(one, key, images)
+    return _each(change, key, images)
 
 
 def _crops(shares: Float[Array, " 2"], key: Key[Array, ""], images: Images) -> Images:
-    def one(key: Array, image: Array) -> Array:
-        how, where = jax.random.split(key)
-        share = jax.random.uniform(how, dtype=image.dtype, minval=shares[0], maxval=shares[1])
+    def change(key: Array, image: Array) -> Array:
+        share_key, corner_key = jax.random.split(key)
+        share = jax.random.uniform(share_key, dtype=image.dtype, minval=shares[0], maxval=shares[1])
         size = jnp.asarray(image.shape[1:], image.dtype)
-        corner = jax.random.uniform(where, (2,), image.dtype) * (1 - share) * size
+        corner = jax.random.uniform(corner_key, (2,), image.dtype) * (1 - share) * size
         scale = jnp.full(2, 1 / share)
         return jax.image.scale_and_translate(
             image, image.shape, (1, 2), scale, -corner / share, "linear", precision=jax.lax.Precision.HIGHEST
         )
 
-    return _each(one, key, images)
+    return _each(change, key, images)
 
 
 def _rotations(most: Array, key: Key[Array, ""], images: Images) -> Images:
-    def one(key: Array, image: Array) -> Array:
+    def change(key: Array, image: Array) -> Array:
         angle = jax.random.uniform(key, dtype=image.dtype, minval=-most, maxval=most)
         rows, columns = (jnp.arange(n, dtype=image.dtype) - (n - 1) / 2 for n in image.shape[1:])
         y, x = rows[:, None], columns[None]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        places = [cos * y - sin * x + (len(rows) - 1) / 2, sin * y + cos * x + (len(columns) - 1) / 2]
-        return jax.vmap(lambda channel: jax.scipy.ndimage.map_coordinates(channel, places, 1, mode="nearest"))(image)
+        source_rows = cos * y - sin * x + (len(rows) - 1) / 2
+        source_columns = sin * y + cos * x + (len(columns) - 1) / 2
 
-    return _each(one, key, images)
+        def rotated(channel: Array) -> Array:
+            return jax.scipy.ndimage.map_coordinates(channel, [source_rows, source_columns], 1, mode="nearest")
+
+        return jax.vmap(rotated)(image)
+
+    return _each(change, key, images)
 
 
 def _noise(level: Array, key: Key[Array, ""], images: Images) -> Images:
@@ -124,11 +179,11 @@ def _noise(level: Array, key: Key[Array, ""], images: Images) -> Images:
 
 
 def _blur(most: Array, key: Key[Array, ""], images: Images) -> Images:
-    def one(key: Array, image: Array) -> Array:
+    def change(key: Array, image: Array) -> Array:
         sigma = jax.random.uniform(key, dtype=image.dtype, maxval=most)
         height, width = image.shape[1:]
-        square = jnp.fft.fftfreq(height)[:, None] ** 2 + jnp.fft.rfftfreq(width)[None] ** 2
-        kept = jnp.exp(-2 * (jnp.pi * sigma) ** 2 * square)
-        return jnp.fft.irfft2(jnp.fft.rfft2(image) * kept[None], (height, width))
+        squared_frequency = jnp.fft.fftfreq(height)[:, None] ** 2 + jnp.fft.rfftfreq(width)[None] ** 2
+        gain = jnp.exp(-2 * (jnp.pi * sigma) ** 2 * squared_frequency)
+        return jnp.fft.irfft2(jnp.fft.rfft2(image) * gain[None], (height, width))
 
-    return _each(one, key, images)
+    return _each(change, key, images)

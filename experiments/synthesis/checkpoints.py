@@ -1,4 +1,4 @@
-"""Where an optimization is, on disk: a file that has at any moment all of one state, and is read back to its bits."""
+"""Atomic, bit-exact optimization checkpoints: a file that holds one complete state at any moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _LARGEST = 1 << 36  # bytes
 
 
 class Saved(NamedTuple):
-    """All restarts' states, and the values so far: as in :class:`~berg_jax.experiments.synthesis.optimize.Result`."""
+    """State of an optimization: all restarts' states, and the values so far.
+
+    The values are those of :class:`~berg_jax.experiments.synthesis.optimize.Result`. The names of the class and of
+    its fields are written into checkpoints.
+    """
 
     states: State
     history: Float[np.ndarray, "steps n"]
@@ -28,12 +32,25 @@ class Saved(NamedTuple):
 
 
 def save(path: str | Path, saved: Saved, identity: str) -> None:
-    """Write a checkpoint in place of the one before.
+    """Write a checkpoint in place of the previous one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    saved
+        The state to save.
+    identity
+        Hash that tells this optimization from others.
 
     Raises
     ------
     ResourceError
-        It cannot be written.
+        The file cannot be written.
+
+    See Also
+    --------
+    restore : Read a checkpoint.
     """
     path = Path(path)
     arrays = {f"leaf.{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(saved))}
@@ -45,12 +62,25 @@ def save(path: str | Path, saved: Saved, identity: str) -> None:
 
 
 def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
-    """What the checkpoint holds, or what is given as ``fresh`` if there is none.
+    """Return the state that a checkpoint holds, or ``fresh`` if there is no checkpoint.
+
+    Parameters
+    ----------
+    path
+        The file, or None.
+    fresh
+        A state of the same structure, before the first step.
+    identity
+        Hash that tells this optimization from others.
 
     Raises
     ------
     IntegrityError
-        The file is damaged, or of another optimization.
+        The file is damaged, or belongs to another optimization.
+
+    See Also
+    --------
+    save : Write a checkpoint.
     """
     if path is None or not Path(path).exists():
         return fresh
@@ -59,7 +89,7 @@ def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
         arrays = read_npz(io.BytesIO(read_small(Path(path), _LARGEST)))
         same = str(arrays["identity"]) == identity and str(arrays["structure"]) == str(structure)
         leaves = [arrays[f"leaf.{index}"] for index in range(len(expected))] if same else []
-    kinds = [(leaf.dtype, leaf.ndim) for leaf in leaves]  # not shapes: what was recorded of each step has grown
+    kinds = [(leaf.dtype, leaf.ndim) for leaf in leaves]  # not shapes, because the records of the steps have grown
     same = same and kinds == [(np.asarray(leaf).dtype, np.ndim(leaf)) for leaf in expected]
     if not same or leaves[0].shape != expected[0].shape:
         raise IntegrityError(

@@ -1,4 +1,4 @@
-"""A look at an optimization before it starts: does all fit, and if a number or the gradient is lost, where?"""
+"""Checks of an optimization before it starts: shapes, ranges, and where a finite number or the gradient is lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...errors import BERGError, InvalidParameterError, StimulusError, Validatio
 from ...model.images import check_shape
 from .ascent import Model, Problem, render
 
-# In the order in which one is computed from the other, forward and backward.
+# Forward, each is computed from those before it; backward, each gradient from those before it.
 _VALUES = ("latents", "images", "responses", "objective's values", "penalties")
-_ENDS = {
+_GRADIENT_ENDS = {
     "responses": "The objective does not depend on the responses: is its ROI in this model? Is its margin met?",
     "images": "The objective does not depend on the images, neither through the responses nor by penalties.",
     "latents": "The images do not depend on the latents: decode is constant, or a projection undoes it.",
@@ -24,12 +24,12 @@ _ENDS = {
 
 
 def check_shapes(model: Model, problem: Problem, latents: Any) -> None:
-    """Raise unless decoded images, model and objective fit together. Nothing is computed.
+    """Raise unless decoded images, model and objective fit together. Only shapes are computed.
 
     Raises
     ------
     StimulusError
-        What is decoded are no images.
+        Latents are not decoded to images.
     InvalidParameterError
         The objective cannot be computed from the model's responses, or gives no value for each image or the set.
     """
@@ -54,34 +54,40 @@ def check_shapes(model: Model, problem: Problem, latents: Any) -> None:
 
 
 def check_range(images: Float[np.ndarray, "... 3 height width"]) -> None:
-    """Raise StimulusError if decoded images are not in 0–255; NaN is left to :func:`diagnose`."""
+    """Raise StimulusError unless decoded images are in 0–255; NaN is left to :func:`diagnose`."""
     low, high = np.nanmin(images), np.nanmax(images)
     if low < 0 or high > 255:
         raise StimulusError(f"Decoded images must be in 0–255, got {low:g} to {high:g}.")
 
 
 def diagnose(model: Model, problem: Problem, latents: Any, key: Array) -> BERGError:
-    """Why a restart cannot make its first step: the first number that is not finite, or where the gradient ends."""
-    values, gradients = jax.device_get(_parts(model, problem, latents, key))
-    if lost := _first_lost(values):
-        return lost
-    for name in _ENDS:
+    """Return an error that says why a restart cannot make its first step.
+
+    It names the first number that is not finite, or the place where the gradient ends.
+
+    See Also
+    --------
+    diagnose_value : The same for searches without gradients.
+    """
+    values, gradients = jax.device_get(_values_and_gradients(model, problem, latents, key))
+    if error := _first_not_finite(values):
+        return error
+    for name in _GRADIENT_ENDS:
         if not _all_finite(gradients[name]):
             return ValidationError(f"Before the first step the gradient by the {name} is not finite.")
-    for name, end in _ENDS.items():
+    for name, reason in _GRADIENT_ENDS.items():
         if not any(leaf.any() for leaf in jax.tree.leaves(gradients[name])):
-            return InvalidParameterError(f"The gradient does not flow. {end}")
+            return InvalidParameterError(f"The gradient does not flow. {reason}")
     return ValidationError("The optimizer makes numbers that are not finite from the first gradient.")
 
 
 def diagnose_value(model: Model, problem: Problem, latents: Any) -> BERGError:
-    """Why a candidate has no value: the first number that is not finite. No gradient is needed."""
-    return _first_lost(jax.device_get(_values(model, problem, latents))) or ValidationError(
-        "The candidates' values are not finite."
-    )
+    """Return an error that names the first number that is not finite in a candidate's value, without a gradient."""
+    error = _first_not_finite(jax.device_get(_values(model, problem, latents)))
+    return error or ValidationError("The candidates' values are not finite.")
 
 
-def _first_lost(values: dict[str, Any]) -> ValidationError | None:
+def _first_not_finite(values: dict[str, Any]) -> ValidationError | None:
     for name in _VALUES:
         if not _all_finite(values[name]):
             return ValidationError(f"Before the first step the {name} hold a number that is not finite.")
@@ -97,24 +103,29 @@ def _all_finite(tree: Any) -> bool:
 
 
 @jax.jit
-def _parts(model: Model, problem: Problem, latents: Any, key: Array) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the first value is made of, and how it depends on each."""
-    images, decoded = jax.vjp(lambda latents: render(problem, latents), latents)
-    seen = images if problem.augment is None else problem.augment(key, images)
-    responses, predicted = jax.vjp(model, seen)
-    values, judged = jax.vjp(lambda responses: problem.objective(responses).mean(), responses)
-    (by_responses,) = judged(jnp.ones_like(values))
-    (by_images,) = predicted(by_responses)
+def _values_and_gradients(
+    model: Model, problem: Problem, latents: Any, key: Array
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return every intermediate result of the first value, and the gradient by each."""
+    images, render_vjp = jax.vjp(lambda latents: render(problem, latents), latents)
+    augmented = images if problem.augment is None else problem.augment(key, images)
+    responses, model_vjp = jax.vjp(model, augmented)
+    values, objective_vjp = jax.vjp(lambda responses: problem.objective(responses).mean(), responses)
+    (by_responses,) = objective_vjp(jnp.ones_like(values))
+    (by_images,) = model_vjp(by_responses)
     penalties = jnp.zeros(())
     if problem.penalties is not None:
         penalties, by_penalties = jax.value_and_grad(lambda images: problem.penalties(images).mean())(images)
         by_images -= by_penalties
-    (by_latents,) = decoded(by_images)
-    parts = {"latents": latents, "images": images, "responses": responses}
-    return (
-        {**parts, "objective's values": values, "penalties": penalties},
-        {"responses": by_responses, "images": by_images, "latents": by_latents},
-    )
+    (by_latents,) = render_vjp(by_images)
+    results = {
+        "latents": latents,
+        "images": images,
+        "responses": responses,
+        "objective's values": values,
+        "penalties": penalties,
+    }
+    return results, {"responses": by_responses, "images": by_images, "latents": by_latents}
 
 
 @jax.jit
@@ -122,5 +133,10 @@ def _values(model: Model, problem: Problem, latents: Any) -> dict[str, Any]:
     images = render(problem, latents)
     responses = model(images)
     penalties = jnp.zeros(()) if problem.penalties is None else problem.penalties(images)
-    found = (latents, images, responses, problem.objective(responses), penalties)
-    return dict(zip(_VALUES, found, strict=True))
+    return {
+        "latents": latents,
+        "images": images,
+        "responses": responses,
+        "objective's values": problem.objective(responses),
+        "penalties": penalties,
+    }

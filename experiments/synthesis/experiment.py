@@ -26,7 +26,7 @@ from ..reporting.results import origin
 from . import augmentations, objectives, priors
 from .areas import union
 from .judging.natural import natural_baseline, relative_scores
-from .judging.sheets import contact_sheet, table
+from .judging.sheets import contact_sheet, scores_csv
 from .optimize import Result, optimize
 from .parametrizations.photographs import make_parametrization, projection, read_squares
 from .recipe import Recipe
@@ -130,7 +130,7 @@ def synthesize(
     natural = None
     if baseline is not None:
         number = subject.description.subject
-        natural = natural_baseline(baseline, model, vertices, area, subject=number, batch=microbatch or 8)
+        natural = natural_baseline(baseline, model, vertices, area, subject_id=number, batch=microbatch or 8)
     start_from = None if natural is None else [natural.means[name] for name in directions]
     weights = [area[name] for name in directions]
     objective = objectives.control(weights, list(directions.values()), start_from, margin)
@@ -279,7 +279,7 @@ def _write(
             Image.fromarray(image.transpose(1, 2, 0)).save(output / name)
         shown = {**scores, **{name: relative[name] for name in ("value percentile",) if name in relative}}
         contact_sheet(images, shown, synthetic).save(output / "contact_sheet.png")
-        (output / "scores.csv").write_text(table(names, {**scores, **relative}), encoding="utf-8")
+        (output / "scores.csv").write_text(scores_csv(names, {**scores, **relative}), encoding="utf-8")
         facts["images"] = {
             name: hashlib.sha256(image.tobytes()).hexdigest() for name, image in zip(names, images, strict=True)
         }

@@ -1,4 +1,4 @@
-"""Functions with numbers inside, as pytrees: what stimuli are made for, and of, as an argument of the program."""
+"""Functions that hold arrays, as pytrees: objectives, priors and decoders as arguments of the compiled program."""
 
 from __future__ import annotations
 
@@ -12,25 +12,34 @@ import jax.numpy as jnp
 
 @flax.struct.dataclass
 class Function:
-    """A function and the numbers that it is applied to first, as a pytree.
+    """A function and the arrays that it takes as its first arguments, as a pytree.
 
-    Objectives, penalties, decoders and augmentations are such functions. Two of the same ``call`` and other
-    numbers of the same shapes (other ROIs, targets, scales) share one compiled program; nothing is baked into it.
-    They add, subtract and scale: ``mean(faces) - 0.5 * mean(places)``. Plain functions can be used in their place.
+    Objectives, penalties, decoders and augmentations are such functions. Two functions with the same ``call``, and
+    with numbers of the same shapes (other ROIs, targets, scales), share one compiled program; no number is compiled
+    into it. Functions can be added, subtracted and scaled: ``mean(faces) - 0.5 * mean(places)``. Plain functions can
+    be used in their place.
 
     Attributes
     ----------
     call
-        Static: takes ``numbers``, then the arguments. Define it once, outside loops.
+        Function of ``numbers``, followed by the arguments (static). Define it once, outside loops.
     numbers
-        Arrays, or pytrees of them, such as another function.
+        Arrays, or pytrees of arrays, such as another function.
+
+    Examples
+    --------
+    >>> def scaled(factor, values):
+    ...     return factor * values
+    >>> triple = Function(scaled, (jnp.asarray(3.0),))
+    >>> float(triple(jnp.asarray(2.0))), float((triple - 1.5 * triple)(jnp.asarray(2.0)))
+    (6.0, -3.0)
     """
 
     call: Callable[..., Any] = flax.struct.field(pytree_node=False)
     numbers: tuple[Any, ...] = ()
 
     def __call__(self, *arguments: Any) -> Any:
-        """The function's value."""
+        """Return the function's value."""
         return self.call(*self.numbers, *arguments)
 
     def __add__(self, other: Callable[..., Any]) -> Function:
@@ -52,7 +61,7 @@ class Function:
 
 
 def as_function(function: Callable[..., Any]) -> Function:
-    """A plain function as a :class:`Function`; one that is one already is passed on."""
+    """Return a plain function as a :class:`Function`; a :class:`Function` is returned as it is."""
     return function if isinstance(function, Function) else Function(function)
 
 

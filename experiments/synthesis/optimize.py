@@ -1,4 +1,4 @@
-"""Images that maximize an objective of a model's responses, by gradient ascent from many starts at once."""
+"""Image optimization by gradient ascent: maximize an objective of a model's responses, from many starts at once."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ _log = logging.getLogger(__name__)
 
 
 class Result(NamedTuple):
-    """What an optimization found.
+    """Result of an optimization.
 
     Attributes
     ----------
     images
-        (n · set_size, 3, height, width) in 0–255: the best of each restart, set after set.
+        Best images of each restart, set after set: (n · set_size, 3, height, width) in 0–255.
     values
-        (n,) objective less penalties of each restart's images, without augmentation.
+        Objective minus penalties of each restart's best images, without augmentation: (n,).
     latents
-        What the images are decoded from, (n, set_size, …).
+        Latents of these images: (n, set_size, …).
     history
-        (steps, n) what was maximized, before each step: with augmentation.
+        Value that was maximized before each step, with augmentation: (steps, n).
     gradient_lengths
-        (steps, n) the length of the gradient by the latents.
+        Length of the gradient by the latents at each step: (steps, n).
     looks
-        (steps / every, n) what ``values`` are the largest of: every so many steps, without augmentation.
+        Value without augmentation every ``every`` steps, of which ``values`` are the largest: (steps / every, n).
     best_steps
-        (n,) after how many steps the best was seen.
+        Number of steps before the best images were found: (n,).
     skipped
-        (n,) how many steps were left out because a number was not finite.
+        Number of steps that were left out because a number was not finite: (n,).
     """
 
     images: Float[np.ndarray, "images 3 height width"]
@@ -69,7 +69,7 @@ class Result(NamedTuple):
 def optimize(
     model: Model,
     objective: Callable[..., Array],
-    images: Parametrization | None = None,
+    parametrization: Parametrization | None = None,
     *,
     n: int = 1,
     set_size: int = 1,
@@ -88,80 +88,92 @@ def optimize(
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> Result:
-    """Maximize an objective of the responses over images.
+    """Optimize images so that the responses to them maximize an objective.
 
     Parameters
     ----------
     model
-        An :class:`~berg_jax.EncodingModel`, a stacked model, or any function of images to responses: with numbers
-        inside, a pytree such as :class:`~berg_jax.experiments.synthesis.functions.Function`.
+        An :class:`~berg_jax.EncodingModel`, a stacked model, or any function images → responses. A function that
+        holds arrays must be a pytree, such as :class:`~berg_jax.experiments.synthesis.functions.Function`.
         ``model.rematerialized()`` takes less memory.
     objective
-        Responses (images, vertices) → values (images,), or (1,) for a whole set: see
+        Function responses (images, vertices) → values (images,), or (1,) for a whole set: see
         :mod:`~berg_jax.experiments.synthesis.objectives`.
-    images
-        How images are written; by default :func:`~berg_jax.experiments.synthesis.parametrizations.fourier.fourier`.
+    parametrization
+        Parametrization of the images; by default
+        :func:`~berg_jax.experiments.synthesis.parametrizations.fourier.fourier`.
     n
-        How many restarts: each is optimized on its own.
+        Number of restarts, each of which is optimized on its own.
     set_size
-        How many images each has; objectives of sets need more than one.
+        Number of images in each restart; objectives of sets need more than one.
     steps
-        How many steps.
+        Number of steps.
     optimizer
-        Any of optax. The program is compiled once for each optimizer object: make it outside loops.
-    penalties, project, augment
-        See :mod:`~berg_jax.experiments.synthesis.priors` and :mod:`~berg_jax.experiments.synthesis.augmentations`.
+        An optax optimizer. The program is compiled once for each optimizer object, so make it outside loops.
+    penalties, project
+        Penalty and projection: see :mod:`~berg_jax.experiments.synthesis.priors`.
+    augment
+        Augmentation: see :mod:`~berg_jax.experiments.synthesis.augmentations`.
     draws
-        How many augmentations of each image a step takes the mean over.
+        Number of augmentations of each image that a step averages over.
     seed
-        Of the starts and augmentations.
+        Seed of the starts and augmentations.
     microbatch
-        How many restarts a device computes at a time, which bounds the memory. By default all.
+        Number of restarts that a device computes at a time, which bounds the memory. By default all.
     devices
-        Over how many local devices the restarts are spread. With an equal microbatch the result has the same bits.
+        Number of local devices among which the restarts are divided. The result is the same bit for bit if the
+        microbatch is.
     every
-        After how many steps the images are looked at without augmentation, the best are kept and a checkpoint is
+        Number of steps between looks at the images without augmentation, when the best are kept and a checkpoint is
         written.
     patience
-        Stop when no restart has found a better one for so many steps. By default never.
+        Number of steps without a better image in any restart after which to stop. By default all steps are made.
     checkpoint
-        A file to write every so many steps, and to go on from if it is there: to the same bits.
+        A file to write at every look, and to resume from, bit for bit, if it is there.
     time_limit
-        Seconds after which to stop. Ctrl-C and SIGTERM stop, too, after the steps at hand.
+        Seconds after which to stop. Ctrl-C and SIGTERM stop, too; the steps in progress are finished first.
     show_progress
         Show a progress bar, or log a line now and then where there is no terminal.
 
     Raises
     ------
     InvalidParameterError
-        A number makes no sense, the objective does not fit the responses, or the gradient does not flow: the message
+        A number makes no sense, the objective does not fit the responses, or the gradient does not flow; the message
         says where it ends.
     ValidationError
         A number is not finite, before the first step or in every restart; the message says which.
     IntegrityError
-        The checkpoint is of another optimization, or damaged.
+        The checkpoint belongs to another optimization, or is damaged.
     Interrupted
-        It was asked to stop; with a checkpoint, the same call goes on.
+        The optimization was asked to stop; with a checkpoint, the same call goes on.
+
+    See Also
+    --------
+    berg_jax.experiments.synthesis.search.evolution.evolve : Maximize without gradients.
+    berg_jax.experiments.synthesis.judging.judge.score : Evaluate an objective for images.
+    berg_jax.experiments.synthesis.experiment.synthesize : The whole experiment, with files and a report.
 
     Examples
     --------
     ::
 
-        person = berg_jax.Subject("demo", 1)
-        vertices, area = union(person, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
-        result = optimize(person.model(vertices), contrast(area["faces"], area["places"]), n=4, augment=jitter(8))
+        subject = berg_jax.Subject("demo", 1)
+        vertices, area = union(subject, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
+        model, objective = subject.model(vertices), contrast(area["faces"], area["places"])
+        result = optimize(model, objective, n=4, augment=jitter(8))
     """
-    images = fourier() if images is None else images
+    parametrization = fourier() if parametrization is None else parametrization
     microbatch = _checked(n, set_size, steps, draws, every, patience, devices, microbatch)
     model = as_function(model) if any(callable(leaf) for leaf in jax.tree.leaves(model)) else model
-    functions = {"project": project, "penalties": penalties, "augment": augment}
     problem = Problem(
         objective=as_function(objective),
-        decode=as_function(images.decode),
+        decode=as_function(parametrization.decode),
+        project=None if project is None else as_function(project),
+        penalties=None if penalties is None else as_function(penalties),
+        augment=None if augment is None else as_function(augment),
         draws=draws,
-        **{name: None if function is None else as_function(function) for name, function in functions.items()},
     )
-    states = ascent.start(images, optimizer, n, set_size, seed)
+    states = ascent.start(parametrization, optimizer, n, set_size, seed)
     check_shapes(model, problem, jax.tree.map(lambda leaf: leaf[0], states.latents))
     mesh = _mesh(devices)
     model, problem = jax.device_put((model, problem), NamedSharding(mesh, PartitionSpec()))
@@ -170,33 +182,34 @@ def optimize(
     if show_progress:
         _log.info("Compiling the steps of %d restarts …", n)
     identity = _first_step(model, problem, states, run, microbatch)
-    nothing = np.zeros((0, n), np.float32)
-    states, history, lengths, looks = restore(checkpoint, Saved(states, nothing, nothing, nothing), identity)
+    empty = np.zeros((0, n), np.float32)
+    fresh = Saved(states=states, history=empty, gradient_lengths=empty, looks=empty)
+    states, history, lengths, looks = restore(checkpoint, fresh, identity)
     states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
     with (
         stop_requests(time_limit) as stopped,
         tqdm(total=steps, initial=len(history), unit="step", disable=None if show_progress else True) as bar,
     ):
-        told = time.monotonic()
+        last_log = time.monotonic()
         while len(history) < steps and not _settled(states, patience):
             if stopped():
                 remedy = "The same call goes on." if checkpoint else "Give checkpoint=…, and the same call goes on."
                 raise Interrupted(f"Stopped after {len(history)} of {steps} steps. {remedy}")
             count = min(every, steps - len(history))
-            before = states.skipped
-            states, *seen = run(model, problem, states, count)
-            _require_progress(states, before, count)
-            values, gradients, look = (np.asarray(x) for x in seen)
-            history = np.concatenate([history, values[:, :count].T])
-            lengths = np.concatenate([lengths, gradients[:, :count].T])
-            looks = np.concatenate([looks, look[None]])
+            skipped_before = states.skipped
+            states, values, new_lengths, look = run(model, problem, states, count)
+            _require_progress(states, skipped_before, count)
+            history = np.concatenate([history, np.asarray(values)[:, :count].T])
+            lengths = np.concatenate([lengths, np.asarray(new_lengths)[:, :count].T])
+            looks = np.concatenate([looks, np.asarray(look)[None]])
             if checkpoint is not None:
-                save(checkpoint, Saved(states, history, lengths, looks), identity)
+                current = Saved(states=states, history=history, gradient_lengths=lengths, looks=looks)
+                save(checkpoint, current, identity)
             best = float(states.best_value.max())
             bar.update(count)
             bar.set_postfix(best=f"{best:.3f}", mean=f"{looks[-1].mean():.3f}")
-            if show_progress and bar.disable and time.monotonic() - told > _LOG_SECONDS:
-                told = time.monotonic()
+            if show_progress and bar.disable and time.monotonic() - last_log > _LOG_SECONDS:
+                last_log = time.monotonic()
                 _log.info("%d of %d steps, best %.3f, mean %.3f", len(history), steps, best, looks[-1].mean())
     if skipped := int(states.skipped.sum()):
         _log.warning("%d steps were left out, because a number in them was not finite.", skipped)
@@ -223,7 +236,7 @@ def _checked(
     devices: int,
     microbatch: int | None,
 ) -> int:
-    """The microbatch, once all numbers make sense."""
+    """Return the microbatch, or raise if a number makes no sense."""
     numbers = {"n": n, "set_size": set_size, "steps": steps, "draws": draws, "every": every, "devices": devices}
     numbers |= {} if patience is None else {"patience": patience}
     for name, number in numbers.items():
@@ -252,15 +265,23 @@ def _advance(
     microbatch: int,
     devices: int,
 ) -> tuple[State, Float[Array, "n most"], Float[Array, "n most"], Float[Array, " n"]]:
-    """``count`` ≤ ``most`` steps of all restarts, then a look at them. No device waits for another."""
+    """Make ``count`` ≤ ``most`` steps of all restarts, then look at them. No device waits for another."""
 
-    def of_device(model: Model, problem: Problem, count: Array, states: State) -> tuple[State, Array, Array, Array]:
+    def advance_share(
+        model: Model, problem: Problem, count: Array, states: State
+    ) -> tuple[State, Array, Array, Array]:
         climb = partial(ascent.climb, model, problem, optimizer, most, count)
         return jax.lax.map(climb, states, batch_size=microbatch)
 
-    whole, split = PartitionSpec(), PartitionSpec("data")
-    specs = {"mesh": _mesh(devices), "in_specs": (whole, whole, whole, split), "out_specs": split}
-    return jax.shard_map(of_device, **specs, check_vma=False)(model, problem, jnp.asarray(count), states)
+    replicated, split = PartitionSpec(), PartitionSpec("data")
+    advance = jax.shard_map(
+        advance_share,
+        mesh=_mesh(devices),
+        in_specs=(replicated, replicated, replicated, split),
+        out_specs=split,
+        check_vma=False,
+    )
+    return advance(model, problem, jnp.asarray(count), states)
 
 
 def _mesh(devices: int) -> Mesh:
@@ -275,25 +296,31 @@ def _first_step(
     run: Callable[..., tuple[State, Array, Array, Array]],
     microbatch: int,
 ) -> str:
-    """Make the first step, raise unless it goes well, and forget it but for a sha256 of its numbers."""
+    """Make the first step on trial, raise if it fails, and return the sha256 of its numbers.
+
+    The hash is the identity of the optimization; the step itself is discarded.
+    """
     check_range(np.asarray(_rendered(problem, states.latents, microbatch=microbatch)))
     after, values, lengths, _ = run(model, problem, states, 1)
-    lost = np.flatnonzero(np.asarray(after.skipped))
-    if len(lost) or not np.asarray(lengths)[:, 0].any():
-        first = jax.tree.map(lambda leaf: np.asarray(leaf)[lost[0] if len(lost) else 0], states)
-        raise diagnose(model, problem, first.latents, ascent.step_key(first))
+    failed = np.flatnonzero(np.asarray(after.skipped))
+    if len(failed) or not np.asarray(lengths)[:, 0].any():
+        index = failed[0] if len(failed) else 0
+        state = jax.tree.map(lambda leaf: np.asarray(leaf)[index], states)
+        raise diagnose(model, problem, state.latents, ascent.step_key(state))
     numbers = jax.tree.leaves((after.latents, values[:, 0]))
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in numbers)).hexdigest()
 
 
 def _settled(states: State, patience: int | None) -> bool:
+    """Say whether no restart has found a better image for ``patience`` steps."""
     if patience is None:
         return False
     return int(states.step[0]) - int(states.best_step.max()) >= patience
 
 
-def _require_progress(states: State, before: Array, count: int) -> None:
-    if bool((states.skipped - before == count).all()):
+def _require_progress(states: State, skipped_before: Array, count: int) -> None:
+    """Raise if all of the last ``count`` steps of every restart were left out."""
+    if bool((states.skipped - skipped_before == count).all()):
         raise ValidationError(
             f"No restart could make a step after step {int(states.step[0]) - count}: the objective or its gradient "
             "is not finite. A smaller learning rate may help."

@@ -1,7 +1,8 @@
-"""What images are kept to: penalties, (images, 3, height, width) → (images,), and projections, images → images.
+"""Priors on images: penalties, (images, 3, height, width) → (images,), and projections, images → images.
 
-A penalty is taken off the objective; scale it: ``0.02 * total_variation()``. One of a whole set has one entry, (1,).
-A projection is part of what is differentiated, and holds whatever the optimizer does.
+A penalty is subtracted from the objective, scaled by a factor of yours: ``0.02 * total_variation()``. A penalty on a
+whole set has one entry, (1,). A projection is differentiated along with the decoder, and its constraint holds
+whatever the optimizer does.
 """
 
 from __future__ import annotations
@@ -18,44 +19,83 @@ from ...model.images import check_images
 from .functions import Function
 
 Images = Float[Array, "images 3 height width"]
-_LUMA = (0.2126, 0.7152, 0.0722)  # of red, green and blue (ITU-R BT.709)
+_LUMA = (0.2126, 0.7152, 0.0722)  # weights of red, green and blue (ITU-R BT.709)
 _TINY = 1e-6  # (grey levels)², keeps the gradient of a root finite
-_STEPS = 24  # of Newton's method
-_TOLERANCE = 1e-3  # grey levels: what misses luminance or contrast by more has no such image
-_COARSE = 16  # pixels of the images that a set's likeness compares, along a side
+_STEPS = 24  # steps of Newton's method
+_TOLERANCE = 1e-3  # grey levels by which luminance or contrast may be missed
+_COARSE = 16  # side in pixels of the images that likeness compares
 
 
 def total_variation() -> Function:
-    """The mean length of a pixel's step to its right and lower neighbors, in grey levels (Rudin et al. 1992)."""
+    """Return the penalty of total variation (Rudin et al. 1992).
+
+    It is the mean length of a pixel's gradient (its differences from its right and lower neighbors) in grey levels.
+
+    See Also
+    --------
+    distance, likeness
+
+    Examples
+    --------
+    >>> penalty = 0.02 * total_variation()
+    >>> penalty(jnp.zeros((2, 3, 8, 8))).shape
+    (2,)
+    """
     return Function(_total_variation)
 
 
 def distance(photograph: Num[np.ndarray, "3 height width"]) -> Function:
-    """The root mean square difference from a photograph, in grey levels."""
-    return Function(_distance, (_photograph(photograph),))
-
-
-def likeness() -> Function:
-    """How alike a set's images are at coarse scale: the mean correlation of pairs, at 16 × 16 pixels."""
-    return Function(_likeness)
-
-
-def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: str = "l2") -> Function:
-    """A projection into a ball around a photograph, for small controlled edits.
+    """Return the penalty of the root mean square difference from a photograph, in grey levels.
 
     Parameters
     ----------
     photograph
-        In 0–255.
+        Image in 0–255.
+
+    See Also
+    --------
+    within : Limit the difference instead.
+    """
+    return Function(_distance, (_photograph(photograph),))
+
+
+def likeness() -> Function:
+    """Return the penalty on images of a set that look alike: the mean correlation of pairs at 16 × 16 pixels.
+
+    See Also
+    --------
+    berg_jax.experiments.synthesis.objectives.variety : Images that are different for a ROI.
+    """
+    return Function(_likeness)
+
+
+def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: str = "l2") -> Function:
+    """Return a projection into a ball around a photograph, for small controlled edits.
+
+    Parameters
+    ----------
+    photograph
+        Image in 0–255.
     radius
-        In grey levels.
+        Radius of the ball in grey levels.
     norm
-        ``"l2"``: the root mean square difference is at most the radius; ``"linf"``: every value's is.
+        Difference that the radius limits: ``"l2"``, the root mean square, or ``"linf"``, that of every single value.
 
     Raises
     ------
     InvalidParameterError
         The radius is not positive, or there is no such norm.
+
+    See Also
+    --------
+    distance : Penalize the difference instead.
+
+    Examples
+    --------
+    >>> grey = np.full((3, 8, 8), 128.0)
+    >>> project = within(grey, radius=5.0)
+    >>> round(float(project(jnp.full((1, 3, 8, 8), 255.0)).max()), 2)
+    133.0
     """
     if norm not in ("l2", "linf"):
         raise InvalidParameterError(f"norm must be 'l2' or 'linf', got {norm!r}.")
@@ -66,22 +106,26 @@ def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: s
 
 
 def luminance_and_contrast(luminance: float, contrast: float) -> Function:
-    """A projection to a mean luminance and an RMS contrast, which stays in 0–255.
+    """Return a projection to a given mean luminance and RMS contrast, which stays in 0–255.
 
-    Each image is scaled and shifted, and clipped to 0–255, such that afterwards both hold. An image for which no
-    scale and shift do it, such as one of a single color, becomes NaN.
+    Each image is scaled, shifted and clipped to 0–255 so that both hold afterwards. An image for which no scale and
+    shift achieve this, such as one of a single color, becomes NaN.
 
     Parameters
     ----------
     luminance
         Mean of the luma (0.2126 R + 0.7152 G + 0.0722 B), 0–255.
     contrast
-        Its standard deviation in grey levels.
+        Standard deviation of the luma in grey levels.
 
     Raises
     ------
     InvalidParameterError
         No image has both.
+
+    See Also
+    --------
+    chain : Combine projections.
     """
     if not (0 < luminance < 255 and contrast > 0 and contrast**2 < luminance * (255 - luminance)):
         raise InvalidParameterError(
@@ -92,7 +136,7 @@ def luminance_and_contrast(luminance: float, contrast: float) -> Function:
 
 
 def chain(*projections: Callable[[Images], Images]) -> Function:
-    """One projection after the other; only the last is sure to hold."""
+    """Return a projection that applies several, one after the other; only the last one's constraint surely holds."""
     return Function(_chain, projections)
 
 
@@ -130,54 +174,58 @@ def _likeness(images: Images) -> Float[Array, " 1"]:
 
 
 def _within_l2(photograph: Array, radius: Array, images: Images) -> Images:
-    away = images - photograph[None]
-    length = jnp.sqrt((away**2).mean(axis=(1, 2, 3), keepdims=True) + _TINY)
-    return photograph[None] + away * jnp.minimum(1, radius / length)
+    difference = images - photograph[None]
+    length = jnp.sqrt((difference**2).mean(axis=(1, 2, 3), keepdims=True) + _TINY)
+    return photograph[None] + difference * jnp.minimum(1, radius / length)
 
 
 def _within_linf(photograph: Array, radius: Array, images: Images) -> Images:
     return photograph[None] + radius * jnp.tanh((images - photograph[None]) / radius)
 
 
-def _luminance_and_contrast(wanted: Float[Array, " 2"], images: Images) -> Images:
-    return jax.vmap(lambda image: _matched(wanted, image))(images)
+def _luminance_and_contrast(target: Float[Array, " 2"], images: Images) -> Images:
+    return jax.vmap(lambda image: _matched(target, image))(images)
 
 
-def _matched(wanted: Float[Array, " 2"], image: Float[Array, "3 h w"]) -> Float[Array, "3 h w"]:
-    """The image scaled and shifted; how much is the root of two equations, differentiated as such."""
-    center = _statistics(image)[0]
-    away = image - center
+def _matched(target: Float[Array, " 2"], image: Float[Array, "3 h w"]) -> Float[Array, "3 h w"]:
+    """Scale and shift an image to a target luminance and contrast.
 
-    def changed(pair: Float[Array, " 2"]) -> Float[Array, "3 h w"]:
-        return jnp.clip(pair[0] * away + pair[1], 0, 255)
+    Scale and shift are the root of two equations, and are differentiated as such.
+    """
+    deviation = image - _statistics(image)[0]
 
-    def off(pair: Float[Array, " 2"]) -> Float[Array, " 2"]:
-        return _statistics(changed(pair)) - wanted
+    def changed(scale_and_shift: Float[Array, " 2"]) -> Float[Array, "3 h w"]:
+        scale, shift = scale_and_shift[0], scale_and_shift[1]
+        return jnp.clip(scale * deviation + shift, 0, 255)
 
-    def closer(_: Array, pair: Float[Array, " 2"]) -> Float[Array, " 2"]:
-        """Newton's step where it helps, else the one that would be right without clipping."""
-        missed = off(pair)
-        newton = pair - _solved(jax.jacfwd(off)(pair), missed)
-        plain = jnp.stack([pair[0] * wanted[1] / (wanted[1] + missed[1]), pair[1] - missed[0]])
-        return jnp.where(jnp.abs(off(newton)).max() < jnp.abs(missed).max(), newton, plain)
+    def error(scale_and_shift: Float[Array, " 2"]) -> Float[Array, " 2"]:
+        return _statistics(changed(scale_and_shift)) - target
 
-    def root(off: Callable[[Array], Array], start: Float[Array, " 2"]) -> Float[Array, " 2"]:
+    def closer(_: Array, scale_and_shift: Float[Array, " 2"]) -> Float[Array, " 2"]:
+        """Make Newton's step where it helps, else the step that would be right without clipping."""
+        scale, shift = scale_and_shift[0], scale_and_shift[1]
+        residual = error(scale_and_shift)
+        newton = scale_and_shift - _solve(jax.jacfwd(error)(scale_and_shift), residual)
+        unclipped = jnp.stack([scale * target[1] / (target[1] + residual[1]), shift - residual[0]])
+        return jnp.where(jnp.abs(error(newton)).max() < jnp.abs(residual).max(), newton, unclipped)
+
+    def find_root(error: Callable[[Array], Array], start: Float[Array, " 2"]) -> Float[Array, " 2"]:
         return jax.lax.fori_loop(0, _STEPS, closer, start)
 
-    def linear(slope: Callable[[Array], Array], value: Float[Array, " 2"]) -> Float[Array, " 2"]:
-        return _solved(jax.jacfwd(slope)(jnp.zeros_like(value)), value)
+    def solve_linear(linear: Callable[[Array], Array], value: Float[Array, " 2"]) -> Float[Array, " 2"]:
+        return _solve(jax.jacfwd(linear)(jnp.zeros_like(value)), value)
 
-    start = jnp.stack([wanted[1] / _statistics(image)[1], wanted[0]])
-    pair = jax.lax.custom_root(off, jax.lax.stop_gradient(start), root, linear)
-    return jnp.where(jnp.abs(off(pair)).max() < _TOLERANCE, changed(pair), jnp.nan)
+    start = jnp.stack([target[1] / _statistics(image)[1], target[0]])
+    root = jax.lax.custom_root(error, jax.lax.stop_gradient(start), find_root, solve_linear)
+    return jnp.where(jnp.abs(error(root)).max() < _TOLERANCE, changed(root), jnp.nan)
 
 
 def _statistics(image: Float[Array, "3 h w"]) -> Float[Array, " 2"]:
-    """Mean and standard deviation of the luma."""
+    """Return mean and standard deviation of the luma."""
     luma = jnp.tensordot(jnp.asarray(_LUMA, image.dtype), image, 1, precision=jax.lax.Precision.HIGHEST)
     return jnp.stack([luma.mean(), luma.std()])
 
 
-def _solved(matrix: Float[Array, "2 2"], value: Float[Array, " 2"]) -> Float[Array, " 2"]:
+def _solve(matrix: Float[Array, "2 2"], value: Float[Array, " 2"]) -> Float[Array, " 2"]:
     (a, b), (c, d) = matrix
     return jnp.stack([d * value[0] - b * value[1], a * value[1] - c * value[0]]) / (a * d - b * c)

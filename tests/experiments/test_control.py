@@ -175,8 +175,8 @@ def test_none_may_pass_and_a_missing_image_does_not() -> None:
     found = control_among(list("abcd"), means, (1, -1), margin=0.5)
     np.testing.assert_allclose(found.baseline, [2, 2])
     assert found.found.names == ["a"]
-    np.testing.assert_allclose(found.ways, [[1, 1]])
-    assert len(control_among(list("abcd"), means, (1, 1), margin=0.5).ways) == 0
+    np.testing.assert_allclose(found.shifts, [[1, 1]])
+    assert len(control_among(list("abcd"), means, (1, 1), margin=0.5).shifts) == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +17,8 @@ from berg_jax.errors import (
 from berg_jax.stream.loop import stream
 from berg_jax.stream.store.output import Columns
 from berg_jax.vertices import Vertices
+
+from .calls import executed
 
 VERTICES = Vertices(np.arange(3), np.arange(2), 4)
 COLUMNS = Columns(VERTICES, {"V1v": np.array([True, False, False, True, False]), "V1d": np.arange(5) == 1})
@@ -77,7 +78,7 @@ class Sum:
         return {name: np.asarray(value) for name, value in state.items()}
 
 
-run = partial(stream, model, identity="sines", batch_size=4, show_progress=False)
+run = executed(stream, model, identity="sines", batch_size=4, show_progress=False)
 
 
 def responses(path: Path) -> np.ndarray:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -32,6 +31,7 @@ from berg_jax.stream.store.output import Columns
 from berg_jax.vertices import Vertices
 
 from ..conftest import ROOT
+from .calls import executed
 from .numbered import COLUMNS, EXPECTED, Source, Sum, assert_each_once, responses, run
 
 
@@ -134,7 +134,9 @@ def dying(*arguments, **options):
 setattr(owner, name, dying)
 blocks._SAVE_SECONDS = -1
 sinks = [COLUMNS, Sum()][: int(sys.argv[5])]
-stream(Model(), Source(), sinks, output=sys.argv[2], devices=jax.devices()[:2], **run.keywords)
+from berg_jax.stream.execution import Execution
+execution = Execution(batch_size=4, devices=2, show_progress=False)
+stream(Model(), Source(), sinks, output=sys.argv[2], identity="sines", execution=execution)
 """
 
 
@@ -195,7 +197,7 @@ def test_a_disk_that_fills_up_and_is_freed(
     monkeypatch.setattr(blocks, "_SAVE_SECONDS", 0.01)
     columns = Columns(Vertices(np.arange(2500), np.arange(2500), 2500))
     wide = jax.jit(lambda images: jnp.sin(images[:, 0, 0, :1] * (1 + jnp.arange(5000.0))[None]))
-    share = partial(stream, wide, identity="wide", batch_size=4, show_progress=False, devices=jax.devices()[:1])
+    share = executed(stream, wide, identity="wide", batch_size=4, show_progress=False, devices=1)
     whole = share(Source(), [columns, *reducers], output=tmp_path / "whole.zarr")
     expected = responses(tmp_path / "whole.zarr")
     source, output, filler = Source(), small_disk / "o.zarr", small_disk / "filler"

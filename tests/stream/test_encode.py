@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import zlib
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,11 @@ from scipy.ndimage import map_coordinates
 import berg_jax
 from berg_jax.demo import photographs
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
-from berg_jax.stream import encode as encoding
 from berg_jax.stream.execution import Process
 from berg_jax.stream.sources.image_files import FolderSource, resize
 
 from ..conftest import Golden
-
-encode_images = partial(encoding.encode_images, devices=1, show_progress=False)
+from .calls import encode_images
 
 
 @pytest.fixture

@@ -8,26 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-import jax
 import numpy as np
 import pytest
 import xarray
 import zarr
 
 from berg_jax.errors import ResourceError, StimulusError
-from berg_jax.stream import encode as encoding
+from berg_jax.stream.execution import Execution
 from berg_jax.stream.loop import stream
 from berg_jax.stream.store.ledger import Ledger
 from berg_jax.stream.store.output import Columns
 from berg_jax.vertices import Vertices
 
 from ..conftest import Golden
+from .calls import encode_images
 
-encode_images = partial(encoding.encode_images, devices=1, show_progress=False)
 VERTICES = Vertices(np.arange(3), np.arange(2), 4)
 # A pure function of the images in place of the network: any callable can be encoded.
 PROGRAM = """
@@ -36,7 +34,7 @@ import numpy as np
 from berg_jax.errors import Interrupted
 from berg_jax.rois import Vertices
 from berg_jax.stream.sources.arrays import ArraySource
-from berg_jax.stream.execution import Process
+from berg_jax.stream.execution import Execution, Process
 from berg_jax.stream.loop import stream
 from berg_jax.stream.store.output import Columns
 
@@ -49,7 +47,7 @@ process = Process(*map(int, sys.argv[3:5])) if len(sys.argv) > 3 else None
 print("begun", flush=True)
 try:
     stream(model, source, [Columns(Vertices(np.arange(3), np.arange(2), 4))], output=sys.argv[2], identity="test",
-           process=process)
+           execution=Execution(process=process))
 except Interrupted as stopped:
     print(stopped)
     sys.exit(75)
@@ -184,9 +182,7 @@ def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:
         [Columns(VERTICES)],
         output=tmp_path / "o.zarr",
         identity="x",
-        batch_size=4,
-        devices=jax.devices()[:1],
-        show_progress=False,
+        execution=Execution(batch_size=4, devices=1, show_progress=False),
     )
     assert seen == list(range(0, 38, 4))
     np.testing.assert_array_equal(responses(tmp_path / "o.zarr")[:, 0], np.arange(38))

@@ -22,7 +22,7 @@ from berg_jax.errors import (
     StimulusError,
 )
 from berg_jax.stream import loop
-from berg_jax.stream.execution import Process, find_process
+from berg_jax.stream.execution import Execution, Process, find_process
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import (
     ArgmaxOverProbes,
@@ -94,9 +94,9 @@ def test_float16(tmp_path: Path) -> None:
         number = images[:, 0, 0, :1]
         return jnp.where(number == 41, 65520.0, jnp.where(number == 40, jnp.inf, 65504.0)) + jnp.zeros((1, 5))
 
-    options = {"output": tmp_path / "large.zarr", "identity": "large", "batch_size": 4, "show_progress": False}
+    options = {"output": tmp_path / "large.zarr", "identity": "large"}
     with pytest.raises(InvalidParameterError, match=r"65520 to image 41, column 0, .*float16 .*\(65504\).*float32"):
-        stream(large, Source(), [half], devices=jax.devices()[:1], **options)
+        stream(large, Source(), [half], execution=Execution(batch_size=4, devices=1), **options)
     done = loop.Output(tmp_path / "large.zarr").ledger.done()
     assert sum(done.values()) == 40
     there = zarr.open_group(tmp_path / "large.zarr", mode="r")["responses"]

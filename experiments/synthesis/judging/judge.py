@@ -1,4 +1,4 @@
-"""What a synthesized image is worth: against natural images, to other people, after small changes."""
+"""Evaluation of synthesized images: scores, percentiles, robustness, transfer to other models, image statistics."""
 
 from __future__ import annotations
 
@@ -24,36 +24,65 @@ from ..optimize import Result, optimize
 
 Images = UInt8[np.ndarray, "n 3 height width"]
 _SHIFT = 4  # pixels
-_QUALITY = 75  # of JPEG
+_QUALITY = 75  # JPEG quality
 
 
 def score(model: Model, objective: Callable[..., Array], images: Any, *, batch: int = 8) -> Float[np.ndarray, " n"]:
-    """The objective's value of each image, as the image is: of single images, not of sets.
+    """Return an objective's value for each image, without augmentation.
 
     Parameters
     ----------
     model, objective
-        As of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+        See :func:`~berg_jax.experiments.synthesis.optimize.optimize`. The objective is one of single images, not of
+        sets.
     images
-        (n, 3, height, width) in 0–255.
+        Images (n, 3, height, width) in 0–255.
     batch
-        How many are computed at a time.
+        Number of images that are computed at a time.
+
+    See Also
+    --------
+    percentile : Compare scores with those of natural images.
+    robustness : Scores after small changes of the images.
+    transfer : Scores in other models.
+
+    Examples
+    --------
+    >>> import berg_jax
+    >>> model = berg_jax.load("demo", 1, roi="FFA-1")
+    >>> weights = np.full(len(model.vertices), 1 / len(model.vertices))
+    >>> score(model, objectives.mean(weights), berg_jax.demo.images("faces", 2)).shape
+    (2,)
     """
     check_shape(images)
     objective = as_function(objective)
     images = np.asarray(images)
-    batches = filled_batches(len(images), min(batch, len(images)))
-    scored = [np.asarray(_scored(model, objective, jnp.asarray(images[rows])))[:new] for rows, new in batches]
-    return np.concatenate(scored)
+    scores = []
+    for rows, new in filled_batches(len(images), min(batch, len(images))):
+        values = np.asarray(_scored(model, objective, jnp.asarray(images[rows])))
+        scores.append(values[:new])
+    return np.concatenate(scores)
 
 
 def percentile(values: Float[np.ndarray, " n"], natural: Float[np.ndarray, " images"]) -> Float[np.ndarray, " n"]:
-    """The share of natural images that each value is above, in percent; NaN among them counts for nothing.
+    """Return the share of natural images that each value exceeds, in percent.
+
+    Parameters
+    ----------
+    values
+        Values to compare.
+    natural
+        Values of natural images; NaN is ignored.
 
     Raises
     ------
     InvalidParameterError
         No natural image has a value.
+
+    Examples
+    --------
+    >>> percentile(np.array([2.5]), np.array([1.0, 2.0, 3.0, 4.0])).tolist()
+    [50.0]
     """
     natural = np.sort(natural[~np.isnan(natural)])
     if not len(natural):
@@ -64,25 +93,33 @@ def percentile(values: Float[np.ndarray, " n"], natural: Float[np.ndarray, " ima
 def robustness(
     model: Model, objective: Callable[..., Array], images: Float[np.ndarray, "n 3 height width"], *, batch: int = 8
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """The objective's value of images after changes that leave a natural image what it is.
+    """Return an objective's value for images after small changes that hardly matter for a natural image.
+
+    Parameters
+    ----------
+    model, objective, batch
+        See :func:`score`.
+    images
+        Images in 0–255.
 
     Returns
     -------
-    By name: ``as made``; ``8 bits`` rounded as a file has them; ``shifted``, the least of four shifts by 4 pixels
-    (borders wrap around); ``JPEG`` of quality 75; ``blurred`` by a Gaussian of one pixel.
+    Values by change: ``as made``, without any; ``8 bits``, rounded as in a file; ``shifted``, the least value of four
+    shifts by 4 pixels (borders wrap around); ``JPEG``, compressed with quality 75; ``blurred``, by a Gaussian with a
+    standard deviation of one pixel.
     """
     rounded = np.asarray(images).round().astype(np.uint8)
-    moves = [(_SHIFT, 0), (-_SHIFT, 0), (0, _SHIFT), (0, -_SHIFT)]
+    shifts = [(_SHIFT, 0), (-_SHIFT, 0), (0, _SHIFT), (0, -_SHIFT)]
 
-    def of(changed: Any) -> Float[np.ndarray, " n"]:
+    def scored(changed: Any) -> Float[np.ndarray, " n"]:
         return score(model, objective, changed, batch=batch)
 
     return {
-        "as made": of(np.asarray(images, np.float32)),
-        "8 bits": of(rounded),
-        "shifted": np.min([of(np.roll(rounded, move, axis=(2, 3))) for move in moves], axis=0),
-        "JPEG": of(jpeg(rounded)),
-        "blurred": of(_blurred(rounded)),
+        "as made": scored(np.asarray(images, np.float32)),
+        "8 bits": scored(rounded),
+        "shifted": np.min([scored(np.roll(rounded, shift, axis=(2, 3))) for shift in shifts], axis=0),
+        "JPEG": scored(jpeg(rounded)),
+        "blurred": scored(_blurred(rounded)),
     }
 
 
@@ -93,18 +130,24 @@ def transfer(
     *,
     batch: int = 8,
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """The share of a gain that images keep in other models: other people, another precision.
+    """Return the share of images' gain over natural images that remains in other models.
+
+    Such models are those of other subjects, or the same model in another precision.
 
     Parameters
     ----------
     judges
-        By name: a model, the objective for it, and what natural images have on average.
+        For each name a model, the objective for it, and natural images' mean value in it.
     images
-        In 0–255.
+        Images in 0–255.
     gain
-        Each image's value where it was made, less natural images' average there.
+        Each image's value in the model that it was made with, minus natural images' mean value there.
     batch
-        How many are computed at a time.
+        Number of images that are computed at a time.
+
+    See Also
+    --------
+    leave_one_out : Make images for all subjects but one, and evaluate them in that one.
     """
     return {
         name: (score(model, objective, images, batch=batch) - natural) / gain
@@ -113,7 +156,15 @@ def transfer(
 
 
 class LeftOut(NamedTuple):
-    """Images made for all subjects but one, and what they are to that one."""
+    """Images made for all subjects but one, and their values in that subject.
+
+    Attributes
+    ----------
+    result
+        Result of the optimization for the other subjects.
+    values
+        The images' values in the subject that was left out.
+    """
 
     result: Result
     values: Float[np.ndarray, " n"]
@@ -122,44 +173,66 @@ class LeftOut(NamedTuple):
 def leave_one_out(
     model: StackedModel, objective: Callable[..., Array], *arguments: Any, **options: Any
 ) -> list[LeftOut]:
-    """Optimize for all subjects but one, and judge by the one left out; for each in turn, with one program.
+    """Optimize images for all subjects but one, and evaluate them in the one left out, for each subject in turn.
+
+    One compiled program serves all of them.
 
     Parameters
     ----------
     model
-        Stacked.
+        A stacked model.
     objective
-        Of single images, of weights (subjects, vertices), before ``group``.
+        Objective of single images with weights (subjects, vertices), before
+        :func:`~berg_jax.experiments.synthesis.objectives.group`.
     arguments, options
-        As of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+        Further arguments of :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+
+    Returns
+    -------
+    The results, in the order of the subjects left out.
 
     Raises
     ------
     InvalidParameterError
         There is only one subject.
     BERGError
-        As of ``optimize``.
+        As :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+
+    See Also
+    --------
+    transfer : Evaluate images in models of other subjects.
     """
-    subjects = model.mask.shape[0]
-    if subjects < 2:
+    n_subjects = model.mask.shape[0]
+    if n_subjects < 2:
         raise InvalidParameterError("Leaving one out needs at least two subjects.")
-    every = []
-    for subject in range(subjects):
-        included = np.arange(subjects) != subject
+    results = []
+    for index in range(n_subjects):
+        included = np.arange(n_subjects) != index
         result = optimize(model, objectives.group(objective, included), *arguments, **options)
         left_out = objectives.group(objective, ~included)
-        every.append(LeftOut(result, score(model, left_out, result.images)))
-    return every
+        results.append(LeftOut(result=result, values=score(model, left_out, result.images)))
+    return results
 
 
 def statistics(images: Float[np.ndarray, "n 3 height width"]) -> dict[str, Float[np.ndarray, " n"]]:
-    """What natural images have in common, of each image.
+    """Return image statistics that natural images have in common.
 
     Returns
     -------
-    ``luminance`` and ``contrast`` (mean and standard deviation of the mean of the channels, grey levels); ``slope``
-    of the logarithm of its power spectrum against that of frequency (about −2 for natural images);
-    ``saturated``, the share of values that are 0 or 255; ``color``, the mean distance from grey in grey levels.
+    Values of each image by name: ``luminance`` and ``contrast``, mean and standard deviation in grey levels of the
+    mean over channels; ``slope``, that of the power spectrum's logarithm against the logarithm of frequency (about −2
+    for natural images); ``saturated``, the share of values that are 0 or 255; ``color``, the mean distance from grey
+    in grey levels.
+
+    See Also
+    --------
+    unnaturalness : The statistics relative to those of natural images.
+
+    Examples
+    --------
+    >>> grey = np.full((1, 3, 8, 8), 128.0)
+    >>> statistics(grey)["luminance"].tolist(), statistics(grey)["contrast"].tolist()
+    ([128.0], [0.0])
     """
     images = np.asarray(images, np.float64)
     grey = images.mean(axis=1)
@@ -180,19 +253,23 @@ def statistics(images: Float[np.ndarray, "n 3 height width"]) -> dict[str, Float
 def unnaturalness(
     images: Float[np.ndarray, "n 3 height width"], natural: Float[np.ndarray, "m 3 height width"]
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """How many standard deviations each of an image's :func:`statistics` is from natural images' mean."""
-    here, usual = statistics(images), statistics(natural)
-    return {name: (here[name] - usual[name].mean()) / max(usual[name].std(), 1e-9) for name in here}
+    """Return each image's :func:`statistics` in standard deviations from natural images' mean."""
+    image_statistics, natural_statistics = statistics(images), statistics(natural)
+    deviations = {}
+    for name, values in image_statistics.items():
+        usual = natural_statistics[name]
+        deviations[name] = (values - usual.mean()) / max(usual.std(), 1e-9)
+    return deviations
 
 
 def jpeg(images: Images, quality: int = _QUALITY) -> Images:
-    """The images after compression as JPEG."""
-    found = []
+    """Return the images after compression as JPEG files."""
+    compressed = []
     for image in images:
         memory = io.BytesIO()
         Image.fromarray(image.transpose(1, 2, 0)).save(memory, "JPEG", quality=quality)
-        found.append(np.asarray(Image.open(memory)).transpose(2, 0, 1))
-    return np.stack(found)
+        compressed.append(np.asarray(Image.open(memory)).transpose(2, 0, 1))
+    return np.stack(compressed)
 
 
 def _blurred(images: Images) -> Float[np.ndarray, "n 3 height width"]:

@@ -1,4 +1,4 @@
-"""What natural images do to a model's areas: a baseline for images that are made."""
+"""Natural-image baseline: areas' responses to natural images, to compare synthesized images with."""
 
 from __future__ import annotations
 
@@ -15,29 +15,42 @@ from ....model.encoding_model import EncodingModel
 from ....stream.sources.open import open_source
 from ....stream.store.responses import Responses, open_responses
 from ....vertices import Vertices, places_in
-from ..search.stored import ways
+from ..search.stored import directed_shifts
 from .judge import percentile
 
 _BLOCK = 256  # images whose stored responses are in memory at a time
 
 
 class Baseline(NamedTuple):
-    """Areas' responses to natural images, by name, each (images,), and where they are from."""
+    """Areas' responses to natural images.
+
+    Attributes
+    ----------
+    areas
+        Mean response of each area to each image, z units.
+    source
+        Description of the images.
+    """
 
     areas: dict[str, Float[np.ndarray, " images"]]
     source: str
 
     @property
     def means(self) -> dict[str, float]:
-        """Each area's mean."""
+        """Mean response of each area over the images."""
         return {name: float(np.nanmean(values.astype(np.float64))) for name, values in self.areas.items()}
 
     def values(self, directions: Mapping[str, int], margin: float | None) -> Float[np.ndarray, " images"]:
-        """What :func:`~berg_jax.experiments.synthesis.objectives.control` from the means on is of these images."""
+        """Return the images' values of the control objective relative to the areas' means.
+
+        See Also
+        --------
+        berg_jax.experiments.synthesis.objectives.control
+        """
         responses = np.stack([self.areas[name] for name in directions], axis=1)
-        start = np.array([self.means[name] for name in directions])
-        gone = ways(responses, list(directions.values()), start)
-        return np.minimum(gone, np.inf if margin is None else margin).sum(axis=1)
+        baseline = np.array([self.means[name] for name in directions])
+        shifts = directed_shifts(responses, list(directions.values()), baseline)
+        return np.minimum(shifts, np.inf if margin is None else margin).sum(axis=1)
 
 
 def natural_baseline(
@@ -46,52 +59,71 @@ def natural_baseline(
     vertices: Vertices,
     areas: Mapping[str, Float[np.ndarray, " vertices"]],
     *,
-    subject: int,
+    subject_id: int,
     batch: int = 8,
 ) -> Baseline:
-    """Areas' responses to natural images, read from a response store or computed.
+    """Return areas' responses to natural images, read from a response store or computed.
 
     Parameters
     ----------
     path
-        A response store of this subject, with the vertices; or images: see
-        :func:`~berg_jax.stream.sources.open.open_source`. Those that are not square are cropped.
+        A response store of this subject that holds the vertices; or images, cropped if they are not square: see
+        :func:`~berg_jax.stream.sources.open.open_source`.
     model, vertices, areas
         The model, its vertices, and each area's weights over them.
-    subject
-        Whose the model is.
+    subject_id
+        Number of the model's subject.
     batch
-        How many images are computed at a time.
+        Number of images that are computed at a time.
 
     Raises
     ------
     InvalidParameterError
-        The store is of another subject, or lacks vertices of the areas.
+        The store belongs to another subject, or lacks vertices of the areas.
     BERGError
         There are neither responses nor images at the path.
+
+    See Also
+    --------
+    relative_scores : Compare scores with the baseline.
     """
     weights = np.stack(list(areas.values()), axis=1)
     try:
         stored = open_responses(path)
     except ModelNotFoundError:
-        source = open_source(path, fit="crop")
-        found = [model(source.read(rows))[:new] @ weights for rows, new in filled_batches(len(source), batch)]
-        origin = f"{len(source)} images of {path}"
+        images = open_source(path, fit="crop")
+        blocks = [model(images.read(rows))[:new] @ weights for rows, new in filled_batches(len(images), batch)]
+        source = f"{len(images)} images of {path}"
     else:
-        columns = _columns(stored, vertices, path, subject)
+        columns = _columns(stored, vertices, path, subject_id)
         count = stored.data.sizes["image"]
-        found = [stored.data[at : at + _BLOCK].values[:, columns] @ weights for at in range(0, count, _BLOCK)]
-        origin = f"responses to {count} images in {path}"
-    means = np.concatenate([np.asarray(block) for block in found])
+        blocks = [
+            stored.data[start : start + _BLOCK].values[:, columns] @ weights for start in range(0, count, _BLOCK)
+        ]
+        source = f"responses to {count} images in {path}"
+    means = np.concatenate([np.asarray(block) for block in blocks])
     if not np.isfinite(means).all(axis=1).any():
         raise InvalidParameterError(f"{path} has no image with a response.")
-    return Baseline(dict(zip(areas, means.T, strict=True)), origin)
+    return Baseline(areas=dict(zip(areas, means.T, strict=True)), source=source)
 
 
 def relative_scores(
     scores: Mapping[str, Float[np.ndarray, " n"]], natural: Mapping[str, Float[np.ndarray, " images"]]
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Of each score how far it is over natural images' mean, and the share of them that it is above, in percent."""
+    """Return each score relative to natural images.
+
+    Parameters
+    ----------
+    scores
+        Scores of the synthesized images, by name.
+    natural
+        The same scores of natural images.
+
+    Returns
+    -------
+    For each name ``… over baseline``, the difference from natural images' mean, and ``… percentile``, the share of
+    natural images that the score exceeds, in percent.
+    """
     relative = {}
     for name, values in natural.items():
         relative[f"{name} over baseline"] = scores[name] - np.nanmean(values.astype(np.float64))
@@ -99,16 +131,16 @@ def relative_scores(
     return relative
 
 
-def _columns(stored: Responses, vertices: Vertices, path: str | Path, subject: int) -> np.ndarray:
-    """Where the store has the vertices."""
-    whose = stored.attributes.get("subject")
-    if whose is not None and whose != subject:
-        raise InvalidParameterError(f"{path} has responses of subject {whose}, not of subject {subject}.")
+def _columns(stored: Responses, vertices: Vertices, path: str | Path, subject_id: int) -> np.ndarray:
+    """Return the store's columns of the vertices."""
+    stored_subject = stored.attributes.get("subject")
+    if stored_subject is not None and stored_subject != subject_id:
+        raise InvalidParameterError(f"{path} has responses of subject {stored_subject}, not of subject {subject_id}.")
     known = stored.data.vertex.values + vertices.hemisphere_size * (stored.data.hemisphere.values == "rh")
     wanted = vertices.global_indices
-    places, lacking = places_in(known, wanted)
+    columns, lacking = places_in(known, wanted)
     if missing := int(lacking.sum()):
         raise InvalidParameterError(
             f"{path} lacks {missing} of the areas' {len(wanted)} vertices. Encode images with a ROI that has them."
         )
-    return places
+    return columns

@@ -1,7 +1,7 @@
-"""Search without gradients: pure ``init``, ``ask`` and ``tell``, of individuals that are vectors of genes.
+"""Evolutionary algorithms: CMA-ES and a genetic algorithm, as pure functions ``init``, ``ask`` and ``tell``.
 
-CMA-ES is evosax's. The genetic algorithm is written here, because evosax's changes every gene of every child, keeps
-no parent and knows no genes that are indices.
+Individuals are vectors of genes. CMA-ES is evosax's. The genetic algorithm is implemented here, because evosax's
+changes every gene of every child, keeps no parent and has no genes that are indices.
 """
 
 from __future__ import annotations
@@ -21,24 +21,28 @@ from ....errors import InvalidParameterError
 
 Individuals = Num[np.ndarray, "individuals genes"]
 Values = Float[np.ndarray, " individuals"]
-_MOST = 4_000  # genes of which CMA-ES keeps a covariance, 64 MB of it
+_MOST = 4_000  # genes that CMA-ES can have: their covariance takes 64 MB
 
 
 class Algorithm(NamedTuple):
-    """How individuals are varied and chosen; every function is pure.
+    """A search algorithm, which varies and selects individuals; every function is pure.
 
     Attributes
     ----------
     starts
-        How many individuals ``init`` takes.
+        Number of individuals that ``init`` takes.
     init
-        Individuals to start from → state, a pytree.
+        Function individuals to start from → state, a pytree.
     ask
-        (key, state) → individuals to be valued, and state.
+        Function (key, state) → individuals to evaluate, and state.
     tell
-        (key, state, individuals, values) → state. Values are to be large, and NaN where they are no number.
+        Function (key, state, individuals, values) → state. Values are maximized; NaN stands for no value.
     settings
-        What tells it from others.
+        Text that tells this algorithm from others.
+
+    See Also
+    --------
+    cma_es, genetic, genetic_sets
     """
 
     starts: int
@@ -49,26 +53,33 @@ class Algorithm(NamedTuple):
 
 
 class Population(NamedTuple):
-    """A genetic algorithm's state: individuals and their values, NaN before they are known."""
+    """A genetic algorithm's state: individuals, and their values, which are NaN before they are known.
+
+    The names of the class and of its fields are written into checkpoints.
+    """
 
     individuals: Individuals
     values: Values
 
 
 def cma_es(population: int | None = None, spread: float = 0.5) -> Algorithm:
-    """Evolution of a normal distribution, whose covariance adapts.
+    """Return CMA-ES, the evolution of a normal distribution whose covariance adapts.
 
     Parameters
     ----------
     population
-        How many individuals a generation has; by default 4 + 3 ln genes.
+        Number of individuals in a generation; by default 4 + 3 ln genes.
     spread
-        Their standard deviation in the first one.
+        Standard deviation of the individuals in the first generation.
 
     Raises
     ------
     InvalidParameterError
-        A number makes no sense; later, there are too many genes for a covariance.
+        A number makes no sense. When the search starts: there are too many genes for a covariance.
+
+    See Also
+    --------
+    genetic : An algorithm for any number of genes.
 
     References
     ----------
@@ -95,10 +106,10 @@ def cma_es(population: int | None = None, spread: float = 0.5) -> Algorithm:
     def tell(key: Key[Array, ""], state: Any, individuals: Individuals, values: Values) -> Any:
         strategy, params = _strategy(population, state.mean.size)
         with _promotion():
-            # It minimizes, and ranks what is not a number last.
+            # evosax minimizes, and ranks NaN last.
             return strategy.tell(key, individuals, jnp.asarray(-values), state, params)[0]
 
-    return Algorithm(1, init, ask, tell, f"CMA-ES {population} {spread}")
+    return Algorithm(starts=1, init=init, ask=ask, tell=tell, settings=f"CMA-ES {population} {spread}")
 
 
 def genetic(
@@ -109,25 +120,30 @@ def genetic(
     mutation: float = 0.25,
     size: float = 0.75,
 ) -> Algorithm:
-    """Evolution of a population of latents: the best are kept, and all others are children of two of them.
+    """Return a genetic algorithm for latents: the best individuals survive, the others are children of two of them.
 
     Parameters
     ----------
     population
-        How many individuals.
+        Number of individuals.
     keep
-        The share that is kept, as it is.
+        Share of the population that survives unchanged.
     heritability
-        The share of a child's genes that it has from the second parent.
+        Share of a child's genes that come from the second parent.
     mutation
-        The share of its genes that is changed.
+        Share of a child's genes that change.
     size
-        The standard deviation of these changes.
+        Standard deviation of these changes.
 
     Raises
     ------
     InvalidParameterError
         A number makes no sense.
+
+    See Also
+    --------
+    genetic_sets : The same for sets of images.
+    cma_es : An algorithm for few genes.
 
     References
     ----------
@@ -145,31 +161,42 @@ def genetic(
 
 
 def genetic_sets(
-    images: int, population: int = 200, *, keep: float = 0.25, heritability: float = 0.25, mutation: float = 0.25
+    n_images: int, population: int = 200, *, keep: float = 0.25, heritability: float = 0.25, mutation: float = 0.25
 ) -> Algorithm:
-    """As :func:`genetic`, of sets of images: a gene is an image's number, below ``images``, and none is there twice.
+    """Return a genetic algorithm for sets of images, whose genes are the indices of different images.
 
-    A mutation is any other image.
+    Parameters
+    ----------
+    n_images
+        Number of images to choose from.
+    population, keep, heritability, mutation
+        See :func:`genetic`. A mutation replaces an image by any other.
+
+    Raises
+    ------
+    InvalidParameterError
+        A number makes no sense.
     """
 
     def mutated(random: np.random.Generator, children: Individuals, changed: np.ndarray) -> Individuals:
-        return distinct(random, np.where(changed, random.integers(images, size=children.shape), children), images)
+        replaced = np.where(changed, random.integers(n_images, size=children.shape), children)
+        return distinct(random, replaced, n_images)
 
-    return _genetic(population, keep, heritability, mutation, mutated, f"sets of {images}")
+    return _genetic(population, keep, heritability, mutation, mutated, f"sets of {n_images}")
 
 
-def distinct(random: np.random.Generator, sets: Int[np.ndarray, "n k"], images: int) -> Int[np.ndarray, "n k"]:
-    """The sets, with any other images below ``images`` in place of those that a set has already."""
+def distinct(random: np.random.Generator, sets: Int[np.ndarray, "n k"], n_images: int) -> Int[np.ndarray, "n k"]:
+    """Replace indices that a set holds more than once by random ones below ``n_images``, until all are different."""
     sets = sets.copy()
     rows = np.arange(len(sets))[:, None]
     while True:
         order = np.argsort(sets, axis=1, kind="stable")
         ordered = sets[rows, order]
-        again = np.zeros(sets.shape, bool)
-        again[rows, order[:, 1:]] = ordered[:, 1:] == ordered[:, :-1]
-        if not again.any():
+        repeated = np.zeros(sets.shape, bool)
+        repeated[rows, order[:, 1:]] = ordered[:, 1:] == ordered[:, :-1]
+        if not repeated.any():
             return sets
-        sets[again] = random.integers(images, size=int(again.sum()))
+        sets[repeated] = random.integers(n_images, size=int(repeated.sum()))
 
 
 def _genetic(
@@ -180,8 +207,8 @@ def _genetic(
     mutated: Callable[[np.random.Generator, Individuals, np.ndarray], Individuals],
     genes: str,
 ) -> Algorithm:
-    kept = round(keep * population)
-    if not (0 <= heritability <= 1 and 0 < mutation <= 1 and 2 <= kept < population):
+    n_kept = round(keep * population)
+    if not (0 <= heritability <= 1 and 0 < mutation <= 1 and 2 <= n_kept < population):
         raise InvalidParameterError(
             "A genetic algorithm keeps at least 2 of its population and not all, inherits from 0 to 1 and changes a "
             f"share of genes: got population {population}, keep {keep}, heritability {heritability}, mutation "
@@ -195,18 +222,22 @@ def _genetic(
         if np.isnan(state.values).all():
             return state.individuals, state
         random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-        parents = _best(state, kept).individuals
-        shape = (population - kept, parents.shape[1])
-        first, second = parents[random.integers(kept, size=(2, shape[0]))]
+        parents = _best(state, n_kept).individuals
+        shape = (population - n_kept, parents.shape[1])
+        first, second = parents[random.integers(n_kept, size=(2, shape[0]))]
         children = np.where(random.random(shape) < heritability, second, first)
         return mutated(random, children, random.random(shape) < mutation), state
 
     def tell(key: Key[Array, ""], state: Population, individuals: Individuals, values: Values) -> Population:
-        old = _best(state, population - len(individuals))
+        survivors = _best(state, population - len(individuals))
         values = np.where(np.isnan(values), -np.inf, values)
-        return Population(np.concatenate([old.individuals, individuals]), np.concatenate([old.values, values]))
+        return Population(
+            individuals=np.concatenate([survivors.individuals, individuals]),
+            values=np.concatenate([survivors.values, values]),
+        )
 
-    return Algorithm(population, init, ask, tell, f"genetic {population} {keep} {heritability} {mutation} {genes}")
+    settings = f"genetic {population} {keep} {heritability} {mutation} {genes}"
+    return Algorithm(starts=population, init=init, ask=ask, tell=tell, settings=settings)
 
 
 def _best(state: Population, count: int) -> Population:
@@ -216,7 +247,10 @@ def _best(state: Population, count: int) -> Population:
 
 @lru_cache(maxsize=16)
 def _strategy(population: int | None, genes: int) -> tuple[CMA_ES, Any]:
-    """One for each size, because a program is compiled for each of them; and its parameters."""
+    """Return the strategy for a size, and its parameters.
+
+    Strategies are cached, because a program is compiled for each of them.
+    """
     if genes > _MOST:
         raise InvalidParameterError(
             f"CMA-ES keeps a covariance of all genes, and {genes:,} are more than {_MOST:,}. Give images that are "
@@ -227,5 +261,5 @@ def _strategy(population: int | None, genes: int) -> tuple[CMA_ES, Any]:
 
 
 def _promotion() -> Any:
-    """evosax broadcasts ranks, whatever its caller has JAX say of that."""
+    """Allow rank promotion, which evosax needs even where its caller forbids it."""
     return jax.numpy_rank_promotion("allow")

@@ -1,4 +1,4 @@
-"""Images that are there already: which of a store's, a million of them, best meet an objective."""
+"""Image search in response stores: the images, of a million or more, that best meet an objective."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..functions import Function, as_function
 _BLOCK = 2**27  # bytes of responses that are read at a time
 
 
-class Found(NamedTuple):
-    """Images found, best first.
+class SearchResult(NamedTuple):
+    """The best images of a search, best first.
 
     Attributes
     ----------
     indices, names
-        Which ones.
+        Positions of the images in the store, and their names.
     values
-        What the objective gives them.
+        Their values of the objective.
     considered
-        Among how many they are the best.
+        Number of images that were compared.
     """
 
     indices: Int[np.ndarray, " k"]
@@ -36,33 +36,44 @@ class Found(NamedTuple):
     considered: int
 
 
-class Controlled(NamedTuple):
-    """Images found that drive and suppress.
+class ControlResult(NamedTuple):
+    """The best images that drive some ROIs and suppress others.
 
     Attributes
     ----------
     found
-        The images; their values are sums over ROIs of the way gone in the direction asked for.
-    ways
-        (k, ROIs) how far each ROI is driven or suppressed from the baseline, z units.
+        The images. Their values are the sums of their shifts over ROIs.
+    shifts
+        Change of each ROI's response from the baseline in the wanted direction, z units: (k, ROIs).
     baseline
-        (ROIs,) responses that ways are counted from.
+        Response of each ROI from which shifts are counted: (ROIs,).
     """
 
-    found: Found
-    ways: Float[np.ndarray, "k rois"]
+    found: SearchResult
+    shifts: Float[np.ndarray, "k rois"]
     baseline: Float[np.ndarray, " rois"]
 
 
 def area_weights(
     responses: Responses, areas: Mapping[str, str | list[str]]
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
-    """ROIs as weights over a store's vertices, by names that the store knows: each sums to 1.
+    """Return weights of areas over a store's vertices, which sum to 1.
+
+    Parameters
+    ----------
+    responses
+        Store from :func:`berg_jax.open_responses`.
+    areas
+        ROIs that the store knows, one or several, by names of your choice.
 
     Raises
     ------
     InvalidParameterError
         The store has no such ROI, or no vertex of it.
+
+    See Also
+    --------
+    search, search_control : Searches that take such weights.
     """
     weights = {}
     for name, rois in areas.items():
@@ -74,26 +85,41 @@ def area_weights(
 
 
 def store_values(responses: Responses, objective: Callable[..., Array]) -> Float[np.ndarray, " images"]:
-    """An objective's value of every image of a store; NaN where the store has none.
+    """Return an objective's value for every image of a store; NaN for images without responses.
 
     Parameters
     ----------
     responses
-        From :func:`berg_jax.open_responses`; a block is in memory at a time.
+        Store from :func:`berg_jax.open_responses`, which is read block by block.
     objective
-        Of single images, with weights over the store's vertices.
+        Objective of single images, with weights over the store's vertices.
+
+    See Also
+    --------
+    search : The images with the largest values.
     """
     objective = as_function(objective)
     return np.concatenate([np.asarray(_values(objective, block)) for block in _blocks(responses)])
 
 
-def search(responses: Responses, objective: Callable[..., Array], k: int = 25) -> Found:
-    """The images of a store that an objective is largest for.
+def search(responses: Responses, objective: Callable[..., Array], k: int = 25) -> SearchResult:
+    """Return the images of a store with the largest values of an objective.
+
+    Parameters
+    ----------
+    responses, objective
+        See :func:`store_values`.
+    k
+        Number of images.
 
     Raises
     ------
     InvalidParameterError
         ``k`` is below 1, or the store has fewer images.
+
+    See Also
+    --------
+    search_control : Drive some ROIs and suppress others, each by a margin.
     """
     return _best(responses.data.image.values, store_values(responses, objective), k)
 
@@ -106,23 +132,23 @@ def search_control(
     k: int = 25,
     margin: float = 0.04,
     baseline: Mapping[str, float] | None = None,
-) -> Controlled:
-    """The images of a store that drive some ROIs and suppress others the most, each at least by a margin.
+) -> ControlResult:
+    """Return the images of a store that drive some ROIs and suppress others the most, each at least by a margin.
 
     Parameters
     ----------
     responses
-        From :func:`berg_jax.open_responses`.
+        Store from :func:`berg_jax.open_responses`.
     weights
-        Of each ROI: see :func:`area_weights`.
+        Weights of each ROI: see :func:`area_weights`.
     directions
         1 for each ROI to drive, −1 for each to suppress.
     k
-        How many images, at most: as many as pass the margin.
+        Largest number of images; fewer are returned if fewer pass the margin.
     margin
-        In z units; 0.04 is what univariate control was published with.
+        Smallest change of each ROI's response in z units; univariate control was published with 0.04.
     baseline
-        Each ROI's response to start from; by default its mean over the store's images.
+        Response of each ROI from which changes are counted; by default its mean over the store's images.
 
     Raises
     ------
@@ -140,12 +166,12 @@ def search_control(
         raise InvalidParameterError(f"A direction is 1 (drive) or -1 (suppress), got {dict(directions)}.")
     means = np.stack([store_values(responses, objectives.mean(weights[name])) for name in directions], axis=1)
     start = None if baseline is None else np.array([baseline[name] for name in directions], float)
-    chosen = list(directions.values())
-    controlled = control_among(responses.data.image.values, means, chosen, k=k, margin=margin, baseline=start)
-    if not len(controlled.ways):
-        most = np.nanmax(ways(means, chosen, controlled.baseline).min(axis=1))
+    signs = list(directions.values())
+    result = control_among(responses.data.image.values, means, signs, k=k, margin=margin, baseline=start)
+    if not len(result.shifts):
+        most = np.nanmax(directed_shifts(means, signs, result.baseline).min(axis=1))
         raise InvalidParameterError(f"No image goes {dict(directions)} by {margin} z: the most is {most:.3f}.")
-    return controlled
+    return result
 
 
 def control_among(
@@ -156,38 +182,64 @@ def control_among(
     k: int = 25,
     margin: float = 0.04,
     baseline: Float[np.ndarray, " rois"] | None = None,
-) -> Controlled:
-    """As :func:`search_control`, of ROIs' responses to named images; none may be found."""
-    start = np.nanmean(means.astype(np.float64), axis=0) if baseline is None else baseline
-    gone = ways(means, directions, start)
-    passed = (gone >= margin).all(axis=1)
+) -> ControlResult:
+    """Return the images that drive some ROIs and suppress others the most, given the ROIs' mean responses.
+
+    The result holds no image if none passes the margin.
+
+    Parameters
+    ----------
+    names
+        The images' names.
+    means
+        Mean response of each ROI to each image, z units.
+    directions, k, margin, baseline
+        See :func:`search_control`; one direction and one baseline for each column of ``means``.
+
+    Examples
+    --------
+    >>> means = np.array([[1.0, -1.0], [-1.0, 1.0], [0.0, 0.0]])
+    >>> control_among(["a", "b", "c"], means, directions=(1, -1)).found.names
+    ['a']
+    """
+    if baseline is None:
+        baseline = np.nanmean(means.astype(np.float64), axis=0)
+    shifts = directed_shifts(means, directions, baseline)
+    passed = (shifts >= margin).all(axis=1)
     if not passed.any():
-        return Controlled(Found(np.zeros(0, int), [], np.zeros(0), 0), gone[:0], start)
-    found = _best(names, np.where(passed, gone.sum(axis=1), np.nan), min(k, int(passed.sum())))
-    return Controlled(found, gone[found.indices], start)
+        nothing = SearchResult(indices=np.zeros(0, int), names=[], values=np.zeros(0), considered=0)
+        return ControlResult(found=nothing, shifts=shifts[:0], baseline=baseline)
+    values = np.where(passed, shifts.sum(axis=1), np.nan)
+    found = _best(names, values, min(k, int(passed.sum())))
+    return ControlResult(found=found, shifts=shifts[found.indices], baseline=baseline)
 
 
-def ways(
+def directed_shifts(
     means: Float[np.ndarray, "images rois"], directions: Sequence[int], baseline: Float[np.ndarray, " rois"]
 ) -> Float[np.ndarray, "images rois"]:
-    """How far each image goes in each ROI's direction from the baseline."""
+    """Return the change of each ROI's response from the baseline, positive in the wanted direction."""
     return np.asarray(directions) * (means - baseline)
 
 
-def _best(names: Sequence[str], values: Float[np.ndarray, " images"], k: int) -> Found:
+def _best(names: Sequence[str], values: Float[np.ndarray, " images"], k: int) -> SearchResult:
     considered = int((~np.isnan(values)).sum())
     if not 1 <= k <= considered:
         raise InvalidParameterError(
             f"k must be from 1 to the number of images that have a value, {considered}; got {k}."
         )
     order = np.argsort(-values, kind="stable")[:k]  # NaN is sorted to the end
-    return Found(order, [str(names[index]) for index in order], values[order], considered)
+    return SearchResult(
+        indices=order,
+        names=[str(names[index]) for index in order],
+        values=values[order],
+        considered=considered,
+    )
 
 
 def _blocks(responses: Responses) -> Iterator[Float[np.ndarray, "images vertices"]]:
-    images, vertices = responses.data.shape
-    size = max(1, _BLOCK // (4 * vertices))
-    for start in range(0, images, size):
+    n_images, n_vertices = responses.data.shape
+    size = max(1, _BLOCK // (4 * n_vertices))
+    for start in range(0, n_images, size):
         yield responses.data[start : start + size].values.astype(np.float32)
 
 

@@ -29,7 +29,8 @@ from berg_jax.experiments.synthesis.optimize import Result, optimize
 from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
 from berg_jax.experiments.synthesis.parametrizations.generators import example_generator, principal_components
 from berg_jax.experiments.synthesis.search.algorithms import Population, cma_es, genetic, genetic_sets
-from berg_jax.experiments.synthesis.search.evolution import evolve, evolve_sets, random_sets, set_values
+from berg_jax.experiments.synthesis.search.evolution import evolve
+from berg_jax.experiments.synthesis.search.sets import evolve_sets, random_sets, set_values
 
 SIZE = 4
 RANDOM = np.random.default_rng(0)

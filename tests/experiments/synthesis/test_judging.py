@@ -182,7 +182,7 @@ def test_search(stored: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
     passed = np.flatnonzero(ways.min(axis=1) >= margin)
     assert len(passed) == controlled.found.considered == 3
     assert controlled.found.indices.tolist() == passed[np.argsort(-ways[passed].sum(axis=1))].tolist()
-    np.testing.assert_allclose(controlled.ways, ways[controlled.found.indices], atol=1e-5)
+    np.testing.assert_allclose(controlled.shifts, ways[controlled.found.indices], atol=1e-5)
     np.testing.assert_allclose(controlled.baseline, [a.mean(), b.mean()], atol=1e-5)
     lower = search_control(responses, weights, {"b": -1}, margin=0, baseline={"b": float(b.min() + 1e-4)})
     assert lower.found.indices.tolist() == [int(b.argmin())]
@@ -212,7 +212,7 @@ def test_a_baseline_from_a_store_and_from_images(stored: tuple[Path, np.ndarray]
     path, expected = stored
     vertices = Vertices(np.array([4, 1]), np.array([5]), 6)  # the store's columns 4, 1 and 11
     areas = {"a": np.array([0.5, 0.5, 0]), "b": np.array([0, 0, 1.0])}
-    found = natural_baseline(path, MODEL, vertices, areas, subject=1)
+    found = natural_baseline(path, MODEL, vertices, areas, subject_id=1)
     a, b = expected[:, [4, 1]].mean(1), expected[:, 11]
     np.testing.assert_allclose(found.areas["a"], a, atol=1e-6)
     np.testing.assert_allclose([*found.means.values()], [a.mean(), b.mean()], atol=1e-6)
@@ -226,10 +226,10 @@ def test_a_baseline_from_a_store_and_from_images(stored: tuple[Path, np.ndarray]
     np.testing.assert_allclose(relative["a percentile"], [100, 100 * 5 / 11])
 
     mean = {"mean": np.full(4, 0.25)}
-    shown = natural_baseline(path.parent / "images", MODEL, vertices, mean, subject=1, batch=4)
+    shown = natural_baseline(path.parent / "images", MODEL, vertices, mean, subject_id=1, batch=4)
     np.testing.assert_allclose(shown.areas["mean"], value(natural_like_images(11, 4, SIZE)), atol=1e-4)
     assert shown.source.startswith("11 images of")
     with pytest.raises(InvalidParameterError, match="lacks 1 of the areas' 2 vertices"):
-        natural_baseline(path, MODEL, Vertices(np.array([3]), np.array([6]), 7), areas, subject=1)
+        natural_baseline(path, MODEL, Vertices(np.array([3]), np.array([6]), 7), areas, subject_id=1)
     with pytest.raises(ModelNotFoundError, match="nowhere"):
-        natural_baseline("nowhere", MODEL, vertices, areas, subject=1)
+        natural_baseline("nowhere", MODEL, vertices, areas, subject_id=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,12 +12,10 @@ import xarray
 import berg_jax
 from berg_jax.errors import InvalidParameterError, StimulusError
 from berg_jax.published.berg_dir import SubjectFiles
-from berg_jax.stream import encode as encoding
 from berg_jax.stream.sources.arrays import ArraySource, Subset, parse_numbers
 
 from ...conftest import Golden
-
-encode_images = partial(encoding.encode_images, devices=1, show_progress=False)
+from ..calls import encode_images
 
 
 def test_nsd_s_own_file(berg_dir: Path, tmp_path: Path) -> None:
@@ -140,4 +137,4 @@ def test_options_for_other_sources(complement: Golden, tmp_path: Path) -> None:
     ):
         (tmp_path / "a.ppm").write_bytes(b"P6 1 1 255 abc")
         with pytest.raises(InvalidParameterError, match=said):
-            encode_images(berg_dir=complement.folder, subject=2, output=tmp_path / "o.zarr", **arguments)
+            encode_images(berg_dir=complement.folder, subject_id=2, output=tmp_path / "o.zarr", **arguments)

@@ -99,7 +99,7 @@ def refused(output: str) -> str:
     """What every use of an output says, before anything is computed."""
     said = set()
     for use in (
-        lambda: stream(never, Source(), [COLUMNS], output=output, identity="sines", batch_size=4),
+        lambda: stream(never, Source(), [COLUMNS], output=output, identity="sines"),
         lambda: status_text(output),
         lambda: is_complete(find_place(output)),
     ):

@@ -9,7 +9,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import xarray
@@ -19,7 +18,6 @@ import berg_jax
 from berg_jax.errors import ResourceError
 from berg_jax.stream import loop
 from berg_jax.stream.execution import Process
-from berg_jax.stream.encode import encode_images
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import Moments, states
 from berg_jax.stream.store import places as storage
@@ -30,6 +28,7 @@ from berg_jax.stream.store.status import status_text
 
 from ...cli.test_app import run as command
 from ...conftest import Golden
+from ..calls import encode_images, executed
 from ..numbered import COLUMNS, EXPECTED, Source, model
 from .buckets import keys
 
@@ -54,7 +53,7 @@ stream(model, ArraySource(sys.argv[1]), [Columns(Vertices(np.arange(3), np.arang
        output=sys.argv[2], identity="test")
 """
 
-run = partial(stream, model, identity="sines", batch_size=4, show_progress=False, devices=[jax.local_devices()[0]])
+run = executed(stream, model, identity="sines", batch_size=4, show_progress=False, devices=1)
 SINKS = [COLUMNS, Moments(5)]
 
 
