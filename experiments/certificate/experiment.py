@@ -67,14 +67,14 @@ def certify(
     output
         The folder to write; it must not exist.
     config
-        The model's config.yaml, for the reference.
+        The model's config.yaml, to take the reference's options from; it must not contradict those given here.
     num_heads
         The reference's attention heads; by default embed_dim / 64, whatever the subject was converted with.
     lora_scale
         The reference's scale of the low-rank adapters; by default 0.2, whatever the subject was converted with.
     retina_sigma
-        The reference's width of receptive fields on the retina; by default 0.01, whatever the subject was converted
-        with.
+        The reference's retina mapper's constant sigma, in [0, 1); by default 0.01, whatever the subject was
+        converted with.
     precisions
         Precisions to report: "float32", "tensorfloat32", "bfloat16". float32 is always among them, and alone
         decides.

@@ -1,4 +1,4 @@
-"""An experiment's figures: brains, and tables of numbers, colored."""
+"""Figures of reports: maps on the brain, and tables colored by their numbers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .results import OUTLINED, can_draw, note, outlined
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDE = 8  # columns of a table, more of which are narrower
+_WIDE = 8  # columns of a table; more than these are narrower
 
 
 def draw_brain(
-    person: Subject,
+    subject: Subject,
     vertices: Vertices,
     values: Float[np.ndarray, " vertices"],
     path: Path,
@@ -36,32 +36,45 @@ def draw_brain(
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[Picture]:
-    """Draw a map of a subject's vertices, with the outlines of these regions, for a report.
+    """Draw a map of a subject's vertices for a report, with outlines of regions.
+
+    Where nothing can be drawn, a picture that an earlier run has left at this path is removed.
 
     Parameters
     ----------
-    person, vertices, values
-        Whose values, at which vertices; NaN and what is infinite stays grey.
+    subject
+        The subject whose regions are outlined.
+    vertices
+        Vertices of the values.
+    values
+        The map; values that are not finite stay grey.
     path
-        Where to save the picture.
-    caption, settings
-        What it shows, and what made it.
+        File to save the picture to.
+    caption
+        Text below the picture.
     regions
-        ROIs that are outlined, as far as the subject has them.
+        ROIs to outline, as far as the subject has them.
+    settings
+        Settings that made the map, by name; shown in small print.
     options
         As for :func:`berg_jax.surface.plot`.
 
     Returns
     -------
-    The picture; none where there are no pictures of this surface, or nothing to show.
+    list of Picture
+        The picture; none where the surface has no pictures, or no value is finite.
+
+    See Also
+    --------
+    berg_jax.surface.plot : Draw a map with any outlines.
     """
     values = np.where(np.isfinite(values), values, np.nan)
     if not can_draw(vertices) or np.isnan(to_shown(*whole_map(values, vertices))).all():
         path.unlink(missing_ok=True)  # of an earlier run
         return []
-    outlines = outlined(person, regions)
-    surface.plot(values, vertices, outlines=outlines, note=note(person), output=path, **options)
-    return [Picture(path, caption, {"subject": person.description.subject, **(settings or {})})]
+    outlines = outlined(subject, regions)
+    surface.plot(values, vertices, outlines=outlines, note=note(subject), output=path, **options)
+    return [Picture(path, caption, {"subject": subject.description.subject, **(settings or {})})]
 
 
 def draw_table(
@@ -74,25 +87,27 @@ def draw_table(
     title: str | None = None,
     note: str | None = None,
 ) -> None:
-    """Draw a table of numbers, such as ROIs by categories, each cell colored by its number: blue below 0, red above.
+    """Draw a table of numbers, such as ROIs by categories, with colored cells: blue below 0, red above.
 
     Parameters
     ----------
     values
-        The numbers; NaN stays empty.
+        The numbers; cells with NaN stay empty.
     rows, columns
-        Their names.
+        Names of the rows and columns.
     label
-        What the numbers are, with the unit.
+        Name of the numbers, with their unit, at the color bar.
     path
-        Where to save the picture: .png, .pdf or .svg.
-    title, note
-        Above, and in small print below.
+        File to save the picture to: .png, .pdf or .svg.
+    title
+        Text above the table.
+    note
+        Small print below it.
 
     Raises
     ------
     InvalidParameterError
-        Names and numbers do not fit.
+        There are not as many names as rows or columns.
     ResourceError
         matplotlib is not installed, or the picture cannot be written.
     """
