@@ -24,7 +24,7 @@ from jaxtyping import Float
 from ...errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
 from ...files.disk import atomic_folder, explained
 from ...published.berg_dir import SubjectFiles, check_subject
-from ..reporting.command import command_line, settings_of
+from ..reporting.command import Command, plain
 from .comparison import RESPONSE_LIMIT, compare, error_table, response_check
 from .facts import find_devices, notes, provenance, regions
 from .record import Certificate, read_certificate, record, recorded
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("part1", "part2", "part1_voxel_indices")  # the sources that responses depend on
 _IMAGES_PER_BATCH = 2
+_PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 _OPTIONS = {"subject_id": "subject", "precisions": "precision", "certificate": "against"}  # of other names than here
 
 
@@ -49,7 +50,7 @@ def certify(
     num_heads: int | None = None,
     lora_scale: float | None = None,
     retina_sigma: float | None = None,
-    precisions: Sequence[str] = ("float32", "tensorfloat32", "bfloat16"),
+    precisions: Sequence[str] = _PRECISIONS,
     images_per_batch: int = _IMAGES_PER_BATCH,
     show_progress: bool = True,
 ) -> Certificate:
@@ -103,7 +104,17 @@ def certify(
     berg_jax.experiments.certificate.read_certificate : Read a certificate that passed.
     """
     precisions = tuple(dict.fromkeys(("float32", *precisions)))
-    settings = settings_of(locals())
+    settings = {
+        "berg_dir": berg_dir,
+        "subject_id": subject_id,
+        "output": output,
+        "config": config,
+        "num_heads": num_heads,
+        "lora_scale": lora_scale,
+        "retina_sigma": retina_sigma,
+        "precisions": precisions,
+        "images_per_batch": images_per_batch,
+    }
 
     from tqdm import tqdm
 
@@ -192,7 +203,7 @@ def check_against(
     certify : Make the certificate, with PyTorch.
     berg_jax.experiments.certificate.read_certificate : Read a certificate that passed.
     """
-    settings = settings_of(locals())
+    settings = {"berg_dir": berg_dir, "subject_id": subject_id, "certificate": certificate, "output": output}
 
     from tqdm import tqdm
 
@@ -247,8 +258,9 @@ def _command(function: Callable[..., Certificate], settings: Mapping[str, Any]) 
     """Return the command that repeats the comparison, or the call, where the command line has no such options."""
     by_default = {"lora_scale": None, "retina_sigma": None, "images_per_batch": _IMAGES_PER_BATCH}
     if all(settings.get(name, value) == value for name, value in by_default.items()):
-        return command_line("verify", function, settings, _OPTIONS)
-    arguments = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value is not None)
+        options = {_OPTIONS.get(name, name): value for name, value in settings.items() if name not in by_default}
+        return Command("verify", plain(options), {"precision": list(_PRECISIONS)}).line
+    arguments = ", ".join(f"{name}={value!r}" for name, value in plain(settings).items() if value is not None)
     return f"berg_jax.experiments.{function.__name__}({arguments})"
 
 

@@ -14,7 +14,7 @@ from berg_jax.cli.app import app
 from berg_jax.errors import ValidationError
 from berg_jax.experiments.certificate import experiment as module
 from berg_jax.experiments.certificate.experiment import certify, check_against
-from berg_jax.experiments.reporting.command import settings_of
+from berg_jax.experiments.reporting.command import plain
 
 FUNCTIONS = {"certify": certify, "check_against": check_against}
 
@@ -60,7 +60,8 @@ def settings_of_call(name: str, arguments: tuple[Any, ...], **options: Any) -> d
     """Return the settings that certify or check_against would record of a call."""
     bound = inspect.signature(FUNCTIONS[name]).bind(*arguments, **options)
     bound.apply_defaults()
-    settings = settings_of(bound.arguments)
+    settings = plain(bound.arguments)
+    del settings["show_progress"]
     if "precisions" in settings:
         settings["precisions"] = list(dict.fromkeys(["float32", *settings["precisions"]]))
     return settings
