@@ -100,7 +100,7 @@ def verify(
 ) -> None:
     """Prove that the converted model equals the PyTorch one, on this machine and these files. Exit code 0 or 1."""
     with messages():
-        from ..experiments.certificate import certify, check_against
+        from ..experiments.certificate.experiment import certify, check_against
 
         output = output or Path(f"certificate-subj{subject_id:02d}")
         if against is not None:

@@ -33,6 +33,6 @@ def encode_images(path: Path, berg_dir: Path | str, subject_id: int, output: Pat
     """An encoding on one device unless told otherwise, without a progress bar."""
     selection, others = split(Selection, keywords)
     execution, others = split(Execution, {"devices": 1, "show_progress": False, **others})
-    images = Images(path, *(others.pop(name, default) for name, default in (("images", None), ("fit", "error"))))
+    images = Images(path, others.pop("images", None), others.pop("fit", "error"), others.pop("layout", None))
     subject = berg_jax.Subject(berg_dir, subject_id)
     return encoding.encode_images(subject, images, output, selection=selection, execution=execution, **others)
