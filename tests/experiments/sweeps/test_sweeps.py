@@ -31,7 +31,7 @@ from berg_jax.errors import IntegrityError, Interrupted, InvalidParameterError, 
 from berg_jax.experiments.sweeps import program, records, report, tables
 from berg_jax.experiments.sweeps import submit as launching
 from berg_jax.experiments.sweeps import worker as running
-from berg_jax.experiments.sweeps.chunks import Chunk, chunked, left
+from berg_jax.experiments.sweeps.chunks import Chunk, make_chunks, remaining_chunks
 from berg_jax.experiments.sweeps.program import Regions, run_chunk
 from berg_jax.experiments.sweeps.spec import Spec, expand, read_spec, varying
 from berg_jax.experiments.sweeps.trial import Trial, make_trial
@@ -212,7 +212,7 @@ def test_every_trial_is_in_one_chunk_of_its_shape() -> None:
     zip = {suppress = ["PPA", [], ["PPA", "OPA"]], learning_rate = [0.1, 0.2, 0.3]}
     """)
     for most, microbatch in ((64, None), (7, None), (8, 4), (7, 4), (1, None)):
-        chunks = chunked(spec.trials, most, microbatch)
+        chunks = make_chunks(spec.trials, most, microbatch)
         assert Counter(trial.id for chunk in chunks for trial in chunk.trials) == Counter(
             {t.id: 1 for t in spec.trials}
         )
@@ -225,20 +225,24 @@ def test_every_trial_is_in_one_chunk_of_its_shape() -> None:
             sizes.setdefault(shapes.pop(), set()).add(chunk.size)
         assert len(sizes) == 2 * 2 * 3
         assert all(len(found) == 1 for found in sizes.values())  # one program serves a shape
-    assert len(chunked(spec.trials, 64, None)) == 12
+    assert len(make_chunks(spec.trials, 64, None)) == 12
     signs = parsed("zip = {drive = [['V1', 'V2'], ['V1'], []], suppress = [[], 'V2', ['V1', 'V2']]}", BASE_NONE)
-    assert len(chunked(signs.trials, 64, None)) == 1
-    assert len({chunk.name for chunk in chunked(spec.trials, 7, None)}) == len(chunked(spec.trials, 7, None))
+    assert len(make_chunks(signs.trials, 64, None)) == 1
+    assert len({chunk.name for chunk in make_chunks(spec.trials, 7, None)}) == len(make_chunks(spec.trials, 7, None))
 
 
 def test_what_is_left_keeps_its_chunks() -> None:
     spec = parsed(f"grid = {{seed = {list(range(20))}}}")
-    chunks = chunked(spec.trials, 6, None)
+    chunks = make_chunks(spec.trials, 6, None)
     assert [len(chunk.trials) for chunk in chunks] == [5, 5, 5, 5]
-    assert left(chunks, set(), 6, None) == chunks
+    assert remaining_chunks(chunks, set(), 6, None) == chunks
     done = {trial.id for trial in chunks[1].trials} | {chunks[0].trials[0].id, chunks[3].trials[4].id}
     first, last = chunks[0].trials[1:], chunks[3].trials[:4]
-    assert left(chunks, done, 6, None) == [chunks[2], Chunk((first + last)[:4], 4), Chunk((first + last)[4:], 4)]
+    assert remaining_chunks(chunks, done, 6, None) == [
+        chunks[2],
+        Chunk((first + last)[:4], 4),
+        Chunk((first + last)[4:], 4),
+    ]
 
 
 # --- the program
@@ -530,16 +534,16 @@ def test_sheets_show_the_best_of_each_group() -> None:
         (one, {"value": float(one.settings["seed"] % 7), "failed": one.settings["seed"] == 6, "synthetic": True})
         for one in spec.trials
     ]
-    shown, (note,) = tables.chosen(spec, rows)
+    shown, (note,) = tables.choose_best(spec, rows)
     assert [(one.settings["steps"], one.settings["seed"]) for one, _ in shown] == [(n, 5) for n in range(1, 101)]
     assert note == ("900 of 1000 trials done, 100 failed. Shown are the best of each steps; sweep.parquet has all.")
     few = parsed(f"grid = {{seed = {list(range(100))}}}")
     rows = [(one, {"value": float(one.settings["seed"]), "failed": False}) for one in few.trials]
-    shown, (note,) = tables.chosen(few, rows)
+    shown, (note,) = tables.choose_best(few, rows)
     assert [one.settings["seed"] for one, _ in shown] == list(range(99, 39, -1))
     assert note == "100 of 100 trials done, 0 failed. Shown are the best 60; sweep.parquet has all."
     many = parsed(f"grid = {{steps = {list(range(1, 401))}, seed = [0, 1]}}")
-    shown, (note,) = tables.chosen(many, [(one, {"value": 0.0, "failed": False}) for one in many.trials])
+    shown, (note,) = tables.choose_best(many, [(one, {"value": 0.0, "failed": False}) for one in many.trials])
     assert [one.settings["steps"] for one, _ in shown] == list(range(1, 301))
     assert "Shown are the best of each steps, for the first 300 of 400 of these" in note
 
@@ -560,12 +564,12 @@ def test_axes_sum_trials_up() -> None:
     ]
     seed, jitter, drive, margin = report.axes_of(varying(spec), rows)
     assert list(seed.groups) == ["0 to 3", "4 to 7", "8 to 10", "11 to 13", "14 to 16", "17 to 19"]
-    assert report._summed("seed", "8 to 10", seed.groups["8 to 10"]) == ("seed", "8 to 10", 45, 45, 16.0, 24.0)
+    assert report._summary("seed", "8 to 10", seed.groups["8 to 10"]) == ("seed", "8 to 10", 45, 45, 16.0, 24.0)
     assert sum(map(len, seed.groups.values())) == len(rows)
     assert list(jitter.groups) == ["0", "8"]  # numbers in their order
-    assert report._summed("jitter", "8", jitter.groups["8"]) == ("jitter", "8", 0, 300, None, None)
+    assert report._summary("jitter", "8", jitter.groups["8"]) == ("jitter", "8", 0, 300, None, None)
     assert list(drive.groups) == [f"V{n}" for n in range(14, 2, -1)]
-    assert drive.note == "Of drive the 12 with the best trials are shown, of 15."
+    assert drive.note == "The 12 values of drive with the best trials are shown, out of 15."
     assert (len(margin.groups), next(iter(margin.groups))) == (12, "none")
 
 
@@ -575,7 +579,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from tests.experiments.sweeps import test_sweeps
-from berg_jax.experiments.sweeps import running
+from berg_jax.experiments.sweeps import worker as running
 
 fake = test_sweeps.Fake()
 def slow(*arguments):
