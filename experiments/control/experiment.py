@@ -127,7 +127,7 @@ def control_regions(
     synthesize, steps
         Univariate: also make so many images for each goal, for the first subject, in so many steps.
     set_size, population, generations, seed
-        Multivariate: see :func:`~berg_jax.experiments.synthesis.search.evolution.evolve_sets`.
+        Multivariate: see :func:`~berg_jax.experiments.synthesis.search.sets.evolve_sets`.
     min_ncsnr, min_explained_variance
         Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
     fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
