@@ -1,4 +1,4 @@
-"""Trials that one program computes together, and which of them are left."""
+"""Chunks of a sweep: trials that one compiled program computes together, and the trials that remain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .trial import Settings, Trial
 
-# What a program is compiled for. All else (ROIs, seeds, learning rates, …) are numbers that it is given.
+# The settings that a program is compiled for. All others (ROIs, seeds, learning rates, …) are its arguments.
 _SHAPE = (
     *("berg_dir", "subject", "hemisphere", "min_ncsnr", "precision"),
     *("images", "objective", "k", "optimizer", "steps", "draws"),
@@ -17,48 +17,76 @@ _SHAPE = (
 
 
 class Chunk(NamedTuple):
-    """Trials of one shape. The program has ``size`` places, of which the last may be left over."""
+    """Trials of one shape, which one program computes.
+
+    Attributes
+    ----------
+    trials
+        The trials.
+    size
+        Number of places in the program; there may be more than trials.
+    """
 
     trials: list[Trial]
     size: int
 
     @property
     def name(self) -> str:
-        """A name that only a chunk of the same trials has."""
+        """Name of the chunk, which depends on its trials alone and is unique to them."""
         ids = " ".join(trial.id for trial in self.trials)
         return f"{self.trials[0].id}-{hashlib.sha256(ids.encode()).hexdigest()[:8]}"
 
 
 def shape(settings: Settings) -> str:
-    """What trials must have in common to be in one program."""
+    """Return the settings that trials must have in common to be computed by one program, as text."""
     regions = len(settings["drive"]) + len(settings["suppress"])  # which of them are suppressed is a number, too
     return json.dumps([*(settings[name] for name in _SHAPE), regions, settings["radius"] is not None])
 
 
-def chunked(trials: Sequence[Trial], most: int, microbatch: int | None) -> list[Chunk]:
-    """Trials in chunks of one shape, in order of the shapes' first trials.
+def make_chunks(trials: Sequence[Trial], most: int, microbatch: int | None) -> list[Chunk]:
+    """Divide trials into chunks of one shape, in the order of the shapes' first trials.
 
-    A shape's chunks all have the same number of places, so that one program serves them: the least that needs no more
-    chunks, as a multiple of the microbatch.
+    All chunks of a shape have the same number of places, so that one program serves them. It is the smallest multiple
+    of the microbatch that does not need more chunks.
+
+    Parameters
+    ----------
+    trials
+        The trials.
+    most
+        Largest number of trials in a chunk.
+    microbatch
+        Number of trials that a device computes at a time; None for all.
     """
-    shapes: dict[str, list[Trial]] = {}
+    trials_by_shape: dict[str, list[Trial]] = {}
     for trial in trials:
-        shapes.setdefault(shape(trial.settings), []).append(trial)
+        trials_by_shape.setdefault(shape(trial.settings), []).append(trial)
     step = microbatch or 1
+    largest = max(most // step * step, 1)
     chunks = []
-    for alike in shapes.values():
-        count = -(-len(alike) // max(most // step * step, 1))
-        size = -(-len(alike) // (count * step)) * step
-        chunks += [Chunk(alike[at : at + size], size) for at in range(0, len(alike), size)]
+    for alike in trials_by_shape.values():
+        n_chunks = -(-len(alike) // largest)
+        size = -(-len(alike) // (n_chunks * step)) * step
+        chunks += [Chunk(alike[start : start + size], size) for start in range(0, len(alike), size)]
     return chunks
 
 
-def left(chunks: Sequence[Chunk], done: Container[str], most: int, microbatch: int | None) -> list[Chunk]:
-    """What is left of chunks, given the ids of what is done: untouched ones as they are, the others' rests together.
+def remaining_chunks(chunks: Sequence[Chunk], done: Container[str], most: int, microbatch: int | None) -> list[Chunk]:
+    """Return chunks of the trials that are not done.
 
-    An untouched chunk is the same program of the same trials again, and so gives the same numbers.
+    A chunk without a trial that is done stays as it is: the same program of the same trials gives the same numbers.
+    The remaining trials of the other chunks are put into new chunks.
+
+    Parameters
+    ----------
+    chunks
+        All chunks.
+    done
+        Ids of the trials that are done.
+    most, microbatch
+        See :func:`make_chunks`.
     """
     untouched = [chunk for chunk in chunks if not any(trial.id in done for trial in chunk.trials)]
     begun = [chunk for chunk in chunks if chunk not in untouched]
-    rest = [trial for chunk in begun for trial in chunk.trials if trial.id not in done]
-    return untouched + chunked(rest, most, microbatch)
+    remaining = [trial for chunk in begun for trial in chunk.trials if trial.id not in done]
+    return untouched + make_chunks(remaining, most, microbatch)

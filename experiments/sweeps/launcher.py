@@ -1,4 +1,4 @@
-"""How a sweep is launched, as its specification says: in this process, or as an array of Slurm jobs."""
+"""Launcher of a sweep: this process, or an array of Slurm jobs, as the ``[launcher]`` table specifies."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ _MOST = 64  # trials in one program
 
 
 class Launcher(NamedTuple):
-    """The ``[launcher]`` table.
+    """Contents of the ``[launcher]`` table.
 
     Attributes
     ----------
     kind
         ``"local"`` or ``"slurm"``.
     chunk
-        How many trials are computed together at most: what a kill costs, and what is retried one by one.
+        Largest number of trials that are computed together. They are lost together if a process is killed, and are
+        retried one by one if the chunk fails.
     microbatch
-        How many of them a device computes at a time, which bounds the memory; None for all.
+        Number of trials that a device computes at a time, which bounds the memory; None for all of a chunk.
     jobs
-        Slurm: how many jobs share the chunks; None for one a chunk, as far as ``max_parallel`` go.
+        Number of Slurm jobs that share the chunks; None for one job for each chunk, up to ``max_parallel``.
     max_parallel
-        Slurm: how many of them run at a time.
+        Number of Slurm jobs that run at a time.
     time
-        Slurm: a job's limit in minutes. A job that meets it goes on as a new one.
+        Time limit of a Slurm job in minutes. A job that reaches it goes on as a new job.
     partition, gres, mem, cpus_per_task
-        Slurm's options of these names.
+        Slurm options of these names.
     setup
-        Slurm: lines of shell before a job starts, such as ``module load cuda``.
+        Lines of shell that run before a Slurm job, such as ``module load cuda``.
     extra
-        Slurm: further options of ``sbatch``, such as ``{account = "vision"}``.
+        Further options of ``sbatch``, such as ``{account = "vision"}``.
     """
 
     kind: str = "local"
@@ -49,7 +50,7 @@ class Launcher(NamedTuple):
     extra: dict[str, Any] | None = None
 
 
-def _is_whole(least: int, most: int) -> Callable[[Any], bool]:
+def _is_integer(least: int, most: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and least <= value <= most
 
 
@@ -57,15 +58,15 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value) and "\n" not in value
 
 
-_COUNT = ("an integer from 1 to 10000", _is_whole(1, 10_000))
+_COUNT = ("an integer from 1 to 10000", _is_integer(1, 10_000))
 _LINE = ("a text of one line", _is_text)
 _KEYS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "kind": ("'local' or 'slurm'", lambda value: value in ("local", "slurm")),
-    "chunk": (f"an integer from 1 to {_MOST}", _is_whole(1, _MOST)),
-    "microbatch": (f"an integer from 1 to {_MOST}", _is_whole(1, _MOST)),
+    "chunk": (f"an integer from 1 to {_MOST}", _is_integer(1, _MOST)),
+    "microbatch": (f"an integer from 1 to {_MOST}", _is_integer(1, _MOST)),
     "jobs": _COUNT,
     "max_parallel": _COUNT,
-    "time": ("a job's minutes, an integer of at least 1", _is_whole(1, 10**6)),
+    "time": ("a job's minutes, an integer of at least 1", _is_integer(1, 10**6)),
     "partition": _LINE,
     "gres": _LINE,
     "mem": _LINE,
@@ -80,18 +81,18 @@ _ANYWHERE = ("kind", "chunk", "microbatch")
 
 
 def read_launcher(table: Mapping[str, Any]) -> Launcher:
-    """The ``[launcher]`` table, checked.
+    """Check a ``[launcher]`` table and return the launcher.
 
     Raises
     ------
     InvalidParameterError
-        A key is not known, of another kind of launcher, or has a value that makes no sense.
+        A key is unknown, belongs to another kind of launcher, or has a value that makes no sense.
     """
     for name, value in table.items():
         if name not in _KEYS:
             raise InvalidParameterError(f"launcher.{name} is not known: [launcher] has {', '.join(_KEYS)}.")
-        expected, is_so = _KEYS[name]
-        if not is_so(value):
+        expected, is_valid = _KEYS[name]
+        if not is_valid(value):
             raise InvalidParameterError(f"launcher.{name} must be {expected}, got {value!r}.")
     launcher = Launcher(**table)
     if launcher.kind == "local" and (others := [name for name in table if name not in _ANYWHERE]):

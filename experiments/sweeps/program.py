@@ -1,4 +1,4 @@
-"""The trials of a chunk in one compiled program: each its own ROIs, start, learning rate, all in the same steps."""
+"""Program of a chunk: its trials in one compiled program, each with its own ROIs, start and learning rate."""
 
 from __future__ import annotations
 
@@ -27,11 +27,23 @@ from .chunks import Chunk
 from .trial import Settings, Trial
 
 EVERY = 16  # steps between looks without augmentation
-_LOST = "After its first steps its numbers are not finite. A smaller learning rate may help."
+_NOT_FINITE = "After its first steps its numbers are not finite. A smaller learning rate may help."
 
 
 class Regions(NamedTuple):
-    """A model of all ROIs that a sweep asks of a subject, each ROI's weights over it, and why others are missing."""
+    """A subject's model for all ROIs of a sweep.
+
+    Attributes
+    ----------
+    model
+        The model; None if the subject has none of the ROIs.
+    weights
+        Weights of each ROI over the model's vertices.
+    missing
+        The reason why each missing ROI is missing.
+    facts
+        Facts for the records: weights' origin, identity, numbers of vertices.
+    """
 
     model: EncodingModel | None
     weights: dict[str, Float[np.ndarray, " vertices"]]
@@ -40,72 +52,111 @@ class Regions(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a trial: an image, unless it failed, and what is recorded of it."""
+    """Outcome of a trial.
+
+    Attributes
+    ----------
+    image
+        The image; None if the trial failed.
+    entry
+        The trial's entry in the chunk's record.
+    """
 
     image: UInt8[np.ndarray, "3 height width"] | None
     entry: dict[str, Any]
 
 
-def load_regions(person: Subject, names: list[str], settings: Settings) -> Regions:
-    """The model of those of some ROIs that a subject has, under a trial's thresholds; none, if it has none."""
+def load_regions(subject: Subject, names: list[str], settings: Settings) -> Regions:
+    """Load a subject's model for those of the named ROIs that it has.
+
+    Parameters
+    ----------
+    subject
+        The subject.
+    names
+        ROI expressions.
+    settings
+        A trial's settings, of which hemisphere, noise-ceiling threshold and precision are used.
+    """
     thresholds = {name: settings[name] for name in ("hemisphere", "min_ncsnr")}
-    there, missing = {}, {}
+    selections, missing = {}, {}
     for name in names:
         try:
-            there[name] = person.vertices(name, **thresholds)
+            selections[name] = subject.vertices(name, **thresholds)
         except InvalidParameterError as error:
             missing[name] = str(error)
-    facts = {"weights": person.description.origin, "synthetic": person.description.synthetic}
-    if not there:
-        return Regions(None, {}, missing, facts)
-    vertices, weights = union(person, there)
-    facts["identity"] = person.identity(vertices, settings["precision"])
-    facts["vertices"] = {name: len(found) for name, found in there.items()}
-    return Regions(person.model(vertices, precision=settings["precision"]), weights, missing, facts)
+    facts = {"weights": subject.description.origin, "synthetic": subject.description.synthetic}
+    if not selections:
+        return Regions(model=None, weights={}, missing=missing, facts=facts)
+    vertices, weights = union(subject, selections)
+    facts["identity"] = subject.identity(vertices, settings["precision"])
+    facts["vertices"] = {name: len(selection) for name, selection in selections.items()}
+    model = subject.model(vertices, precision=settings["precision"])
+    return Regions(model=model, weights=weights, missing=missing, facts=facts)
 
 
 def run_chunk(
     regions: Regions, chunk: Chunk, microbatch: int | None = None, stopped: Callable[[], bool] = lambda: False
 ) -> list[Outcome]:
-    """Make the images of a chunk's trials, in their order.
+    """Optimize the images of a chunk's trials, and return the outcomes in the trials' order.
 
-    A trial that makes no sense for this subject, or whose numbers are not finite, fails on its own: its outcome says
-    why. Scores are of the image rounded to 8 bits.
+    A trial that makes no sense for this subject, or whose numbers are not finite, fails alone; its outcome says why.
+    Scores are those of the images rounded to 8 bits.
+
+    Parameters
+    ----------
+    regions
+        Model and weights of the ROIs.
+    chunk
+        The trials.
+    microbatch
+        Number of trials that are computed at a time; None for all.
+    stopped
+        Function that says whether to stop.
 
     Raises
     ------
     Interrupted
-        It was asked to stop.
+        The work was asked to stop.
     """
-    found: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     problems, states = [], []
     for trial in chunk.trials:
         try:
-            problem, state = _begun(regions, trial.settings)
+            problem, state = _problem_and_state(regions, trial.settings)
         except BERGError as error:
-            found[trial.id] = failed(trial, error)
+            outcomes[trial.id] = failure(trial, error)
         else:
             problems.append(problem)
             states.append(state)
-    running = [trial for trial in chunk.trials if trial.id not in found]
+    running = [trial for trial in chunk.trials if trial.id not in outcomes]
     if running:
-        places = [min(place, len(running) - 1) for place in range(chunk.size)]  # the last trial again in those left
-        problem, state = (_stacked([every[place] for place in places]) for every in (problems, states))
+        # The last trial fills the places that are left over.
+        places = [min(place, len(running) - 1) for place in range(chunk.size)]
+        problem = _stacked([problems[place] for place in places])
+        state = _stacked([states[place] for place in places])
         batch = microbatch or chunk.size
-        ended, history, lengths = _climbed(regions.model, problem, state, running[0].settings, batch, stopped)
-        images, values, responses = jax.device_get(_judged(regions.model, problem, ended.best_latents, batch))
-        seen = _Course(*map(np.asarray, (ended.best_value, ended.best_step, ended.skipped, values)), history, lengths)
+        final, history, lengths = _run_steps(regions.model, problem, state, running[0].settings, batch, stopped)
+        images, values, responses = jax.device_get(_evaluate(regions.model, problem, final.best_latents, batch))
+        best_values, best_steps, skipped = map(np.asarray, (final.best_value, final.best_step, final.skipped))
         for place, trial in enumerate(running):
-            course = _Course(*(numbers[..., place] for numbers in seen))
-            if error := _lost(regions.model, problems[place], states[place], course):
-                found[trial.id] = failed(trial, error)
+            progress = _Progress(
+                best=best_values[place],
+                best_step=best_steps[place],
+                skipped=skipped[place],
+                value=values[place],
+                history=history[:, place],
+                lengths=lengths[:, place],
+            )
+            if error := _failure_reason(regions.model, problems[place], states[place], progress):
+                outcomes[trial.id] = failure(trial, error)
             else:
-                found[trial.id] = _made(trial, images[place], responses[place], regions, course)
-    return [found[trial.id] for trial in chunk.trials]
+                outcomes[trial.id] = _success(trial, images[place], responses[place], regions, progress)
+    return [outcomes[trial.id] for trial in chunk.trials]
 
 
-class _Course(NamedTuple):
-    """How trials went: numbers of each, or by step of each."""
+class _Progress(NamedTuple):
+    """Progress of a trial: its best value so far and when it was found, its final value, and numbers by step."""
 
     best: np.ndarray
     best_step: np.ndarray
@@ -115,68 +166,72 @@ class _Course(NamedTuple):
     lengths: np.ndarray
 
 
-def _lost(model: EncodingModel, problem: Problem, state: State, course: _Course) -> BERGError | None:
-    """Why a trial has no result, given where it started; a step that is lost now and then is no reason."""
-    if course.skipped == len(course.history) or course.lengths[0] == 0:
+def _failure_reason(model: EncodingModel, problem: Problem, state: State, progress: _Progress) -> BERGError | None:
+    """Return the reason why a trial that started in this state has no result, or None if it has one.
+
+    A step that is left out now and then is no reason.
+    """
+    if progress.skipped == len(progress.history) or progress.lengths[0] == 0:
         return diagnose(model, problem, state.latents, ascent.step_key(state))
-    return None if np.isfinite([course.best, course.value]).all() else ValidationError(_LOST)
+    return None if np.isfinite([progress.best, progress.value]).all() else ValidationError(_NOT_FINITE)
 
 
-def _made(
+def _success(
     trial: Trial,
     image: UInt8[np.ndarray, "3 height width"],
     responses: Float[np.ndarray, " vertices"],
     regions: Regions,
-    course: _Course,
+    progress: _Progress,
 ) -> Outcome:
-    facts = {
-        "value": float(course.value),
-        "best_step": int(course.best_step),
-        "skipped_steps": int(course.skipped),
+    entry = {
+        "id": trial.id,
+        "settings": trial.settings,
+        "error": None,
+        "value": float(progress.value),
+        "best_step": int(progress.best_step),
+        "skipped_steps": int(progress.skipped),
         "responses": {name: float(responses @ weights) for name, weights in regions.weights.items()},
-        "history": [round(float(x), 6) if np.isfinite(x) else None for x in course.history],
+        "history": [round(float(x), 6) if np.isfinite(x) else None for x in progress.history],
         "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
     }
-    return Outcome(image, {**_told(trial), "error": None, **facts})
+    return Outcome(image=image, entry=entry)
 
 
-def failed(trial: Trial, error: Exception) -> Outcome:
-    """The outcome of a trial that ended with an error."""
-    said = str(error) if isinstance(error, BERGError) else f"{type(error).__name__}: {error}"
-    return Outcome(None, {**_told(trial), "error": said[:2000]})
+def failure(trial: Trial, error: Exception) -> Outcome:
+    """Return the outcome of a trial that ended with an error."""
+    message = str(error) if isinstance(error, BERGError) else f"{type(error).__name__}: {error}"
+    return Outcome(image=None, entry={"id": trial.id, "settings": trial.settings, "error": message[:2000]})
 
 
-def _told(trial: Trial) -> dict[str, Any]:
-    return {"id": trial.id, "settings": trial.settings}
-
-
-def _begun(regions: Regions, settings: Settings) -> tuple[Problem, State]:
-    """What a trial is after and where it starts: as ``optimize`` with one restart has it."""
-    images, photograph = _images(settings)
+def _problem_and_state(regions: Regions, settings: Settings) -> tuple[Problem, State]:
+    """Return a trial's problem and first state, which are those of ``optimize`` with one restart."""
+    parametrization, photograph = _parametrization(settings)
     problem = Problem(
         objective=_objective(regions, settings),
-        decode=images.decode,
+        decode=parametrization.decode,
         project=projection(photograph, settings["radius"]),
         penalties=settings["total_variation"] * priors.total_variation(),
         augment=augmentations.jitter(settings["jitter"]),
         draws=settings["draws"],
     )
     optimizer = _optimizer(settings["optimizer"])
-    state = jax.tree.map(lambda leaf: leaf[0], ascent.start(images, optimizer, 1, 1, settings["seed"]))
+    states = ascent.start(parametrization, optimizer, n=1, set_size=1, seed=settings["seed"])
+    state = jax.tree.map(lambda leaf: leaf[0], states)
     rates = state.optimizer.hyperparams
-    rate, momentum = (jnp.asarray(settings[name], rates["learning_rate"].dtype) for name in _RATES)
-    rates = {**rates, "learning_rate": rate, _MOMENTUM[settings["optimizer"]]: momentum}
+    dtype = rates["learning_rate"].dtype
+    learning_rate = jnp.asarray(settings["learning_rate"], dtype)
+    momentum = jnp.asarray(settings["momentum"], dtype)
+    rates = {**rates, "learning_rate": learning_rate, _MOMENTUM[settings["optimizer"]]: momentum}
     return problem, state.replace(optimizer=state.optimizer._replace(hyperparams=rates))
 
 
-_RATES = ("learning_rate", "momentum")
-_MOMENTUM = {"adam": "b1", "sgd": "momentum"}  # as optax calls it
-_CONSTANTS = {"adam": ("b2", "eps", "eps_root"), "sgd": ()}  # exact in the program, as in an optimizer of one's own
+_MOMENTUM = {"adam": "b1", "sgd": "momentum"}  # optax's names of momentum
+_CONSTANTS = {"adam": ("b2", "eps", "eps_root"), "sgd": ()}  # exact in the program, as in any other optimizer
 
 
 @cache
 def _optimizer(name: str) -> optax.GradientTransformation:
-    """One object for all trials, whose rates are part of each trial's state."""
+    """Return one optimizer for all trials; its rates are part of each trial's state."""
     kind = {"adam": optax.adam, "sgd": optax.sgd}[name]
     make = optax.inject_hyperparams(kind, static_args=_CONSTANTS[name])
     return make(learning_rate=0.0, **{_MOMENTUM[name]: 0.0})
@@ -187,17 +242,16 @@ def _objective(regions: Regions, settings: Settings) -> Any:
     for name in (*drive, *suppress):
         if name in regions.missing:
             raise InvalidParameterError(regions.missing[name])
-    rows, directions = (
-        [regions.weights[name] for name in (*drive, *suppress)],
-        [1] * len(drive) + [-1] * len(suppress),
-    )
+    rows = [regions.weights[name] for name in (*drive, *suppress)]
+    directions = [1] * len(drive) + [-1] * len(suppress)
     if settings["objective"] == "control":
         return objectives.control(rows, directions, margin=settings["margin"])
     signed = [sign * objectives.top_mean(row, settings["k"]) for row, sign in zip(rows, directions, strict=True)]
     return sum(signed[1:], start=signed[0])
 
 
-def _images(settings: Settings) -> tuple[Parametrization, Any]:
+def _parametrization(settings: Settings) -> tuple[Parametrization, Any]:
+    """Return a trial's parametrization, and the photograph to start from, if there is one."""
     photograph = None if settings["start"] is None else read_squares(settings["start"])[0][0]
     if settings["images"] == "phases":
         return _phases(settings["photographs"]), None
@@ -206,7 +260,7 @@ def _images(settings: Settings) -> tuple[Parametrization, Any]:
 
 @cache
 def _phases(photographs: str | Path | None) -> Parametrization:
-    """Measured once for all trials."""
+    """Return the parametrization by phases, whose spectrum is measured once for all trials."""
     return make_parametrization("phases", None, photographs)[0]
 
 
@@ -214,7 +268,7 @@ def _stacked(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def _climbed(
+def _run_steps(
     model: EncodingModel,
     problem: Problem,
     state: State,
@@ -222,17 +276,18 @@ def _climbed(
     microbatch: int,
     stopped: Callable[[], bool],
 ) -> tuple[State, Float[np.ndarray, "steps n"], Float[np.ndarray, "steps n"]]:
-    """All trials after their steps: states, and of each step values and gradient lengths."""
+    """Make all steps of all trials, and return their states with each step's values and gradient lengths."""
     history, lengths = [], []
-    for at in range(0, settings["steps"], EVERY):
+    optimizer = _optimizer(settings["optimizer"])
+    for start in range(0, settings["steps"], EVERY):
         if stopped():
-            raise Interrupted(f"Stopped after {at} of {settings['steps']} steps of a chunk, which is left.")
-        count = min(EVERY, settings["steps"] - at)
-        state, values, gradients, _ = _advance(
-            model, problem, state, count, optimizer=_optimizer(settings["optimizer"]), microbatch=microbatch
+            raise Interrupted(f"Stopped after {start} of {settings['steps']} steps of a chunk, which is left.")
+        count = min(EVERY, settings["steps"] - start)
+        state, values, new_lengths, _ = _advance(
+            model, problem, state, count, optimizer=optimizer, microbatch=microbatch
         )
         history.append(np.asarray(values)[:, :count].T)
-        lengths.append(np.asarray(gradients)[:, :count].T)
+        lengths.append(np.asarray(new_lengths)[:, :count].T)
     return state, np.concatenate(history), np.concatenate(lengths)
 
 
@@ -246,23 +301,25 @@ def _advance(
     optimizer: optax.GradientTransformation,
     microbatch: int,
 ) -> tuple[State, Float[Array, "n most"], Float[Array, "n most"], Float[Array, " n"]]:
-    """``count`` steps of every trial, whose problems and states are stacked."""
+    """Make ``count`` steps of every trial; problems and states are stacked."""
 
     def climb(trial: tuple[Problem, State]) -> tuple[State, Array, Array, Array]:
-        return ascent.climb(model, trial[0], optimizer, EVERY, count, trial[1])
+        problem, state = trial
+        return ascent.climb(model, problem, optimizer, EVERY, count, state)
 
     return jax.lax.map(climb, (problem, state), batch_size=microbatch)
 
 
 @partial(jax.jit, static_argnames="microbatch")
-def _judged(
+def _evaluate(
     model: EncodingModel, problem: Problem, latents: Any, microbatch: int
 ) -> tuple[UInt8[Array, "n 3 height width"], Float[Array, " n"], Float[Array, "n vertices"]]:
-    """Every trial's image in 8 bits, its objective, and the responses to it."""
+    """Return every trial's image in 8 bits, its value of the objective, and the responses to it."""
 
-    def judge(trial: tuple[Problem, Any]) -> tuple[Array, Array, Array]:
-        image = ascent.render(*trial).round().astype(jnp.uint8)
+    def evaluate(trial: tuple[Problem, Any]) -> tuple[Array, Array, Array]:
+        problem, latents = trial
+        image = ascent.render(problem, latents).round().astype(jnp.uint8)
         responses = model(image)
-        return image[0], trial[0].objective(responses)[0], responses[0]
+        return image[0], problem.objective(responses)[0], responses[0]
 
-    return jax.lax.map(judge, (problem, latents), batch_size=microbatch)
+    return jax.lax.map(evaluate, (problem, latents), batch_size=microbatch)

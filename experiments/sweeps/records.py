@@ -1,7 +1,7 @@
-"""What a sweep has on disk, and what that says is done.
+"""Records of a sweep on disk: the specification, the images, and the outcome of every trial.
 
-``sweep.json`` has the specification. A chunk's images are written first, then in one file its record: of every trial
-of the chunk what came out, or why nothing did. So what a record names is there, whatever a crash left behind.
+``sweep.json`` holds the specification. A chunk's images are written first, and then, in one file, its record: for
+every trial its result, or the reason why it has none. Whatever a record names is therefore there, even after a crash.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files.disk import explained, write_whole
-from .spec import Spec, read_spec, told, varying
+from .spec import Spec, describe_settings, read_spec, varying
 from .trial import Trial
 
 SPEC, RECORDS, IMAGES = "sweep.json", "records", "images"
@@ -23,14 +23,18 @@ Entry = dict[str, Any]
 
 
 def begin(output: Path, spec: Spec) -> None:
-    """Have a folder hold this specification. More trials than it had are fine, and what is done stays done.
+    """Write a specification into a sweep's folder.
+
+    The folder may hold the same sweep with fewer trials; trials that are done stay done.
 
     Raises
     ------
     InvalidParameterError
         The folder holds records of trials that are not in the specification.
-    ResourceError, IntegrityError
-        It cannot be written; a record is damaged.
+    ResourceError
+        The folder cannot be written.
+    IntegrityError
+        A record is damaged.
     """
     others = set(entries(output)) - {trial.id for trial in spec.trials}
     if others:
@@ -45,15 +49,15 @@ def begin(output: Path, spec: Spec) -> None:
         write_whole(output / SPEC, f"{text}\n".encode())
 
 
-def begun(output: Path) -> Spec:
-    """The specification that a folder holds.
+def read_begun(output: Path) -> Spec:
+    """Read the specification that a sweep's folder holds.
 
     Raises
     ------
     ModelNotFoundError
-        There is no sweep.
+        The folder holds no sweep.
     IntegrityError
-        The file is damaged.
+        The specification is damaged.
     """
     path = output / SPEC
     if not path.exists():
@@ -65,14 +69,26 @@ def begun(output: Path) -> Spec:
 
 
 def write_images(output: Path, images: Mapping[str, bytes]) -> None:
-    """Each trial's image, as a PNG file's bytes by its id."""
+    """Write trials' images, given as the bytes of PNG files by the trials' ids."""
     with explained("write", output / IMAGES):
         for name, data in images.items():
             write_whole(output / IMAGES / f"{name}.png", data)
 
 
 def record(output: Path, name: str, entries: Sequence[Entry], **facts: Any) -> None:
-    """Vouch for the trials of a chunk, whose images must be on the disk."""
+    """Write the record of a chunk, whose images must be on the disk already.
+
+    Parameters
+    ----------
+    output
+        The sweep's folder.
+    name
+        The chunk's name.
+    entries
+        Outcome of each trial.
+    facts
+        Facts that all these trials share.
+    """
     text = json.dumps({**facts, "trials": list(entries)}, ensure_ascii=False, allow_nan=False)
     path = output / RECORDS / f"{name}.json"
     with explained("write", path):
@@ -80,7 +96,9 @@ def record(output: Path, name: str, entries: Sequence[Entry], **facts: Any) -> N
 
 
 def entries(output: Path) -> dict[str, Entry]:
-    """Of each trial that is recorded what is, by its id, with its chunk's facts; the newest, if there are several.
+    """Read the entries of all recorded trials by id, each with the facts of its chunk.
+
+    If a trial has several entries, the newest counts.
 
     Raises
     ------
@@ -93,8 +111,8 @@ def entries(output: Path) -> dict[str, Entry]:
             chunk = json.loads(path.read_text(encoding="utf-8"))
             facts = {name: value for name, value in chunk.items() if name != "trials"}
             for entry in chunk["trials"]:
-                there = found.get(entry["id"])
-                if there is None or there["time"] <= facts["time"]:
+                known = found.get(entry["id"])
+                if known is None or known["time"] <= facts["time"]:
                     found[entry["id"]] = {**facts, **entry, "failed": entry["error"] is not None}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise IntegrityError(
@@ -104,29 +122,29 @@ def entries(output: Path) -> dict[str, Entry]:
 
 
 def finished(found: Mapping[str, Entry], retry_failed: bool = False) -> set[str]:
-    """Ids of trials that need not be computed again."""
+    """Return the ids of the trials that need not be computed again."""
     return {name for name, entry in found.items() if not (retry_failed and entry["failed"])}
 
 
 def remove_leftovers(output: Path, trials: Sequence[Trial]) -> None:
-    """Remove what workers that were killed have left of these trials' files, which nobody else writes."""
-    own = tuple(trial.id for trial in trials)
+    """Remove partial files of these trials, left by workers that were killed. No other worker writes such files."""
+    ids = tuple(trial.id for trial in trials)
     for folder in (output / IMAGES, output / RECORDS):
         for path in folder.glob("*.partial"):
-            if path.name.startswith(own):
+            if path.name.startswith(ids):
                 path.unlink(missing_ok=True)
 
 
 def status_text(output: Path, spec: Spec) -> str:
-    """How many trials are done, failed and left, and the reasons of failures, in a few lines."""
-    own, names = {trial.id for trial in spec.trials}, varying(spec)
-    found = {name: entry for name, entry in entries(output).items() if name in own}
+    """Return a few lines with the numbers of trials that are done, failed and left, and the reasons of failures."""
+    ids, names = {trial.id for trial in spec.trials}, varying(spec)
+    found = {name: entry for name, entry in entries(output).items() if name in ids}
     failed = [trial for trial in spec.trials if found.get(trial.id, {}).get("failed")]
     total, done = len(spec.trials), len(found) - len(failed)
     lines = [f"{output}: {done} of {total} trials done, {len(failed)} failed, {total - len(found)} left"]
     for trial in failed[:_SHOWN]:
-        which = ", ".join(told(trial.settings, names))
-        lines.append(f"  {trial.id} failed ({which}): {found[trial.id]['error']}")
+        settings = ", ".join(describe_settings(trial.settings, names))
+        lines.append(f"  {trial.id} failed ({settings}): {found[trial.id]['error']}")
     if len(failed) > _SHOWN:
         lines.append(f"  and {len(failed) - _SHOWN} more, in sweep.parquet")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a sweep found, as a page: the images, the best trials, and how the value depends on each axis."""
+"""Report of a sweep: images, best trials, failures, and the dependence of the objective's value on each setting."""
 
 from __future__ import annotations
 
@@ -16,19 +16,31 @@ from ...files.disk import explained, write_whole
 from ..reporting.page import Gallery, Picture, Section, Table, write_report
 from ..reporting.results import SYNTHETIC
 from .records import IMAGES, SPEC, Entry
-from .spec import Spec, shown, told, varying
+from .spec import Spec, describe_settings, format_value, varying
 from .trial import Trial
 
 PLOT = "scores.png"
-_BEST, _FAILED, _ROIS, _LONG = 20, 10, 6, 200  # rows of tables; columns of ROIs; letters of an error
-_MOST, _BINS = 12, 6  # values that an axis is summed up by; groups of numbers, where there are more
-_LABEL, _DOTS = 28, 1000  # letters beside a row of the plot; dots in it
+_BEST, _FAILED = 20, 10  # rows of the tables of best and of failed trials
+_ROIS = 6  # columns of ROIs
+_LONG = 200  # letters of an error
+_MOST, _BINS = 12, 6  # groups of an axis, at most; groups of numbers if there are more values
+_LABEL, _DOTS = 28, 1000  # letters beside a row of the plot, and dots in the row, at most
 
 Row = tuple[Trial, Entry]
 
 
 class Axis(NamedTuple):
-    """A setting in which trials differ, trials by what it is, and what is left out."""
+    """A setting in which trials differ.
+
+    Attributes
+    ----------
+    name
+        Name of the setting.
+    groups
+        Trials by the setting's value, or by a range of values.
+    note
+        A sentence on groups that are left out, if there are such.
+    """
 
     name: str
     groups: Mapping[str, Sequence[Row]]
@@ -36,16 +48,16 @@ class Axis(NamedTuple):
 
 
 def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row], note: str) -> Path:
-    """Write ``report.html``, ``config.json`` and ``scores.png`` of what is recorded; the page's path.
+    """Write ``report.html``, ``config.json`` and ``scores.png``, and return the page's path.
 
     Parameters
     ----------
     output, spec
         The sweep's folder and specification.
     rows
-        The trials that are done or failed, with what is recorded, in the specification's order.
+        The trials that are done or failed, with their entries, in the specification's order.
     best, note
-        Those that are shown, and how they were chosen.
+        The trials whose images are shown, and a sentence on how they were chosen.
     """
     done = [row for row in rows if not row[1]["failed"]]
     failed = [row for row in rows if row[1]["failed"]]
@@ -55,10 +67,13 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
     sections = []
     if done:
         tiles = [
-            (output / IMAGES / f"{trial.id}.png", [f"value {entry['value']:.3f}", *told(trial.settings, names)])
+            (
+                output / IMAGES / f"{trial.id}.png",
+                [f"value {entry['value']:.3f}", *describe_settings(trial.settings, names)],
+            )
             for trial, entry in best
         ]
-        base = _spelled(spec.raw.get("base", {}))
+        base = _json_safe(spec.raw.get("base", {}))
         sections += [
             Section("Best trials", [_best(names, done)]),
             *_by_axis(output, axes_of(names, rows), len(done), synthetic),
@@ -74,32 +89,36 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
         f"{' (SYNTHETIC weights)' * synthetic}: {len(done):,} of {len(spec.trials):,} trials are done, "
         f"{len(failed):,} failed, {len(spec.trials) - len(rows):,} are left.",
         command=shlex.join(["berg-jax", "sweep", str(output / SPEC), "--output", str(output)]),
-        settings=_spelled(spec.raw),
+        settings=_json_safe(spec.raw),
         provenance=_provenance([entry for _, entry in rows]),
         synthetic=synthetic,
     )
 
 
 def axes_of(names: Sequence[str], rows: Sequence[Row]) -> list[Axis]:
-    """Trials by each of these settings: many numbers put together, of many other values the best."""
+    """Group trials by each of the named settings.
+
+    If a setting has many values, numbers are put together into ranges, and of other values those with the best trials
+    are kept.
+    """
     axes = []
     for name in names:
         values = {repr(trial.settings[name]): trial.settings[name] for trial, _ in rows}
-        labels = {key: shown(value) for key, value in values.items()}
+        labels = {key: format_value(value) for key, value in values.items()}
         note = ""
         if all(type(value) in (int, float) for value in values.values()):
             ordered = sorted(values, key=values.__getitem__)
             labels = {key: labels[key] for key in ordered}
             if len(values) > _MOST:
-                parts = [ordered[part[0] : part[-1] + 1] for part in np.array_split(range(len(ordered)), _BINS)]
-                labels = {key: f"{labels[part[0]]} to {labels[part[-1]]}" for part in parts for key in part}
+                ranges = [ordered[part[0] : part[-1] + 1] for part in np.array_split(range(len(ordered)), _BINS)]
+                labels = {key: f"{labels[keys[0]]} to {labels[keys[-1]]}" for keys in ranges for key in keys}
         groups: dict[str, list[Row]] = {label: [] for label in labels.values()}
         for row in rows:
             groups[labels[repr(row[0].settings[name])]].append(row)
         if len(groups) > _MOST:
-            note = f"Of {name} the {_MOST} with the best trials are shown, of {len(groups)}."
-            kept = sorted(groups, key=lambda label: -max(_values(groups[label]), default=-math.inf))[:_MOST]
-            groups = {label: groups[label] for label in kept}
+            note = f"The {_MOST} values of {name} with the best trials are shown, out of {len(groups)}."
+            best = sorted(groups, key=lambda label: -max(_values(groups[label]), default=-math.inf))[:_MOST]
+            groups = {label: groups[label] for label in best}
         axes.append(Axis(name, groups, note))
     return axes
 
@@ -111,14 +130,16 @@ def _values(rows: Sequence[Row]) -> list[float]:
 def _best(names: Sequence[str], done: Sequence[Row]) -> Table:
     rois = list(dict.fromkeys(roi for _, entry in done for roi in entry["responses"]))[:_ROIS]
     best = sorted(done, key=lambda row: -row[1]["value"])[:_BEST]
-    many = f"The best {len(best)} of {len(done):,} trials" if len(best) < len(done) else "Trials, the best first"
+    title = f"The best {len(best)} of {len(done):,} trials" if len(best) < len(done) else "Trials, the best first"
+    cells = []
+    for trial, entry in best:
+        settings = [format_value(trial.settings[name]) for name in names]
+        responses = [entry["responses"].get(roi) for roi in rois]
+        cells.append((trial.id, entry["value"], *settings, *responses))
     return Table(
-        f"{many}: the objective's value, and ROIs' mean responses (z), to the image in its file",
+        f"{title}: the objective's value, and ROIs' mean responses (z), for the image in its file",
         ("trial", "value", *names, *rois),
-        [
-            (trial.id, entry["value"], *(shown(trial.settings[n]) for n in names), *map(entry["responses"].get, rois))
-            for trial, entry in best
-        ],
+        cells,
     )
 
 
@@ -128,38 +149,38 @@ def _by_axis(output: Path, axes: Sequence[Axis], done: int, synthetic: bool) -> 
     _draw(axes, output / PLOT, SYNTHETIC if synthetic else None)
     notes = [axis.note for axis in axes if axis.note]
     caption = (
-        "The objective's value of each trial (dots) and its mean (bar), by each setting in which trials differ; all "
-        "others vary within a row."
+        "The objective's value of each trial (dots) and its mean (bar), by each setting in which trials differ; the "
+        "other settings vary within a row."
     )
-    rows = [_summed(axis.name, label, group) for axis in axes for label, group in axis.groups.items()]
+    rows = [_summary(axis.name, label, group) for axis in axes for label, group in axis.groups.items()]
     table = Table("The objective's value by each setting", ("setting", "is", "done", "failed", "mean", "best"), rows)
     return [Section("By setting", [Picture(output / PLOT, " ".join([caption, *notes]), {"trials": done}), table])]
 
 
-def _summed(name: str, label: str, rows: Sequence[Row]) -> tuple[Any, ...]:
+def _summary(name: str, label: str, rows: Sequence[Row]) -> tuple[Any, ...]:
     values = _values(rows)
     mean = float(np.mean(values)) if values else None
     return name, label, len(values), len(rows) - len(values), mean, max(values, default=None)
 
 
 def _draw(axes: Sequence[Axis], path: Path, note: str | None) -> None:
-    """A row of dots for each group, below each other, so that long names have room and a phone shows them."""
+    """Draw a row of dots for each group; rows leave room for long names, and fit on a phone."""
     import matplotlib
     from matplotlib.figure import Figure
 
     heights = [len(axis.groups) + 1.2 for axis in axes]
-    with matplotlib.rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         figure = Figure(figsize=(5.6, 0.24 * sum(heights) + 0.7), layout="constrained", dpi=150)
         panels = figure.subplots(len(axes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         for axis, panel in zip(axes, panels, strict=True):
-            for place, rows in enumerate(axis.groups.values()):
-                values = np.sort(_values(rows))
+            for row, trials in enumerate(axis.groups.values()):
+                values = np.sort(_values(trials))
                 if not len(values):
                     continue
                 dots = values[:: -(-len(values) // _DOTS)]
-                away = np.random.default_rng(0).uniform(-0.25, 0.25, len(dots))
-                panel.scatter(dots, place + away, s=14, alpha=0.4, color="tab:blue", linewidths=0)
-                panel.plot(values.mean(), place, "|", color="black", markersize=13, markeredgewidth=2)
+                jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(dots))
+                panel.scatter(dots, row + jitter, s=14, alpha=0.4, color="tab:blue", linewidths=0)
+                panel.plot(values.mean(), row, "|", color="black", markersize=13, markeredgewidth=2)
             labels = [label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…" for label in axis.groups]
             panel.set_yticks(range(len(labels)), labels, fontsize=9)
             panel.set_ylim(len(labels) - 0.5, -0.5)
@@ -173,7 +194,7 @@ def _draw(axes: Sequence[Axis], path: Path, note: str | None) -> None:
         memory = io.BytesIO()
         figure.savefig(memory, format="png")
     with explained("write", path):
-        write_whole(path, memory.getvalue())  # which another worker may be reading
+        write_whole(path, memory.getvalue())  # another worker may be reading the file
 
 
 def _failures(names: Sequence[str], failed: Sequence[Row]) -> Table:
@@ -182,31 +203,31 @@ def _failures(names: Sequence[str], failed: Sequence[Row]) -> Table:
         caption,
         ("trial", *names, "why"),
         [
-            (trial.id, *(shown(trial.settings[name]) for name in names), entry["error"][:_LONG])
+            (trial.id, *(format_value(trial.settings[name]) for name in names), entry["error"][:_LONG])
             for trial, entry in failed[:_FAILED]
         ],
     )
 
 
 def _provenance(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What made the trials, each thing once."""
+    """Return the provenance of the trials, each fact once."""
     newest = max(entries, key=lambda entry: entry["time"])
-    every = {
+    distinct = {
         name: list(dict.fromkeys(entry[key] for entry in entries if key in entry))
         for name, key in (("weights", "weights"), ("identity", "identity"), ("versions", "versions"), ("on", "host"))
     }
     return {
-        **every,
+        **distinct,
         "vertices": {name: count for entry in entries for name, count in entry.get("vertices", {}).items()},
         "last trial": datetime.fromtimestamp(newest["time"], UTC).isoformat(timespec="seconds"),
         "environment": dict(line.split(" ", 1) for line in newest["environment"] if " " in line),
     }
 
 
-def _spelled(value: Any) -> Any:
-    """A specification with infinity as a word, for which JSON has no number."""
+def _json_safe(value: Any) -> Any:
+    """Return a specification with infinity as a word, because JSON has no number for it."""
     if isinstance(value, Mapping):
-        return {name: _spelled(item) for name, item in value.items()}
+        return {name: _json_safe(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_spelled(item) for item in value]
+        return [_json_safe(item) for item in value]
     return "inf" if value == math.inf else value

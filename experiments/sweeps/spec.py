@@ -1,7 +1,7 @@
-"""A sweep's specification: a TOML file → its trials, the same on every machine, and how they are launched.
+"""Specification of a sweep: a TOML file that gives the trials, the same on every machine, and their launcher.
 
-Trials are every combination of the grid's axes, with each row of the zipped ones, with each random draw. The draws
-are the same for every combination: then more draws, or longer axes, keep the trials that were there.
+The trials are all combinations of a point of the grid, a row of the zipped axes and a random draw. Every combination
+has the same draws, so that more draws, or longer axes, keep the trials that were there before.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from .trial import SETTINGS, Settings, Trial, make_trial, read_setting
 
 _TABLES = ("base", "grid", "zip", "random", "launcher")
 _MOST = 1_000_000  # trials
-_LARGEST = 1 << 24  # bytes of a file
-_DIGITS = 6  # of a random draw, so that no id hangs on a machine's logarithm
+_LARGEST = 1 << 24  # bytes in a file
+_DIGITS = 6  # significant digits of a random draw, so that no id depends on a machine's logarithm
 _NUMBERS = ("margin", "min_ncsnr", "radius", "learning_rate", "momentum", "total_variation")
 
 
 class Spec(NamedTuple):
-    """A sweep.
+    """Specification of a sweep.
 
     Attributes
     ----------
     raw
         The file's contents, as plain JSON has them.
     trials
-        In order: the first axis of the file changes slowest.
+        The trials in order; the first axis of the file changes slowest.
     axes
-        Names of the settings that axes give, in the file's order: ``grid``, ``zip``, then ``random``.
+        Names of the settings that axes give, in the file's order, for ``grid``, ``zip`` and ``random``.
     repeated
-        How many combinations were there before with the same settings, as draws from few choices are.
+        Number of combinations left out because an earlier one has the same settings, such as draws from few choices.
     launcher
-        How the trials are run; no part of what they are.
+        The way the trials are run, on which their results do not depend.
     """
 
     raw: dict[str, Any]
@@ -53,15 +53,20 @@ class Spec(NamedTuple):
 
 
 def read_spec(path: str | Path) -> Spec:
-    """The sweep that a TOML file specifies, or the ``sweep.json`` of a sweep's folder.
+    """Read the specification of a sweep from a TOML file, or from the ``sweep.json`` of a sweep's folder.
 
     Raises
     ------
     ResourceError
         The file cannot be read.
     InvalidParameterError
-        It is none of these, or something in it makes no sense: the message names the key, what it must be and what
+        The file is neither of these, or a value makes no sense; the message names the key, what it must be, and what
         it is.
+
+    See Also
+    --------
+    expand : Make the specification from a dictionary.
+    berg_jax.experiments.sweeps.submit.sweep : Run the sweep.
     """
     path = Path(path)
     with explained("read", path):
@@ -69,23 +74,41 @@ def read_spec(path: str | Path) -> Spec:
         if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
             raise InvalidParameterError(f"{path} is no file of at most {_LARGEST:,} bytes.")
         data = path.read_bytes()
-    kind, read = ("sweep's JSON", _of_folder) if path.suffix == ".json" else ("TOML", tomllib.loads)
+    kind, read = ("sweep's JSON", _read_json) if path.suffix == ".json" else ("TOML", tomllib.loads)
     try:
         raw = read(data.decode())
-    except (ValueError, RecursionError) as error:  # of syntax, encoding, digits without end, tables within tables
+    except (ValueError, RecursionError) as error:  # syntax, encoding, endless digits, deeply nested tables
         raise InvalidParameterError(f"{path} is no {kind}: {error}.") from error
     return expand(raw)
 
 
-def _of_folder(text: str) -> dict[str, Any]:
-    found = json.loads(text)
-    if not isinstance(found, dict) or not isinstance(found.get("sweep"), dict):
+def _read_json(text: str) -> dict[str, Any]:
+    contents = json.loads(text)
+    if not isinstance(contents, dict) or not isinstance(contents.get("sweep"), dict):
         raise ValueError("it has no sweep")
-    return found["sweep"]
+    return contents["sweep"]
 
 
 def expand(raw: Mapping[str, Any]) -> Spec:
-    """The sweep that a specification's contents mean. Raises as :func:`read_spec`."""
+    """Return the specification that a file's contents describe.
+
+    Parameters
+    ----------
+    raw
+        Tables ``base``, ``grid``, ``zip``, ``random`` and ``launcher``; none is required.
+
+    Raises
+    ------
+    InvalidParameterError
+        A value makes no sense; the message names the key, what it must be, and what it is.
+
+    Examples
+    --------
+    >>> base = {"berg_dir": "demo", "subject": 1, "drive": "FFA-1"}
+    >>> spec = expand({"base": base, "grid": {"seed": [0, 1], "steps": [64, 128, 256]}})
+    >>> len(spec.trials)
+    6
+    """
     for name, table in raw.items():
         if name not in _TABLES or not isinstance(table, dict):
             raise InvalidParameterError(
@@ -94,50 +117,56 @@ def expand(raw: Mapping[str, Any]) -> Spec:
     base = {name: read_setting("base", name, value) for name, value in raw.get("base", {}).items()}
     grid = {name: _values("grid", name, values) for name, values in raw.get("grid", {}).items()}
     zipped = {name: _values("zip", name, values) for name, values in raw.get("zip", {}).items()}
-    drawn = _draws(raw.get("random", {}))
-    axes = {"grid": list(grid), "zip": list(zipped), "random": list(drawn[0])}
+    draws = _draws(raw.get("random", {}))
+    axes = {"grid": list(grid), "zip": list(zipped), "random": list(draws[0])}
     _require_once({"base": list(base), **axes})
     if len({len(values) for values in zipped.values()}) > 1:
         lengths = ", ".join(f"{name} has {len(values)}" for name, values in zipped.items())
         raise InvalidParameterError(f"[zip] must have as many values on every axis: {lengths}.")
-    _require_few(math.prod(map(len, grid.values())) * len(next(iter(zipped.values()), [0])) * len(drawn))
-    rows = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    together = [dict(zip(zipped, values, strict=True)) for values in zip(*zipped.values(), strict=True)] or [{}]
-    every = [make_trial(base | row | zip_row | draw) for row in rows for zip_row in together for draw in drawn]
-    trials = list({trial.id: trial for trial in every}.values())
-    return Spec(dict(raw), trials, axes, len(every) - len(trials), read_launcher(raw.get("launcher", {})))
+    _require_few(math.prod(map(len, grid.values())) * len(next(iter(zipped.values()), [0])) * len(draws))
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    rows = [dict(zip(zipped, values, strict=True)) for values in zip(*zipped.values(), strict=True)] or [{}]
+    combinations = [make_trial(base | point | row | draw) for point in points for row in rows for draw in draws]
+    trials = list({trial.id: trial for trial in combinations}.values())
+    return Spec(
+        raw=dict(raw),
+        trials=trials,
+        axes=axes,
+        repeated=len(combinations) - len(trials),
+        launcher=read_launcher(raw.get("launcher", {})),
+    )
 
 
 def varying(spec: Spec) -> list[str]:
-    """Names of the settings in which trials differ, in the file's order."""
+    """Return the names of the settings in which trials differ, in the file's order."""
     names = [name for axes in spec.axes.values() for name in axes]
     return [name for name in names if len({repr(trial.settings[name]) for trial in spec.trials}) > 1]
 
 
-def told(settings: Settings, names: list[str]) -> list[str]:
-    """Some of a trial's settings, to be read: ``learning_rate 0.05``, ``drive FFA-1; PPA``."""
-    return [f"{name} {shown(settings[name])}" for name in names]
+def describe_settings(settings: Settings, names: list[str]) -> list[str]:
+    """Return some of a trial's settings as text: ``learning_rate 0.05``, ``drive FFA-1; PPA``."""
+    return [f"{name} {format_value(settings[name])}" for name in names]
 
 
-def joined(rois: list[str]) -> str:
-    """ROIs as one text: ``FFA-1; PPA``."""
+def join_rois(rois: list[str]) -> str:
+    """Return ROIs as one text: ``FFA-1; PPA``."""
     return "; ".join(rois)
 
 
-def shown(value: Any) -> str:
-    """A setting's value, to be read."""
+def format_value(value: Any) -> str:
+    """Return a setting's value as text for readers."""
     if isinstance(value, list):
-        return joined(value) or "none"
+        return join_rois(value) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _values(where: str, name: str, values: Any) -> list[Any]:
     if not isinstance(values, list) or not values:
         raise InvalidParameterError(f"{where}.{name} must be a list of values, got {values!r}.")
-    found = [read_setting(where, name, value) for value in values]
-    if where == "grid" and len({repr(value) for value in found}) < len(found):
+    checked = [read_setting(where, name, value) for value in values]
+    if where == "grid" and len({repr(value) for value in checked}) < len(checked):
         raise InvalidParameterError(f"grid.{name} has a value twice: {values!r}.")
-    return found
+    return checked
 
 
 def _require_few(count: int) -> None:
@@ -146,7 +175,7 @@ def _require_few(count: int) -> None:
 
 
 def _draws(table: Mapping[str, Any]) -> list[Settings]:
-    """The settings of each draw: one empty draw where nothing is random."""
+    """Return the settings of each draw: one empty draw if nothing is random."""
     if not table:
         return [{}]
     numbers = {"trials": (1, None), "seed": (0, 0)}
@@ -161,37 +190,48 @@ def _draws(table: Mapping[str, Any]) -> list[Settings]:
     axes = table.get("axes")
     if not isinstance(axes, dict) or not axes:
         raise InvalidParameterError(f"random.axes must be a table of axes, got {axes!r}.")
-    columns = {name: _column(name, how, table.get("seed", 0), table["trials"]) for name, how in axes.items()}
+    columns = {
+        name: _column(name, distribution, table.get("seed", 0), table["trials"])
+        for name, distribution in axes.items()
+    }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _column(name: str, how: Any, seed: int, count: int) -> list[Any]:
-    """``count`` draws of a setting; the first are the same however many there are, and whatever other axes are."""
+def _column(name: str, distribution: Any, seed: int, count: int) -> list[Any]:
+    """Draw a setting ``count`` times.
+
+    The first draws do not depend on the count, nor on the other axes.
+    """
     where = "random.axes"
     kinds = ("uniform", "loguniform", "choice")
-    kind, values = next(iter(how.items())) if isinstance(how, dict) and len(how) == 1 else (None, None)
+    is_table = isinstance(distribution, dict) and len(distribution) == 1
+    kind, values = next(iter(distribution.items())) if is_table else (None, None)
     if kind not in kinds or not isinstance(values, list) or not values:
         raise InvalidParameterError(
             f"{where}.{name} must be {{uniform = [low, high]}}, {{loguniform = [low, high]}} or "
-            f"{{choice = [value, …]}}, got {how!r}."
+            f"{{choice = [value, …]}}, got {distribution!r}."
         )
-    found = [read_setting(where, name, value) for value in values]
-    # Python vouches for the numbers of random() on every machine and in every version, given a text as the seed.
+    checked = [read_setting(where, name, value) for value in values]
+    # Given a text as the seed, random() returns the same numbers on every machine and in every version of Python.
     source = random.Random(f"{seed} {name}")
     shares = [source.random() for _ in range(count)]
     if kind == "choice":
-        return [found[int(share * len(found))] for share in shares]
+        return [checked[int(share * len(checked))] for share in shares]
     if name not in _NUMBERS:
         raise InvalidParameterError(f"{where}.{name}: {kind} draws numbers with fractions; use choice.")
-    low, high = (found[0], found[-1]) if len(found) == 2 else (1, 0)
-    if None in found or not low < high or (kind == "loguniform" and not low > 0):
+    low, high = (checked[0], checked[-1]) if len(checked) == 2 else (1, 0)
+    if None in checked or not low < high or (kind == "loguniform" and not low > 0):
         least = "0 < low < high" if kind == "loguniform" else "low < high"
         raise InvalidParameterError(f"{where}.{name}: {kind} needs [low, high] with {least}, got {values!r}.")
-    drawn = [low * (high / low) ** x if kind == "loguniform" else low + (high - low) * x for x in shares]
-    return [float(f"{value:.{_DIGITS}g}") for value in drawn]
+    if kind == "loguniform":
+        draws = [low * (high / low) ** share for share in shares]
+    else:
+        draws = [low + (high - low) * share for share in shares]
+    return [float(f"{value:.{_DIGITS}g}") for value in draws]
 
 
 def _require_once(tables: Mapping[str, list[str]]) -> None:
+    """Raise if a setting stands in more than one table."""
     for name in SETTINGS:
         where = [table for table, names in tables.items() if name in names]
         if len(where) > 1:

@@ -16,9 +16,9 @@ from ...published.metadata import Metadata, find_metadata
 from ...rois import resolve
 from ...stream.execution import Process, find_process
 from . import records
-from .chunks import chunked
+from .chunks import make_chunks
 from .launcher import Launcher
-from .spec import Spec, told, varying
+from .spec import Spec, describe_settings, varying
 from .trial import Trial
 
 JOBS = "jobs"  # the folder of what Slurm's jobs say
@@ -84,14 +84,14 @@ def sweep(
 
 def plan_text(spec: Spec, every: bool = True) -> str:
     """How many trials a sweep has and in how many chunks, and if ``every`` a line for each trial."""
-    chunks = chunked(spec.trials, spec.launcher.chunk, spec.launcher.microbatch)
+    chunks = make_chunks(spec.trials, spec.launcher.chunk, spec.launcher.microbatch)
     counts = {name: len(names) for name, names in spec.axes.items() if names}
     axes = ", ".join(f"{count} in [{name}]" for name, count in counts.items()) or "no axes"
     lines = [f"{len(spec.trials)} trials ({axes}) in {len(chunks)} chunks of up to {max(c.size for c in chunks)}"]
     if spec.repeated:
         lines.append(f"{spec.repeated} combinations had the same settings as others, and count once.")
     names = varying(spec)
-    lines += [f"{trial.id}  {'  '.join(told(trial.settings, names))}" for trial in spec.trials if every]
+    lines += [f"{trial.id}  {'  '.join(describe_settings(trial.settings, names))}" for trial in spec.trials if every]
     return "\n".join(lines)
 
 
@@ -193,7 +193,7 @@ def submit(executor: Any, output: Path, spec: Spec, retry_failed: bool = False) 
         Slurm refuses.
     """
     launcher = spec.launcher
-    chunks = len(chunked(spec.trials, launcher.chunk, launcher.microbatch))
+    chunks = len(make_chunks(spec.trials, launcher.chunk, launcher.microbatch))
     count = min(chunks, launcher.jobs or launcher.max_parallel)
     job = Job(str(output.resolve()), count, retry_failed)
     try:

@@ -1,4 +1,4 @@
-"""What a sweep found: one Parquet table of all trials, contact sheets of the best, and a page."""
+"""Results of a sweep: one Parquet table of all trials, contact sheets of the best, and a report."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ...files.disk import explained, write_whole
 from ..synthesis.judging.sheets import SYNTHETIC, draw_sheet
 from .records import IMAGES, Entry
 from .report import write_page
-from .spec import Spec, joined, told, varying
+from .spec import Spec, describe_settings, join_rois, varying
 from .trial import SETTINGS, Trial
 
 TABLE, SHEET = "sweep.parquet", "contact_sheet"
-_PAGE, _PAGES = 60, 5  # images on a sheet, and sheets at most
-_WIDEST, _SIDE = 10, 168  # images in a row, and their side in pixels
+_PAGE, _PAGES = 60, 5  # images on a contact sheet, and sheets, at most
+_WIDEST, _SIDE = 10, 168  # images in a row, at most, and their side in pixels
 
 _TYPES = {
     **dict.fromkeys(("subject", "k", "steps", "jitter", "draws", "seed"), pa.int64()),
@@ -31,13 +31,24 @@ _TYPES = {
 
 
 def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> list[str]:
-    """Write ``sweep.parquet``, contact sheets and a report of what is recorded; lines that say where they are.
+    """Write ``sweep.parquet``, contact sheets and a report of all recorded trials.
 
-    The table has a row for each trial that is done or failed, in the specification's order: ``id``, ``error`` (null,
-    or why it failed), ``value`` (the objective of the image as it is in its file), the settings (several ROIs as
-    ``FFA-1; PPA``), ``response: ROI`` of every ROI that the sweep asks of the subject (z units), ``history`` (what
-    was maximized, by step), ``image`` (the file), ``sha256`` of its pixels, and what made it. Its metadata's
-    ``berg_jax.sweep`` is the specification as JSON.
+    The table has a row for each trial that is done or failed, in the specification's order. Its columns are ``id``;
+    ``error`` (null, or the reason of a failure); ``value`` (the objective's value for the image in its file); the
+    settings (several ROIs as ``FFA-1; PPA``); ``response: ROI`` for every ROI that the sweep asks of the subject, in
+    z units; ``history`` (the value that was maximized, by step); ``image`` (the file) and the ``sha256`` of its
+    pixels; and its provenance. The table's metadata hold the specification as JSON, under ``berg_jax.sweep``.
+
+    Parameters
+    ----------
+    output, spec
+        The sweep's folder and specification.
+    entries
+        Entries of the recorded trials, by id.
+
+    Returns
+    -------
+    Lines that name the files; none if nothing is recorded.
     """
     rows = [(trial, entries[trial.id]) for trial in spec.trials if trial.id in entries]
     if not rows:
@@ -46,11 +57,11 @@ def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> lis
     pyarrow.parquet.write_table(_table(spec, rows), memory, compression="zstd")
     with explained("write", output):
         write_whole(output / TABLE, memory.getvalue())
-        best, notes = chosen(spec, rows)
-        pages = _write_sheets(output, spec, best, notes)
-    others = " More of them are on the other contact sheets." * (len(pages) > 1)
+        best, notes = choose_best(spec, rows)
+        sheets = _write_sheets(output, spec, best, notes)
+    others = " More of them are on the other contact sheets." * (len(sheets) > 1)
     page = write_page(output, spec, rows, best[:_PAGE], notes[0] + others)
-    return [f"Table: {output / TABLE}", *(f"Contact sheet: {sheet}" for sheet in pages), f"Report: {page}"]
+    return [f"Table: {output / TABLE}", *(f"Contact sheet: {sheet}" for sheet in sheets), f"Report: {page}"]
 
 
 def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
@@ -61,7 +72,7 @@ def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
     columns["value"] = pa.array([entry.get("value") for _, entry in rows], pa.float64())
     for name in SETTINGS:
         values = [trial.settings[name] for trial, _ in rows]
-        values = [joined(value) if isinstance(value, list) else value for value in values]
+        values = [join_rois(value) if isinstance(value, list) else value for value in values]
         columns[name] = pa.array(values, _TYPES.get(name, pa.string()))
     for roi in rois:
         responses = [entry.get("responses", {}).get(roi) for _, entry in rows]
@@ -88,56 +99,62 @@ _FACTS = {
 }
 
 
-def _write_sheets(output: Path, spec: Spec, shown: Sequence[tuple[Trial, Entry]], notes: Sequence[str]) -> list[Path]:
-    pages = [shown[at : at + _PAGE] for at in range(0, len(shown), _PAGE)]
+def _write_sheets(output: Path, spec: Spec, rows: Sequence[tuple[Trial, Entry]], notes: Sequence[str]) -> list[Path]:
+    pages = [rows[start : start + _PAGE] for start in range(0, len(rows), _PAGE)]
     names = varying(spec)
     paths = []
     for number, page in enumerate(pages, start=1):
-        pixels = np.stack([_small(output / IMAGES / f"{trial.id}.png") for trial, _ in page])
-        lines = [[f"value {entry['value']:.3f}", *told(trial.settings, names), trial.id] for trial, entry in page]
-        small_print = [SYNTHETIC] * any(entry["synthetic"] for _, entry in page)
+        pixels = np.stack([_thumbnail(output / IMAGES / f"{trial.id}.png") for trial, _ in page])
+        lines = [
+            [f"value {entry['value']:.3f}", *describe_settings(trial.settings, names), trial.id]
+            for trial, entry in page
+        ]
+        warning = [SYNTHETIC] * any(entry["synthetic"] for _, entry in page)
+        foot = [*notes, f"Page {number} of {len(pages)}.", *warning]
         memory = io.BytesIO()
-        draw_sheet(pixels, lines, [*notes, f"Page {number} of {len(pages)}.", *small_print], _WIDEST).save(
-            memory, "PNG"
-        )
-        paths.append(_page(output, number))
+        draw_sheet(pixels, lines, foot, _WIDEST).save(memory, "PNG")
+        paths.append(_sheet_path(output, number))
         write_whole(paths[-1], memory.getvalue())
     for number in range(len(pages) + 1, _PAGES + 1):
-        _page(output, number).unlink(missing_ok=True)
+        _sheet_path(output, number).unlink(missing_ok=True)
     return paths
 
 
-def _small(path: Path) -> UInt8[np.ndarray, "3 side side"]:
+def _thumbnail(path: Path) -> UInt8[np.ndarray, "3 side side"]:
     with explained("read", path), Image.open(path) as image:
         return np.asarray(image.resize((_SIDE, _SIDE))).transpose(2, 0, 1)
 
 
-def _page(output: Path, number: int) -> Path:
+def _sheet_path(output: Path, number: int) -> Path:
     return output / (f"{SHEET}.png" if number == 1 else f"{SHEET}-{number}.png")
 
 
-def chosen(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> tuple[list[tuple[Trial, Entry]], list[str]]:
-    """The trials that the sheets show, and what they say of the choice.
+def choose_best(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> tuple[list[tuple[Trial, Entry]], list[str]]:
+    """Choose the trials that contact sheets show.
 
-    A group is of trials that differ in seeds and random draws only. Of each group the best are shown, as many as make
-    one page, and of more groups than the pages hold the first.
+    Trials that differ only in their seeds and random draws form a group. The best trials of each group are shown, as
+    many as fill one page altogether; if there are more groups than the pages hold, the first groups are shown.
+
+    Returns
+    -------
+    The trials, and sentences that explain the choice.
     """
-    drawn = ["seed", *spec.axes["random"]]
-    names = [name for name in varying(spec) if name not in drawn]
+    random_names = ["seed", *spec.axes["random"]]
+    names = [name for name in varying(spec) if name not in random_names]
     groups: dict[str, list[tuple[Trial, Entry]]] = {}
     for trial, entry in rows:
         if not entry["failed"]:
             groups.setdefault(repr([trial.settings[name] for name in names]), []).append((trial, entry))
-    each = max(_PAGE // max(len(groups), 1), 1)
-    best = [sorted(group, key=lambda row: -row[1]["value"])[:each] for group in groups.values()]
-    shown = [row for group in best[: _PAGE * _PAGES // each] for row in group]
-    failures = sum(entry["failed"] for _, entry in rows)
-    done = len(rows) - failures
-    said = f"{done} of {len(spec.trials)} trials done, {failures} failed."
-    if len(shown) == done:
-        return shown, [f"{said} All that are done are shown."]
-    which = f"the best {each}" if each > 1 else "the best"
+    per_group = max(_PAGE // max(len(groups), 1), 1)
+    most_groups = _PAGE * _PAGES // per_group
+    best_by_group = [sorted(group, key=lambda row: -row[1]["value"])[:per_group] for group in groups.values()]
+    best = [row for group in best_by_group[:most_groups] for row in group]
+    n_failed = sum(entry["failed"] for _, entry in rows)
+    n_done = len(rows) - n_failed
+    counts = f"{n_done} of {len(spec.trials)} trials done, {n_failed} failed."
+    if len(best) == n_done:
+        return best, [f"{counts} All that are done are shown."]
+    which = f"the best {per_group}" if per_group > 1 else "the best"
     of_each = f" of each {', '.join(names)}" if names else ""
-    most = _PAGE * _PAGES // each
-    limit = f", for the first {most} of {len(groups)} of these" if len(groups) > most else ""
-    return shown, [f"{said} Shown are {which}{of_each}{limit}; {TABLE} has all."]
+    limit = f", for the first {most_groups} of {len(groups)} of these" if len(groups) > most_groups else ""
+    return best, [f"{counts} Shown are {which}{of_each}{limit}; {TABLE} has all."]

@@ -1,4 +1,4 @@
-"""A worker: its share of a sweep's chunks, one after the other, each on disk before the next begins."""
+"""Sweep worker: computes its share of a sweep's chunks one by one, and writes each to disk before the next."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ...stream.progress import progress, stop_requests
 from ...subject import Subject
 from ...surface.meshes import require
 from . import records
-from .chunks import Chunk, chunked, left
-from .program import Outcome, Regions, failed, load_regions, run_chunk
+from .chunks import Chunk, make_chunks, remaining_chunks
+from .program import Outcome, Regions, failure, load_regions, run_chunk
 from .spec import Spec
 from .tables import write_results
 from .trial import Trial
 
-_SHARED = ("berg_dir", "subject", "hemisphere", "min_ncsnr", "precision")  # what a model is of
+_MODEL_SETTINGS = ("berg_dir", "subject", "hemisphere", "min_ncsnr", "precision")  # settings that determine a model
 _log = logging.getLogger(__name__)
 
 
@@ -42,117 +42,129 @@ def work(
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> str:
-    """Run this worker's share of the sweep in a folder, and write the results of all that is done there.
+    """Compute this worker's share of the sweep in a folder, and write the results of all trials that are done there.
 
-    Workers share nothing but the folder. Each takes every ``count``-th chunk; none repeats what is recorded.
+    Workers share nothing but the folder. Each takes every ``count``-th chunk, and none repeats recorded trials.
 
     Parameters
     ----------
     output
-        The folder, which :func:`~berg_jax.experiments.sweeps.records.begin` has made.
+        The sweep's folder, which :func:`~berg_jax.experiments.sweeps.records.begin` has made.
     process
-        Which worker of how many; by default the only one.
+        Index of this worker, and the number of workers; by default it is the only one.
     retry_failed
-        Compute again what is recorded as failed.
+        Compute trials again that are recorded as failed.
     time_limit
-        Seconds after which to stop. Ctrl-C and SIGTERM stop, too, after the steps at hand; their chunk is left.
+        Seconds after which to stop. Ctrl-C and SIGTERM stop, too. The steps in progress are finished; their chunk
+        remains to be computed.
     show_progress
         Show a progress bar, or log a line now and then where there is no terminal.
 
     Returns
     -------
-    How far the sweep is.
+    A few lines with the sweep's progress and its files.
 
     Raises
     ------
     Interrupted
-        It was asked to stop; the same call goes on.
+        The worker was asked to stop; the same call goes on.
     BERGError
-        A subject's model or the folder cannot be read, or the folder not be written.
+        A subject's model cannot be read, or the folder cannot be read or written.
+
+    See Also
+    --------
+    berg_jax.experiments.sweeps.submit.sweep : Begin a sweep, here or with Slurm.
     """
     process = process or Process()
     require("matplotlib")
-    spec = records.begun(output)
+    spec = records.read_begun(output)
     launcher = spec.launcher
-    chunks = chunked(spec.trials, launcher.chunk, launcher.microbatch)[process.index :: process.count]
+    chunks = make_chunks(spec.trials, launcher.chunk, launcher.microbatch)[process.index :: process.count]
     done = records.finished(records.entries(output), retry_failed)
-    todo = left(chunks, done, launcher.chunk, launcher.microbatch)
-    for precision in {chunk.trials[0].settings["precision"] for chunk in todo}:
+    remaining = remaining_chunks(chunks, done, launcher.chunk, launcher.microbatch)
+    for precision in {chunk.trials[0].settings["precision"] for chunk in remaining}:
         check_precision(precision)
-    records.remove_leftovers(output, [trial for chunk in todo for trial in chunk.trials])
-    people = {_person(chunk): Subject(*_person(chunk)) for chunk in todo}
+    records.remove_leftovers(output, [trial for chunk in remaining for trial in chunk.trials])
+    subjects = {_subject_key(chunk): Subject(*_subject_key(chunk)) for chunk in remaining}
     try:
         with stop_requests(time_limit) as stopped:
-            _work_through(output, spec, todo, people, process, stopped, show_progress)
+            _work_through(output, spec, remaining, subjects, process, stopped, show_progress)
     except Interrupted as stop:
         raise Interrupted(f"{stop}\n{_finish(output, spec)}\nThe same command goes on.") from stop
     return _finish(output, spec)
 
 
 def attempt(regions: Regions, chunk: Chunk, microbatch: int | None, stopped: Callable[[], bool]) -> list[Outcome]:
-    """Run a chunk; if that fails as a whole, run its trials one by one, and have fail what fails on its own."""
+    """Run a chunk; if it fails as a whole, run its trials one by one, so that only those fail that fail alone."""
     try:
         return run_chunk(regions, chunk, microbatch, stopped)
     except Interrupted:
         raise
-    except Exception as error:  # whatever it is, it is recorded, and the other trials are not to suffer from it
+    except Exception as error:  # any error is recorded, and must not stop the other trials
         if len(chunk.trials) == 1:
-            return [failed(chunk.trials[0], error)]
+            return [failure(chunk.trials[0], error)]
         _log.warning("A chunk of %d trials failed, and is run one by one: %s", len(chunk.trials), error)
-    alone = [Chunk([trial], 1) for trial in chunk.trials]
-    return [outcome for single in alone for outcome in attempt(regions, single, None, stopped)]
+    single_chunks = [Chunk([trial], 1) for trial in chunk.trials]
+    return [outcome for single in single_chunks for outcome in attempt(regions, single, None, stopped)]
 
 
 def _work_through(
     output: Path,
     spec: Spec,
-    todo: Sequence[Chunk],
-    people: dict[Any, Subject],
+    chunks: Sequence[Chunk],
+    subjects: dict[Any, Subject],
     process: Process,
     stopped: Callable[[], bool],
     show_progress: bool,
 ) -> None:
-    count = sum(len(chunk.trials) for chunk in todo)
-    made_by = {"host": socket.gethostname(), "process": process.index, "versions": _versions()}
-    made_by["environment"] = environment().splitlines()
-    regions, of_what = None, None
+    count = sum(len(chunk.trials) for chunk in chunks)
+    worker_facts = {"host": socket.gethostname(), "process": process.index, "versions": _versions()}
+    worker_facts["environment"] = environment().splitlines()
+    regions, loaded = None, None
     with progress(count, 0, show_progress) as advance:
-        for chunk in todo:
+        for chunk in chunks:
             if stopped():
                 raise Interrupted("Stopped between two chunks.")
             settings = chunk.trials[0].settings
-            if of_what != (of_what := [settings[name] for name in _SHARED]):
+            model_settings = [settings[name] for name in _MODEL_SETTINGS]
+            if model_settings != loaded:
                 regions = None  # one model at a time is in memory
-                regions = load_regions(people[_person(chunk)], _names(spec.trials, of_what), settings)
+                names = _roi_names(spec.trials, model_settings)
+                regions = load_regions(subjects[_subject_key(chunk)], names, settings)
+                loaded = model_settings
             start = time.monotonic()
             outcomes = attempt(regions, chunk, spec.launcher.microbatch, stopped)
             images = {outcome.entry["id"]: _png(outcome.image) for outcome in outcomes if outcome.image is not None}
             records.write_images(output, images)
-            facts = {"time": time.time(), "seconds": time.monotonic() - start, **regions.facts, **made_by}
+            facts = {"time": time.time(), "seconds": time.monotonic() - start, **regions.facts, **worker_facts}
             records.record(output, chunk.name, [outcome.entry for outcome in outcomes], **facts)
             advance(len(chunk.trials))
 
 
 def _finish(output: Path, spec: Spec) -> str:
-    """Write the results of all that is recorded; how far the sweep is, and where they are.
+    """Write the results of all recorded trials, and return lines with the sweep's progress and its files.
 
-    What other workers have recorded meanwhile is written, too, so that the last to write has all.
+    Results are written again if other workers have recorded more meanwhile, so that the last to write has all.
     """
-    found: dict[str, records.Entry] = {}
-    written: list[str] = []
-    while found != (found := records.entries(output)):
-        written = write_results(output, spec, found)
-    return "\n".join([records.status_text(output, spec), *written])
+    entries: dict[str, records.Entry] = {}
+    lines: list[str] = []
+    while entries != (entries := records.entries(output)):
+        lines = write_results(output, spec, entries)
+    return "\n".join([records.status_text(output, spec), *lines])
 
 
-def _person(chunk: Chunk) -> tuple[str, int]:
+def _subject_key(chunk: Chunk) -> tuple[str, int]:
     return chunk.trials[0].settings["berg_dir"], chunk.trials[0].settings["subject"]
 
 
-def _names(trials: Sequence[Trial], of_what: list[Any]) -> list[str]:
-    """ROIs that any trial asks of this model, so that its trials' scores cover them all."""
-    alike = (trial.settings for trial in trials if [trial.settings[name] for name in _SHARED] == of_what)
-    return list(dict.fromkeys(name for settings in alike for name in (*settings["drive"], *settings["suppress"])))
+def _roi_names(trials: Sequence[Trial], model_settings: list[Any]) -> list[str]:
+    """Return the ROIs of all trials with the same model, so that each trial's scores cover them all."""
+    names: dict[str, None] = {}
+    for trial in trials:
+        settings = trial.settings
+        if [settings[name] for name in _MODEL_SETTINGS] == model_settings:
+            names |= dict.fromkeys((*settings["drive"], *settings["suppress"]))
+    return list(names)
 
 
 def _png(image: UInt8[np.ndarray, "3 height width"]) -> bytes:

@@ -1,4 +1,4 @@
-"""Stimulus synthesis: images that drive, suppress or match what regions do, by gradients or by search."""
+"""Stimulus synthesis: images that drive or suppress regions, or match a pattern, by gradients or by search."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Judging synthesized images: percentiles among natural images, transfer, robustness, image statistics."""
+"""Evaluation of synthesized images: percentiles among natural images, transfer, robustness, image statistics."""
 
 import lazy_loader
 

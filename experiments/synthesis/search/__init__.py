@@ -1,4 +1,4 @@
-"""Search without gradients: evolution of images or of sets of images, and of responses already stored."""
+"""Search without gradients: evolution of images or of sets of images, and search in response stores."""
 
 import lazy_loader
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from berg_jax.experiments.sweeps import program
-from berg_jax.experiments.sweeps.chunks import Chunk, chunked, left
+from berg_jax.experiments.sweeps.chunks import Chunk, make_chunks, remaining_chunks
 from berg_jax.experiments.sweeps.program import run_chunk
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.optimize import optimize
@@ -26,7 +26,7 @@ def test_every_trial_is_in_one_chunk_of_its_shape() -> None:
     zip = {suppress = ["PPA", [], ["PPA", "OPA"]], learning_rate = [0.1, 0.2, 0.3]}
     """)
     for most, microbatch in ((64, None), (7, None), (8, 4), (7, 4), (1, None)):
-        chunks = chunked(spec.trials, most, microbatch)
+        chunks = make_chunks(spec.trials, most, microbatch)
         assert Counter(trial.id for chunk in chunks for trial in chunk.trials) == Counter(
             {t.id: 1 for t in spec.trials}
         )
@@ -39,20 +39,24 @@ def test_every_trial_is_in_one_chunk_of_its_shape() -> None:
             sizes.setdefault(shapes.pop(), set()).add(chunk.size)
         assert len(sizes) == 2 * 2 * 3
         assert all(len(found) == 1 for found in sizes.values())  # one program serves a shape
-    assert len(chunked(spec.trials, 64, None)) == 12
+    assert len(make_chunks(spec.trials, 64, None)) == 12
     signs = parsed("zip = {drive = [['V1', 'V2'], ['V1'], []], suppress = [[], 'V2', ['V1', 'V2']]}", BASE_NONE)
-    assert len(chunked(signs.trials, 64, None)) == 1
-    assert len({chunk.name for chunk in chunked(spec.trials, 7, None)}) == len(chunked(spec.trials, 7, None))
+    assert len(make_chunks(signs.trials, 64, None)) == 1
+    assert len({chunk.name for chunk in make_chunks(spec.trials, 7, None)}) == len(make_chunks(spec.trials, 7, None))
 
 
 def test_what_is_left_keeps_its_chunks() -> None:
     spec = parsed(f"grid = {{seed = {list(range(20))}}}")
-    chunks = chunked(spec.trials, 6, None)
+    chunks = make_chunks(spec.trials, 6, None)
     assert [len(chunk.trials) for chunk in chunks] == [5, 5, 5, 5]
-    assert left(chunks, set(), 6, None) == chunks
+    assert remaining_chunks(chunks, set(), 6, None) == chunks
     done = {trial.id for trial in chunks[1].trials} | {chunks[0].trials[0].id, chunks[3].trials[4].id}
     first, last = chunks[0].trials[1:], chunks[3].trials[:4]
-    assert left(chunks, done, 6, None) == [chunks[2], Chunk((first + last)[:4], 4), Chunk((first + last)[4:], 4)]
+    assert remaining_chunks(chunks, done, 6, None) == [
+        chunks[2],
+        Chunk((first + last)[:4], 4),
+        Chunk((first + last)[4:], 4),
+    ]
 
 
 MIXED = [

@@ -197,7 +197,7 @@ def test_it_resumes_to_the_same_bits(algorithm: object, tmp_path: Path) -> None:
     same(whole, evolve(MODEL, CLOSE, COLORS, algorithm, generations=9, checkpoint=path, **options))
     same(whole, evolve(MODEL, CLOSE, COLORS, algorithm, generations=9, checkpoint=path, **options))
     for other in ({"algorithm": genetic(12, keep=0.5)}, {"seed": 1}, {"objective": 2 * CLOSE}):
-        arguments = {"objective": CLOSE, "images": COLORS, "algorithm": algorithm, "generations": 9, **other}
+        arguments = {"objective": CLOSE, "parametrization": COLORS, "algorithm": algorithm, "generations": 9, **other}
         with pytest.raises(IntegrityError, match="another optimization"):
             evolve(MODEL, checkpoint=path, **arguments, **options)
 

@@ -51,7 +51,12 @@ def start(key: jax.Array, n: int) -> jax.Array:
     return jnp.asarray(0.1 * random.normal(size=(n, 3, SIZE, SIZE)), float)
 
 
-QUIET = {"images": Parametrization(start, pixels(SIZE).decode), "show_progress": False, "every": 4, "optimizer": SGD}
+QUIET = {
+    "parametrization": Parametrization(start, pixels(SIZE).decode),
+    "show_progress": False,
+    "every": 4,
+    "optimizer": SGD,
+}
 
 
 def same(a: Result, b: Result) -> None:
@@ -132,7 +137,7 @@ def test_what_is_not_finite_stops_a_restart_and_no_other() -> None:
     toward = np.sign(np.asarray(MODEL.weights[..., 0]))
     far = [shift for shift in range(1, 100) if float(MODEL(jnp.asarray(grey[:1] + shift * toward))[0, 0]) < 0.39]
     grey[1] += far[-1] * toward  # the second one is there already, all but a little
-    options = {**QUIET, "images": pixels(SIZE, start=grey, noise=0), "n": 2}
+    options = {**QUIET, "parametrization": pixels(SIZE, start=grey, noise=0), "n": 2}
     result = optimize(MODEL, steep, steps=80, **options)
     assert result.skipped[0] == 0
     assert result.skipped[1] > 0
@@ -166,7 +171,7 @@ def test_other_optimizers_and_generators() -> None:
         return {"code": jax.random.normal(key, (n, 4)), "shift": jnp.zeros(n)}
 
     mine = Parametrization(init, Function(decode, (basis,)))
-    result = optimize(MODEL, ONE, **{**QUIET, "images": mine, "optimizer": optax.lbfgs()}, n=2, steps=8)
+    result = optimize(MODEL, ONE, **{**QUIET, "parametrization": mine, "optimizer": optax.lbfgs()}, n=2, steps=8)
     assert (result.values > result.history[0] + 0.05).all()
     assert result.latents["code"].shape == (2, 1, 4)
 
@@ -210,7 +215,7 @@ FLAT = Parametrization(lambda key, n: jnp.ones((n, 3)), lambda latents: latents)
 MISTAKES: dict[str, tuple[Callable[[], object], type[BERGError], str]] = {
     "no gradient": (lambda: optimize(MODEL, constant, **QUIET), InvalidParameterError, "not depend on the responses"),
     "no image": (
-        lambda: optimize(MODEL, ONE, **{**QUIET, "images": STILL}),
+        lambda: optimize(MODEL, ONE, **{**QUIET, "parametrization": STILL}),
         InvalidParameterError,
         "decode is constant",
     ),
@@ -230,11 +235,11 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[BERGError], str]] = {
         "responses hold a number that is not finite",
     ),
     "too bright": (
-        lambda: optimize(MODEL, ONE, **{**QUIET, "images": BRIGHT}),
+        lambda: optimize(MODEL, ONE, **{**QUIET, "parametrization": BRIGHT}),
         StimulusError,
         "0–255, got 300 to 300",
     ),
-    "no images": (lambda: optimize(MODEL, ONE, **{**QUIET, "images": FLAT}), StimulusError, "got shape"),
+    "no images": (lambda: optimize(MODEL, ONE, **{**QUIET, "parametrization": FLAT}), StimulusError, "got shape"),
     "other ROI": (
         lambda: optimize(MODEL, objectives.mean(np.ones(3)), **QUIET),
         InvalidParameterError,
