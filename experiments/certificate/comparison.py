@@ -121,8 +121,8 @@ def observe(
         advance(len(rows))
         for name, part in model.config.parts if deep and images.shape[-1] == IMAGE else ():
             network, pixels = model.params[name], pixels_of(images, precision)
-            execution = model.config.execution
-            tokens, maps, vectors = features_of(network["vit"], network["heads"], part, precision, pixels, execution)
+            plan = model.config.compute_plan
+            tokens, maps, vectors = features_of(network["vit"], network["heads"], part, precision, pixels, plan)
             for index, layer in enumerate(part.layers):
                 found = {"tokens": tokens[layer], "map": maps[index].transpose(0, 3, 1, 2), "vector": vectors[index]}
                 for kind, values in found.items():
