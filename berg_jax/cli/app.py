@@ -136,10 +136,10 @@ def convert(
 def info(berg_dir: BergDir, subject: SubjectNumber) -> None:
     """Print a subject's ROIs: vertices per hemisphere, median noise ceiling SNR and explained variance."""
     with messages():
-        from ..published.berg_dir import SubjectFiles, check_subject
+        from ..published.berg_dir import SubjectFiles, check_subject_id
         from ..published.metadata import find_metadata, roi_table
 
-        files = SubjectFiles(berg_dir, check_subject(subject))
+        files = SubjectFiles(berg_dir, check_subject_id(subject))
         if files.is_demo and not any(place.is_file() for place in files.metadata_places):
             from ..subject import Subject
 
@@ -243,9 +243,9 @@ def synthesize_subject(
 ) -> None:
     """Write a made-up subject in the real file formats, for trying everything without the published weights."""
     with messages():
-        from ..convert.synthetic import synthesize_subject
+        from ..convert.synthetic import make_synthetic_subject
 
-        synthesize_subject(output, size=size.value, seed=seed, subject=subject)
+        make_synthetic_subject(output, size=size.value, seed=seed, subject_id=subject)
         typer.echo(f"Synthetic subject {subject} (random weights, {size.value} size): {output}")
 
 

@@ -27,7 +27,7 @@ from jaxtyping import Float
 from ...errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
 from ...files.disk import atomic_folder, explained
 from ...model.nn.config import IMAGE
-from ...published.berg_dir import SubjectFiles, check_subject
+from ...published.berg_dir import SubjectFiles, check_subject_id
 from .comparison import (
     RESPONSE_LIMIT,
     Observation,
@@ -109,7 +109,7 @@ def certify(
     from ...subject import Subject
 
     start = time.perf_counter()
-    _require_sources(SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject)))
+    _require_sources(SubjectFiles(Path(berg_dir).expanduser(), check_subject_id(subject)))
     _require_installed("torch", "torch")
     _require_installed("matplotlib", "demo")
     output = _new(output)
@@ -189,7 +189,7 @@ def check_against(
     start = time.perf_counter()
     path = Path(certificate).expanduser()
     theirs = read_certificate(path)
-    if theirs.subject != check_subject(subject):
+    if theirs.subject != check_subject_id(subject):
         raise ValidationError(
             f"{path} is of subject {theirs.subject}, not {subject}. Give that subject's certificate."
         )
