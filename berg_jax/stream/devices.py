@@ -1,4 +1,4 @@
-"""Which device computes which images, and which process owns which blocks. No device waits for another."""
+"""Assignment of images to devices and of blocks to processes. No device waits for another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..errors import InvalidParameterError
 
-# Where schedulers tell a process its number, how many there are, and the number of the first one if it is not 0.
+# Variables in which schedulers give a process its index, the count of processes, and the first index if it is not 0.
 _SCHEDULERS = (
     ("SLURM_PROCID", "SLURM_NTASKS"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -22,7 +22,14 @@ _SCHEDULERS = (
 
 
 class Process(NamedTuple):
-    """The ``index``-th of ``count`` independent processes; it owns the blocks whose number modulo count is index."""
+    """One of several independent processes that share an output.
+
+    Attributes
+    ----------
+    index, count
+        Index of the process, from 0, and number of processes. The process owns the blocks whose number modulo
+        ``count`` is ``index``.
+    """
 
     index: int = 0
     count: int = 1
@@ -31,15 +38,27 @@ class Process(NamedTuple):
 def find_process(
     index: int | None = None, count: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> Process:
-    """This process among its fellows: as given, else as the scheduler says, else alone.
+    """Return this process's index and the number of processes: as given, or from the scheduler, or 0 of 1.
 
-    Slurm (``srun`` with several tasks, or an array), Open MPI and Kubernetes' indexed jobs (with
-    ``JOB_COMPLETION_COUNT`` set to the number of completions) are known.
+    The known schedulers are Slurm (``srun`` with several tasks, or an array), Open MPI and indexed jobs of Kubernetes
+    (with ``JOB_COMPLETION_COUNT`` set to the number of completions).
+
+    Parameters
+    ----------
+    index, count
+        Index of this process, from 0, and number of processes.
+    environment
+        Environment variables in which the scheduler's values are looked up.
 
     Raises
     ------
     InvalidParameterError
-        Only one of the two is given, or they make no sense.
+        Only one of ``index`` and ``count`` is given, or they are invalid.
+
+    Examples
+    --------
+    >>> find_process(environment={"SLURM_PROCID": "3", "SLURM_NTASKS": "8"})
+    Process(index=3, count=8)
     """
     if index is None and count is None:
         index, count = _scheduled(environment)
@@ -60,7 +79,7 @@ def _scheduled(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 class Devices:
-    """The devices that share a step's images, each its own."""
+    """Devices among which the images of a step are divided."""
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         self.count = len(devices)
@@ -68,10 +87,10 @@ class Devices:
         self._split, self._whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
 
     def replicate(self, model: Any) -> Any:
-        """The model on every device. What is no pytree of arrays is passed on as it is."""
+        """Return the model copied to every device. A model that is not a pytree of arrays is returned unchanged."""
         leaves = jax.tree.leaves(model)
         return jax.device_put(model, self._whole) if all(isinstance(leaf, jax.Array) for leaf in leaves) else model
 
     def split(self, values: Any) -> Any:
-        """Arrays whose first axis is shared out evenly."""
+        """Return arrays whose first axis is divided evenly among the devices."""
         return jax.device_put(values, self._split)

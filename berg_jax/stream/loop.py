@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
 from ..model.nn.config import IMAGE
-from .blocks import Kept, Share, Slot, Step
+from .blocks import BlockRecorder, Share, Slot, Step
 from .devices import Devices, Process
 from .merge import finish, missing_blocks
 from .progress import progress, stop_requests
@@ -186,7 +186,7 @@ def _compute(
     total = sum(stop - start for start, stop in map(share.ledger.range, share.own))
     left = sum(map(share.remaining, todo))
     model = devices.replicate(model)
-    kept = Kept(share, devices)
+    kept = BlockRecorder(share, devices)
     with stop_requests(time_limit) as stopped, progress(total, total - left, show_progress) as advance:
         plan = _plan(share, todo, batch_size, devices.count)
         steps = _read_ahead(source, plan, batch_size, on_error, devices)

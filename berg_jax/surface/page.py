@@ -81,8 +81,8 @@ def html(
     --------
     >>> import berg_jax
     >>> subject = berg_jax.Subject("demo", 1)
-    >>> html(subject.metadata.ncsnr("lh"), berg_jax.Vertices(np.arange(10_242), np.array([], int), 10_242))
-    <berg_jax page, ... MB>
+    >>> vertices = subject.vertices("nsdgeneral", hemisphere="lh")
+    >>> page = html(subject.metadata.ncsnr("lh")[vertices.lh], vertices, label="ncsnr")
     """
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise InvalidParameterError(f"output must end in .html, got {str(output)!r}.")
