@@ -1,6 +1,6 @@
 """The fMRI encoding model fmri-nsd_fsaverage-huze in JAX: images → responses of cortical vertices.
 
-Public names are imported on first use, so that importing the package is instant and needs neither JAX nor PyTorch.
+Public names are imported on first use, so importing the package is instant and requires neither JAX nor PyTorch.
 """
 
 import lazy_loader

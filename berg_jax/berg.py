@@ -1,4 +1,4 @@
-"""BERG, the PyTorch package's interface, on JAX: change the import and the rest of a script stays.
+"""BERG's interface on JAX: a script for the PyTorch package runs after its import is changed.
 
 from berg_jax import BERG
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .model.encoding_model import EncodingModel
     from .subject import Subject
 
-_BATCH = 8  # images a step; 16 is slower on CPU
+_BATCH = 8  # images per step; 16 is slower on CPU
 
 
 class BERG:
@@ -37,18 +37,37 @@ class BERG:
     Parameters
     ----------
     berg_dir
-        The folder that holds ``encoding_models/…``.
+        The folder that contains ``encoding_models/…``, or ``"demo"`` for the synthetic demo subjects.
+
+    See Also
+    --------
+    berg_jax.load : The same models as differentiable functions of JAX.
+
+    Examples
+    --------
+    >>> from berg_jax.demo import images
+    >>> berg = BERG("demo")
+    >>> with berg.get_encoding_model("fmri-nsd_fsaverage-huze", subject=1, selection={"roi": "FFA-1"}) as model:
+    ...     lh, rh = berg.encode(model, images("faces", 2), show_progress=False)
+    >>> len(lh), len(rh)
+    (2, 2)
     """
 
     def __init__(self, berg_dir: str | Path) -> None:
         self.berg_dir = Path(berg_dir).expanduser()
 
     def list_models(self) -> list[str]:
-        """Identifiers of the models."""
+        """Return the identifiers of the models."""
         return [MODEL_ID]
 
     def get_model_catalog(self, print_format: bool = False) -> dict[str, list[str]]:
-        """Training data sets by recording modality, printed too if asked."""
+        """Return the training data sets by recording modality.
+
+        Parameters
+        ----------
+        print_format
+            Whether the catalog is printed, too.
+        """
         card = read_card()
         catalog = {card["modality"]: [card["training_dataset"]]}
         if print_format:
@@ -57,7 +76,7 @@ class BERG:
         return catalog
 
     def describe(self, model_id: str) -> dict[str, Any]:
-        """The model's card, printed and returned.
+        """Print and return the model card.
 
         Raises
         ------
@@ -69,7 +88,7 @@ class BERG:
         return read_card()
 
     def get_model_variants(self, model_id: str) -> list[str]:
-        """Pretrained variants of a model: none.
+        """Return the pretrained variants of a model, of which there are none.
 
         Raises
         ------
@@ -91,17 +110,22 @@ class BERG:
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"gpu"``, ``"tpu"``.
         selection
-            None for all vertices, or a dict with ``roi`` (a name) or ``lh_vertices`` and ``rh_vertices`` (masks of 0
-            and 1). ``roi`` wins; a mask for one hemisphere alone selects all of the other.
+            None for all vertices, or a dict with ``roi`` (a name), or with ``lh_vertices`` and ``rh_vertices`` (masks
+            of 0 and 1). If there is a ``roi``, the masks are ignored. A mask for one hemisphere alone selects the
+            whole of the other one.
         **kwargs
-            ``subject`` (1 to 8), and optionally ``precision`` and ``num_heads``, as for :func:`berg_jax.load`.
+            ``subject`` (1 to 8), and optionally ``precision`` and ``num_heads`` of :func:`berg_jax.load`.
+
+        Returns
+        -------
+        The loaded model.
 
         Raises
         ------
         ModelNotFoundError
             There is no such model.
         InvalidParameterError
-            An argument makes no sense; found before any file is read.
+            An argument is invalid. Arguments are checked before any file is read.
         ModelLoadError
             The files are missing, damaged, or do not fit the selection.
         ResourceError
@@ -115,18 +139,18 @@ class BERG:
     def encode(
         self, model: BERGModel, stimulus: np.ndarray, return_metadata: bool = False, **kwargs: Any
     ) -> tuple[Any, Any]:
-        """Responses to images.
+        """Return a model's responses to images.
 
         Parameters
         ----------
         model
-            From :meth:`get_encoding_model`.
+            Model from :meth:`get_encoding_model`.
         stimulus
-            (batch, 3, height, width), square, RGB in 0–255.
+            Images (batch, 3, height, width), square, RGB in 0–255.
         return_metadata
-            Return the subject's metadata, too.
+            Whether the subject's metadata are returned, too.
         **kwargs
-            ``show_progress``.
+            ``show_progress``, whether a progress bar is shown.
 
         Returns
         -------
@@ -135,20 +159,20 @@ class BERG:
         Raises
         ------
         StimulusError
-            The images are not what the model takes.
+            The images are not in the form that the model takes.
         """
         responses = model.generate_response(stimulus, **kwargs)
         return (responses, model.get_metadata()) if return_metadata else responses
 
     def get_model_metadata(self, model_id: str, **kwargs: Any) -> dict[str, Any]:
-        """The metadata of a model's ``subject``, without loading the model.
+        """Return the metadata of a ``subject`` without loading its model.
 
         Raises
         ------
         ModelNotFoundError
-            There is no such model, or no metadata.
+            There is no such model, or there are no metadata.
         InvalidParameterError
-            ``subject`` is missing or not one of the model's.
+            ``subject`` is missing or is not one of the model's subjects.
         """
         _check_model(model_id)
         unknown = set(kwargs) - {"subject"}
@@ -156,15 +180,20 @@ class BERG:
             raise InvalidParameterError(
                 f"Required parameters missing: subject. Give subject=1, got {sorted(kwargs)}."
             )
-        subject = _check_subject(kwargs["subject"])
-        return find_metadata(*SubjectFiles(self.berg_dir, subject).metadata_places).raw
+        subject_id = _check_subject_id(kwargs["subject"])
+        return find_metadata(*SubjectFiles(self.berg_dir, subject_id).metadata_places).raw
 
 
 class BERGModel:
-    """One subject's model behind BERG's interface; ``encoder`` is the :class:`~berg_jax.EncodingModel` in it.
+    """One subject's model with BERG's interface, around an :class:`~berg_jax.EncodingModel`.
 
-    Usable in a ``with`` block. Calling it gives the encoder's answer, differentiable: (batch, vertices), left
-    hemisphere first.
+    It can be used in a ``with`` block. Calling it returns the encoder's responses (batch, vertices), left hemisphere
+    first, which can be differentiated.
+
+    Attributes
+    ----------
+    encoder
+        The :class:`~berg_jax.EncodingModel`, or None unless it is loaded.
     """
 
     def __init__(
@@ -177,7 +206,7 @@ class BERGModel:
         num_heads: int | None = None,
     ) -> None:
         card = read_card()
-        self.berg_dir, self.subject = berg_dir, _check_subject(subject)
+        self.berg_dir, self.subject = berg_dir, _check_subject_id(subject)
         devices = card["parameters"]["device"]["valid_values"]
         if device not in devices:
             raise InvalidParameterError(f"Device must be one of {devices}, got {device!r}.")
@@ -187,16 +216,16 @@ class BERGModel:
         self.device, self.precision, self.num_heads = device, precision, num_heads
         self.selection = _check_selection(selection, card["parameters"]["selection"]["properties"])
         self.encoder: EncodingModel | None = None
-        self._person: Subject | None = None
-        self._left = 0  # how many columns are of the left hemisphere
+        self._subject: Subject | None = None
+        self._lh_count = 0  # columns of the left hemisphere, which come first
 
     def load_model(self) -> None:
-        """Load the weights of the parts that the selection needs, to the device.
+        """Load the weights of the parts that the selection needs onto the device.
 
         Raises
         ------
         ModelLoadError, ResourceError
-            As :meth:`BERG.get_encoding_model`.
+            The same conditions as for :meth:`BERG.get_encoding_model`.
         """
         import jax
 
@@ -204,12 +233,12 @@ class BERGModel:
 
         device = _find_device(self.device)
         try:
-            self._person = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
-            vertices = self._vertices(self._person)
-            encoder = self._person.model(vertices, precision=self.precision)
+            self._subject = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
+            vertices = self._vertices(self._subject)
+            encoder = self._subject.model(vertices, precision=self.precision)
         except BERGError as error:
             raise ModelLoadError(f"Failed to load model: {error}") from error
-        self._left = len(vertices.lh)
+        self._lh_count = len(vertices.lh)
         self.encoder = jax.device_put(encoder, device)
 
     def __call__(self, images: Any) -> Float[Array, "batch vertices"]:  # noqa: D102
@@ -218,7 +247,14 @@ class BERGModel:
     def generate_response(
         self, stimulus: np.ndarray, show_progress: bool = True
     ) -> tuple[Float[np.ndarray, "batch lh"], Float[np.ndarray, "batch rh"]]:
-        """Responses (batch, vertices) of the left and of the right hemisphere, float32, in z units.
+        """Return the responses (batch, vertices) of the left and of the right hemisphere, float32, in z units.
+
+        Parameters
+        ----------
+        stimulus
+            Images (batch, 3, height, width), square, RGB in 0–255.
+        show_progress
+            Whether a progress bar is shown.
 
         Raises
         ------
@@ -237,19 +273,19 @@ class BERGModel:
             for rows, new in filled_batches(count, min(count, _BATCH)):
                 responses[rows[:new]] = np.asarray(encoder(stimulus[rows]))[:new]
                 progress.update(new)
-        return responses[:, : self._left], responses[:, self._left :]
+        return responses[:, : self._lh_count], responses[:, self._lh_count :]
 
     def get_metadata(self) -> dict[str, Any]:
-        """The subject's metadata, as the file holds them."""
+        """Return the subject's metadata as they are in the file."""
         self._loaded()
-        return self._person.metadata.raw
+        return self._subject.metadata.raw
 
     def get_model_id(self) -> str:
-        """The model's identifier."""
+        """Return the identifier of the model."""
         return MODEL_ID
 
     def cleanup(self) -> None:
-        """Let go of the weights."""
+        """Release the weights."""
         self.encoder = None
 
     def __enter__(self) -> BERGModel:
@@ -263,10 +299,10 @@ class BERGModel:
             raise ModelLoadError("Failed to load model: it is not loaded (or was cleaned up). Call load_model().")
         return self.encoder
 
-    def _vertices(self, person: Subject) -> Vertices:
-        size = person.hemisphere_size
+    def _vertices(self, subject: Subject) -> Vertices:
+        size = subject.hemisphere_size
         if "roi" in self.selection:
-            return roi_vertices(self.selection["roi"], person.metadata)
+            return roi_vertices(self.selection["roi"], subject.metadata)
         masks = {}
         for hemisphere in HEMISPHERES:
             mask = self.selection.get(f"{hemisphere}_vertices", np.ones(size))
@@ -279,9 +315,9 @@ class BERGModel:
 
 
 def roi_vertices(name: str, metadata: Metadata) -> Vertices:
-    """A ROI's vertices in the metadata's own order; ascending where the name stands for a union."""
+    """Return a ROI's vertices in the metadata's own order, or ascending if the name stands for a union."""
     names = (name,) if name in metadata.roi_names else UNIONS.get(name, ())
-    resolved = resolve(name, metadata)  # which refuses an empty or unknown one
+    resolved = resolve(name, metadata)  # raises an error if the ROI is empty or unknown
     if len(names) != 1:
         return resolved
     return Vertices(*metadata.roi(names[0]), metadata.hemisphere_size)
@@ -292,15 +328,15 @@ def _check_model(model_id: str) -> None:
         raise ModelNotFoundError(f"Model '{model_id}' not found in registry. Models here: {[MODEL_ID]}.")
 
 
-def _check_subject(subject: Any) -> int:
+def _check_subject_id(subject_id: Any) -> int:
     valid = read_card()["parameters"]["subject"]["valid_values"]
-    if isinstance(subject, bool) or not hasattr(subject, "__index__") or int(subject) not in valid:
-        raise InvalidParameterError(f"Subject must be one of {valid}, got {subject}. Give subject=1, for example.")
-    return int(subject)
+    if isinstance(subject_id, bool) or not hasattr(subject_id, "__index__") or int(subject_id) not in valid:
+        raise InvalidParameterError(f"Subject must be one of {valid}, got {subject_id}. Give subject=1, for example.")
+    return int(subject_id)
 
 
 def _check_selection(selection: Any, properties: dict[str, Any]) -> dict[str, Any]:
-    """The selection without entries that mean no choice; ``roi`` alone where there is one."""
+    """Return the selection without entries that are None, and with nothing but ``roi`` if there is one."""
     if selection is None:
         return {}
     if not isinstance(selection, dict):
@@ -308,13 +344,13 @@ def _check_selection(selection: Any, properties: dict[str, Any]) -> dict[str, An
     for key in selection:
         if key not in properties:
             raise InvalidParameterError(f"Invalid selection key: '{key}'. Valid keys are: {sorted(properties)}")
-    chosen = {key: copy.copy(value) for key, value in selection.items() if value is not None}
-    if "roi" in chosen:
+    checked = {key: copy.copy(value) for key, value in selection.items() if value is not None}
+    if "roi" in checked:
         valid = properties["roi"]["valid_values"]
-        if not isinstance(chosen["roi"], str) or chosen["roi"] not in valid:
-            raise InvalidParameterError(f"Invalid ROI: '{chosen['roi']}'. Valid ROIs are: {valid}")
-        return {"roi": chosen["roi"]}
-    for key, mask in chosen.items():
+        if not isinstance(checked["roi"], str) or checked["roi"] not in valid:
+            raise InvalidParameterError(f"Invalid ROI: '{checked['roi']}'. Valid ROIs are: {valid}")
+        return {"roi": checked["roi"]}
+    for key, mask in checked.items():
         if not isinstance(mask, (list, np.ndarray)):
             raise InvalidParameterError(f"{key} must be a list or numpy array, got {type(mask)}.")
         array = np.asarray(mask)
@@ -327,8 +363,8 @@ def _check_selection(selection: Any, properties: dict[str, Any]) -> dict[str, An
                 f"At least one element in {key} must be selected (contain at least one 1). Leave {key} out to select "
                 "the whole hemisphere."
             )
-        chosen[key] = array
-    return chosen
+        checked[key] = array
+    return checked
 
 
 def _find_device(name: str) -> Any:

@@ -1,41 +1,41 @@
-"""The errors that users meet: each says what was expected, what was got, and what to do."""
+"""Exceptions that users meet; each message says what was expected, what was found, and what to do."""
 
 
 class BERGError(Exception):
-    """Base of every error that is about the user's input, files or machine."""
+    """Base class of all errors that concern the user's input, files or machine."""
 
 
 class ModelNotFoundError(BERGError):
-    """No model, subject or file under the given name."""
+    """There is no model, subject or file of the given name."""
 
 
 class ModelLoadError(BERGError):
-    """A model's files are there but cannot be used."""
+    """A model's files exist but cannot be used."""
 
 
 class UnsafeFileError(ModelLoadError):
-    """A file asks for something that reading it must never do, such as running code."""
+    """A file requests something that reading must never do, such as running code."""
 
 
 class IntegrityError(ModelLoadError):
-    """A converted subject's files are not the ones that were written."""
+    """Files are damaged, or are not the ones that were written."""
 
 
 class InvalidParameterError(BERGError):
-    """An argument or option has a value that makes no sense here."""
+    """An argument or option has an invalid value."""
 
 
 class StimulusError(BERGError):
-    """The images are not what the model takes."""
+    """The images are not in the form that the model takes."""
 
 
 class ResourceError(BERGError):
-    """The machine lacks something: disk space, write permission, a device."""
+    """The machine lacks something, such as disk space, write permission, or a device."""
 
 
 class ValidationError(BERGError):
-    """Data that were read contradict each other."""
+    """Data that have been read contradict each other."""
 
 
 class Interrupted(BERGError):
-    """The work was asked to stop; what was finished is recorded, and the same call goes on with the rest."""
+    """The work was asked to stop; finished work is recorded, and the same call continues with the rest."""

@@ -1,4 +1,4 @@
-"""The machine at hand: versions and devices for a bug report, cached compiled programs, notices of long work."""
+"""The machine in use: versions and devices for a bug report, cached compiled programs, notices of long work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ _PREFIXES = ("JAX_", "XLA_PYTHON_")
 
 
 def environment() -> str:
-    """Versions, machine, devices and settings, one a line."""
+    """Return versions, machine, devices and settings as text, one per line, as a bug report needs them.
+
+    Examples
+    --------
+    >>> environment().startswith("python ")
+    True
+    """
     lines = [
         f"python {sys.version.split()[0]} ({platform.python_implementation()})",
         f"system {platform.platform()}",
@@ -46,11 +52,11 @@ def environment() -> str:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """Return the name of the processor."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):  # no Linux, or an ARM processor
+    except (OSError, StopIteration):  # not Linux, or an ARM processor
         return platform.processor() or platform.machine()
 
 
@@ -70,20 +76,21 @@ def _memory() -> str:
 
 
 def _devices() -> str:
-    """What JAX computes on, or why it cannot."""
+    """Return the devices that JAX computes on, or why it has none."""
     try:
         import jax
 
         return ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
-    except Exception as error:  # a broken installation is just what is reported here
+    except Exception as error:  # the report must also describe a broken installation
         return f"none: {type(error).__name__}: {error}"
 
 
 def keep_compiled() -> None:
-    """Have JAX keep what it compiles for GPUs and TPUs in the cache folder, unless it has a place for it already.
+    """Make JAX keep its compiled programs for GPUs and TPUs in the cache folder.
 
-    Not for CPUs: there the code is for one kind of processor, which the machines that share a home folder need not
-    have, and a processor's own programs are often refused (JAX issue 38445).
+    A compilation cache that the user has set up is left as it is. Programs for CPUs are not kept: they are compiled
+    for one type of processor, which machines that share a home folder need not have in common, and even a processor's
+    own programs are often rejected (JAX issue 38445).
     """
     import jax
 
@@ -92,8 +99,8 @@ def keep_compiled() -> None:
 
 
 def tell(log: logging.Logger, message: str, *arguments: object) -> None:
-    """Log at level INFO; where nobody has set up logging, say it on stderr, for whoever waits to know why."""
+    """Log a message at level INFO, or print it to stderr if logging is not set up, to explain a long wait."""
     if log.hasHandlers():
         log.info(message, *arguments)
-    elif log.isEnabledFor(logging.WARNING):  # unless somebody wants it quieter than Python's default
+    elif log.isEnabledFor(logging.WARNING):  # unless the user wants less output than Python's default
         print(message % arguments, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""Vertices of the two hemispheres: which ones, in which order; from ROI expressions, masks and thresholds.
+"""ROI expressions, masks, indices and thresholds that select the vertices of a subject.
 
-An expression combines ROI names of a subject's metadata: ``"FFA-1 + FFA-2"`` (union), ``"ventral - hV4"``
-(difference; the minus stands between spaces, because names have hyphens), ``"early & nsdgeneral"``
-(intersection, which binds tighter), parentheses.
+An expression combines names of ROIs in the subject's metadata: ``"FFA-1 + FFA-2"`` is a union, ``"ventral - hV4"`` a
+difference (the minus needs a space on each side, because names contain hyphens), ``"early & nsdgeneral"`` an
+intersection, which binds more tightly than the other two. Parentheses group.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .vertices import HEMISPHERES, Vertices, check_vertices, mask_or_indices
 if TYPE_CHECKING:
     from .published.metadata import Metadata
 
-# Names that stand for the union of their parts, where the metadata have no ROI of that name.
+# Names that stand for the union of their parts if the metadata have no ROI of that name.
 UNIONS = {
     "V1": ("V1v", "V1d"),
     "V2": ("V2v", "V2d"),
@@ -31,8 +31,8 @@ UNIONS = {
     "OVWFA": ("OWFA",),  # as the published model card spells it
 }
 _TOKEN = re.compile(r"\s*(?:([()+&])|((?<=\s)-(?=\s))|((?:(?!\s[-]\s)[^()+&])+))")
-_MAX_DEPTH = 50  # of parentheses
-_MAX_LENGTH = 10_000  # of an expression
+_MAX_DEPTH = 50  # nested parentheses
+_MAX_LENGTH = 10_000  # characters of an expression
 
 
 def resolve(
@@ -43,34 +43,50 @@ def resolve(
     min_ncsnr: float | None = None,
     min_explained_variance: float | None = None,
 ) -> Vertices:
-    """Vertices that a selection means for a subject, ascending within each hemisphere.
+    """Return the vertices that a selection stands for, ascending within each hemisphere.
 
     Parameters
     ----------
     selection
-        A ROI expression; a list of ROI expressions (their union); ``{"lh": …, "rh": …}`` with an index array or
-        a mask for each hemisphere (one that is left out selects nothing); ``Vertices``; None for all.
+        A ROI expression, a list of ROI expressions (their union), ``{"lh": …, "rh": …}`` with an index array or a
+        mask for each hemisphere (a missing hemisphere selects nothing), ``Vertices``, or None for all vertices.
     metadata
-        The subject's.
+        Metadata of the subject.
     hemisphere
         ``"lh"``, ``"rh"`` or ``"both"``.
     min_ncsnr, min_explained_variance
-        Keep vertices of at least this noise-ceiling signal-to-noise ratio, or explained variance in the file's
-        own scale, on NSD's core images. NaN never passes.
+        Smallest noise-ceiling signal-to-noise ratio, and smallest explained variance in the file's own scale, that a
+        vertex may have on NSD's core images. NaN never passes.
+
+    Returns
+    -------
+    The selected vertices.
 
     Raises
     ------
     InvalidParameterError
-        The expression or a mask makes no sense, a name is unknown (the message lists the nearest), or no vertex
-        is left.
+        The expression or a mask is invalid, a name is unknown (the message lists the nearest names), or no vertex is
+        left.
+
+    See Also
+    --------
+    berg_jax.Subject.vertices : The same for a subject, whose metadata are known.
+
+    Examples
+    --------
+    >>> import berg_jax
+    >>> metadata = berg_jax.Subject("demo", 1).metadata
+    >>> faces = resolve("FFA-1 + FFA-2", metadata, hemisphere="rh")
+    >>> len(faces.lh), len(faces.rh) > 0
+    (0, True)
     """
     if hemisphere not in (*HEMISPHERES, "both"):
         raise InvalidParameterError(f"hemisphere must be 'lh', 'rh' or 'both', got {hemisphere!r}.")
-    chosen = _chosen(selection, metadata)
+    selected = _selected(selection, metadata)
     wanted = HEMISPHERES if hemisphere == "both" else (hemisphere,)
-    chosen = {h: np.unique(chosen[h]) if h in wanted else np.array([], np.int64) for h in HEMISPHERES}
-    before = sum(map(len, chosen.values()))
-    if before == 0:
+    selected = {h: np.unique(selected[h]) if h in wanted else np.array([], np.int64) for h in HEMISPHERES}
+    count = sum(map(len, selected.values()))
+    if count == 0:
         where = "either hemisphere" if hemisphere == "both" else hemisphere
         raise InvalidParameterError(f"{_named(selection)} has no vertices in {where} of this subject.")
     for minimum, values in (
@@ -79,14 +95,14 @@ def resolve(
     ):
         if minimum is not None:
             # Written so that NaN fails the comparison.
-            chosen = {h: indices[values(h)[indices] >= minimum] for h, indices in chosen.items()}
-    if not any(map(len, chosen.values())):
+            selected = {h: indices[values(h)[indices] >= minimum] for h, indices in selected.items()}
+    if not any(map(len, selected.values())):
         name = _named(selection).replace("The", "the")
-        raise InvalidParameterError(f"No vertex of {name} passes the thresholds; {before} were there. Lower them.")
-    return Vertices(chosen["lh"], chosen["rh"], metadata.hemisphere_size)
+        raise InvalidParameterError(f"No vertex of {name} passes the thresholds; {count} were there. Lower them.")
+    return Vertices(selected["lh"], selected["rh"], metadata.hemisphere_size)
 
 
-def _chosen(selection: Any, metadata: Metadata) -> dict[str, np.ndarray]:
+def _selected(selection: Any, metadata: Metadata) -> dict[str, np.ndarray]:
     size = metadata.hemisphere_size
     if selection is None:
         return dict.fromkeys(HEMISPHERES, np.arange(size))
@@ -113,7 +129,7 @@ def _named(selection: Any) -> str:
 
 
 class _Expression:
-    """A recursive-descent parser that computes the value as it reads: union and difference of intersections."""
+    """A recursive-descent parser that evaluates while it reads: unions and differences of intersections."""
 
     def __init__(self, text: str, metadata: Metadata):
         if len(text) > _MAX_LENGTH:

@@ -1,4 +1,4 @@
-"""A person's model on disk: found, converted on first use, kept in step with its sources, loaded."""
+"""Subjects of a BERG directory: found, converted on first use, checked against their sources, and loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files.disk import sha256
 from .machine import tell
-from .published.berg_dir import DESCRIPTION, METADATA, SubjectFiles, cache_folder, check_subject
+from .published.berg_dir import DESCRIPTION, METADATA, SubjectFiles, cache_folder, check_subject_id
 from .published.metadata import Metadata, find_metadata
 from .rois import resolve
 from .vertices import Vertices, check_vertices
@@ -28,41 +28,52 @@ _log = logging.getLogger(__name__)
 
 
 class Subject:
-    """One subject of a BERG directory, ready to load.
+    """One subject of a BERG directory, whose encoding model can be loaded.
 
-    A subject that is there only as PyTorch files is converted first (once), beside its files if they can be
-    written, else in the folder that the environment variable ``BERG_JAX_CACHE`` names, else in the user's cache
-    folder.
+    A subject that exists only as PyTorch files is converted first, once: beside its files if that folder can be
+    written, otherwise in the folder named by the environment variable ``BERG_JAX_CACHE``, otherwise in the user's
+    cache folder.
 
     Parameters
     ----------
     berg_dir
-        The folder that holds ``encoding_models/…``, or a converted subject's own folder; or ``"demo"``, for the
+        The folder that contains ``encoding_models/…``, or a converted subject's own folder, or ``"demo"`` for the
         synthetic demo subjects 1 to 4.
     subject
-        Number of the subject.
+        ID of the subject, a number from 1 to 99.
     num_heads
-        Attention heads for a conversion; by default embed_dim / 64.
+        Number of attention heads, in case the subject is converted now. The default is embed_dim / 64.
     check
-        Compare files with their recorded checksums at every load.
+        Whether files are compared with their recorded checksums at every load.
 
     Attributes
     ----------
     berg_dir
         The folder as it was given.
     folder
-        The converted subject's folder.
+        Folder of the converted subject.
     description
-        What it holds: see :class:`~berg_jax.model.checkpoint.Description`.
+        Sizes, options and sources of the converted subject, a :class:`~berg_jax.model.checkpoint.Description`.
 
     Raises
     ------
     ModelNotFoundError
-        The folder, the subject or one of its files is missing; the message says which exist.
+        The folder, the subject or one of its files is missing. The message says which exist.
     ModelLoadError
-        The files are damaged, or changed since they were converted.
+        The files are damaged, or have changed since they were converted.
     InvalidParameterError
-        ``num_heads`` differs from what the subject was converted with.
+        ``num_heads`` differs from the number that the subject was converted with.
+
+    See Also
+    --------
+    berg_jax.load : Load a subject's model in one call.
+
+    Examples
+    --------
+    >>> subject = Subject("demo", 1)
+    >>> subject.rois[:3]
+    ['V1v', 'V1d', 'V2v']
+    >>> model = subject.model(roi="V1", hemisphere="lh")
     """
 
     def __init__(
@@ -70,15 +81,15 @@ class Subject:
     ) -> None:
         from .model.checkpoint import read_description
 
-        files = SubjectFiles(Path(berg_dir), check_subject(subject))
+        files = SubjectFiles(Path(berg_dir), check_subject_id(subject))
         self.berg_dir = str(berg_dir)
         self._files = files
         self.folder = _find(files) or _make(files, num_heads)
         self.description: Description = read_description(self.folder)
         self._check = check
-        if self.description.subject != files.subject:
+        if self.description.subject != files.subject_id:
             raise ModelNotFoundError(
-                f"{self.folder} is subject {self.description.subject}, not {files.subject}. Ask for that one, or "
+                f"{self.folder} is subject {self.description.subject}, not {files.subject_id}. Ask for that one, or "
                 "give another berg_dir."
             )
         _require_fresh(self.folder, self.description, files)
@@ -91,14 +102,14 @@ class Subject:
 
     @cached_property
     def metadata(self) -> Metadata:
-        """Noise ceilings, ROIs, image splits and accuracies.
+        """Metadata of the subject: noise ceilings, ROIs, image splits and accuracies.
 
         Raises
         ------
         ModelNotFoundError
             The subject was converted without metadata, and the BERG directory has none.
         ValidationError
-            They are of another number of vertices.
+            The metadata are for another number of vertices.
         """
         metadata = find_metadata(self.folder / METADATA, self._files.metadata)
         if metadata.hemisphere_size != self.hemisphere_size:
@@ -120,18 +131,33 @@ class Subject:
         min_ncsnr: float | None = None,
         min_explained_variance: float | None = None,
     ) -> Vertices:
-        """Vertices of a ROI expression, masks or indices, above thresholds: see :func:`berg_jax.rois.resolve`.
+        """Return the vertices of a ROI expression, masks or indices that pass the thresholds.
+
+        Parameters
+        ----------
+        selection
+            A ROI expression, a list of ROI expressions (their union), ``{"lh": …, "rh": …}`` with an index array or a
+            mask for each hemisphere, ``Vertices``, or None for all vertices.
+        hemisphere
+            ``"lh"``, ``"rh"`` or ``"both"``.
+        min_ncsnr, min_explained_variance
+            Smallest noise-ceiling signal-to-noise ratio, and smallest explained variance in the metadata's own scale,
+            that a vertex may have.
 
         Raises
         ------
         InvalidParameterError, ModelNotFoundError, ValidationError
-            The selection makes no sense, or no vertex is left; metadata are missing, or are not this subject's.
+            The selection is invalid, or no vertex is left; the metadata are missing, or are not this subject's.
+
+        See Also
+        --------
+        berg_jax.rois.resolve : The same for metadata alone, with the rules of ROI expressions.
 
         Examples
         --------
-        ::
-
-            subject.vertices("FFA-1 + FFA-2", hemisphere="rh", min_ncsnr=0.2)
+        >>> vertices = Subject("demo", 1).vertices("FFA-1 + FFA-2", hemisphere="rh", min_ncsnr=0.2)
+        >>> set(vertices.hemispheres.tolist())
+        {'rh'}
         """
         return resolve(
             selection,
@@ -155,25 +181,34 @@ class Subject:
         precision: str = "float32",
         fuse_lora: bool = True,
     ) -> EncodingModel:
-        """The encoding model of the given vertices, by default of all, in their order.
+        """Load the encoding model of the given vertices, in their order.
 
         Parameters
         ----------
         vertices
-            Which vertices; parts of the model that they do not need are not read.
+            Vertices that the model answers for; the default is all. Parts of the model that they do not need are not
+            read.
         roi, hemisphere
-            Instead of ``vertices``: a ROI expression or a list of them, and ``"lh"``, ``"rh"`` or ``"both"``.
+            A ROI expression or a list of them, and ``"lh"``, ``"rh"`` or ``"both"``, instead of ``vertices``.
         precision
             ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"``.
         fuse_lora
-            Add the low-rank adapters to the weights; without it they stay parameters of their own.
+            Whether the low-rank adapters are added to the weights. Otherwise they stay parameters of their own.
+
+        Returns
+        -------
+        The encoding model.
 
         Raises
         ------
         InvalidParameterError
-            Vertices, a ROI or a precision make no sense, or both of the first two are given.
+            The vertices, the ROI or the precision are invalid, or both vertices and a ROI are given.
         ModelLoadError
             The files are damaged.
+
+        See Also
+        --------
+        berg_jax.load : The same without a :class:`Subject`.
         """
         from .model.checkpoint import load_model
 
@@ -184,20 +219,20 @@ class Subject:
         return load_model(self.folder, vertices, precision=precision, fuse_lora=fuse_lora, check=self._check)
 
     def identity(self, vertices: Vertices | None = None, precision: str = "float32") -> str:
-        """What determines the responses, as one sha256: sources, options, format, vertices, precision.
+        """Return a sha256 of all that determines the responses: sources, options, format, vertices, precision.
 
-        Two conversions of the same files have the same identity, whatever machine made them.
+        Two conversions of the same files have the same identity, whichever machine made them.
         """
-        d = self.description
-        vertices = Vertices.all(d.hemisphere_size) if vertices is None else vertices
-        check_vertices(vertices, d.hemisphere_size)
+        description = self.description
+        vertices = Vertices.all(description.hemisphere_size) if vertices is None else vertices
+        check_vertices(vertices, description.hemisphere_size)
         facts = {
-            "sources": {name: source["sha256"] for name, source in d.sources.items() if name != "metadata"},
-            "options": d.options,
-            "parts": {name: asdict(part) for name, part in d.parts.items()},
-            "layout": d.layout,
-            "format_version": d.format_version,
-            "hemisphere_size": d.hemisphere_size,
+            "sources": {name: source["sha256"] for name, source in description.sources.items() if name != "metadata"},
+            "options": description.options,
+            "parts": {name: asdict(part) for name, part in description.parts.items()},
+            "layout": description.layout,
+            "format_version": description.format_version,
+            "hemisphere_size": description.hemisphere_size,
             "vertices": hashlib.sha256(vertices.global_indices.astype("<i8").tobytes()).hexdigest(),
             "precision": precision,
         }
@@ -217,31 +252,41 @@ def load(
 ) -> EncodingModel:
     """Load a subject's encoding model: images (batch, 3, height, width) in 0–255 → responses (batch, vertices).
 
-    The short form of ``Subject(berg_dir, subject).model(vertices)``.
+    This is the short form of ``Subject(berg_dir, subject).model(vertices)``.
 
     Parameters
     ----------
     berg_dir
-        The folder that holds ``encoding_models/…``, or a converted subject's own folder; or ``"demo"``, for the
+        The folder that contains ``encoding_models/…``, or a converted subject's own folder, or ``"demo"`` for the
         synthetic demo subjects 1 to 4.
     subject
-        Number of the subject.
+        ID of the subject, a number from 1 to 99.
     vertices
-        Which vertices to answer, in their order; by default all.
+        Vertices that the model answers for, in their order. The default is all.
     roi, hemisphere
-        Instead of ``vertices``: a ROI expression such as ``"FFA-1 + FFA-2"`` or a list of them, and ``"lh"``,
-        ``"rh"`` or ``"both"``.
+        A ROI expression such as ``"FFA-1 + FFA-2"`` or a list of them, and ``"lh"``, ``"rh"`` or ``"both"``, instead
+        of ``vertices``.
     precision
-        ``"float32"`` (exact on every device), ``"tensorfloat32"`` or ``"bfloat16"`` (for speed), ``"float64"``.
+        ``"float32"`` (exact on every device), ``"tensorfloat32"`` or ``"bfloat16"`` (for speed), or ``"float64"``.
     num_heads
-        Attention heads, where the subject is converted on this first use; by default embed_dim / 64.
+        Number of attention heads, in case the subject is converted now. The default is embed_dim / 64.
     check
-        Compare the converted files with their recorded checksums.
+        Whether the converted files are compared with their recorded checksums.
+
+    Returns
+    -------
+    The encoding model.
 
     Raises
     ------
     ModelNotFoundError, ModelLoadError, InvalidParameterError
-        As :class:`Subject` and its ``model``.
+        The same conditions as for :class:`Subject` and :meth:`Subject.model`.
+
+    See Also
+    --------
+    Subject : The subject with its metadata, ROIs and vertices.
+    berg_jax.BERG : The interface of the PyTorch package BERG.
+    berg_jax.stack : Several subjects' models in one program.
 
     Examples
     --------
@@ -250,12 +295,12 @@ def load(
     >>> model(images("faces", 2)).shape == (2, len(model.vertices))
     True
     """
-    person = Subject(berg_dir, subject, num_heads=num_heads, check=check)
-    return person.model(vertices, roi=roi, hemisphere=hemisphere, precision=precision)
+    loaded = Subject(berg_dir, subject, num_heads=num_heads, check=check)
+    return loaded.model(vertices, roi=roi, hemisphere=hemisphere, precision=precision)
 
 
 def _find(files: SubjectFiles) -> Path | None:
-    """The subject's converted folder, if it has been converted."""
+    """Return the folder of the converted subject, or None if it has not been converted."""
     for folder in (files.converted, files.berg_dir, files.berg_dir / files.name, _cached(files)):
         if (folder / DESCRIPTION).is_file():
             return folder
@@ -263,8 +308,8 @@ def _find(files: SubjectFiles) -> Path | None:
 
 
 def _cached(files: SubjectFiles) -> Path:
-    place = hashlib.sha256(str(files.model.resolve()).encode()).hexdigest()[:16]
-    return cache_folder() / "converted" / place / files.name
+    name_of_model_folder = hashlib.sha256(str(files.model.resolve()).encode()).hexdigest()[:16]
+    return cache_folder() / "converted" / name_of_model_folder / files.name
 
 
 def _make(files: SubjectFiles, num_heads: int | None) -> Path:
@@ -275,17 +320,16 @@ def _make(files: SubjectFiles, num_heads: int | None) -> Path:
     from .convert.subject import convert_subject
 
     files.require()
-    beside = files.converted
-    there = beside
-    while not there.exists():
-        there = there.parent
-    output = beside if os.access(there, os.W_OK) else _cached(files)
-    tell(_log, "Subject %d is not converted yet: converting it once, to %s.", files.subject, output)
-    return convert_subject(files.berg_dir, files.subject, num_heads=num_heads, output=output)
+    existing = files.converted
+    while not existing.exists():
+        existing = existing.parent
+    output = files.converted if os.access(existing, os.W_OK) else _cached(files)
+    tell(_log, "Subject %d is not converted yet: converting it once, to %s.", files.subject_id, output)
+    return convert_subject(files.berg_dir, files.subject_id, num_heads=num_heads, output=output)
 
 
 def _require_fresh(folder: Path, description: Description, files: SubjectFiles) -> None:
-    """Raise IntegrityError if a source that lies in the BERG directory is not the one converted from."""
+    """Raise IntegrityError if a source in the BERG directory is not the file that the subject was converted from."""
     paths = {
         "part1": files.part1,
         "part2": files.part2,
@@ -297,11 +341,11 @@ def _require_fresh(folder: Path, description: Description, files: SubjectFiles) 
         if path is None or not path.is_file():
             continue
         status = path.stat()
-        same = status.st_size == source["size"] and (
+        unchanged = status.st_size == source["size"] and (
             status.st_mtime_ns == source["mtime_ns"] or sha256(path) == source["sha256"]
         )
-        if not same:
+        if not unchanged:
             raise IntegrityError(
                 f"{path} changed since {folder} was made from it. Convert the subject again: "
-                f"berg-jax convert --berg-dir {files.berg_dir} --subject {files.subject} --overwrite"
+                f"berg-jax convert --berg-dir {files.berg_dir} --subject {files.subject_id} --overwrite"
             )

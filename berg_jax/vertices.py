@@ -1,4 +1,4 @@
-"""Vertices of the two hemispheres: which ones, in which order, and the checks of their indices."""
+"""Selected vertices of the two hemispheres in the order of a model's columns, and checks of their indices."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ HEMISPHERES = ("lh", "rh")
 
 @dataclass(frozen=True, eq=False)
 class Vertices:
-    """Chosen vertices, as indices within each hemisphere, in the order in which a model answers them.
+    """Selected vertices as indices within each hemisphere, in the order of a model's columns.
 
     Parameters
     ----------
     lh, rh
-        0-based indices within the left and the right hemisphere; the order is kept.
+        0-based indices within the left and within the right hemisphere. Their order is kept.
     hemisphere_size
         Number of vertices of one hemisphere (163,842 for fsaverage).
 
     Raises
     ------
     InvalidParameterError
-        An index is not an integer, is out of range or stands twice.
+        An index is not an integer, is out of range or occurs twice.
+
+    See Also
+    --------
+    berg_jax.Subject.vertices : Vertices of a ROI expression, above thresholds.
 
     Examples
     --------
@@ -75,29 +79,43 @@ class Vertices:
 
     @classmethod
     def all(cls, hemisphere_size: int) -> Vertices:
-        """Every vertex, ascending."""
+        """Return every vertex, ascending.
+
+        Examples
+        --------
+        >>> len(Vertices.all(hemisphere_size=10_242))
+        20484
+        """
         return cls(np.arange(hemisphere_size), np.arange(hemisphere_size), hemisphere_size)
 
     @classmethod
     def from_global(cls, indices: Int[np.ndarray, " n"], hemisphere_size: int) -> Vertices:
-        """From indices that count the right hemisphere on after the left one; each hemisphere's order is kept."""
+        """Return vertices from global indices, in which the right hemisphere follows the left one.
+
+        The order within each hemisphere is kept.
+
+        Examples
+        --------
+        >>> Vertices.from_global(np.array([12, 7, 642]), hemisphere_size=642).rh
+        array([0])
+        """
         indices = np.asarray(indices)
         left = indices < hemisphere_size
         return cls(indices[left], indices[~left] - hemisphere_size, hemisphere_size)
 
     @property
     def global_indices(self) -> Int[np.ndarray, " n"]:
-        """Left, then right indices, the right ones counted on after the left hemisphere."""
+        """Global indices: the left hemisphere's, then the right one's, which are counted on after the left ones."""
         return np.concatenate([self.lh, self.rh + self.hemisphere_size])
 
     @property
     def indices(self) -> Int[np.ndarray, " n"]:
-        """Left, then right indices, each within its hemisphere."""
+        """Indices within the hemisphere: the left hemisphere's, then the right one's."""
         return np.concatenate([self.lh, self.rh])
 
     @property
     def hemispheres(self) -> np.ndarray:
-        """ "lh" or "rh" of each vertex."""
+        """Name of each vertex's hemisphere, "lh" or "rh"."""
         return np.repeat(HEMISPHERES, [len(self.lh), len(self.rh)])
 
     def __len__(self) -> int:
@@ -119,20 +137,24 @@ class Vertices:
 def places_in(
     known: Int[np.ndarray, " k"], wanted: Int[np.ndarray, " n"]
 ) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Where each wanted index stands in ``known``, in whatever order that is; and whether it does not at all."""
+    """Return the position of each wanted index in ``known``, and whether it is missing there.
+
+    ``known`` may be in any order.
+    """
     order = np.argsort(known)
-    places = order[np.minimum(np.searchsorted(known, wanted, sorter=order), len(known) - 1)]
-    return places, known[places] != wanted
+    rank = np.searchsorted(known, wanted, sorter=order)
+    positions = order[np.minimum(rank, len(known) - 1)]
+    return positions, known[positions] != wanted
 
 
 def check_hemisphere(hemisphere: str) -> None:
-    """Raise InvalidParameterError unless this is ``"lh"`` or ``"rh"``."""
+    """Raise InvalidParameterError unless ``hemisphere`` is ``"lh"`` or ``"rh"``."""
     if hemisphere not in HEMISPHERES:
         raise InvalidParameterError(f"hemisphere must be 'lh' or 'rh', got {hemisphere!r}.")
 
 
 def check_vertices(vertices: Any, hemisphere_size: int) -> None:
-    """Raise InvalidParameterError unless these are Vertices of hemispheres of this size."""
+    """Raise InvalidParameterError unless ``vertices`` are Vertices of hemispheres of this size."""
     if not isinstance(vertices, Vertices):
         raise InvalidParameterError(
             f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}. For a ROI use roi=…; for arrays use "
@@ -146,16 +168,16 @@ def check_vertices(vertices: Any, hemisphere_size: int) -> None:
 
 
 def mask_or_indices(values: Any, size: int, name: str) -> Int[np.ndarray, " n"]:
-    """Vertex indices from themselves or from a mask: booleans, or 0 and 1 for every vertex of the hemisphere.
+    """Return vertex indices from indices or from a mask, which has a boolean, 0 or 1 for every vertex.
 
     Raises
     ------
     InvalidParameterError
-        The array is neither.
+        The array is neither a mask nor indices.
     """
     try:
         array = np.asarray(values)
-    except ValueError as error:  # of a ragged list
+    except ValueError as error:  # a ragged list
         raise InvalidParameterError(f"{name}: expected a mask or a list of vertex indices, got {error}.") from error
     is_mask = array.dtype.kind == "b" or (array.shape == (size,) and size > 2 and np.isin(array, (0, 1)).all())
     if not is_mask:

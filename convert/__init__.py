@@ -1,1 +1,1 @@
-"""From a subject's PyTorch files to a converted subject, and from nothing to a synthetic one."""
+"""Conversion of subjects' PyTorch files, synthetic subjects, and the model in PyTorch for comparison."""

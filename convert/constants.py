@@ -1,5 +1,8 @@
-"""What is constant for a subject, computed once and in float64: the resized position embedding, and each
-vertex' layer weights and receptive-field center, which are functions of its coordinates alone."""
+"""A subject's constants, computed once in float64: position embedding, layer weights, receptive-field centers.
+
+The position embedding is resized. A vertex's layer weights and receptive-field center are functions of its
+coordinates alone.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from scipy.special import erf, softmax
 from ..errors import ModelLoadError
 from ..model.nn.config import GRID
 
-# Of the reference's positional encoding; its configuration file holds others, which it does not use.
+# Constants of the reference's positional encoding. Its configuration file has other values, which it does not use.
 MAX_STEPS, FEATURES, PERIODS = 100, 32, 100
-_OFFSET = 0.1  # of DINOv2's position-embedding resize, which the published weights were trained with
+_OFFSET = 0.1  # offset in DINOv2's resize of the position embedding, with which the published weights were trained
 _CUBIC = -0.75  # PyTorch's bicubic coefficient
 _CHUNK = 16_384  # vertices encoded at once
 
@@ -22,10 +25,10 @@ _CHUNK = 16_384  # vertices encoded at once
 def resize_position_embedding(
     embedding: Float[np.ndarray, "1+n c"], offset: float = _OFFSET
 ) -> Float[np.ndarray, "257 c"]:
-    """The class token's embedding, and the patches' resized from their square grid to 16 × 16.
+    """Return the class token's embedding, and the patches' embedding resized from a square grid to 16 × 16.
 
-    Bicubic without antialiasing, with DINOv2's scale (16 + offset) / side; the border is repeated. That makes some
-    numbers larger: what is then too large for float32 is infinite.
+    The resize is bicubic without antialiasing, with DINOv2's scale (16 + offset) / side and a repeated border. It
+    enlarges some numbers; those that become too large for float32 are infinite.
     """
     embedding = np.asarray(embedding, np.float64)
     side = int(np.sqrt(len(embedding) - 1))
@@ -39,7 +42,7 @@ def resize_position_embedding(
 
 
 def _bicubic(side: int, offset: float) -> Float[np.ndarray, "16 side"]:
-    """Weights of the ``side`` inputs in each of 16 outputs."""
+    """Return the weights of the ``side`` inputs in each of 16 outputs."""
     source = (np.arange(GRID) + 0.5) * side / (GRID + offset) - 0.5
     left = np.floor(source).astype(int)
     matrix = np.zeros((GRID, side))
@@ -52,7 +55,7 @@ def _bicubic(side: int, offset: float) -> Float[np.ndarray, "16 side"]:
 
 
 def frequencies() -> Float[np.ndarray, " 32"]:
-    """Radians per step of the positional encoding, falling from 1 to about 1 / 100."""
+    """Return the frequencies of the positional encoding, in radians per step, falling from 1 to about 1 / 100."""
     return PERIODS ** np.linspace(0, 1 / FEATURES - 1, FEATURES)
 
 
@@ -61,10 +64,9 @@ def positional_encoding(
     low: Float[np.ndarray, " 3"],
     span: float,
 ) -> Float[np.ndarray, "vertices 192"]:
-    """Sines and cosines of scaled coordinates: feature axis · 64 + 2k + (0: sin, 1: cos).
+    """Return sines and cosines of scaled coordinates, in the order axis · 64 + 2k + (0: sin, 1: cos).
 
-    ``low`` and ``span`` are the least coordinate per axis and the largest extent over all axes, of the
-    whole part.
+    ``low`` is the smallest coordinate on each axis, and ``span`` the largest extent over all axes, of the whole part.
     """
     position = (coordinates.astype(np.float64) - low) * MAX_STEPS / span
     angle = position[:, :, None] * frequencies()
@@ -78,12 +80,12 @@ def vertex_tables(
     retina_sigma: float,
     source: str,
 ) -> tuple[Float[np.ndarray, "vertices layers"], Float[np.ndarray, "vertices 2"]]:
-    """Each vertex' weight of every layer, and its receptive-field center (x right, y down) in (−1, 1).
+    """Return each vertex's weights of the layers, and its receptive-field center (x right, y down) in (−1, 1).
 
     Raises
     ------
     ModelLoadError
-        All coordinates are the same, so that there is no extent to scale them by.
+        All coordinates are the same, so they cannot be scaled by their extent.
     """
     low = coordinates.min(axis=0).astype(np.float64)
     span = float((coordinates.max(axis=0).astype(np.float64) - low).max())

@@ -1,4 +1,7 @@
-"""Stock DINOv2 backbones in Hugging Face's format (safetensors, names as of ``Dinov2Model``) → our ViT's params."""
+"""Conversion of stock DINOv2 backbones from Hugging Face's files to params of :class:`~berg_jax.model.nn.vit.ViT`.
+
+The files are safetensors with the names of ``Dinov2Model``.
+"""
 
 from __future__ import annotations
 
@@ -41,35 +44,42 @@ _BLOCK = {
     "layer_scale2.lambda1": ("ls2", as_is),
 }
 _QKV = ("query", "key", "value")
-# Other names of the same tensors, as transformers 5 has them.
+# Names of the same tensors in transformers 5.
 _RENAMED = {"attention.o_proj": "attention.output.dense"} | {
     f"attention.{name[0]}_proj": f"attention.attention.{name}" for name in _QKV
 }
 
 
 class Backbone(NamedTuple):
-    """A vision transformer: its sizes, and its params as :class:`~berg_jax.model.nn.vit.ViT` takes them."""
+    """A vision transformer's sizes, and its params for :class:`~berg_jax.model.nn.vit.ViT`."""
 
     config: ViTConfig
     params: dict[str, Any]
 
 
 def load_dinov2(path: str | Path, position_offset: float = 0.0) -> Backbone:
-    """A stock DINOv2 (S, B or L, patch 14, without registers) from Hugging Face's files.
+    """Load a stock DINOv2 (S, B or L, patch 14, without registers) from Hugging Face's files.
 
     Parameters
     ----------
     path
-        The folder of ``model.safetensors`` and ``config.json``, or the former alone; then heads are embed_dim / 64.
+        The folder of ``model.safetensors`` and ``config.json``, or the former file alone, in which case the number of
+        heads is embed_dim / 64.
     position_offset
-        Of the resize of the position embedding to 16 × 16: 0 as transformers does, 0.1 as DINOv2's own code does.
+        Offset in the resize of the position embedding to 16 × 16: 0 as in transformers, or 0.1 as in DINOv2's own
+        code.
+
+    Returns
+    -------
+    Sizes and params of the backbone.
 
     Raises
     ------
     ModelNotFoundError
         There is no such file.
     ModelLoadError
-        It cannot be read, or is none of these; the message lists tensors that are missing, unexpected or misshapen.
+        The file cannot be read, or is not such a backbone. The message lists tensors that are missing, unexpected or
+        misshapen.
     ResourceError
         safetensors is not installed.
     """
@@ -83,12 +93,12 @@ def load_dinov2(path: str | Path, position_offset: float = 0.0) -> Backbone:
         raise ResourceError("Reading it needs safetensors: pip install 'berg_jax[hf]'.") from error
     with readable(file, ModelLoadError, "Get the file again."), np.errstate(over="ignore", invalid="ignore"):
         tensors = {_plain(name): tensor.astype(np.float32) for name, tensor in load_file(file).items()}
-    # Of the layers' numbers only how many there are: one may be so high that its layers would never be listed.
+    # The layers are counted, because a layer's number may be so high that a list up to it would never end.
     depth = len({match[1] for name in tensors if (match := re.match(r"encoder\.layer\.(\d+)\.", name))})
     e, m = _length(tensors, "embeddings.patch_embeddings.projection.weight"), _length(tensors, _FIRST_BIAS)
     _check(file, tensors, depth, e, m)
     config = ViTConfig(e, depth, _heads(path, e), m)
-    params = {there: transform(tensors[name]) for name, (there, transform) in _EMBEDDINGS.items()}
+    params = {target: transform(tensors[name]) for name, (target, transform) in _EMBEDDINGS.items()}
     params["pos_embed"] = resize_position_embedding(params["pos_embed"], position_offset)
     params["blocks"] = _stacked(tensors, depth)
     return Backbone(config, params)
@@ -99,15 +109,15 @@ def _length(tensors: Mapping[str, np.ndarray], name: str) -> int:
 
 
 def _plain(name: str) -> str:
-    """The name as files have it, without what a larger model puts before it."""
+    """Return a tensor's usual name, without the prefix that it has in a larger model."""
     name = name.removeprefix("dinov2.")
-    for renamed, there in _RENAMED.items():
-        name = name.replace(f".{renamed}.", f".{there}.")
+    for new_name, usual_name in _RENAMED.items():
+        name = name.replace(f".{new_name}.", f".{usual_name}.")
     return name
 
 
 def _shapes(depth: int, e: int, m: int) -> dict[str, tuple[int | None, ...]]:
-    """Of each tensor that must be there; None is any length."""
+    """Return the shape of each required tensor, in which None stands for any length."""
     block: dict[str, tuple[int | None, ...]] = {name: (e,) for name in _BLOCK}
     block |= {"attention.output.dense.weight": (e, e), "mlp.fc1.weight": (m, e), "mlp.fc1.bias": (m,)}
     block |= {"mlp.fc2.weight": (e, m)}
@@ -125,7 +135,7 @@ def _shapes(depth: int, e: int, m: int) -> dict[str, tuple[int | None, ...]]:
 def _check(file: Path, tensors: Mapping[str, np.ndarray], depth: int, e: int, m: int) -> None:
     shapes = _shapes(depth, e, m)
     problems = [f"{name} is missing" for name in shapes if name not in tensors]
-    # Resizing the positions makes some of them larger.
+    # The limit leaves room for the resize of the position embedding, which enlarges some numbers.
     problems += [f"{name} is not finite" for name, tensor in tensors.items() if not (np.abs(tensor) < 1e30).all()]
     problems += [f"{name} is not expected" for name in tensors if name not in shapes and name not in _UNUSED]
     for name, shape in shapes.items():
@@ -142,18 +152,18 @@ def _check(file: Path, tensors: Mapping[str, np.ndarray], depth: int, e: int, m:
 
 
 def _stacked(tensors: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:
-    """The blocks' params, stacked over blocks; queries, keys and values as one product."""
+    """Return the params of all blocks, stacked, with queries, keys and values as one product."""
 
     def stack(name: str, transform: Any = as_is) -> np.ndarray:
         return np.stack([transform(tensors[f"encoder.layer.{i}.{name}"]) for i in range(depth)])
 
     blocks: dict[str, Any] = {}
-    for name, (there, transform) in _BLOCK.items():
-        *folders, last = there.split("/")
-        place = blocks
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = stack(name, transform)
+    for name, (target, transform) in _BLOCK.items():
+        *branches, leaf = target.split("/")
+        node = blocks
+        for branch in branches:
+            node = node.setdefault(branch, {})
+        node[leaf] = stack(name, transform)
     kernels, biases = (
         [stack(f"attention.attention.{name}.{kind}", transform) for name in _QKV]
         for kind, transform in (("weight", linear), ("bias", as_is))

@@ -1,8 +1,9 @@
-"""The key table: every tensor of a part's state dict, its shape, and where it goes in the converted part.
+"""The key table: every tensor of a part's state dict, its shape, and its path in the converted part.
 
-Strict both ways: what the table names must be there, what is there must be in the table, and every shape
-must follow from the same few sizes. All sizes are read from the shapes themselves; a size is what most of
-the tensors that show it say, so that one misshapen tensor is found out by the others.
+The table is strict both ways: every tensor in the table must be in the state dict, every tensor in the state dict
+must be in the table, and all shapes must follow from the same few sizes. All sizes are read from the shapes
+themselves, by a majority vote of the tensors that have the size, so that a misshapen tensor is found by means of the
+others.
 """
 
 from __future__ import annotations
@@ -22,37 +23,46 @@ from ..model.nn.heads import KERNEL
 
 
 def linear(weight: np.ndarray) -> np.ndarray:
-    """PyTorch's (out, in) → Flax's (in, out)."""
+    """Transpose PyTorch's (out, in) to Flax's (in, out)."""
     return weight.T
 
 
 def convolution(weight: np.ndarray) -> np.ndarray:
-    """PyTorch's (out, in, height, width) → Flax's (height, width, in, out)."""
+    """Transpose PyTorch's (out, in, height, width) to Flax's (height, width, in, out)."""
     return weight.transpose(2, 3, 1, 0)
 
 
 def as_is(tensor: np.ndarray) -> np.ndarray:
-    """No change."""
+    """Return the tensor unchanged."""
     return tensor
 
 
 def flat(tensor: np.ndarray) -> np.ndarray:
-    """Leading axes of length one dropped."""
+    """Drop the leading axes, which have length one."""
     return tensor.reshape(tensor.shape[-1])
 
 
 def first(tensor: np.ndarray) -> np.ndarray:
-    """The first axis, of length one, dropped."""
+    """Drop the first axis, which has length one."""
     return tensor[0]
 
 
 @dataclass(frozen=True)
 class Key:
-    """A row of the table.
+    """A row of the key table.
 
-    ``pattern`` names one tensor, or with {i} one for every block, with {l} one for every selected layer, with
-    {subject} the subject's. ``shape`` has numbers and names of sizes, or (factor, name). ``path`` is where
-    the tensor goes, stacked over blocks; None where the model does not use it at inference.
+    Attributes
+    ----------
+    pattern
+        Name of one tensor. With {i} it stands for one tensor of every block, with {l} for one of every selected
+        layer; {subject} stands for the subject's name.
+    shape
+        Lengths of the axes: numbers, names of sizes, or (factor, name).
+    path
+        Path of the tensor in the converted part, where the tensors of all blocks are stacked; None if the model does
+        not use it at inference.
+    transform
+        Function that brings the tensor into Flax's form.
     """
 
     pattern: str
@@ -148,19 +158,29 @@ _MEANING = {
     "T": "retina mapper width",
     "N": "vertices",
 }
-_SHOWN = 1000  # problems that one message lists
+_SHOWN = 1000  # problems listed in one message
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a state dict's shapes say: its blocks, its selected layers, and the sizes by their letter."""
+    """Sizes of a part, read from the shapes in its state dict.
+
+    Attributes
+    ----------
+    depth
+        Number of blocks.
+    layers
+        Selected layers, ascending.
+    values
+        Sizes by the letter that stands for them in the key table.
+    """
 
     depth: int
     layers: tuple[int, ...]
     values: Mapping[str, int]
 
     def shape(self, key: Key, layer: int | None) -> tuple[int, ...]:
-        """The shape that a row of the table asks for."""
+        """Return the shape that a row of the table requires."""
         return tuple(self._size(size, layer) for size in key.shape)
 
     def _size(self, size: int | str | tuple[int, str], layer: int | None) -> int:
@@ -174,22 +194,26 @@ class Sizes:
         return factor * self.values[name]
 
 
-def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Sizes:
-    """Match a state dict with the table, by names, shapes and types; values are not read.
+def check_part(state: Mapping[str, np.ndarray], subject_name: str, source: str) -> Sizes:
+    """Compare a state dict with the key table by names, shapes and types, without reading values.
 
     Parameters
     ----------
     state
         Tensors by key.
-    subject
-        The subject's name inside the keys, as in ``subj01``.
+    subject_name
+        Name of the subject inside the keys, such as ``subj01``.
     source
-        What to call the file in messages.
+        Name of the file in messages.
+
+    Returns
+    -------
+    The sizes of the part.
 
     Raises
     ------
     ModelLoadError
-        One message with every missing, unexpected, misshapen or non-numeric tensor.
+        Tensors are missing, unexpected, misshapen or not numeric. One message lists them all.
     """
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise ModelLoadError(f"{source} holds a {type(state).__name__}, expected a state dict: tensors by name.")
@@ -199,8 +223,8 @@ def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Si
             f"{source} is of a network with SwiGLU layers (as DINOv2's ViT-g), such as {swiglu[0]}. "
             "Only networks with plain MLPs (ViT-S, B and L) can be converted."
         )
-    sizes = _sizes(state, subject)
-    expected = tensors(sizes, subject)
+    sizes = _sizes(state, subject_name)
+    expected = tensors(sizes, subject_name)
     problems = [f"missing: {name} {shape}" for name, (_, shape) in expected.items() if name not in state]
     problems += [f"unexpected: {name}" for name in state if name not in expected]
     for name, (_, shape) in expected.items():
@@ -220,7 +244,7 @@ def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Si
         more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         read = ", ".join(f"{_MEANING[name]} {value}" for name, value in sizes.values.items())
         raise ModelLoadError(
-            f"{source} is not a part of this model's {subject}: {len(problems)} of its tensors do not fit.\n"
+            f"{source} is not a part of this model's {subject_name}: {len(problems)} of its tensors do not fit.\n"
             f"  {shown}{more}\n"
             f"Sizes read from the shapes: {sizes.depth} blocks, layers {list(sizes.layers)}, {read}. "
             "Check that the file is the subject's, whole, and of fmri-nsd_fsaverage-huze."
@@ -228,8 +252,8 @@ def check_part(state: Mapping[str, np.ndarray], subject: str, source: str) -> Si
     return sizes
 
 
-def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, source: str) -> dict[str, Any]:
-    """A checked state dict's tensors as nested dicts of float32 arrays, by the table's paths.
+def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject_name: str, source: str) -> dict[str, Any]:
+    """Return a checked state dict's tensors as nested dicts of float32 arrays, by the table's paths.
 
     Raises
     ------
@@ -239,34 +263,34 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject: str, so
     tree: dict[str, Any] = {}
     for key in TABLE:
         converted: dict[str, list[np.ndarray]] = {}
-        for name, number in _expand(key, subject, sizes.depth, sizes.layers):
+        for name, number in _expand(key, subject_name, sizes.depth, sizes.layers):
             if key.path is None:
                 continue
-            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite
+            with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is found below
                 tensor = key.transform(state[name]).astype(np.float32)
             if not np.isfinite(tensor).all():
                 raise ModelLoadError(f"{source}: {name} holds NaN or infinity. The file is damaged; get it again.")
             converted.setdefault(key.path.format(l=number), []).append(tensor)
-        for path, of_blocks in converted.items():
-            *folders, leaf = path.split("/")
+        for path, arrays in converted.items():
+            *branches, leaf = path.split("/")
             node = tree
-            for folder in folders:
-                node = node.setdefault(folder, {})
-            value = np.stack(of_blocks) if "{i}" in key.pattern else of_blocks[0]
+            for branch in branches:
+                node = node.setdefault(branch, {})
+            value = np.stack(arrays) if "{i}" in key.pattern else arrays[0]
             node[leaf] = np.ascontiguousarray(value)
     return tree
 
 
-def _sizes(state: Mapping[str, np.ndarray], subject: str) -> Sizes:
+def _sizes(state: Mapping[str, np.ndarray], subject_name: str) -> Sizes:
     shapes = {name: tensor.shape for name, tensor in state.items() if isinstance(tensor, np.ndarray)}
     blocks = _numbers(shapes, r"model\.backbone\.vision_model\.blocks\.(0|[1-9]\d{0,4})\.")
     layers = _numbers(shapes, r"model\.conv_blocks\.blocks_dict\.(0|[1-9]\d{0,4})\.")
-    # Counted rather than numbered: a block that is misnumbered is unexpected, and another one missing.
+    # Blocks are counted, so a misnumbered block is reported as unexpected, and another one as missing.
     depth = max(len(blocks), 1)
     layers = tuple(layer for layer in layers if layer < depth)
     votes: dict[str, Counter[int]] = {name: Counter() for name in _MEANING}
     for key in TABLE:
-        for name, _ in _expand(key, subject, depth, layers):
+        for name, _ in _expand(key, subject_name, depth, layers):
             for size, length in zip(key.shape, shapes.get(name, ()), strict=False):
                 factor, letter = size if isinstance(size, tuple) else (1, size)
                 if letter in votes and length % factor == 0:
@@ -280,18 +304,18 @@ def _numbers(names: Mapping[str, Any], pattern: str) -> list[int]:
     return sorted({int(match[1]) for name in names if (match := re.match(pattern, str(name)))})
 
 
-def tensors(sizes: Sizes, subject: str) -> dict[str, tuple[Key, tuple[int, ...]]]:
-    """Every tensor of a part by its name: its row of the table, and its shape."""
+def tensors(sizes: Sizes, subject_name: str) -> dict[str, tuple[Key, tuple[int, ...]]]:
+    """Return the row of the table and the shape of every tensor of a part, by its name."""
     return {
         name: (key, sizes.shape(key, number))
         for key in TABLE
-        for name, number in _expand(key, subject, sizes.depth, sizes.layers)
+        for name, number in _expand(key, subject_name, sizes.depth, sizes.layers)
     }
 
 
-def _expand(key: Key, subject: str, depth: int, layers: tuple[int, ...]) -> list[tuple[str, int | None]]:
+def _expand(key: Key, subject_name: str, depth: int, layers: tuple[int, ...]) -> list[tuple[str, int | None]]:
     if "{i}" in key.pattern:
         return [(key.pattern.replace("{i}", str(index)), index) for index in range(depth)]
     if "{l}" in key.pattern:
         return [(key.pattern.replace("{l}", str(layer)), layer) for layer in layers]
-    return [(key.pattern.replace("{subject}", subject), None)]
+    return [(key.pattern.replace("{subject}", subject_name), None)]

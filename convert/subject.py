@@ -1,4 +1,4 @@
-"""A subject's PyTorch files → a converted subject."""
+"""Conversion of a subject's PyTorch files to a folder that berg_jax loads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from jaxtyping import Int
 
 from ..errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
 from ..files.disk import locked, read_small, readable, require_space, sha256_many
-from ..files.pickle_objects import shown
+from ..files.pickle_objects import abbreviated
 from ..files.torch_archive import read_pickled_npy, read_torch, torch_record
 from ..model.checkpoint import Description, is_converted, read_description, verify, write_converted
 from ..model.encoding_model import Part
 from ..model.nn.config import PartConfig, ViTConfig
-from ..published.berg_dir import PUBLISHED, SubjectFiles, check_subject
+from ..published.berg_dir import PUBLISHED, SubjectFiles, check_subject_id
 from .constants import resize_position_embedding, vertex_tables
 from .keys import Sizes, check_part, convert_part
 
@@ -31,20 +31,32 @@ _log = logging.getLogger(__name__)
 
 LORA_SCALE = 0.2
 RETINA_SIGMA = 0.01
-SYNTHETIC_RECORD = "berg_jax_synthetic"  # in the archive of weights that a generator made up
+SYNTHETIC_RECORD = "berg_jax_synthetic"  # record in the archive of weights that a generator made
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the weights do not tell. ``num_heads`` None means embed_dim / 64."""
+    """Options of a conversion, which cannot be read from the weights.
+
+    Attributes
+    ----------
+    num_heads
+        Number of attention heads; None for embed_dim / 64.
+    lora_scale
+        Factor of the low-rank adapters.
+    retina_sigma
+        Distance that receptive-field centers keep from the image's border, as a fraction of half its width.
+    layers
+        Layers according to the configuration file, if there is one.
+    """
 
     num_heads: int | None = None
     lora_scale: float = LORA_SCALE
     retina_sigma: float = RETINA_SIGMA
-    layers: tuple[int, ...] | None = None  # that a configuration file promises
+    layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        # Plain Python numbers, whatever was given: they go into subject.json.
+        # The values are written to subject.json, so they must be plain Python numbers.
         if self.num_heads is not None:
             if isinstance(self.num_heads, bool) or not hasattr(self.num_heads, "__index__") or self.num_heads < 1:
                 raise InvalidParameterError(f"num_heads must be an integer of at least 1, got {self.num_heads!r}.")
@@ -62,7 +74,7 @@ class Options:
 
 def convert_subject(
     berg_dir: str | Path,
-    subject: int,
+    subject_id: int,
     *,
     num_heads: int | None = None,
     lora_scale: float | None = None,
@@ -71,42 +83,50 @@ def convert_subject(
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Convert one subject's two PyTorch checkpoints into a folder that berg_jax loads.
+    """Convert one subject's two PyTorch checkpoints to a folder that berg_jax loads.
 
     Parameters
     ----------
     berg_dir
-        The folder that holds ``encoding_models/…``, as BERG lays it out.
-    subject
-        Number of the subject.
+        The folder that contains ``encoding_models/…``, in BERG's layout.
+    subject_id
+        ID of the subject.
     num_heads
-        Attention heads; by default embed_dim / 64, as in every published DINOv2.
+        Number of attention heads. The default is embed_dim / 64, as in every published DINOv2.
     lora_scale, retina_sigma
-        By default 0.2 and 0.01, as in every published configuration of the model family.
+        Factor of the low-rank adapters, and distance that receptive-field centers keep from the image's border as a
+        fraction of half its width. The defaults are 0.2 and 0.01, as in every published configuration of the model
+        family.
     config
-        The model's ``config.yaml``, to take the two numbers from; its layers are compared with the weights'.
+        The model's ``config.yaml``, from which these two numbers are taken. Its layers are compared with the
+        weights'.
     output
-        The folder to write; by default ``…/model-huze/berg_jax/subjNN`` inside ``berg_dir``.
+        The folder to write. The default is ``…/model-huze/berg_jax/subjNN`` in ``berg_dir``.
     overwrite
-        Replace a converted subject that is there.
+        Whether an existing converted subject is replaced.
 
     Returns
     -------
-    The converted subject's folder. If it is there already, whole, of the same sources and options, nothing is
-    done.
+    The folder of the converted subject. If it exists already, is intact, and has the same sources and options,
+    nothing is done.
 
     Raises
     ------
     ModelNotFoundError
         A folder or file is missing.
     ModelLoadError
-        A file is damaged or does not fit the model; the message lists every tensor that does not.
+        A file is damaged or does not fit the model. The message lists every tensor that does not fit.
     InvalidParameterError
-        An option makes no sense, or contradicts the configuration file or the weights.
+        An option is invalid, or contradicts the configuration file or the weights.
     ResourceError
         The output exists and differs, or cannot be written, or the disk is too full.
+
+    See Also
+    --------
+    berg_jax.load : Load a subject, and convert it if necessary.
+    berg_jax.convert.synthetic.make_synthetic_subject : Make PyTorch files without the published ones.
     """
-    files = SubjectFiles(Path(berg_dir), check_subject(subject))
+    files = SubjectFiles(Path(berg_dir), check_subject_id(subject_id))
     files.require()
     options = read_options(config, num_heads, lora_scale, retina_sigma)
     destination = Path(output).expanduser() if output is not None else files.converted
@@ -126,8 +146,8 @@ def convert_subject(
             _require_same(destination, description)
             return destination
         needed = sum(source["size"] for source in description.sources.values())
-        _log.info("Converting subject %d, %.0f MB, to %s …", subject, needed / 1e6, destination)
-        require_space(destination, needed, f"Converting subject {subject}")
+        _log.info("Converting subject %d, %.0f MB, to %s …", subject_id, needed / 1e6, destination)
+        require_space(destination, needed, f"Converting subject {subject_id}")
         metadata = files.metadata if files.metadata.is_file() else None
         write_converted(destination, description, conversion.parts(), metadata, replace=overwrite)
     return destination
@@ -139,12 +159,12 @@ def read_options(
     lora_scale: float | None = None,
     retina_sigma: float | None = None,
 ) -> Options:
-    """Options from a configuration file and from arguments, which must not contradict each other.
+    """Return the options in a configuration file and in arguments, which must not contradict each other.
 
     Raises
     ------
     ModelNotFoundError, InvalidParameterError
-        There is no such file; it is not such a configuration; it contradicts an argument.
+        There is no such file; the file is not such a configuration, or contradicts an argument.
     """
     given: dict[str, Any] = {"num_heads": num_heads, "lora_scale": lora_scale, "retina_sigma": retina_sigma}
     given = {name: value for name, value in given.items() if value is not None}
@@ -155,7 +175,7 @@ def read_options(
         raise ModelNotFoundError(f"There is no file {config}.")
     with readable(config, InvalidParameterError, "It is not a YAML file, or damaged: give the model's config.yaml."):
         text = read_small(path, _LARGEST_CONFIG).decode("utf-8")
-        if re.search(r"<<\s*:", text):  # a few lines of which can stand for more than any memory holds
+        if re.search(r"<<\s*:", text):  # a few such lines can expand to more than any memory holds
             raise InvalidParameterError("it merges entries of others (<<), which is not read")
         tree = yaml.safe_load(text)
     found = {
@@ -166,7 +186,7 @@ def read_options(
         if value is None:
             raise InvalidParameterError(f"{config} lacks the entry of {name}. Is it the model's config.yaml?")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e300:
-            raise InvalidParameterError(f"{config} gives {name} as {shown(value)}, expected a number.")
+            raise InvalidParameterError(f"{config} gives {name} as {abbreviated(value)}, expected a number.")
         if name in given and given[name] != value:
             raise InvalidParameterError(f"{name} is {given[name]} by argument and {value} in {config}. Give one.")
         given[name] = float(value)
@@ -175,7 +195,9 @@ def read_options(
     layers = _entry(tree, config, "MODEL", "BACKBONE", "LAYERS")
     if layers is not None:
         if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
-            raise InvalidParameterError(f"{config} gives the layers as {shown(layers)}, expected a list of integers.")
+            raise InvalidParameterError(
+                f"{config} gives the layers as {abbreviated(layers)}, expected a list of integers."
+            )
         given["layers"] = tuple(sorted(layers))
     return Options(**given)
 
@@ -193,7 +215,7 @@ def _entry(tree: Any, config: str | Path, *path: str) -> Any:
 
 
 class _Conversion:
-    """One subject's sources, read and checked; parts are made one at a time to bound memory."""
+    """The sources of one subject, read and checked. Parts are converted one at a time to limit the memory."""
 
     def __init__(self, files: SubjectFiles, options: Options):
         self.files, self.options = files, options
@@ -251,7 +273,7 @@ class _Conversion:
         }
         options = {"lora_scale": self.options.lora_scale, "retina_sigma": self.options.retina_sigma}
         return Description(
-            subject=self.files.subject,
+            subject=self.files.subject_id,
             hemisphere_size=self.hemisphere_size,
             parts=self.configs,
             rows={name: len(vertices) for name, vertices in self.vertices.items()},
@@ -273,7 +295,7 @@ class _Conversion:
         for name, config in self.configs.items():
             source = str(self.paths[name])
             _log.info("Converting %s …", source)
-            # Popped, so that the file's pages are let go before the part is written.
+            # Popped, so that the file's pages are released before the part is written.
             tree = convert_part(self.states.pop(name), self.sizes[name], self.files.name, source)
             layer_weights, rf_center = vertex_tables(
                 tree.pop("coordinates"),
@@ -293,13 +315,14 @@ class _Conversion:
 
 
 def _part1_indices(files: SubjectFiles, rows: int) -> Int[np.ndarray, " rows"]:
-    every = read_torch(files.indices)
-    if not isinstance(every, dict) or files.name not in every:
-        there = sorted(map(str, every)) if isinstance(every, dict) else type(every).__name__
-        raise ModelLoadError(f"{files.indices} has no entry {files.name}; it holds {there}.")
+    indices_by_name = read_torch(files.indices)
+    if not isinstance(indices_by_name, dict) or files.name not in indices_by_name:
+        is_dict = isinstance(indices_by_name, dict)
+        found = sorted(map(str, indices_by_name)) if is_dict else type(indices_by_name).__name__
+        raise ModelLoadError(f"{files.indices} has no entry {files.name}; it holds {found}.")
     try:
-        indices = np.asarray(every[files.name])
-    except ValueError as error:  # ragged
+        indices = np.asarray(indices_by_name[files.name])
+    except ValueError as error:  # a ragged list
         raise ModelLoadError(f"{files.indices}: {files.name} is no list of integers: {error}.") from error
     if indices.ndim != 1 or indices.dtype.kind not in "iu":
         raise ModelLoadError(
@@ -326,7 +349,7 @@ def _check_indices(files: SubjectFiles, indices: Int[np.ndarray, " rows"], total
 
 
 def _total_vertices(files: SubjectFiles) -> int | None:
-    """The number of vertices that the metadata imply; None without metadata."""
+    """Return the number of vertices that the metadata imply, or None without metadata."""
     if not files.metadata.is_file():
         return None
     metadata = read_pickled_npy(files.metadata)
@@ -346,10 +369,10 @@ def _total_vertices(files: SubjectFiles) -> int | None:
 def _layout(
     files: SubjectFiles, rows: dict[str, int], indices: Int[np.ndarray, " rows"], total: int | None
 ) -> tuple[str, int]:
-    """Overlay or complement, and the number of vertices in all."""
+    """Return the layout, overlay or complement, and the total number of vertices."""
     part1, part2 = rows["part1"], rows["part2"]
     if min(part1, part2) < 1:
-        raise ModelLoadError(f"Subject {files.subject} has a part without vertices: {part1} and {part2} rows.")
+        raise ModelLoadError(f"Subject {files.subject_id} has a part without vertices: {part1} and {part2} rows.")
     if total is None:
         return ("overlay", part2) if (indices < part2).all() else ("complement", part1 + part2)
     if part2 == total:
@@ -357,25 +380,25 @@ def _layout(
     if part1 + part2 == total:
         return "complement", total
     raise ModelLoadError(
-        f"The parts of subject {files.subject} fit no layout: the metadata have {total} vertices, part 1 has {part1} "
-        f"rows and part 2 has {part2}. Expected part 2 to have all vertices, or both parts together. "
+        f"The parts of subject {files.subject_id} fit no layout: the metadata have {total} vertices, part 1 has "
+        f"{part1} rows and part 2 has {part2}. Expected part 2 to have all vertices, or both parts together. "
         "The files belong to different versions of the model: get them again."
     )
 
 
 def _require_same(destination: Path, description: Description) -> None:
-    there = read_description(destination)
-    differing = [
+    existing = read_description(destination)
+    different_sources = [
         name
         for name, source in description.sources.items()
-        if there.sources.get(name, {}).get("sha256") != source["sha256"]
+        if existing.sources.get(name, {}).get("sha256") != source["sha256"]
     ]
-    if there.subject != description.subject:
-        difference = f"is subject {there.subject}"
-    elif differing:
-        difference = f"was made from another {', '.join(differing)}"
-    elif (there.options, there.parts) != (description.options, description.parts):
-        difference = f"was made with {_settings(there)}, not {_settings(description)}"
+    if existing.subject != description.subject:
+        difference = f"is subject {existing.subject}"
+    elif different_sources:
+        difference = f"was made from another {', '.join(different_sources)}"
+    elif (existing.options, existing.parts) != (description.options, description.parts):
+        difference = f"was made with {_settings(existing)}, not {_settings(description)}"
     else:
         verify(destination)
         return

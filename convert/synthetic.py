@@ -1,7 +1,7 @@
-"""A made-up subject in the real file formats, for trying everything without the published weights.
+"""Synthetic subjects in the real file formats, to try everything without the published weights.
 
-The networks are random, with the real structure: they answer to images and differ between vertices, but know
-nothing of brains. Nothing computed from them is a finding.
+The networks are random but have the real structure: they respond to images, and differ between vertices, but are
+unrelated to brains. Nothing computed from them is a finding.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..files.disk import explained, require_space
 from ..files.torch_archive import read_torch
 from ..model.encoding_model import Part, build
 from ..model.nn.config import IMAGE, PartConfig, ViTConfig
-from ..published.berg_dir import SubjectFiles, check_subject
+from ..published.berg_dir import SubjectFiles, check_subject_id
 from ..published.metadata import noise_ceiling
 from ..vertices import Vertices
 from .constants import frequencies, resize_position_embedding, vertex_tables
@@ -27,18 +27,40 @@ from .keys import Sizes, convert_part, tensors
 from .subject import LORA_SCALE, RETINA_SIGMA, SYNTHETIC_RECORD
 from .torch_file import write_object, write_state_dict
 
-VERSION = 2  # of the generator: a change of what a seed makes changes it
-RESPONSE_STD = 0.5  # of every vertex over natural images, in z units
-CENTER_STD = 0.35  # of a part's receptive-field centers, in halves of the image's width, around its middle
+VERSION = 2  # version of the generator, which changes whenever a seed makes something else
+RESPONSE_STD = 0.5  # standard deviation of every vertex's response over natural images, in z units
+CENTER_STD = 0.35  # standard deviation of a part's receptive-field centers, in halves of the image's width
 CALIBRATION_IMAGES = 12
 _BATCH = 4
-_SMOOTHNESS = 0.05  # frequency up to which coordinates are heeded, in radians a step of the encoding
+_SMOOTHNESS = 0.05  # highest frequency with full weight in the encoding of coordinates, in radians per step
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SyntheticSize:
-    """Sizes of a synthetic subject. ``layout`` is ``"overlay"`` or ``"complement"``."""
+    """Sizes of a synthetic subject.
+
+    Attributes
+    ----------
+    embed_dim, depth, num_heads
+        Width, blocks and attention heads of the vision transformers. ``num_heads`` None means embed_dim / 64.
+    layers
+        0-based blocks whose outputs the heads read, ascending.
+    width
+        Number of features that a vertex weighs.
+    hemisphere_size
+        Number of vertices of one hemisphere.
+    part1_rows
+        Number of vertices of part 1.
+    lora_rank
+        Rank of the low-rank adapters.
+    condition, hidden
+        Widths of the adaptive norm's condition and of the coordinate networks.
+    position_side
+        Side of the square grid of position embeddings.
+    layout
+        ``"overlay"`` or ``"complement"``.
+    """
 
     embed_dim: int
     depth: int
@@ -55,7 +77,7 @@ class SyntheticSize:
 
     @property
     def heads(self) -> int:
-        """Attention heads; embed_dim / 64 unless given."""
+        """Number of attention heads, by default embed_dim / 64."""
         return self.num_heads or self.embed_dim // 64
 
 
@@ -64,7 +86,7 @@ SIZES = {
     "tiny": SyntheticSize(64, 4, (1, 2, 3), 16, 642, 400, condition=16, hidden=32),
 }
 
-# The names of the published metadata.
+# Names of the ROIs in the published metadata.
 ROIS = (
     *(
         "V1v",
@@ -87,47 +109,59 @@ ROIS = (
 STREAMS = ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal")
 
 
-def synthesize_subject(
-    output: str | Path, *, size: str | SyntheticSize = "tiny", seed: int = 0, subject: int = 1
+def make_synthetic_subject(
+    output: str | Path, *, size: str | SyntheticSize = "tiny", seed: int = 0, subject_id: int = 1
 ) -> Path:
     """Write a synthetic subject as a BERG directory: ``.pth``, ``.pt`` and metadata, without PyTorch.
 
-    Readouts are scaled so that each vertex' response has a mean of about 0 and a standard deviation of about
-    0.5 over natural-looking images.
+    Readouts are scaled so that each vertex's response has a mean of about 0 and a standard deviation of about 0.5
+    over natural-looking images.
 
     Parameters
     ----------
     output
-        The berg_dir to write into. Other subjects in it stay.
+        The berg_dir to write into. Other subjects in it are kept.
     size
-        ``"published"`` (ViT-B/14, 327,684 vertices, 2.2 GB), ``"tiny"`` or sizes of your own.
+        ``"published"`` (ViT-B/14, 327,684 vertices, 2.2 GB), ``"tiny"``, or sizes of your own.
     seed
-        The same seed makes the same subject on the same machine.
-    subject
-        Its number.
+        Seed of the random numbers. The same seed makes the same subject on the same machine.
+    subject_id
+        ID of the subject.
 
     Returns
     -------
-    ``output``.
+    The berg_dir.
 
     Raises
     ------
     InvalidParameterError
-        An unknown size, or sizes that do not fit each other.
+        The size is unknown, or sizes do not fit each other.
     ResourceError
-        The subject is there already, or the disk is too full or cannot be written.
+        The subject exists already, or the disk is too full or cannot be written.
+
+    See Also
+    --------
+    berg_jax.convert.subject.convert_subject : Convert a subject's PyTorch files.
+    berg_jax.demo.images : Drawings for the demo subjects, whose preferences are planted.
+
+    Examples
+    --------
+    ::
+
+        berg_dir = make_synthetic_subject("berg_dir", size="tiny")
+        model = berg_jax.load(berg_dir, 1)
     """
     if isinstance(size, str):
         if size not in SIZES:
             raise InvalidParameterError(f"size must be one of {sorted(SIZES)}, got {size!r}.")
         size = SIZES[size]
-    files = SubjectFiles(Path(output), check_subject(subject))
+    files = SubjectFiles(Path(output), check_subject_id(subject_id))
     if files.is_demo:
         raise InvalidParameterError(f"{str(output)!r} stands for the demo subjects. Choose another output folder.")
     for path in (files.part1, files.part2, files.metadata):
         if path.exists():
             raise ResourceError(f"{path} exists. Choose another output folder or another subject.")
-    random = np.random.default_rng((VERSION, seed, subject))
+    random = np.random.default_rng((VERSION, seed, subject_id))
     coordinates = _surface(size.hemisphere_size)
     part1, part2 = _parts_of_surface(size, coordinates, random)
     needed = sum(4 * len(v) * size.width + _network_bytes(size) for v in (part1, part2))
@@ -153,9 +187,37 @@ def synthesize_subject(
 
 
 def natural_like_images(n: int, seed: int, size: int = IMAGE) -> UInt8[np.ndarray, "n 3 size size"]:
-    """Images with a natural look in statistics: textured discs that occlude each other, with 1/f spectra.
+    """Draw images with natural statistics: textured discs that occlude each other, with 1/f spectra.
 
-    After the dead leaves model (Lee, Mumford & Huang 2001, doi:10.1023/A:1011109015675).
+    They follow the dead leaves model [1]_.
+
+    Parameters
+    ----------
+    n
+        Number of images.
+    seed
+        Seed of the random numbers.
+    size
+        Width and height in pixels.
+
+    Returns
+    -------
+    (n, 3, size, size), RGB in 0–255.
+
+    See Also
+    --------
+    berg_jax.demo.images : Drawings of faces, bodies, places, words and objects.
+
+    References
+    ----------
+    .. [1] A. B. Lee, D. Mumford & J. Huang (2001). Occlusion models for natural images: a statistical study of a
+       scale-invariant dead leaves model. International Journal of Computer Vision 41, 35–59,
+       doi:10.1023/A:1011109015675.
+
+    Examples
+    --------
+    >>> natural_like_images(2, seed=0, size=64).shape
+    (2, 3, 64, 64)
     """
     random = np.random.default_rng((VERSION, seed, 77))
     y, x = np.mgrid[:size, :size] / size
@@ -166,7 +228,7 @@ def natural_like_images(n: int, seed: int, size: int = IMAGE) -> UInt8[np.ndarra
         for radius in np.sort(0.03 * random.pareto(1.3, 50).clip(0, 15) + 0.02)[::-1]:
             center_x, center_y = random.uniform(-0.1, 1.1, 2)
             disc = (x - center_x) ** 2 + (y - center_y) ** 2 < radius**2
-            # Luminance varies more than color, in surfaces as in photographs of them.
+            # Luminance varies more than color, as in photographs.
             color = random.normal(light, 65) + random.normal(0, 28, (3, 1))
             canvas[:, disc] = color + 15 * np.roll(texture, random.integers(size, size=2), (1, 2))[0][disc]
         image[:] = canvas.clip(0, 255)
@@ -174,7 +236,7 @@ def natural_like_images(n: int, seed: int, size: int = IMAGE) -> UInt8[np.ndarra
 
 
 def _texture(size: int, random: np.random.Generator) -> Float[np.ndarray, "1 size size"]:
-    """Noise of unit variance with a 1/f amplitude spectrum."""
+    """Draw noise of unit variance with a 1/f amplitude spectrum."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(random.standard_normal((size, size))) / frequency
@@ -183,7 +245,7 @@ def _texture(size: int, random: np.random.Generator) -> Float[np.ndarray, "1 siz
 
 
 def _surface(hemisphere_size: int) -> Float[np.ndarray, "vertices 3"]:
-    """Points spread evenly over two spheres, left and right, in mm: x right, y front, z up."""
+    """Return points spread evenly over a left and a right sphere, in mm: x right, y front, z up."""
     index = np.arange(hemisphere_size) + 0.5
     z = 1 - 2 * index / hemisphere_size
     angle = np.pi * (1 + 5**0.5) * index
@@ -196,13 +258,13 @@ def _surface(hemisphere_size: int) -> Float[np.ndarray, "vertices 3"]:
 def _parts_of_surface(
     size: SyntheticSize, coordinates: np.ndarray, random: np.random.Generator
 ) -> tuple[Int[np.ndarray, " part1"], Int[np.ndarray, " part2"]]:
-    """Part 1: the rearmost vertices, in no order, as nothing promises one. Part 2: all, or the rest."""
+    """Return the vertices of part 1, the rearmost in random order, and those of part 2: all, or the rest."""
     total = len(coordinates)
     if not 0 < size.part1_rows < total or size.layout not in ("overlay", "complement"):
         raise InvalidParameterError(f"part1_rows and layout do not fit {total} vertices: {size}.")
     part1 = random.permutation(np.argsort(coordinates[:, 1], kind="stable")[: size.part1_rows])
-    every = np.arange(total)
-    return part1, every if size.layout == "overlay" else np.setdiff1d(every, part1)
+    all_vertices = np.arange(total)
+    return part1, all_vertices if size.layout == "overlay" else np.setdiff1d(all_vertices, part1)
 
 
 def _sizes(size: SyntheticSize, rows: int) -> Sizes:
@@ -219,39 +281,38 @@ def _network_bytes(size: SyntheticSize) -> int:
 
 def _state_dict(
     size: SyntheticSize,
-    subject: str,
+    subject_name: str,
     coordinates: Float[np.ndarray, "rows 3"],
     vertices: Int[np.ndarray, " rows"],
     images: UInt8[np.ndarray, "n 3 224 224"],
     random: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """A part's tensors: random, then coordinate networks spread and readouts scaled by what they give."""
+    """Return a part's random tensors, with spread receptive-field centers and scaled readouts."""
     sizes = _sizes(size, len(vertices))
-    state = {
-        name: _initial(name, shape, random).astype(np.float32) for name, (_, shape) in tensors(sizes, subject).items()
-    }
-    state[f"coord_dict.{subject}"] = coordinates
-    state[f"model.voxel_outs_weight.{subject}.bias"][:] = 0
-    tree = convert_part(state, sizes, subject, "synthetic")
+    table = tensors(sizes, subject_name)
+    state = {name: _initial(name, shape, random).astype(np.float32) for name, (_, shape) in table.items()}
+    state[f"coord_dict.{subject_name}"] = coordinates
+    state[f"model.voxel_outs_weight.{subject_name}.bias"][:] = 0
+    tree = convert_part(state, sizes, subject_name, "synthetic")
     vit = ViTConfig(size.embed_dim, size.depth, size.heads, 4 * size.embed_dim, size.lora_rank, LORA_SCALE)
     config = PartConfig(vit, size.layers, size.width)
     tree["vit"]["pos_embed"] = resize_position_embedding(tree.pop("pos_embed"))
     layer_weights, rf_center = vertex_tables(
         tree.pop("coordinates"), tree.pop("layer_selector"), tree.pop("retina_mapper"), RETINA_SIGMA, "synthetic"
     )
-    rf_center = _centered(state, f"model.retina_mapper.{subject}.mlp.5", rf_center)
+    rf_center = _centered(state, f"model.retina_mapper.{subject_name}.mlp.5", rf_center)
     tree["readout"] |= {"layer_weights": layer_weights, "rf_center": rf_center}
     mean, std = _response_statistics(Part(config, tree, vertices), size.hemisphere_size, images)
     scale = RESPONSE_STD / std
-    state[f"model.voxel_outs_weight.{subject}.weight"] *= scale[:, None]
-    state[f"model.voxel_outs_weight.{subject}.bias"] = -mean * scale
+    state[f"model.voxel_outs_weight.{subject_name}.weight"] *= scale[:, None]
+    state[f"model.voxel_outs_weight.{subject_name}.bias"] = -mean * scale
     return state
 
 
 def _centered(
     state: dict[str, np.ndarray], last_layer: str, rf_center: Float[np.ndarray, "rows 2"]
 ) -> Float[np.ndarray, "rows 2"]:
-    """The centers, once the layer that gives them has been changed such that they spread around the middle."""
+    """Change the last layer so that the centers spread around the image's middle, and return these centers."""
     argument = np.arctanh(rf_center.astype(np.float64) / (1 - RETINA_SIGMA))
     mean, scale = argument.mean(axis=0), CENTER_STD / argument.std(axis=0)
     weight, bias = state[f"{last_layer}.weight"], state[f"{last_layer}.bias"]
@@ -262,7 +323,7 @@ def _centered(
 def _response_statistics(
     part: Part, hemisphere_size: int, images: UInt8[np.ndarray, "n 3 224 224"]
 ) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Mean and standard deviation over images of each row's response."""
+    """Return the mean and standard deviation over images of each row's response."""
     order = np.argsort(part.vertices)
     chosen = Vertices.from_global(part.vertices[order], hemisphere_size)
     model = build({"part": part}, hemisphere_size, chosen, winograd=False)
@@ -274,7 +335,7 @@ def _response_statistics(
 
 
 def _initial(name: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """Random values that keep signals of order one from pixels to features."""
+    """Draw initial values that keep signals of order one from pixels to features."""
     normal = random.standard_normal(shape, dtype=np.float32)
     if name.endswith("gamma"):
         return 0.3 + 0.05 * normal
@@ -291,12 +352,12 @@ def _initial(name: str, shape: tuple[int, ...], random: np.random.Generator) -> 
 
 
 def _other_indices(files: SubjectFiles) -> dict[str, Any]:
-    """Part-1 indices of the subjects that the folder has already."""
+    """Return the part-1 indices of the subjects that the folder already has."""
     return dict(read_torch(files.indices)) if files.indices.is_file() else {}
 
 
 def _metadata(size: SyntheticSize, coordinates: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
-    """What BERG's metadata hold: ROIs are random patches of the rear, accuracies random numbers."""
+    """Return metadata as BERG's: ROIs are random patches in the rear, accuracies are random numbers."""
     n = size.hemisphere_size
     fmri: dict[str, Any] = {}
     accuracy: dict[str, Any] = {

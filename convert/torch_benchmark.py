@@ -1,4 +1,4 @@
-"""What the benchmark times in PyTorch: the reference's computations, ready to be called again and again."""
+"""Computations of the PyTorch reference that the benchmark times, as functions to be called repeatedly."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ Computation = Callable[[np.ndarray], Tensor]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load(berg_dir: Path, subject: int) -> ReferenceModel:
-    """The reference model on PyTorch's fastest device."""
-    return load_reference(berg_dir, subject).to(DEVICE)
+def load(berg_dir: Path, subject_id: int) -> ReferenceModel:
+    """Load the reference model to PyTorch's fastest device."""
+    return load_reference(berg_dir, subject_id).to(DEVICE)
 
 
 def version() -> str:
-    """PyTorch's version."""
+    """Return PyTorch's version."""
     return torch.__version__
 
 
 def device() -> str:
-    """The name of the device."""
+    """Return the name of the device."""
     return torch.cuda.get_device_name() if DEVICE == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
 
 def finished(result: Tensor) -> Tensor:
-    """The result, once the device has computed it."""
+    """Wait until the device has computed the result, and return it."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
     return result
 
 
 def peak_device_memory() -> int | None:
-    """Bytes; nothing on a CPU."""
+    """Return the largest number of allocated bytes, or None on a CPU."""
     return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else None
 
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """PyTorch's settings of that name: TF32 off, TF32 on, or autocast to bfloat16."""
+    """Set PyTorch's precision: TF32 off, TF32 on, or autocast to bfloat16."""
     allow = name == "tensorfloat32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow
     with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
@@ -54,7 +54,7 @@ def precision(name: str) -> Iterator[None]:
 
 
 def whole_brain(model: ReferenceModel) -> Computation:
-    """Images → responses of every vertex."""
+    """Return a function from images to responses of every vertex."""
 
     def compute(images: np.ndarray) -> Tensor:
         with torch.no_grad():
@@ -64,7 +64,7 @@ def whole_brain(model: ReferenceModel) -> Computation:
 
 
 def region(model: ReferenceModel, rows: Int[np.ndarray, " n"]) -> Computation:
-    """Images → responses of rows of part 1, whose tables are computed beforehand."""
+    """Return a function from images to responses of rows of part 1, whose tables are computed beforehand."""
     forward = _region(model, rows)
 
     def compute(images: np.ndarray) -> Tensor:
@@ -75,7 +75,7 @@ def region(model: ReferenceModel, rows: Int[np.ndarray, " n"]) -> Computation:
 
 
 def region_gradient(model: ReferenceModel, rows: Int[np.ndarray, " n"]) -> Computation:
-    """Images → the gradient of the mean response of rows of part 1, to the pixels."""
+    """Return a function from images to the pixel gradient of the mean response of rows of part 1."""
     forward = _region(model, rows)
     model.requires_grad_(False)
 
@@ -88,7 +88,10 @@ def region_gradient(model: ReferenceModel, rows: Int[np.ndarray, " n"]) -> Compu
 
 
 def synthesis(model: ReferenceModel, rows: Int[np.ndarray, " n"], steps: int, rate: float) -> Computation:
-    """Latents → (steps, images), the mean response of rows of part 1 before each step of Adam on the pixels."""
+    """Return a function from latents to values (steps, images) in an optimization of pixels by Adam.
+
+    The values are the mean responses of rows of part 1 before each step.
+    """
     forward = _region(model, rows)
     model.requires_grad_(False)
 
@@ -101,14 +104,17 @@ def synthesis(model: ReferenceModel, rows: Int[np.ndarray, " n"], steps: int, ra
 def restarts(
     model: ReferenceModel, rows: Int[np.ndarray, " n"], latents: np.ndarray, rate: float, microbatch: int
 ) -> None:
-    """One step of many images, a few at a time."""
+    """Compute one step of Adam on many images, a few at a time."""
     forward = _region(model, rows)
     model.requires_grad_(False)
     finished(next(_ascent(forward, latents, 1, rate, microbatch)))
 
 
 def readout(model: ReferenceModel, images: np.ndarray) -> Computation:
-    """Nothing → what part 2 reads out of these images' features, which are computed beforehand, as its tables are."""
+    """Return a function that reads out part 2's responses to these images.
+
+    Features and tables are computed beforehand.
+    """
     with torch.no_grad():
         _, maps, vectors = model.part2.features(model.normalize(torch.from_numpy(images).to(DEVICE)))
         tables = model.part2.tables()
@@ -123,14 +129,14 @@ def readout(model: ReferenceModel, images: np.ndarray) -> Computation:
 def _ascent(
     forward: Callable[[Tensor], Tensor], latents: np.ndarray, steps: int, rate: float, microbatch: int
 ) -> Iterator[Tensor]:
-    """Steps uphill; the values before each."""
-    written = torch.from_numpy(latents.copy()).to(DEVICE).requires_grad_()
-    adam = torch.optim.Adam([written], rate, maximize=True)
+    """Yield the objective's values before each step of gradient ascent."""
+    parameters = torch.from_numpy(latents.copy()).to(DEVICE).requires_grad_()
+    adam = torch.optim.Adam([parameters], rate, maximize=True)
     for _ in range(steps):
         adam.zero_grad()
         values = []
-        for some in written.split(microbatch):
-            values.append(forward(255 * torch.sigmoid(some)).mean(dim=1))
+        for chunk in parameters.split(microbatch):
+            values.append(forward(255 * torch.sigmoid(chunk)).mean(dim=1))
             values[-1].sum().backward()
         adam.step()
         yield torch.cat(values).detach()

@@ -1,8 +1,8 @@
-"""Writing the files that ``torch.save`` writes, without PyTorch.
+"""Writer of files in the format of ``torch.save``, without PyTorch.
 
-A zip archive of stored records: the pickle of the object, in which a tensor is a call of
-``torch._utils._rebuild_tensor_v2`` on a storage, and the storages themselves, each starting at a multiple of
-64 bytes so that it can be mapped.
+A file is a zip archive of stored records: the pickle of the object, in which a tensor is a call of
+``torch._utils._rebuild_tensor_v2`` on a storage, and the storages themselves, each of which starts at a multiple of
+64 bytes so that it can be memory-mapped.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ _ALIGNMENT = 64
 def write_state_dict(
     path: Path, tensors: Mapping[str, np.ndarray], records: Mapping[str, bytes] | None = None
 ) -> None:
-    """Write float32 arrays as a state dict that ``torch.load`` reads back equal.
+    """Write float32 arrays as a state dict, which ``torch.load`` reads back unchanged.
 
     Parameters
     ----------
     path
-        The file to write; its stem names the archive's folder, as PyTorch does.
+        The file to write. Its stem is the name of the archive's folder, as in PyTorch.
     tensors
         Arrays by key.
     records
         Further records of the archive, which PyTorch ignores.
+
+    See Also
+    --------
+    berg_jax.files.torch_archive.read_torch : Read such a file.
     """
     arrays = {key: np.ascontiguousarray(array, "<f4") for key, array in tensors.items()}
     storages = {str(index): array for index, array in enumerate(arrays.values())}
@@ -44,7 +48,7 @@ def write_object(path: Path, value: Any) -> None:
 
 
 def _pickled_state(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The pickle of {key: tensor}, assembled from opcodes because its classes are torch's."""
+    """Return the pickle of {key: tensor}, assembled from opcodes, because its classes are torch's."""
     rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
     storage_class = b"ctorch\nFloatStorage\n"
     no_hooks = b"ccollections\nOrderedDict\n)R"
@@ -74,7 +78,7 @@ def _pickled_state(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _plain(value: Any) -> bytes:
-    """The opcodes of a plain value: its pickle without the frame around it."""
+    """Return the opcodes of a plain value, which are its pickle without the frame."""
     return pickle.dumps(value, protocol=2)[2:-1]
 
 

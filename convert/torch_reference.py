@@ -1,8 +1,8 @@
-"""The same model in plain PyTorch, eager, run the way the published package is run: an independent yardstick.
+"""The model in plain, eager PyTorch, computed as in the published package: an independent reference.
 
-The benchmark, the certificate and the tests compare with it. Modules carry the names of the state dict's keys,
-so that ``load_state_dict(strict=True)`` is what fills them. Vertices are read out in chunks, each layer by one
-``grid_sample``, and both networks run for every image.
+The benchmark, the certificate and the tests compare with it. Modules have the names of the state dict's keys, so that
+``load_state_dict(strict=True)`` fills them. Vertices are read out in chunks, each layer by one ``grid_sample``, and
+both networks run for every image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..files.torch_archive import read_pickled_npy, read_torch
 from ..published.berg_dir import SubjectFiles
 
-CHUNK = 4096  # vertices read out at once
+CHUNK = 4096  # vertices that are read out at once
 
 
 class AdaptedLinear(nn.Module):
@@ -38,7 +38,7 @@ class AdaptedLinear(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, written out."""
+    """Multi-head self-attention, written out without fused kernels."""
 
     def __init__(self, size: int, heads: int, rank: int, scale: float):
         super().__init__()
@@ -54,7 +54,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear → GELU → Linear."""
+    """Two linear layers with a GELU between them."""
 
     def __init__(self, size: int, hidden: int, rank: int, scale: float):
         super().__init__()
@@ -66,7 +66,7 @@ class MLP(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A factor for each channel."""
+    """Scaling of each channel by a factor."""
 
     def __init__(self, size: int):
         super().__init__()
@@ -77,7 +77,7 @@ class LayerScale(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """A DINOv2 block."""
+    """A transformer block of DINOv2."""
 
     def __init__(self, size: int, heads: int, hidden: int, rank: int, scale: float):
         super().__init__()
@@ -105,7 +105,7 @@ class AdaptedBlock(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Normalized images → tokens after every block."""
+    """Vision transformer: normalized images → tokens after every block."""
 
     def __init__(self, sizes: dict[str, int], heads: int, scale: float):
         super().__init__()
@@ -120,7 +120,7 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(size, eps=1e-6)
 
     def position_embedding(self, side: int) -> Tensor:
-        """The embedding resized to side × side patches, as DINOv2 resizes it."""
+        """Return the position embedding resized to side × side patches, as in DINOv2."""
         grid = math.isqrt(self.pos_embed.shape[1] - 1)
         if grid == side:
             return self.pos_embed
@@ -149,7 +149,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvolutionBlock(nn.Module):
-    """Patch tokens as a map → a layer's feature map."""
+    """Convolutions that turn a map of patch tokens into a layer's feature map."""
 
     def __init__(self, size: int, width: int):
         super().__init__()
@@ -168,7 +168,7 @@ class ConvolutionBlock(nn.Module):
 
 
 class ClassMLP(nn.Module):
-    """A layer's pooled vector → its global features."""
+    """Network that turns a layer's pooled vector into its global features."""
 
     def __init__(self, size: int, width: int):
         super().__init__()
@@ -179,7 +179,7 @@ class ClassMLP(nn.Module):
 
 
 class CoordinateMLP(nn.Module):
-    """Encoded coordinates → what a vertex learned about itself."""
+    """Network that turns encoded coordinates into layer weights or receptive-field centers."""
 
     def __init__(self, sizes: tuple[int, int], outputs: int):
         super().__init__()
@@ -198,12 +198,12 @@ class CoordinateMLP(nn.Module):
 
 
 class ReferencePart(nn.Module):
-    """One of a subject's two networks, from its state dict."""
+    """One of a subject's two networks, built from its state dict."""
 
     def __init__(
         self,
         state: dict[str, Tensor],
-        subject: str,
+        subject_name: str,
         num_heads: int | None = None,
         lora_scale: float = 0.2,
         retina_sigma: float = 0.01,
@@ -221,9 +221,9 @@ class ReferencePart(nn.Module):
             "positions": state[vit + "pos_embed"].shape[1],
             "condition": state[vit + "blocks.0.adaLN.adaLN_modulation.0.weight"].shape[1],
         }
-        self.subject, self.retina_sigma = subject, retina_sigma
+        self.subject_name, self.retina_sigma = subject_name, retina_sigma
         self.layers = sorted({int(key.split(".")[2]) for key in state if key.startswith("conv_blocks.")})
-        rows, width = state[f"voxel_outs_weight.{subject}.weight"].shape
+        rows, width = state[f"voxel_outs_weight.{subject_name}.weight"].shape
         self.backbone = nn.Module()
         self.backbone.vision_model = VisionTransformer(sizes, num_heads or size // 64, lora_scale)
         self.conv_blocks, self.cls_blocks = nn.Module(), nn.Module()
@@ -237,18 +237,18 @@ class ReferencePart(nn.Module):
             }
         )
         for name, outputs in (("layer_selector", len(self.layers)), ("retina_mapper", 2)):
-            hidden = tuple(len(state[f"{name}.{subject}.mlp.{index}.weight"]) for index in (1, 3))
-            setattr(self, name, nn.ModuleDict({subject: CoordinateMLP(hidden, outputs)}))
+            hidden = tuple(len(state[f"{name}.{subject_name}.mlp.{index}.weight"]) for index in (1, 3))
+            setattr(self, name, nn.ModuleDict({subject_name: CoordinateMLP(hidden, outputs)}))
         readout = nn.Module()
         readout.weight = nn.Parameter(torch.zeros(rows, width))
         readout.bias = nn.Parameter(torch.zeros(rows))
-        self.voxel_outs_weight = nn.ModuleDict({subject: readout})
-        self.register_buffer("coordinates", state.pop(f"coord_dict.{subject}").float(), persistent=False)
+        self.voxel_outs_weight = nn.ModuleDict({subject_name: readout})
+        self.register_buffer("coordinates", state.pop(f"coord_dict.{subject_name}").float(), persistent=False)
         self.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
         self.eval()
 
     def encoding(self) -> Tensor:
-        """Positional encoding of every vertex' coordinates, (vertices, 192)."""
+        """Return the positional encoding of every vertex's coordinates, (vertices, 192)."""
         low, high = self.coordinates.min(0).values, self.coordinates.max(0).values
         position = (self.coordinates - low) * 100 / (high - low).max()
         omega = 100 ** torch.linspace(0, 1 / 32 - 1, 32, device=position.device)
@@ -256,13 +256,13 @@ class ReferencePart(nn.Module):
         return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
 
     def tables(self) -> tuple[Tensor, Tensor]:
-        """Layer weights (vertices, layers) and receptive-field centers (vertices, 2)."""
+        """Return the layer weights (vertices, layers) and receptive-field centers (vertices, 2)."""
         encoding = self.encoding()
-        weights = self.layer_selector[self.subject](encoding).softmax(-1)
-        return weights, self.retina_mapper[self.subject](encoding).tanh() * (1 - self.retina_sigma)
+        weights = self.layer_selector[self.subject_name](encoding).softmax(-1)
+        return weights, self.retina_mapper[self.subject_name](encoding).tanh() * (1 - self.retina_sigma)
 
     def features(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Tapped tokens, feature maps and global vectors, per layer, of normalized images."""
+        """Return the tapped tokens, feature maps and global vectors of each layer for normalized images."""
         outputs = self.backbone.vision_model(images)
         taps = [outputs[layer] for layer in self.layers]
         maps, vectors = [], []
@@ -276,7 +276,7 @@ class ReferencePart(nn.Module):
         return taps, maps, vectors
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalized images → responses (batch, rows)."""
+        """Return the responses (batch, rows) to normalized images."""
         _, maps, vectors = self.features(images)
         return self.readout(maps, vectors, *self.tables())
 
@@ -288,8 +288,8 @@ class ReferencePart(nn.Module):
         centers: Tensor,
         rows: Tensor | slice = slice(None),
     ) -> Tensor:
-        """Responses (batch, rows) of features; ``rows`` are the vertices that the two tables are of."""
-        weights = self.voxel_outs_weight[self.subject]
+        """Return the responses (batch, rows) for features; ``rows`` are the rows that the two tables belong to."""
+        weights = self.voxel_outs_weight[self.subject_name]
         weight, bias = weights.weight[rows], weights.bias[rows]
         responses = []
         for start in range(0, len(centers), CHUNK):
@@ -304,9 +304,16 @@ class ReferencePart(nn.Module):
 
 
 class ReferenceModel(nn.Module):
-    """Both parts of a subject: pixels of 0–255 → responses of every vertex.
+    """Both parts of a subject: pixels in 0–255 → responses of every vertex.
 
-    ``part1_vertices`` are the vertices of part 1's rows; ``overlay`` whether part 2 has every vertex.
+    Parameters
+    ----------
+    parts
+        ``part1`` and ``part2``.
+    part1_vertices
+        Global vertex of each row of part 1.
+    overlay
+        Whether part 2 has every vertex.
     """
 
     def __init__(self, parts: dict[str, ReferencePart], part1_vertices: np.ndarray, overlay: bool):
@@ -316,7 +323,7 @@ class ReferenceModel(nn.Module):
         self.register_buffer("part1_vertices", torch.tensor(np.asarray(part1_vertices).tolist()), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(batch, 3, height, width) in 0–255 → normalized 224 × 224."""
+        """Return images (batch, 3, height, width) in 0–255, resized to 224 × 224 and normalized."""
         pixels = images.float() / 255
         if pixels.shape[-1] != 224:
             pixels = F.interpolate(pixels, (224, 224), mode="bilinear", align_corners=False)
@@ -325,7 +332,7 @@ class ReferenceModel(nn.Module):
         return (pixels - mean) / std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Responses (batch, vertices), left hemisphere first."""
+        """Return the responses (batch, vertices), left hemisphere first."""
         normalized = self.normalize(images)
         first, second = self.part1(normalized), self.part2(normalized)
         if self.overlay:
@@ -338,24 +345,32 @@ class ReferenceModel(nn.Module):
         return result.index_copy(1, rest.nonzero()[:, 0], second)
 
 
-def load_reference(berg_dir: str | Path, subject: int, **options: Any) -> ReferenceModel:
-    """The reference model of a subject's files.
+def load_reference(berg_dir: str | Path, subject_id: int, **options: Any) -> ReferenceModel:
+    """Load the reference model from a subject's PyTorch files.
 
     Parameters
     ----------
-    berg_dir, subject
-        As for ``berg_jax.load``.
+    berg_dir
+        The folder that contains ``encoding_models/…``, in BERG's layout.
+    subject_id
+        ID of the subject.
     **options
-        ``num_heads``, ``lora_scale``, ``retina_sigma``.
+        ``num_heads``, ``lora_scale`` and ``retina_sigma``, as for
+        :func:`~berg_jax.convert.subject.convert_subject`.
 
     Raises
     ------
     ModelNotFoundError, ModelLoadError
         A file is missing or damaged.
     RuntimeError
-        PyTorch's, where the tensors do not fit the model.
+        PyTorch's error, if the tensors do not fit the model.
+
+    See Also
+    --------
+    run : Compute the responses to images.
+    pixel_gradient : Compute a gradient with respect to pixels.
     """
-    files = SubjectFiles(Path(berg_dir), subject)
+    files = SubjectFiles(Path(berg_dir), subject_id)
     files.require()
     parts = {}
     for name, path in (("part1", files.part1), ("part2", files.part2)):
@@ -374,53 +389,64 @@ def load_reference(berg_dir: str | Path, subject: int, **options: Any) -> Refere
 def run(
     model: ReferenceModel, images: np.ndarray
 ) -> tuple[np.ndarray, dict[tuple[str, str, int], np.ndarray], np.ndarray]:
-    """One forward pass, NumPy in and out.
+    """Compute responses and intermediate results, from NumPy arrays to NumPy arrays.
 
     Parameters
     ----------
     model
-        From :func:`load_reference`.
+        Model from :func:`load_reference`.
     images
-        (batch, 3, height, width), RGB in 0–255, square.
+        Images (batch, 3, height, width), RGB in 0–255, square.
 
     Returns
     -------
     responses
         (batch, vertices), in z units.
-    inside
-        By part, kind and layer, as in ``inside["part1", "tokens", 2]``: ``tokens`` (batch, 257, embed_dim) after the
-        block, ``map`` (batch, width, 16, 16) and ``vector`` (batch, width).
+    intermediate
+        Results by part, kind and layer, as in ``intermediate["part1", "tokens", 2]``: ``tokens``
+        (batch, 257, embed_dim) after the block, ``map`` (batch, width, 16, 16) and ``vector`` (batch, width).
     second
-        (batch, rows): part 2's own responses, before part 1's are put among them.
+        (batch, rows) responses of part 2, before part 1's replace some of them or are put among them.
     """
-    seen = {}
+    intermediate = {}
 
     def keep(key: Any) -> Any:
-        return lambda module, inputs, output: seen.update({key: output.numpy()})
+        return lambda module, inputs, output: intermediate.update({key: output.numpy()})
 
     hooks = [model.part2.register_forward_hook(keep("second"))]
     for name, part in (("part1", model.part1), ("part2", model.part2)):
         for layer in part.layers:
-            places = {
+            modules = {
                 "tokens": part.backbone.vision_model.blocks[layer],
                 "map": part.conv_blocks.blocks_dict[str(layer)],
                 "vector": part.cls_blocks.mlp_dict[str(layer)],
             }
-            hooks += [place.register_forward_hook(keep((name, kind, layer))) for kind, place in places.items()]
+            hooks += [module.register_forward_hook(keep((name, kind, layer))) for kind, module in modules.items()]
     try:
         with torch.no_grad():
             responses = model(torch.tensor(images)).numpy()
     finally:
         for hook in hooks:
             hook.remove()
-    second = seen.pop("second")
-    return responses, seen, second
+    second = intermediate.pop("second")
+    return responses, intermediate, second
 
 
 def pixel_gradient(model: ReferenceModel, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Gradient of Σ weight · response, over images and vertices, with respect to the pixels; NumPy in and out.
+    """Return the gradient of Σ weight · response, over images and vertices, with respect to the pixels.
 
-    ``images`` and the gradient are (batch, 3, height, width), ``weights`` (vertices,).
+    Parameters
+    ----------
+    model
+        Model from :func:`load_reference`.
+    images
+        Images (batch, 3, height, width), RGB in 0–255, square.
+    weights
+        (vertices,) weight of each response.
+
+    Returns
+    -------
+    (batch, 3, height, width), float32.
     """
     pixels = torch.tensor(images, dtype=torch.float32, requires_grad=True)
     (gradient,) = torch.autograd.grad((model(pixels) * torch.tensor(weights)).sum(), pixels)

@@ -36,12 +36,12 @@ import numpy as np
 
 from berg_jax import BERG
 from berg_jax.convert.subject import convert_subject
-from berg_jax.convert.synthetic import natural_like_images, synthesize_subject
+from berg_jax.convert.synthetic import make_synthetic_subject, natural_like_images
 
 # %%
 BERG_DIR, SUBJECT = None, 1  # a real subject: "path/to/berg_dir", 1 to 8
 if BERG_DIR is None:
-    BERG_DIR = synthesize_subject(Path(tempfile.mkdtemp()) / "berg_dir", size="tiny", subject=SUBJECT)
+    BERG_DIR = make_synthetic_subject(Path(tempfile.mkdtemp()) / "berg_dir", size="tiny", subject_id=SUBJECT)
 sorted(str(path.relative_to(BERG_DIR)) for path in Path(BERG_DIR).rglob("*.p*"))
 
 # %% [markdown]

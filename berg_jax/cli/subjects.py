@@ -115,10 +115,10 @@ def verify(
 @command(app, _GROUP)
 def info(berg_dir: BergDir, subject_id: SubjectId) -> str:
     """Print a subject's ROIs: vertices per hemisphere, median noise ceiling SNR and explained variance."""
-    from ..published.berg_dir import SubjectFiles, check_subject
+    from ..published.berg_dir import SubjectFiles, check_subject_id
     from ..published.metadata import find_metadata, roi_table
 
-    files = SubjectFiles(berg_dir, check_subject(subject_id))
+    files = SubjectFiles(berg_dir, check_subject_id(subject_id))
     if files.is_demo and not any(place.is_file() for place in files.metadata_places):
         from ..subject import Subject
 
@@ -144,9 +144,9 @@ _Seed = Annotated[int, typer.Option(min=0, help="Seed of the random weights; the
 
 def make_synthetic_subject(output: _Output, size: _Size = "tiny", seed: _Seed = 0, subject_id: SubjectId = 1) -> str:
     """Write a subject of random weights in the real file formats, to try everything without the published ones."""
-    from ..convert.synthetic import synthesize_subject
+    from ..convert.synthetic import make_synthetic_subject
 
-    synthesize_subject(output, size=size, seed=seed, subject=subject_id)
+    make_synthetic_subject(output, size=size, seed=seed, subject_id=subject_id)
     return f"Synthetic subject {subject_id} (random weights, {size} size): {output}"
 
 

@@ -1,7 +1,7 @@
-"""Synthetic subjects with planted answers, and pictures to show them: all that is needed to try the package.
+"""Synthetic demo subjects with planted answers, and images to show them: all that is needed to try the package.
 
-``berg_dir="demo"`` stands for four synthetic subjects on fsaverage5. What is planted in them is written in their
-metadata under ``"planted"``, so that an experiment's answer can be compared with the truth.
+``berg_dir="demo"`` stands for four synthetic subjects on fsaverage5. Their planted receptive fields and preferences
+are in their metadata under ``"planted"``, so that the result of an experiment can be compared with the truth.
 """
 
 from .photographs import photographs

@@ -1,7 +1,7 @@
-"""Where the demo subjects' areas lie on fsaverage5, and where on the image early vertices look.
+"""Areas of the demo subjects on fsaverage5, and receptive-field centers of their early visual areas.
 
-Anatomy in outline only: early areas are strips along the calcarine sulcus in a polar plane, others are discs
-around textbook places.
+The anatomy is schematic: early areas are strips along the calcarine sulcus in a polar plane, other areas are discs
+around textbook locations.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from jaxtyping import Float, Int
 from ..errors import ResourceError
 
 HEMISPHERE_SIZE = 10_242  # fsaverage5
-RADIUS = 100.0  # of fsaverage's sphere, mm
+RADIUS = 100.0  # radius of fsaverage's sphere in mm
 
-# Places in mm (x away from the midline, y front, z up) of the white surface.
+# Locations on the white surface in mm (x away from the midline, y front, z up).
 _FOVEA, _CALCARINE, _DORSAL = (8, -98, -4), (13, -62, 6), (10, -88, 24)
-_LENGTH = 56.0  # of the early strips, from the fovea forward, mm on the sphere
-_LEAST, _MOST = 0.3, 4.1  # eccentricities at their ends, degrees
-# Early strips: from and to (mm from the calcarine, dorsal up), polar angle at both (degrees above the horizontal),
-# and the share of the length that they have.
+_LENGTH = 56.0  # length of the early strips, from the fovea forward, in mm on the sphere
+_LEAST, _MOST = 0.3, 4.1  # eccentricities at the ends of the strips, in degrees
+# Early strips: their two borders (mm from the calcarine, dorsal positive), the polar angles there (degrees above the
+# horizontal), and their length as a share of the longest.
 _STRIPS = {
     "V1v": (0, -16, 0, 90, 1),
     "V1d": (0, 16, 0, -90, 1),
@@ -31,7 +31,7 @@ _STRIPS = {
     "V3d": (27, 36, 0, -90, 0.8),
     "hV4": (-36, -50, 90, -90, 0.6),
 }
-# Discs: center and radius on the sphere, mm. Where two overlap, the first has the vertex.
+# Discs: center and radius on the sphere, in mm. A vertex in two discs belongs to the first.
 _DISCS = {
     "OFA": ((40, -78, -12), 10),
     "FFA-1": ((40, -62, -16), 9),
@@ -71,9 +71,14 @@ LEFT_ONLY = ("mTL-words",)  # so that one ROI is empty in a hemisphere, as some 
 
 @dataclass(frozen=True)
 class Geography:
-    """One hemisphere: vertices of each ROI, ascending, and the early ones' receptive-field centers.
+    """The areas of one hemisphere.
 
-    ``rf_center`` is in degrees, x right and y up, NaN elsewhere.
+    Attributes
+    ----------
+    rois
+        Vertices of each ROI, ascending.
+    rf_center
+        Receptive-field centers of vertices in early areas, in degrees, x right and y up; NaN elsewhere.
     """
 
     rois: dict[str, Int[np.ndarray, " roi"]]
@@ -81,12 +86,12 @@ class Geography:
 
 
 def geography(hemisphere: str) -> Geography:
-    """The areas of ``"lh"`` or ``"rh"``.
+    """Return the areas of ``"lh"`` or ``"rh"``.
 
     Raises
     ------
     ResourceError
-        nilearn, whose package holds fsaverage5, is not installed.
+        nilearn, whose package contains fsaverage5, is not installed.
     """
     white, sphere = _surfaces(hemisphere)
     outward = -1 if hemisphere == "lh" else 1
@@ -128,7 +133,7 @@ def geography(hemisphere: str) -> Geography:
 
 
 def _surfaces(hemisphere: str) -> tuple[Float[np.ndarray, "vertices 3"], Float[np.ndarray, "vertices 3"]]:
-    """White matter and sphere of fsaverage5."""
+    """Load the white surface and the sphere of fsaverage5."""
     try:
         from nilearn import datasets, surface
     except ImportError as error:
@@ -145,7 +150,7 @@ def _surfaces(hemisphere: str) -> tuple[Float[np.ndarray, "vertices 3"], Float[n
 def _polar_plane(
     sphere: np.ndarray, fovea: np.ndarray, calcarine: np.ndarray, dorsal: np.ndarray
 ) -> tuple[Float[np.ndarray, " vertices"], Float[np.ndarray, " vertices"]]:
-    """Arc lengths from the fovea along the calcarine and across it, in mm; far away where the sphere turns."""
+    """Return the arc lengths in mm from the fovea along the calcarine sulcus and across it."""
     middle = fovea / RADIUS
     along = calcarine - (calcarine @ middle) * middle
     along /= np.linalg.norm(along)
@@ -158,5 +163,5 @@ def _polar_plane(
 
 
 def _distance(sphere: np.ndarray, place: np.ndarray) -> Float[np.ndarray, " vertices"]:
-    """Arc length from a place on the sphere, mm."""
+    """Return the arc length in mm from a location on the sphere."""
     return RADIUS * np.arccos(np.clip(sphere @ place / RADIUS**2, -1, 1))

@@ -1,4 +1,4 @@
-"""The network that the demo subjects share: Gabor-like patches, random blocks, convolutions that stay local."""
+"""The network that the demo subjects share: Gabor-like patch filters, random blocks, and local convolutions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..model.nn.config import GRID, PATCH, PartConfig, ViTConfig
 from ..published.berg_dir import DEMO_VERSION
 
 CONFIG = PartConfig(ViTConfig(64, 4, 2, 128, 4), (0, 2, 3), 48)
-_LORA = 0.03  # of an adapter's factors, relative to the kernels
+_LORA = 0.03  # size of the adapters relative to the kernels
 
 
 def random_network(random: np.random.Generator) -> dict[str, Any]:
-    """Weights of ``CONFIG``'s network, without readout: the same for everybody, but for the adapters."""
+    """Draw the weights of ``CONFIG``'s network without its readout; only the adapters differ between subjects."""
     own, shared = random, np.random.default_rng(DEMO_VERSION)
     vit, width = CONFIG.vit, CONFIG.width
     e, m, r, depth = vit.embed_dim, vit.mlp_dim, vit.lora_rank, vit.depth
@@ -59,7 +59,7 @@ def random_network(random: np.random.Generator) -> dict[str, Any]:
             "kernel": _normal(shared, (size, size), size),
             "bias": _normal(shared, (size,)),
         }
-        # What early vertices read is local; what late ones read is global above all.
+        # Early vertices read local features; late vertices read mostly global ones.
         kernel = (0.02 if local else 1) * _normal(shared, (size, width), size)
         heads[f"global_{layer}_fc2"] = {"kernel": kernel, "bias": np.zeros(width, np.float32)}
     return {"vit": {**tokens, "blocks": blocks}, "heads": heads}
@@ -70,7 +70,7 @@ def _normal(random: np.random.Generator, shape: tuple[int, ...], fan_in: int = 1
 
 
 def _patches(features: int, random: np.random.Generator) -> Float[np.ndarray, "14 14 3 features"]:
-    """Gabor patches of several orientations, frequencies and phases; a quarter of them in color."""
+    """Return Gabor patches of several orientations, frequencies and phases, a quarter of them in color."""
     position = (np.arange(PATCH) + 0.5) / PATCH - 0.5
     window = np.exp(-(position**2 + position[:, None] ** 2) / (2 * 0.3**2))
     kernel = np.empty((PATCH, PATCH, 3, features), np.float32)
@@ -83,7 +83,7 @@ def _patches(features: int, random: np.random.Generator) -> Float[np.ndarray, "1
 
 
 def _convolution(inputs: int, outputs: int, random: np.random.Generator) -> Float[np.ndarray, "5 5 i o"]:
-    """Random channels, each smoothed in space, so that a map stays local."""
+    """Draw kernels that mix channels at random and smooth them in space, so that maps stay local."""
     offset = np.arange(5) - 2
     window = np.exp(-(offset**2 + offset[:, None] ** 2) / (2 * 0.6**2))
     return (window[:, :, None, None] / window.sum() * _normal(random, (inputs, outputs), inputs)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Pictures to try the package on."""
+"""Photographs from other packages, on which the package can be tried."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ _PHOTOGRAPHS = {
 
 
 def photographs() -> dict[str, Path]:
-    """Photographs that come with matplotlib and scikit-learn, by name; neither package is imported.
+    """Return the paths of photographs that come with matplotlib and scikit-learn, by name.
+
+    Neither package is imported.
 
     Raises
     ------
     ResourceError
         One of the packages is not installed.
+
+    See Also
+    --------
+    images : Drawings of several kinds.
+
+    Examples
+    --------
+    >>> sorted(photographs())
+    ['china.jpg', 'flower.jpg', 'grace_hopper.jpg']
     """
     found = {}
-    for name, (package, place) in _PHOTOGRAPHS.items():
+    for name, (package, relative_path) in _PHOTOGRAPHS.items():
         spec = importlib.util.find_spec(package)
-        path = Path(spec.submodule_search_locations[0]) / place if spec and spec.submodule_search_locations else None
+        folders = spec.submodule_search_locations if spec else None
+        path = Path(folders[0]) / relative_path if folders else None
         if path is None or not path.is_file():
             raise ResourceError(f"{name} comes with {package}, which is not installed: pip install 'berg_jax[demo]'.")
         found[name] = path

@@ -1,6 +1,6 @@
-"""Procedural images of a few categories, which the demo subjects prefer to a planted degree.
+"""Procedural images of several categories, for which the demo subjects have planted preferences.
 
-They are drawings, made to differ in color, shape and texture as their namesakes do; no more is claimed.
+The images are drawings that differ in color, shape and texture as the real categories do, and no more is claimed.
 """
 
 from __future__ import annotations
@@ -16,33 +16,43 @@ from ..convert.synthetic import natural_like_images
 from ..errors import InvalidParameterError
 from ..model.nn.config import IMAGE
 
-_FILLINGS = 20  # natural images that probes show parts of
+_FILLINGS = 20  # natural images whose parts the probes show
 _Random = np.random.Generator
 _Draw = ImageDraw.ImageDraw
 
 
 def images(kind: str, n: int, seed: int = 0) -> UInt8[np.ndarray, "n 3 224 224"]:
-    """Images of one kind.
+    """Draw images of one kind.
 
     Parameters
     ----------
     kind
-        ``"faces"``, ``"bodies"``, ``"places"``, ``"words"`` or ``"objects"``: drawings on textured ground.
-        ``"natural"``: textured discs that occlude each other, with 1/f spectra.
-        ``"probes"``: natural images behind a Gaussian window somewhere, on grey.
+        ``"faces"``, ``"bodies"``, ``"places"``, ``"words"`` or ``"objects"`` for drawings on a textured background;
+        ``"natural"`` for textured discs that occlude each other, with 1/f spectra; ``"probes"`` for natural images in
+        a Gaussian window at a random position, on grey.
     n
-        How many, at least 1.
+        Number of images, at least 1.
     seed
-        The same seed makes the same images.
+        Seed of the random numbers. The same seed makes the same images.
 
     Returns
     -------
-    (n, 3, 224, 224), RGB.
+    (n, 3, 224, 224), RGB in 0–255.
 
     Raises
     ------
     InvalidParameterError
-        There is no such kind, or no image is asked for.
+        There is no such kind, or ``n`` is below 1.
+
+    See Also
+    --------
+    photographs : Photographs from other packages.
+    berg_jax.convert.synthetic.natural_like_images : The natural images, in any size.
+
+    Examples
+    --------
+    >>> images("faces", 2).shape
+    (2, 3, 224, 224)
     """
     if kind not in KINDS:
         raise InvalidParameterError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
@@ -58,7 +68,7 @@ def images(kind: str, n: int, seed: int = 0) -> UInt8[np.ndarray, "n 3 224 224"]
 
 
 def gaussian_window(x: float, y: float, sigma: float) -> Float[np.ndarray, "224 224"]:
-    """A window of height 1 at (x, y), of standard deviation sigma, all in pixels."""
+    """Return a Gaussian window of height 1 at (x, y) with standard deviation sigma, all in pixels."""
     pixel = np.arange(IMAGE) + 0.5
     return np.exp(-((pixel - x) ** 2 + (pixel[:, None] - y) ** 2) / (2 * sigma**2))
 
@@ -73,7 +83,7 @@ def _probes(n: int, seed: int, random: _Random) -> UInt8[np.ndarray, "n 3 224 22
 
 
 def _drawing(draw: Callable[[_Draw, _Random], None], random: _Random) -> UInt8[np.ndarray, "224 224 3"]:
-    """A drawing on coarse noise of random color and contrast."""
+    """Draw an image on coarse noise of random color and contrast."""
     ground = random.uniform(60, 190) + random.normal(0, 25, 3)
     coarse = ground + random.normal(0, random.uniform(5, 35), (9, 9, 1)) + random.normal(0, 8, (9, 9, 3))
     canvas = Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize((IMAGE, IMAGE), Image.Resampling.BICUBIC)

@@ -1,9 +1,9 @@
-"""The demo subjects, built from a seed: a random network whose readouts are fitted to planted answers.
+"""Builder of the demo subjects: a random network whose readouts are fitted to planted responses.
 
-The backbone, of Gabor-like patches and random blocks, is the same for all; low-rank adapters and noise on the
-readouts are each subject's own. Receptive-field centers are planted. Readouts are ridge regressions of planted
-responses to drawings: an early vertex answers to the contrast at its receptive field, a vertex of a category's
-area to that category. What was planted stands in the metadata, under ``"planted"``.
+The backbone of Gabor-like patch filters and random blocks is the same for all subjects; low-rank adapters and noise
+on the readouts differ. Receptive-field centers are planted. Readouts are ridge regressions of planted responses to
+drawings: an early vertex responds to the contrast in its receptive field, a vertex in a category's area to that
+category. The planted values are in the metadata, under ``"planted"``.
 """
 
 from __future__ import annotations
@@ -33,61 +33,61 @@ from .geography import EARLY, HEMISPHERE_SIZE, PREFERENCES, Geography, geography
 from .network import CONFIG, random_network
 from .stimuli import CATEGORIES, images
 
-_EARLY_LAYERS, _LATE_LAYERS = (0.96, 0.02, 0.02), (0.1, 0.6, 0.3)  # weights of the layers
-_NOISE = 0.1  # of a readout's weights, relative to their norm
-_DEGREE = 1.3  # of a preference: mean response to the category less that to the others, z units
+_EARLY_LAYERS, _LATE_LAYERS = (0.96, 0.02, 0.02), (0.1, 0.6, 0.3)  # weights of the layers in early and late areas
+_NOISE = 0.1  # noise in a readout's weights, relative to their norm
+_DEGREE = 1.3  # degree of a preference: mean response to the category minus that to the others, in z units
 _BATCH = 20
-_RIDGE = 1e-3  # relative to the mean variance of a feature
-_CONTRAST_SIGMA = 0.45  # of an early vertex' receptive field, degrees
+_RIDGE = 1e-3  # ridge penalty, relative to the mean variance of a feature
+_CONTRAST_SIGMA = 0.45  # standard deviation of an early vertex's receptive field in degrees
 _log = logging.getLogger(__name__)
 
 
 def build_demo_subject(files: SubjectFiles) -> Path:
-    """Build one of the demo subjects in the cache: about 20 seconds.
+    """Build one of the demo subjects in the cache folder, which takes about 20 seconds.
 
     Returns
     -------
-    The folder, as of a converted subject.
+    The folder, which has the format of a converted subject.
 
     Raises
     ------
     ModelNotFoundError
-        There is no demo subject of this number.
+        There is no demo subject with this ID.
     ResourceError
-        nilearn is missing, or the cache cannot be written.
+        nilearn is not installed, or the cache folder cannot be written.
     """
-    if files.subject not in DEMO_SUBJECTS:
-        raise ModelNotFoundError(f"There is no demo subject {files.subject}. There are {list(DEMO_SUBJECTS)}.")
+    if files.subject_id not in DEMO_SUBJECTS:
+        raise ModelNotFoundError(f"There is no demo subject {files.subject_id}. There are {list(DEMO_SUBJECTS)}.")
     lock = files.converted.parent / f".{files.name}.lock"
-    with locked(lock, f"Another process is building demo subject {files.subject}: waiting for it."):
+    with locked(lock, f"Another process is building demo subject {files.subject_id}: waiting for it."):
         if not is_converted(files.converted):
             message = "Building the synthetic demo subject %d once (about 20 s): %s"
-            tell(_log, message, files.subject, files.converted)
+            tell(_log, message, files.subject_id, files.converted)
             _build(files)
     return files.converted
 
 
 def _build(files: SubjectFiles) -> None:
     sides = {hemisphere: geography(hemisphere) for hemisphere in HEMISPHERES}
-    random = np.random.default_rng((DEMO_VERSION, files.subject))
+    random = np.random.default_rng((DEMO_VERSION, files.subject_id))
     part1 = _global(sides, "nsdgeneral")
-    every = np.arange(2 * HEMISPHERE_SIZE)
+    part2 = np.arange(2 * HEMISPHERE_SIZE)
     degrees = {name: float(_DEGREE * random.lognormal(0, 0.12)) for name in PREFERENCES}
-    shown, kinds = _fitting_images()
-    seen = random_network(random), random_network(random)
+    stimuli, kinds = _fitting_images()
+    networks = random_network(random), random_network(random)
     rf_center = _rf_centers(sides, random)
-    planted = _planted(sides, degrees, shown, kinds, rf_center, random)
-    first, explained_variance = _fitted(seen[0], shown, kinds, part1, planted, rf_center, random)
-    second = _unfitted(seen[1], every, rf_center, random)
+    planted = _planted(sides, degrees, stimuli, kinds, rf_center, random)
+    weights1, explained_variance = _fitted(networks[0], stimuli, kinds, part1, planted, rf_center, random)
+    weights2 = _unfitted(networks[1], part2, rf_center, random)
     metadata = _metadata(sides, part1, explained_variance, degrees, kinds, random)
-    _write(files, [("part1", Part(CONFIG, first, part1)), ("part2", Part(CONFIG, second, every))], metadata)
+    _write(files, [("part1", Part(CONFIG, weights1, part1)), ("part2", Part(CONFIG, weights2, part2))], metadata)
 
 
 def _write(files: SubjectFiles, parts: list[tuple[str, Part]], metadata: dict[str, Any]) -> None:
-    name = f"berg_jax demo generator {DEMO_VERSION}, subject {files.subject}"
+    name = f"berg_jax demo generator {DEMO_VERSION}, subject {files.subject_id}"
     source = {"name": name, "size": 1, "sha256": hashlib.sha256(name.encode()).hexdigest(), "mtime_ns": 0}
     description = Description(
-        subject=files.subject,
+        subject=files.subject_id,
         hemisphere_size=HEMISPHERE_SIZE,
         parts={name: part.config for name, part in parts},
         rows={name: len(part.vertices) for name, part in parts},
@@ -98,14 +98,14 @@ def _write(files: SubjectFiles, parts: list[tuple[str, Part]], metadata: dict[st
         origin="synthetic",
         versions={name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "orbax-checkpoint")},
     )
-    place = files.converted.parent / f".metadata-{files.name}.npy"
-    with explained("write", place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        np.save(place, metadata, allow_pickle=True)
+    metadata_file = files.converted.parent / f".metadata-{files.name}.npy"
+    with explained("write", metadata_file):
+        metadata_file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(metadata_file, metadata, allow_pickle=True)
     try:
-        write_converted(files.converted, description, parts, place, replace=False)
+        write_converted(files.converted, description, parts, metadata_file, replace=False)
     finally:
-        place.unlink(missing_ok=True)
+        metadata_file.unlink(missing_ok=True)
 
 
 def _global(sides: dict[str, Geography], roi: str) -> Int[np.ndarray, " n"]:
@@ -113,7 +113,7 @@ def _global(sides: dict[str, Geography], roi: str) -> Int[np.ndarray, " n"]:
 
 
 def _rf_centers(sides: dict[str, Geography], random: np.random.Generator) -> Float[np.ndarray, "vertices 2"]:
-    """Of every vertex, x right and y down in (−1, 1): as planted, else near the fovea on the opposite side."""
+    """Return the center of every vertex, x right and y down in (−1, 1): planted, or near the contralateral fovea."""
     centers = []
     for hemisphere, side in sides.items():
         eccentricity = np.clip(random.gamma(3, 0.35, HEMISPHERE_SIZE), 0, 3.9)
@@ -127,21 +127,21 @@ def _rf_centers(sides: dict[str, Geography], random: np.random.Generator) -> Flo
 
 
 def _fitting_images() -> tuple[UInt8[np.ndarray, "n 3 224 224"], np.ndarray]:
-    """The images that readouts are fitted to, and the kind of each."""
+    """Draw the images to which readouts are fitted, and return the kind of each."""
     counts = {**dict.fromkeys(CATEGORIES, 40), "natural": 60, "probes": 120}
-    shown = [images(kind, count, DEMO_VERSION) for kind, count in counts.items()]
-    return np.concatenate(shown), np.repeat(list(counts), list(counts.values()))
+    stimuli = [images(kind, count, DEMO_VERSION) for kind, count in counts.items()]
+    return np.concatenate(stimuli), np.repeat(list(counts), list(counts.values()))
 
 
 def local_contrast(
-    shown: UInt8[np.ndarray, "n 3 224 224"], rf_center: Float[np.ndarray, "vertices 2"]
+    stimuli: UInt8[np.ndarray, "n 3 224 224"], rf_center: Float[np.ndarray, "vertices 2"]
 ) -> Float[np.ndarray, "n vertices"]:
-    """Standard deviation of luminance (0–1) in a Gaussian window around each center.
+    """Return the standard deviation of luminance (0–1) in a Gaussian window around each center.
 
-    The window's standard deviation is 0.45°; luminance is the mean of the channels.
+    The standard deviation of the window is 0.45°. Luminance is the mean of the channels.
     """
-    step = 4  # pixels; the window is much wider
-    luminance = shown.mean(axis=1, dtype=np.float32)[:, ::step, ::step] / 255
+    step = 4  # in pixels; the window is much wider
+    luminance = stimuli.mean(axis=1, dtype=np.float32)[:, ::step, ::step] / 255
     n, side, _ = luminance.shape
     pixel = (np.arange(side) * step + 0.5) / (IMAGE / 2) - 1
     sigma = _CONTRAST_SIGMA / FIELD
@@ -155,9 +155,18 @@ def local_contrast(
 
 @dataclass(frozen=True)
 class Planted:
-    """What the vertices of nsdgeneral should answer to the fitting images, in z units, and why.
+    """Planted responses of the vertices of nsdgeneral to the fitting images, and their causes.
 
-    ``category`` is empty and ``degree`` 0 for vertices without a preference; ``early`` marks the early areas.
+    Attributes
+    ----------
+    responses
+        Responses in z units.
+    category
+        Preferred category, empty for vertices without a preference.
+    degree
+        Degree of the preference in z units, 0 for vertices without one.
+    early
+        Whether a vertex is in an early area.
     """
 
     responses: Float[np.ndarray, "n v"]
@@ -169,12 +178,12 @@ class Planted:
 def _planted(
     sides: dict[str, Geography],
     degrees: dict[str, float],
-    shown: UInt8[np.ndarray, "n 3 224 224"],
+    stimuli: UInt8[np.ndarray, "n 3 224 224"],
     kinds: np.ndarray,
     rf_center: Float[np.ndarray, "vertices 2"],
     random: np.random.Generator,
 ) -> Planted:
-    """Contrast everywhere, in early areas above all, plus the category where an area has one."""
+    """Return responses to contrast, mainly in early areas, plus responses to the areas' preferred categories."""
     vertices = _global(sides, "nsdgeneral")
     early = np.isin(vertices, np.concatenate([_global(sides, roi) for roi in EARLY]))
     category, degree = np.full(len(vertices), "", object), np.zeros(len(vertices))
@@ -182,7 +191,7 @@ def _planted(
         inside = np.isin(vertices, _global(sides, roi))
         category[inside] = preferred
         degree[inside] = degrees[roi] * random.lognormal(0, 0.1, inside.sum())
-    contrast = local_contrast(shown, rf_center[vertices])
+    contrast = local_contrast(stimuli, rf_center[vertices])
     contrast /= contrast.std(axis=0)
     responses = np.where(early, 0.8, 0.25) * contrast + degree * (kinds[:, None] == category)
     return Planted((responses - responses.mean(axis=0)).astype(np.float32), category, degree, early)
@@ -190,22 +199,22 @@ def _planted(
 
 def _fitted(
     network: dict[str, Any],
-    shown: UInt8[np.ndarray, "n 3 224 224"],
+    stimuli: UInt8[np.ndarray, "n 3 224 224"],
     kinds: np.ndarray,
     vertices: Int[np.ndarray, " v"],
     planted: Planted,
     rf_center: Float[np.ndarray, "vertices 2"],
     random: np.random.Generator,
 ) -> tuple[dict[str, Any], Float[np.ndarray, " v"]]:
-    """Part 1 with its readouts, and the share of planted variance that they explain on images held out."""
-    maps, vectors = _features(network, shown)
+    """Return part 1 with fitted readouts, and the share of planted variance that they explain on held-out images."""
+    maps, vectors = _features(network, stimuli)
     layer_weights = _layer_weights(planted.early, random)
-    held_out = np.arange(len(shown)) % 4 == 3
+    held_out = np.arange(len(stimuli)) % 4 == 3
     weight, bias = np.empty((len(vertices), CONFIG.width), np.float32), np.empty(len(vertices), np.float32)
     score = np.empty(len(vertices), np.float32)
     for start in range(0, len(vertices), 256):
         chunk = slice(start, start + 256)
-        h = _read(maps, vectors, layer_weights[chunk], rf_center[vertices[chunk]])
+        h = _read(maps, vectors, layer_weights[chunk], rf_center[vertices[chunk]])  # (vertices, images, features)
         target = planted.responses[:, chunk].T
         w, b = _ridge(h[:, ~held_out], target[:, ~held_out])
         w += _NOISE * random.standard_normal(w.shape) * np.linalg.norm(w, axis=1, keepdims=True) / CONFIG.width**0.5
@@ -220,12 +229,13 @@ def _fitted(
 def _to_degree(
     responses: Float[np.ndarray, "v n"], kinds: np.ndarray, category: np.ndarray, degree: Float[np.ndarray, " v"]
 ) -> Float[np.ndarray, " v"]:
-    """What to scale responses by, for preferences to be of the planted degree; 1 where there is none."""
-    drawn = np.isin(kinds, CATEGORIES)
-    preferred = kinds == category[:, None]
-    there = (responses * preferred).sum(1) / np.maximum(preferred.sum(1), 1)
-    others = (responses * (drawn & ~preferred)).sum(1) / (drawn & ~preferred).sum(1)
-    return np.where(degree > 0, degree / (there - others), 1)
+    """Return the factors that give preferences the planted degree, 1 for vertices without a preference."""
+    is_drawing = np.isin(kinds, CATEGORIES)
+    is_preferred = kinds == category[:, None]
+    is_other = is_drawing & ~is_preferred
+    mean_preferred = (responses * is_preferred).sum(1) / np.maximum(is_preferred.sum(1), 1)
+    mean_other = (responses * is_other).sum(1) / is_other.sum(1)
+    return np.where(degree > 0, degree / (mean_preferred - mean_other), 1)
 
 
 def _correlation(a: Float[np.ndarray, "v n"], b: Float[np.ndarray, "v n"]) -> Float[np.ndarray, " v"]:
@@ -239,7 +249,7 @@ def _unfitted(
     rf_center: Float[np.ndarray, "vertices 2"],
     random: np.random.Generator,
 ) -> dict[str, Any]:
-    """Part 2: weak random readouts, of which those that part 1 has too are never heard."""
+    """Return part 2 with weak random readouts, which are used only for vertices that part 1 lacks."""
     shape = (len(vertices), CONFIG.width)
     tables = {
         "weight": 0.5 * random.standard_normal(shape).astype(np.float32),
@@ -251,20 +261,20 @@ def _unfitted(
 
 
 def _layer_weights(early: Bool[np.ndarray, " v"], random: np.random.Generator) -> Float[np.ndarray, "v l"]:
-    """Early vertices read the first layer, others the later ones; each a little differently."""
+    """Draw layer weights: early vertices read mainly the first layer, others the later ones."""
     weights = np.where(early[:, None], _EARLY_LAYERS, _LATE_LAYERS) * random.lognormal(0, 0.1, (len(early), 3))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _features(
-    network: dict[str, Any], shown: UInt8[np.ndarray, "n 3 224 224"]
+    network: dict[str, Any], stimuli: UInt8[np.ndarray, "n 3 224 224"]
 ) -> tuple[Float[np.ndarray, "l n 16 16 d"], Float[np.ndarray, "l n d"]]:
     maps, vectors = [], []
-    for start in range(0, len(shown), _BATCH):
-        pixels = pixels_of(shown[start : start + _BATCH], "float32")
-        _, some_maps, some_vectors = features_of(network["vit"], network["heads"], CONFIG, "float32", pixels)
-        maps.append(np.asarray(some_maps))
-        vectors.append(np.asarray(some_vectors))
+    for start in range(0, len(stimuli), _BATCH):
+        pixels = pixels_of(stimuli[start : start + _BATCH], "float32")
+        _, batch_maps, batch_vectors = features_of(network["vit"], network["heads"], CONFIG, "float32", pixels)
+        maps.append(np.asarray(batch_maps))
+        vectors.append(np.asarray(batch_vectors))
     return np.concatenate(maps, axis=1), np.concatenate(vectors, axis=1)
 
 
@@ -274,7 +284,7 @@ def _read(
     layer_weights: Float[np.ndarray, "v l"],
     rf_center: Float[np.ndarray, "v 2"],
 ) -> Float[np.ndarray, "v n d"]:
-    """What the vertices weigh: sampled maps and vectors, layers mixed."""
+    """Return the features that vertices weigh: sampled maps plus vectors, with their layers mixed."""
     padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
     position = map_position(rf_center)
     cell = np.floor(position).astype(int)
@@ -292,7 +302,7 @@ def _read(
 def _ridge(
     h: Float[np.ndarray, "v n d"], target: Float[np.ndarray, "v n"]
 ) -> tuple[Float[np.ndarray, "v d"], Float[np.ndarray, " v"]]:
-    """Weights and bias of each vertex' ridge regression."""
+    """Return the weights and the bias of each vertex's ridge regression."""
     mean, target_mean = h.mean(axis=1, keepdims=True), target.mean(axis=1)
     centered = (h - mean).astype(np.float64)
     gram = centered.transpose(0, 2, 1) @ centered
@@ -311,7 +321,7 @@ def _metadata(
     kinds: np.ndarray,
     random: np.random.Generator,
 ) -> dict[str, Any]:
-    """BERG's entries, and what was planted. Image numbers count the images that readouts were fitted to."""
+    """Return metadata like BERG's, and the planted values. Image numbers count the fitting images."""
     total = 2 * HEMISPHERE_SIZE
     ncsnr = random.gamma(2, 0.03, total).astype(np.float32)
     ncsnr[part1] = random.gamma(12, 0.07, len(part1))

@@ -1,4 +1,4 @@
-"""Safe readers and writers of files: nothing in a file is executed, and a file is whole or not there."""
+"""Safe readers and writers of files, which execute nothing, and which write a file completely or not at all."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Tables in CSV: those that users write, and those that experiments write."""
+"""CSV tables, which users write for experiments and experiments write as results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,27 @@ _LARGEST = 1 << 30  # bytes
 
 
 def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a ``.csv`` file with a header, which must name these columns; what a row lacks is empty.
+    """Return the rows of a ``.csv`` file that has a header.
+
+    Parameters
+    ----------
+    path
+        The ``.csv`` file, in UTF-8, of at most 1 GB.
+    columns
+        Columns to read, all of which the header must name.
+
+    Returns
+    -------
+    For each row the text of each column by its name, empty where the row has no such cell.
 
     Raises
     ------
     ModelNotFoundError, InvalidParameterError
-        There is no such file; it cannot be read, or lacks a column or rows.
+        There is no such file; the file cannot be read, or has no such column or no rows.
+
+    See Also
+    --------
+    write_table : Write such a file.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,20 +45,41 @@ def read_table(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]
     with readable(path, InvalidParameterError, f"Give a table with the columns {' and '.join(columns)}."):
         text = read_small(path, _LARGEST).decode("utf-8-sig")
         table = csv.reader(io.StringIO(text, newline=""))
-        places = {name: place for place, name in enumerate(next(table, [])) if name in columns}
-        rows = [_row(places, values) for values in table if values]
-    if not rows or len(places) < len(columns):
+        positions = {name: position for position, name in enumerate(next(table, [])) if name in columns}
+        rows = [_row(positions, values) for values in table if values]
+    if not rows or len(positions) < len(columns):
         raise InvalidParameterError(f"{path} must have a header with the columns {' and '.join(columns)}, and rows.")
     return rows
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a ``.csv`` file with a header; numbers with fractions to 6 digits, and nothing where there is none (NaN).
+    """Write a ``.csv`` file with a header.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    columns
+        Names of the columns.
+    rows
+        Values of each row. Floating-point numbers are written with 6 significant digits, and NaN as an empty cell.
 
     Raises
     ------
     ResourceError
-        It cannot be written.
+        The file cannot be written.
+
+    See Also
+    --------
+    read_table : Read such a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_table(Path(folder, "table.csv"), ["roi", "accuracy"], [["V1", 0.25], ["FFA-1", float("nan")]])
+    ...     read_table(Path(folder, "table.csv"), ["roi", "accuracy"])
+    [{'roi': 'V1', 'accuracy': '0.25'}, {'roi': 'FFA-1', 'accuracy': ''}]
     """
     with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -57,6 +93,6 @@ def _cell(value: Any) -> Any:
     return "" if np.isnan(value) else f"{value:.6g}"
 
 
-def _row(places: Mapping[str, int], values: Sequence[str]) -> dict[str, str]:
-    """What is asked for and no more: a short row may lack a great many others."""
-    return {name: values[place] if place < len(values) else "" for name, place in places.items()}
+def _row(positions: Mapping[str, int], values: Sequence[str]) -> dict[str, str]:
+    """Return only the wanted cells of a row: a header may name very many columns that short rows do not fill."""
+    return {name: values[position] if position < len(values) else "" for name, position in positions.items()}

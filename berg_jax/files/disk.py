@@ -1,4 +1,4 @@
-"""Files that are whole or not there: checksums, folders that appear at once, room on the disk."""
+"""Atomic files and folders, checksums, locks, free disk space, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from pathlib import Path
 from ..errors import BERGError, IntegrityError, ModelLoadError, ResourceError
 
 _PARTIAL = ".partial-"
-_SMALL = 1 << 26  # bytes of a file that is read at once
+_SMALL = 1 << 26  # largest number of bytes that are read at once
 _log = logging.getLogger(__name__)
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hexadecimal."""
+    """Return the sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_many(paths: Iterable[Path]) -> list[str]:
-    """The sha256 of each file, hashed side by side (hashing leaves the interpreter lock free)."""
+    """Return the sha256 of each file, hashed in parallel threads (hashing releases the interpreter lock)."""
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
         return list(pool.map(sha256, paths))
 
 
 def require_space(folder: Path, needed: int, purpose: str) -> None:
     """Raise ResourceError unless the disk that holds ``folder`` has ``needed`` bytes free."""
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if free < needed:
         raise ResourceError(
             f"{purpose} needs {needed / 1e9:.2f} GB of disk at {folder}, which has {free / 1e9:.2f} GB free. "
@@ -49,7 +49,7 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that has at any moment either its old bytes or all of its new ones, which are on the disk."""
+    """Write a file durably and atomically: at any moment it has either its old contents or all of the new ones."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
         file.write(data)
@@ -59,30 +59,30 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def reserve(folder: Path, needed: int) -> None:
-    """Raise OSError if ``needed`` bytes cannot be written now, be it for a full disk or for a quota.
+    """Raise OSError if ``needed`` bytes cannot be written now, because of a full disk or a quota.
 
-    Better asked of the system than met in the middle of a write by many threads.
+    This is checked beforehand, because the error could otherwise occur in the middle of a write by many threads.
     """
     path = folder / "reserved"
     try:
         with path.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):  # not on macOS
+            if hasattr(os, "posix_fallocate"):  # does not exist on macOS
                 os.posix_fallocate(file.fileno(), 0, needed)
     finally:
         path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def explained(what: str, path: Path) -> Iterator[None]:
-    """Turn the system's refusals (full disk, no permission, …) into a ResourceError that names the path."""
+def explained(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError (full disk, no permission, …) into a ResourceError that names the action and the path."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = f"{'Make room there' if full else 'Check the path'} or choose another output folder."
-        if what == "read":
+        if action == "read":
             remedy = "Check the path and its permissions."
-        raise ResourceError(f"Cannot {what} {path}: {error.strerror or error}. {remedy}") from error
+        raise ResourceError(f"Cannot {action} {path}: {error.strerror or error}. {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -91,47 +91,50 @@ def readable(
     kind: type[BERGError] = ModelLoadError,
     remedy: str = "It may be truncated or damaged: get the file again.",
 ) -> Iterator[None]:
-    """Turn whatever is raised while a file is read into one error of this kind that names the file.
+    """Turn any exception that is raised while a file is read into an error of type ``kind`` that names the file.
 
-    A damaged file can make a library fail in any way, and none of them is the caller's to handle.
+    A damaged file can make a library raise any exception, and callers should not have to know them all.
     """
-    said = "is damaged" if issubclass(kind, IntegrityError) else "cannot be read"
+    problem = "is damaged" if issubclass(kind, IntegrityError) else "cannot be read"
     try:
         yield
     except (RecursionError, MemoryError) as error:
-        raise kind(f"{path} {said}: it is nested too deeply or asks for too much memory. {remedy}") from error
+        raise kind(f"{path} {problem}: it is nested too deeply or asks for too much memory. {remedy}") from error
     except BERGError as error:
-        raise kind(f"{path} {said}: {str(error).removesuffix('.')}. {remedy}") from error
+        raise kind(f"{path} {problem}: {str(error).removesuffix('.')}. {remedy}") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:300]
-        raise kind(f"{path} {said}: {reason}. {remedy}") from error
+        raise kind(f"{path} {problem}: {reason}. {remedy}") from error
 
 
-def read_small(path: Path, most: int = _SMALL) -> bytes:
-    """The bytes of a file of moderate size. Pipes and devices, which may never end, are no files.
+def read_small(path: Path, limit: int = _SMALL) -> bytes:
+    """Return the bytes of a regular file of at most ``limit`` bytes, by default 64 MB.
+
+    Pipes and devices are refused, because reading them may never end. Call this function inside :func:`readable` or
+    :func:`explained`.
 
     Raises
     ------
     OSError, ValueError
-        It cannot be read; it is no file, or too large. Call it inside :func:`readable` or :func:`explained`.
+        The file cannot be read; it is not a regular file, or is too large.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no file")
-    if status.st_size > most:
-        raise ValueError(f"it has {status.st_size:,} bytes, expected at most {most:,}")
+    if status.st_size > limit:
+        raise ValueError(f"it has {status.st_size:,} bytes, expected at most {limit:,}")
     return path.read_bytes()
 
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock of this name while the block runs; while another process holds it, log ``waiting`` and wait.
+    """Hold a lock file while the block runs; if another process holds it, log ``waiting`` and wait.
 
-    The system frees a lock when its process ends, however it ends. The lock's file is removed with it.
+    The operating system releases the lock when its process ends, in whatever way. The lock file is removed then.
     """
     try:
         import fcntl
-    except ImportError:  # Windows has no such locks
+    except ImportError:  # Windows does not have these locks
         yield
         return
     with explained("lock", path):
@@ -143,7 +146,7 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
             except BlockingIOError:
                 _log.warning("%s", waiting)
                 fcntl.flock(file, fcntl.LOCK_EX)
-            # Its last holder may have removed it meanwhile, and then another process may hold a new file.
+            # The previous holder may have removed the file meanwhile, and another process may then hold a new one.
             if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                 break
             file.close()
@@ -156,11 +159,11 @@ def locked(path: Path, waiting: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_folder(destination: Path, replace: bool) -> Iterator[Path]:
-    """A folder to fill, which becomes ``destination`` when the block ends well, and vanishes otherwise.
+    """Yield a folder to fill, which becomes ``destination`` if the block succeeds, and is removed otherwise.
 
-    The folder lies beside the destination under a name that says it is partial. What processes of this
-    machine that were killed have left there is removed first. With ``replace`` an existing destination is
-    moved away just before and removed after.
+    The folder lies beside the destination under a name that marks it as partial. Partial folders that killed
+    processes of this machine have left there are removed first. With ``replace``, an existing destination is moved
+    away immediately before the new one takes its place, and removed afterwards.
     """
     with explained("write", destination):
         destination.parent.mkdir(parents=True, exist_ok=True)

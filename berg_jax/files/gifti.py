@@ -1,4 +1,4 @@
-"""What a GIFTI file may not do to its reader: read other files, or become much larger than it is."""
+"""Checks of GIFTI files, which must not refer to other files or expand to a much larger size."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from xml.parsers import expat
 
 from .disk import read_small
 
-_LARGEST = 1 << 26  # bytes of all arrays
+_LARGEST = 1 << 26  # bytes of all arrays together
 
 
 def check_gifti(path: Path) -> None:
     """Raise ValueError if a GIFTI file names another file, defines entities, or holds arrays of more than 64 MB.
 
-    What is no XML at all raises an error of expat's.
+    A file that is not XML at all raises an error of expat.
     """
     parser = expat.ParserCreate()
     parser.buffer_text = True
     state: dict[str, Any] = {"encoding": "", "text": None, "left": _LARGEST}
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        if state["text"] is not None:  # at which nibabel would unpack what came before
+        if state["text"] is not None:  # nibabel would unpack the text before it
             raise ValueError(f"an element {name!r:.40} lies among its data")
         if name == "DataArray":
             state["encoding"] = attributes.get("Encoding", "")
             if state["encoding"] not in ("ASCII", "Base64Binary", "GZipBase64Binary"):
                 raise ValueError(f"its data are {state['encoding']!r:.40}, which is not read")
             axes = attributes.get("Dimensionality", "")
-            if axes not in tuple("123456"):  # nibabel counts up to it
+            if axes not in tuple("123456"):  # nibabel loops over this number
                 raise ValueError(f"an array has {axes!r:.40} axes, expected 1 to 6")
         elif name == "Data":
             state["text"] = []
@@ -41,7 +41,7 @@ def check_gifti(path: Path) -> None:
             if state["encoding"] == "GZipBase64Binary":
                 unpacker = zlib.decompressobj()
                 state["left"] -= len(unpacker.decompress(base64.b64decode(packed), state["left"]))
-                if unpacker.unconsumed_tail or state["left"] <= 0:  # 0 would mean no limit
+                if unpacker.unconsumed_tail or state["left"] <= 0:  # a limit of 0 would mean no limit
                     raise ValueError(f"unpacked, it takes more than {_LARGEST:,} bytes")
 
     def text(part: str) -> None:

@@ -1,6 +1,7 @@
-"""Matrices of numbers in MATLAB's files, of version 5 (to 7.2), in which NSD's design is.
+"""Numeric matrices in MATLAB files of version 5 (up to 7.2), the format of NSD's experimental design.
 
-SciPy reads far more, but a damaged file can end the process there. The format is MathWorks' "MAT-File Format".
+SciPy reads many more kinds of data, but a damaged file can crash the process there. The format is described in
+MathWorks' "MAT-File Format".
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ import numpy as np
 
 from .disk import read_small
 
-_LARGEST = 1 << 26  # bytes of all matrices that are compressed
+_LARGEST = 1 << 26  # bytes of all compressed matrices together
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _MATRIX, _COMPRESSED = 14, 15
-_CLASSES = range(6, 16)  # of matrices of numbers: double, single, int8 to uint64
+_CLASSES = range(6, 16)  # classes of numeric matrices: double, single, int8 to uint64
 _COMPLEX = 0x0800
 
 
 def read_matrices(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
-    """The matrices of real numbers of these names.
+    """Return the matrices of real numbers that have the given names.
 
     Raises
     ------
     ValueError, KeyError
-        The file is none of these, or damaged, which may also raise others: call it inside
-        :func:`~berg_jax.files.disk.readable`.
+        The file is not such a MATLAB file, lacks a matrix, or is damaged. A damaged file may also raise other
+        exceptions, so call this function inside :func:`~berg_jax.files.disk.readable`.
     """
     contents = memoryview(read_small(path))
     if len(contents) < 128 or bytes(contents[126:128]) not in (b"IM", b"MI"):
@@ -51,40 +52,40 @@ def read_matrices(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Type and data of one element after the other; after each come zeros up to a multiple of eight bytes."""
-    place = 0
-    while place < len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, place)
-        start, padded = place + 8, -(-size // 8) * 8
+    """Yield the type and the data of each element. Elements are padded with zeros to a multiple of eight bytes."""
+    position = 0
+    while position < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, position)
+        start, padded = position + 8, -(-size // 8) * 8
         if kind >> 16:  # a small element: its size and data share these eight bytes
-            kind, size, start, padded = kind & 0xFFFF, kind >> 16, place + 4, 4
-        if size > len(data) - start or (start == place + 4 and size > 4):
+            kind, size, start, padded = kind & 0xFFFF, kind >> 16, position + 4, 4
+        if size > len(data) - start or (start == position + 4 and size > 4):
             raise ValueError(f"an element of {size:,} bytes where {len(data) - start:,} are left")
         yield kind, data[start : start + size]
-        place = start + (size if kind == _COMPRESSED else padded)
+        position = start + (size if kind == _COMPRESSED else padded)
 
 
-def _unpacked(data: memoryview, most: int) -> memoryview:
+def _unpacked(data: memoryview, limit: int) -> memoryview:
     unpacker = zlib.decompressobj()
-    whole = unpacker.decompress(data, most + 1)  # 0 would mean no limit
-    if len(whole) > most or not unpacker.eof:
+    whole = unpacker.decompress(data, limit + 1)  # 0 would mean no limit
+    if len(whole) > limit or not unpacker.eof:
         raise ValueError(f"a matrix that is cut short, or matrices of more than {_LARGEST:,} bytes")
     return memoryview(whole)
 
 
 def _matrix(data: memoryview, order: str, names: Collection[str]) -> tuple[str, np.ndarray | None]:
-    """A matrix' name, and what it holds if it is asked for."""
+    """Return the name of a matrix, and its values if it is one of ``names``."""
     parts = _elements(data, order)
     (_, flags), (_, shape), (_, name) = next(parts), next(parts), next(parts)
-    text = bytes(name).decode("ascii", "replace")
-    if text not in names:
-        return text, None
+    decoded_name = bytes(name).decode("ascii", "replace")
+    if decoded_name not in names:
+        return decoded_name, None
     (facts,) = struct.unpack_from(f"{order}I", flags)
     if facts & 0xFF not in _CLASSES or facts & _COMPLEX:
-        raise ValueError(f"{text} is no matrix of real numbers")
+        raise ValueError(f"{decoded_name} is no matrix of real numbers")
     sizes = [int(n) for n in np.frombuffer(shape, f"{order}i4")]
     kind, values = next(parts)
     array = np.frombuffer(values, f"{order}{_NUMBERS[kind]}")
     if min(sizes, default=-1) < 0 or math.prod(sizes) != len(array):
-        raise ValueError(f"{text} has {len(array)} values for the shape {sizes}")
-    return text, array.reshape(sizes, order="F")
+        raise ValueError(f"{decoded_name} has {len(array)} values for the shape {sizes}")
+    return decoded_name, array.reshape(sizes, order="F")

@@ -1,6 +1,6 @@
-"""NumPy's ``.npy`` and ``.npz`` files, read without pickles and without more memory than they warrant.
+"""Safe readers of NumPy's ``.npy`` and ``.npz`` files: no pickles, and no more memory than the file's size warrants.
 
-What is damaged can raise any exception here: call these functions inside :func:`~berg_jax.files.disk.readable`.
+A damaged file can raise any exception here, so call these functions inside :func:`~berg_jax.files.disk.readable`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 from ..errors import ModelLoadError
 from .pickle_objects import from_bytes
 
-_LONGEST_HEADER = 10_000  # bytes, as NumPy has it
+_LONGEST_HEADER = 10_000  # bytes, as in NumPy
 _LARGEST_UNPACKED = 1 << 27  # bytes of a compressed array: a small file must not become a huge one
 _MOST_AXES, _LONGEST_AXIS = 32, 1 << 48
 
 
 def read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """The shape, whether it is in Fortran's order, and the dtype that an ``.npy`` file declares at its beginning."""
+    """Return the shape, whether the order is Fortran's, and the dtype that an ``.npy`` file declares."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ModelLoadError(f"it is in version {version} of NumPy's format, which is not known")
@@ -40,13 +40,31 @@ def read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array of numbers or text in an ``.npy`` file, read-only and memory-mapped."""
+    """Return the array of numbers or text in an ``.npy`` file, read-only and memory-mapped.
+
+    Raises
+    ------
+    ModelLoadError
+        The file holds other data, or fewer than its header declares. Other damage may raise any exception.
+
+    See Also
+    --------
+    read_npz : Arrays of an ``.npz`` file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "array.npy"), np.arange(3))
+    ...     read_npy(Path(folder, "array.npy")).tolist()
+    [0, 1, 2]
+    """
     with path.open("rb") as file:
         shape, fortran, dtype, size = _declared(file)
         start, end = file.tell(), os.fstat(file.fileno()).st_size
         if start + size > end:
             raise ModelLoadError(f"it has {end - start:,} bytes of an array of {dtype} and shape {shape}")
-        if size == 0:  # which cannot be mapped
+        if size == 0:  # an empty array cannot be mapped
             return np.empty(shape, dtype)
         return np.memmap(file, dtype, "r", start, shape, "F" if fortran else "C")
 
@@ -54,9 +72,26 @@ def read_npy(path: Path) -> np.ndarray:
 def read_npz(
     source: Path | io.BytesIO, names: Iterable[str] | None = None, compressed: bool = False
 ) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file by name, all or those asked for.
+    """Return arrays of an ``.npz`` file by name.
 
-    ``compressed`` says whether the file may be; then each array is of at most 128 MB.
+    Parameters
+    ----------
+    source
+        The file's path, or its contents.
+    names
+        Arrays to read. The default is all.
+    compressed
+        Whether the file may be compressed. An array may then have at most 128 MB.
+
+    Raises
+    ------
+    ModelLoadError
+        An array is missing, is not of numbers or text, or is larger than the file's size warrants. Other damage may
+        raise any exception.
+
+    See Also
+    --------
+    read_npy : The array of an ``.npy`` file.
     """
     with zipfile.ZipFile(source) as archive:
         end = archive.fp.seek(0, io.SEEK_END)
@@ -75,7 +110,7 @@ def read_npz(
 
 
 def _declared(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """The header, which must be of numbers or text, and the bytes that the array takes."""
+    """Return the header, which must declare numbers or text, and the number of bytes of the array."""
     shape, fortran, dtype = read_header(file)
     if dtype.kind not in "biufcSU" or dtype.itemsize == 0:
         raise ModelLoadError(f"it holds {dtype}, expected numbers")
@@ -83,7 +118,7 @@ def _declared(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 
 
 def _check(info: zipfile.ZipInfo, compressed: bool, end: int) -> None:
-    """Raise ModelLoadError unless reading a member takes little more memory than it has bytes."""
+    """Raise ModelLoadError if reading a member takes much more memory than its size in the file."""
     stored = info.compress_type == zipfile.ZIP_STORED
     if not stored and not (compressed and info.compress_type == zipfile.ZIP_DEFLATED):
         raise ModelLoadError(f"{info.filename!r:.80} is compressed, expected what numpy.savez writes")

@@ -1,4 +1,4 @@
-"""A pickle machine that runs nothing: it knows the names of :mod:`.pickle_objects`, and refuses all else."""
+"""A pickle machine that runs no code: it knows the names in :mod:`.pickle_objects` and refuses all others."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import UnsafeFileError
-from .pickle_objects import ALLOWED, Parts, checked_key, resolve, shown
+from .pickle_objects import ALLOWED, Parts, abbreviated, checked_key, resolve
 
-_LONG = (str, bytes, bytearray, tuple, list, set, frozenset)  # what calls go through
+_LONG = (str, bytes, bytearray, tuple, list, set, frozenset)  # types whose items a call may iterate over
 
 
 def unpickle(file: Any, persistent_load: Callable[[Any], np.ndarray]) -> Any:
-    """The object that a pickle holds: plain containers, NumPy arrays and scalars.
+    """Return the object in a pickle: plain containers, NumPy arrays and scalars.
 
     Parameters
     ----------
     file
-        A binary file, placed at the pickle.
+        A binary file, positioned at the beginning of the pickle.
     persistent_load
-        Turns a persistent id into a storage, a one-dimensional array: see :func:`no_storage`.
+        Function that turns a persistent ID into a storage, a one-dimensional array, or :func:`no_storage`.
 
     Raises
     ------
     UnsafeFileError
-        The pickle asks for anything else. Damage can raise any other exception, too.
+        The pickle asks for any other object. Damage can raise any exception.
     """
     return resolve(_Unpickler(file, persistent_load).load(), {})
 
 
 def no_storage(persistent_id: Any) -> Any:
-    """For pickles that have no storages: raises UnsafeFileError."""
-    raise UnsafeFileError(f"a reference to {shown(persistent_id)}")
+    """Raise UnsafeFileError, for pickles that have no storages."""
+    raise UnsafeFileError(f"a reference to {abbreviated(persistent_id)}")
 
 
-# The pickle module's Python implementation: unlike the C one it can be narrowed opcode by opcode, and it
-# allocates nothing on the word of a length in the file.
+# This subclasses the pickle module's Python implementation. Unlike the C one, it can be restricted opcode by opcode,
+# and it allocates no memory merely because the file claims some length.
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
@@ -49,7 +49,8 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         super().__init__(file, encoding="latin1")
         self.persistent_load = persistent_load
         start = file.tell()
-        self.allowance = 4 * (file.seek(0, io.SEEK_END) - start) + 2**20  # bytes and items that calls may go through
+        size = file.seek(0, io.SEEK_END) - start
+        self.allowance = 4 * size + 2**20  # bytes and items that calls may iterate over
         file.seek(start)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -66,7 +67,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     dispatch[pickle.REDUCE[0]] = load_reduce
 
     def _spend(self, given: tuple) -> None:
-        """Refuse calls that are given the same long things so often that their work outgrows the file."""
+        """Refuse calls that receive the same long arguments so often that their work far exceeds the file's size."""
         self.allowance -= len(given) + sum(len(item) for item in given if isinstance(item, _LONG))
         if self.allowance < 0:
             raise UnsafeFileError("more memory or time than its size warrants")
@@ -78,7 +79,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         state = self.stack.pop()
         target = self.stack[-1]
         if type(target) is OrderedDict:
-            # How a module's state dict pickles: its _metadata, which says nothing about the weights.
+            # A module's state dict is pickled with its _metadata, which are irrelevant to the weights.
             if not (isinstance(state, dict) and set(state) <= {"_metadata"}):
                 raise UnsafeFileError("an OrderedDict with attributes of its own")
         elif type(target) is Parts and isinstance(target.value, np.dtype):
@@ -101,7 +102,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def load_readonly_buffer(self) -> None:
-        """Nothing to do: the bytes that stand for a buffer are read-only here anyway."""
+        """Do nothing: the bytes that stand for a buffer are read-only here anyway."""
 
     dispatch[pickle.READONLY_BUFFER[0]] = load_readonly_buffer
 
@@ -140,7 +141,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     dispatch[pickle.ADDITEMS[0]] = load_additems
 
     def load_frozenset(self) -> None:
-        items = self.pop_mark()  # before self.append is looked up, which it replaces
+        items = self.pop_mark()  # first, because it replaces self.append
         self.append(frozenset(map(checked_key, items)))
 
     dispatch[pickle.FROZENSET[0]] = load_frozenset

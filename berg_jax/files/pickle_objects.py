@@ -1,7 +1,7 @@
-"""What a pickle may hold: a fixed list of names, each bound to a small function here that checks its arguments.
+"""The objects allowed in a pickle: a fixed list of names, each bound to a small function that checks its arguments.
 
-NumPy's objects are built in two steps (their dtype may get its byte order late), so they are held as parts until the
-pickle has ended, and made then.
+NumPy's objects are built in two steps, because a dtype may receive its byte order late. They are therefore kept in
+parts until the pickle has ended, and built then.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ _STORAGE_DTYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-# torch.uint16, 32 and 64 have no storage class of their own: their tensors name the dtype instead.
+# torch.uint16, uint32 and uint64 have no storage class of their own; their tensors name the dtype instead.
 _TORCH_DTYPES = {"uint16": np.dtype("u2"), "uint32": np.dtype("u4"), "uint64": np.dtype("u8")}
 _NUMPY_DTYPE = re.compile(r"[<>=|]?([biufc][0-9]{1,2}|[SU][0-9]{1,6}|O8?|b1|\?)")
-# A tensor may be expanded (stride 0), so its shape is no bound on what is stored: this is.
+# An expanded tensor (stride 0) may have any shape, whatever its storage holds, so the elements are limited here.
 _MAX_ELEMENTS = 2**33
-_MAX_NUMBER = 2**48  # of a shape or stride: products of longer ones could be computed for hours
+_MAX_NUMBER = 2**48  # of a shape or stride; products of larger numbers could take hours to compute
 
 
 class Parts:
-    """What a pickled NumPy object is until its state has arrived."""
+    """A pickled NumPy object before its state has arrived."""
 
     def __init__(self, value: Any = None):
         self.value = value
 
 
 class _Scalar(Parts):
-    """A NumPy scalar, resolved at the end because its dtype may get its byte order late."""
+    """A NumPy scalar, built at the end, because its dtype may receive its byte order late."""
 
     def __init__(self, dtype: Any, data: Any):
         self.dtype, self.data = dtype, data
 
 
 class _Buffered(Parts):
-    """An array from a protocol 5 buffer, resolved at the end for the same reason."""
+    """An array from a buffer of protocol 5, built at the end, because its dtype may receive its byte order late."""
 
     def __init__(self, buffer: Any, dtype: Any, shape: Any, order: Any):
         self.buffer, self.dtype, self.shape, self.order = buffer, dtype, shape, order
@@ -70,19 +70,19 @@ def _new_array(kind: Any, shape: Any, typecode: Any) -> Parts:
 def _new_dtype(name: Any, align: Any = False, copy: Any = True) -> Parts:
     name = name.decode("ascii") if isinstance(name, bytes) else name
     if not (isinstance(name, str) and _NUMPY_DTYPE.fullmatch(name)) or align:
-        raise UnsafeFileError(f"the NumPy dtype {shown(name)}")
+        raise UnsafeFileError(f"the NumPy dtype {abbreviated(name)}")
     return Parts(np.dtype(name))
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise UnsafeFileError(f"a string encoded as {shown(encoding)}")
+        raise UnsafeFileError(f"a string encoded as {abbreviated(encoding)}")
     return text.encode("latin1")
 
 
 def _new_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> np.ndarray:
-    """A strided view of a storage; offset and strides count elements."""
-    if any(rest[2:]):  # such as {"neg": True}: the values are not those of the storage
+    """Return a strided view of a storage; offset and strides count elements."""
+    if any(rest[2:]):  # such as {"neg": True}; the values would differ from the storage's
         raise UnsafeFileError("a tensor with a negated or conjugated view")
     _check_storage(storage)
     size, stride = tuple(_items(size)), tuple(_items(stride))
@@ -101,7 +101,7 @@ def _new_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -
 
 
 def _check_storage(storage: Any) -> None:
-    """An expanded tensor has fewer elements in memory than its length says: a view of it could leave the memory."""
+    """Refuse expanded tensors: they have fewer elements in memory than their length, which a view could leave."""
     if not (type(storage) is np.ndarray and storage.ndim == 1 and storage.flags.c_contiguous):
         raise UnsafeFileError("a tensor of something that is no storage")
 
@@ -111,7 +111,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _items(value: Any) -> Any:
-    """What may be gone through: containers that have their items in memory, unlike an expanded tensor."""
+    """Return a container that may be iterated over, because its items are in memory, unlike an expanded tensor's."""
     if type(value) not in (tuple, list, set, frozenset):
         raise UnsafeFileError(f"the items of a {type(value).__name__}")
     return value
@@ -124,7 +124,7 @@ def _new_size(items: Any = ()) -> tuple:
 def _new_tensor_of_dtype(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *rest: Any
 ) -> np.ndarray:
-    """A tensor of a dtype without a storage class: its storage is bytes, in this machine's order."""
+    """Return a tensor of a dtype that has no storage class: its storage is bytes, in this machine's byte order."""
     _check_storage(storage)
     usable = len(storage) // dtype.itemsize * dtype.itemsize
     return _new_tensor(storage[:usable].view(dtype), offset, size, stride, requires_grad, hooks, *rest)
@@ -139,7 +139,7 @@ def _new_ordered_dict(*pairs: Any) -> OrderedDict:
 
 
 def _new_bytes() -> bytes:
-    """How protocol 2 spells b""."""
+    """Return b"", which protocol 2 pickles as a call of bytes()."""
     return b""
 
 
@@ -178,9 +178,9 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 
 def checked_key(value: Any) -> Any:
-    """A dictionary key or set element that is hashed at once, or UnsafeFileError.
+    """Return a dictionary key or set element that can be hashed quickly, or raise UnsafeFileError.
 
-    Hashing can take for ever: of nested tuples that share their parts, of huge integers that collide.
+    Hashing nested tuples that share their parts, or huge integers that collide, could take forever.
     """
     if not isinstance(value, (str, bytes, int, float, type(None))) or (
         isinstance(value, (int, float)) and not abs(value) < 2**61 - 1
@@ -189,18 +189,20 @@ def checked_key(value: Any) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """A value in a message. A tuple may share its parts so often that its text would never end."""
+def abbreviated(value: Any) -> str:
+    """Return a short text for a value in a message. A tuple's text could be endless if it shares its parts often."""
     return repr(value)[:80] if isinstance(value, (str, bytes, float, type(None))) else f"a {type(value).__name__}"
 
 
 def resolve(value: Any, done: dict[int, Any]) -> Any:
-    """Replace the parts of NumPy objects by the objects, in place of every reference to them; ``done`` are by id.
+    """Replace the parts of NumPy objects by the objects themselves, at every reference to them.
+
+    ``done`` holds the objects that have been replaced already, by id.
 
     Raises
     ------
     UnsafeFileError, ModelLoadError
-        There is anything else among the data; parts do not fit each other.
+        The data contain any other object; parts do not fit each other.
     """
     if isinstance(value, (str, bytes, int, float, type(None), np.ndarray)):
         return value
@@ -226,7 +228,7 @@ def resolve(value: Any, done: dict[int, Any]) -> Any:
             result = _array(value, done)
         case _:
             raise UnsafeFileError(f"a {type(value).__name__} among the data")
-    done[id(value)] = (value, result)  # the value too, so that its id stays its own
+    done[id(value)] = (value, result)  # keeps the value alive, so that its id is not reused
     return result
 
 
@@ -281,7 +283,7 @@ def _buffered(parts: _Buffered) -> np.ndarray:
 
 
 def from_bytes(data: bytes | bytearray, dtype: np.dtype) -> np.ndarray:
-    """A flat array of these bytes; of text with characters that do not exist, ModelLoadError."""
+    """Return a flat array of these bytes, or raise ModelLoadError if text has characters that do not exist."""
     if not data:
         return np.empty(0, dtype)
     if dtype.kind == "U" and np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder)).max() > 0x10FFFF:

@@ -1,9 +1,9 @@
 """Safe readers of ``.pth``, ``.pt`` and pickled ``.npy`` files: no torch, no JAX, no code from the file.
 
-A PyTorch file is a zip archive of a pickle and of raw storages; the metadata are a pickled dict in a
-``.npy`` file. A pickle is a program, so it runs here on the machine of :mod:`berg_jax.files.pickle_machine`, which
-knows tensors, arrays and plain containers alone. Anything else is refused by name.
-Tensors come back as read-only NumPy views of the memory-mapped file; nothing is copied until it is used.
+A PyTorch file is a zip archive of a pickle and of raw storages; BERG's metadata are a pickled dict in a ``.npy``
+file. A pickle is a program, so it runs on the machine of :mod:`berg_jax.files.pickle_machine`, which knows only
+tensors, arrays and plain containers, and refuses every other object by its name. Tensors are returned as read-only
+NumPy views of the memory-mapped file; nothing is copied until it is used.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..errors import ModelLoadError, ModelNotFoundError, UnsafeFileError
 from .disk import readable
 from .npy import read_header
 from .pickle_machine import no_storage, unpickle
-from .pickle_objects import shown
+from .pickle_objects import abbreviated
 
-_LARGEST_PICKLE = 1 << 28  # bytes: unpickled, each may take a hundred
+_LARGEST_PICKLE = 1 << 28  # bytes, each of which may take a hundred when unpickled
 
 
 def read_torch(path: str | Path) -> Any:
-    """Read a file that ``torch.save`` wrote (PyTorch ≥ 1.6), without PyTorch.
+    """Read a file that was written by ``torch.save`` (PyTorch ≥ 1.6), without PyTorch.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def read_torch(path: str | Path) -> Any:
 
     Returns
     -------
-    What was saved. Tensors and Parameters are read-only NumPy arrays (bfloat16 by ``ml_dtypes``) that map
-    the file; an ``OrderedDict`` is a plain dict in the same order.
+    The saved object. Tensors and Parameters are read-only NumPy arrays (bfloat16 by ``ml_dtypes``) that map the file;
+    an ``OrderedDict`` is a plain dict in the same order.
 
     Raises
     ------
@@ -48,22 +48,27 @@ def read_torch(path: str | Path) -> Any:
     UnsafeFileError
         The file holds an object outside the allowed list; the message names it.
     ModelLoadError
-        The file is truncated, or is not of this format.
+        The file is truncated, or is not in this format.
+
+    See Also
+    --------
+    torch_record : One record of the file's archive.
+    read_pickled_npy : The object in a pickled ``.npy`` file.
     """
     path = _existing(path)
     try:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             with zipfile.ZipFile(file) as archive:
-                every = archive.infolist()
-    except Exception as error:  # of damaged archives zipfile raises many
+                entries = archive.infolist()
+    except Exception as error:  # zipfile raises many kinds of exceptions at damaged archives
         raise ModelLoadError(
             f"{path} is not a PyTorch file: expected the zip archive that torch.save writes, got {error}. "
             "It may be truncated (compare its size with the original's) or saved by PyTorch before 1.6 "
             "(save it again with a newer one)."
         ) from error
-    records = {info.filename: info for info in every}
-    if len(records) < len(every):
+    records = {info.filename: info for info in entries}
+    if len(records) < len(entries):
         raise ModelLoadError(f"{path} holds several records of one name, so it was not written by torch.save.")
     pickles = [name for name in records if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -76,10 +81,10 @@ def read_torch(path: str | Path) -> Any:
 
 
 def torch_record(path: str | Path, name: str) -> bytes | None:
-    """The record ``name`` of a PyTorch file's archive as bytes, or None where it has none."""
+    """Return the record ``name`` of a PyTorch file's archive as bytes, or None if it has no such record."""
     with _explained(Path(path)), zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            stored = info.compress_type == zipfile.ZIP_STORED  # what is compressed may become huge
+            stored = info.compress_type == zipfile.ZIP_STORED  # a compressed record could expand to a huge size
             small = max(info.file_size, info.compress_size) < 2**20
             if info.filename.partition("/")[2] == name and small and stored:
                 return archive.read(info)
@@ -87,21 +92,21 @@ def torch_record(path: str | Path, name: str) -> bytes | None:
 
 
 def read_pickled_npy(path: str | Path) -> Any:
-    """Read the one object that ``np.save(..., allow_pickle=True)`` pickled into a ``.npy`` file.
+    """Read the single object that ``np.save(..., allow_pickle=True)`` has pickled into a ``.npy`` file.
 
     Parameters
     ----------
     path
-        A ``.npy`` file that holds an object array of shape ().
+        A ``.npy`` file with an object array of shape ().
 
     Returns
     -------
-    The object: dicts, lists, tuples, strings, numbers, NumPy arrays and scalars.
+    The object, which consists of dicts, lists, tuples, strings, numbers, NumPy arrays and scalars.
 
     Raises
     ------
     ModelNotFoundError, UnsafeFileError, ModelLoadError
-        As for :func:`read_torch`.
+        The same conditions as for :func:`read_torch`.
     """
     path = _existing(path)
     with _explained(path), path.open("rb") as file:
@@ -128,7 +133,7 @@ def _existing(path: str | Path) -> Path:
 
 
 class _Archive:
-    """The records of a PyTorch file, and the storages and tensors in them."""
+    """The records of a PyTorch file, and the storages in them."""
 
     def __init__(self, mapped: mmap.mmap, records: dict[str, zipfile.ZipInfo], root: str):
         self.mapped, self.records, self.root = mapped, records, root
@@ -144,13 +149,13 @@ class _Archive:
             raise ModelLoadError(f"it lacks the record {name!r}, so it may be damaged")
         if info.compress_type != zipfile.ZIP_STORED:
             raise ModelLoadError(f"the record {name!r} is compressed; torch.save only stores")
-        # The name and the extra field are repeated before the data, with lengths of their own.
+        # The name and the extra field are repeated before the data, with their own lengths.
         header = self.mapped[info.header_offset : info.header_offset + 30]
         if len(header) < 30 or header[:4] != b"PK\x03\x04":
             raise ModelLoadError(f"the record {name!r} is not in its place, so it is damaged")
         lengths = struct.unpack("<HH", header[26:30])
         start = info.header_offset + 30 + sum(lengths)
-        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as zipfile reads the directory's names
+        encoding = "utf-8" if info.flag_bits & 0x800 else "cp437"  # as zipfile decodes the names in the directory
         if self.mapped[info.header_offset + 30 : start - lengths[1]] != info.orig_filename.encode(encoding):
             raise ModelLoadError(f"the record {name!r} has another name in the archive's directory")
         if start + info.file_size > len(self.mapped):
@@ -158,12 +163,12 @@ class _Archive:
         return memoryview(self.mapped)[start : start + info.file_size]
 
     def persistent_load(self, persistent_id: Any) -> np.ndarray:
-        """A storage: ("storage", class, key, device, number of elements)."""
+        """Return the storage of an ID: ("storage", class, key, device, number of elements)."""
         match persistent_id:
             case ("storage", np.dtype() as dtype, str(key), str(), int(count)) if count >= 0:
                 pass
             case _:
-                raise UnsafeFileError(f"a reference to {shown(persistent_id)}")
+                raise UnsafeFileError(f"a reference to {abbreviated(persistent_id)}")
         if (key, dtype.str) not in self.storages:
             record = self.record(f"data/{key}")
             size = count * dtype.itemsize
@@ -176,7 +181,7 @@ class _Archive:
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Whatever fails while a file is read becomes one error that names the file."""
+    """Turn any exception that is raised while a file is read into an error that names the file."""
     refused: UnsafeFileError | None = None
     with readable(path):
         try:

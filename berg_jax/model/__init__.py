@@ -1,4 +1,4 @@
-"""The encoding model: images to responses of chosen vertices, its gradients, and its checkpoint on disk."""
+"""The encoding model: images to responses of selected vertices, pixel gradients, and converted subjects on disk."""
 
 import lazy_loader
 

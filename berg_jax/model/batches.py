@@ -1,4 +1,4 @@
-"""Work that is done so many at a time."""
+"""Batches of equal size, so that one compiled program serves them all."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Int
 
 
 def filled_batches(count: int, size: int) -> Iterator[tuple[Int[np.ndarray, " size"], int]]:
-    """Numbers from 0 to ``count`` − 1, ``size`` at a time, and how many of them are new.
+    """Yield the numbers from 0 to ``count`` − 1 in batches of ``size``, and how many of each batch are new.
 
-    The last batch is filled up with the last number, so that one compiled program serves all.
+    The last batch is filled with the last number, so that all batches have one size.
 
     Examples
     --------

@@ -1,10 +1,10 @@
-"""A converted subject on disk: a folder that any machine can load, and check, without the PyTorch files.
+"""Checkpoint of a converted subject: a folder that any machine can load and verify without the PyTorch files.
 
-subject.json         what it is: sizes, layout, options, sources with sha256, versions
+subject.json         description: sizes, layout, options, sources with sha256, versions
 part1/, part2/       weights and per-vertex tables, Orbax
-part1_vertices.npy   global vertex of each of the part's rows; likewise part2_vertices.npy
-metadata.npy         BERG's metadata of the subject, where it had any
-SHA256SUMS           of every other file; `sha256sum --check SHA256SUMS` verifies them, too
+part1_vertices.npy   global vertex of each row of part 1; likewise part2_vertices.npy
+metadata.npy         BERG's metadata of the subject, if there were any
+SHA256SUMS           sha256 of every other file; `sha256sum --check SHA256SUMS` verifies them, too
 """
 
 from __future__ import annotations
@@ -39,30 +39,32 @@ _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 @dataclass(frozen=True)
 class Description:
-    """What a converted subject is. ``subject.json`` holds exactly these fields.
+    """Description of a converted subject; its fields are exactly those of ``subject.json``.
 
     Attributes
     ----------
     subject
-        The subject's number.
+        ID of the subject.
     hemisphere_size
-        Vertices of one hemisphere.
+        Number of vertices of one hemisphere.
     parts
         Sizes of ``part1`` and ``part2``.
     rows
-        Readout rows of each part.
+        Number of readout rows of each part.
     layout
-        ``"overlay"`` (part 2 has every vertex and part 1 replaces some) or ``"complement"``.
+        ``"overlay"`` (part 2 has every vertex and part 1 replaces some) or ``"complement"`` (each vertex is in one
+        part).
     layout_guessed
-        Whether there were no metadata to tell the layout from.
+        Whether the layout was guessed, because there were no metadata.
     options
-        ``lora_scale`` and ``retina_sigma``, which the weights do not tell (nor the number of heads in ``parts``).
+        ``lora_scale`` and ``retina_sigma``, which cannot be read from the weights (nor can the number of heads, which
+        is in ``parts``).
     sources
-        For each file converted from: name, size in bytes, sha256, modification time in ns.
+        Name, size in bytes, sha256 and modification time in ns of each source file.
     origin
-        ``"published"`` (every source is the author's, by sha256), ``"synthetic"`` or ``"unrecognized"``.
+        ``"published"`` (every source has the sha256 of the author's file), ``"synthetic"`` or ``"unrecognized"``.
     versions
-        Versions of the libraries that converted.
+        Versions of the libraries that converted the subject.
     format_version
         Version of this format.
     """
@@ -81,21 +83,21 @@ class Description:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the weights were made up by a generator."""
+        """Whether the weights were made by a generator."""
         return self.origin == "synthetic"
 
     def to_json(self) -> str:
-        """As text."""
+        """Return the description as the text of ``subject.json``."""
         return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Description:
-        """From text.
+        """Return the description in a text of ``subject.json``.
 
         Raises
         ------
         ValueError, TypeError, KeyError, AttributeError
-            The text is no description.
+            The text is not a description.
         """
         fields = json.loads(text)
         size, subject, sources = fields["hemisphere_size"], fields["subject"], fields["sources"]
@@ -123,14 +125,21 @@ def is_converted(folder: Path) -> bool:
 
 
 def read_description(folder: Path) -> Description:
-    """What the converted subject in ``folder`` is.
+    """Return the description of the converted subject in ``folder``.
 
     Raises
     ------
     ModelNotFoundError
-        It is not one.
+        The folder is not a converted subject.
     ModelLoadError
-        It was written by a newer version, or is damaged.
+        The subject was written by a newer version, or is damaged.
+
+    Examples
+    --------
+    >>> from berg_jax import Subject
+    >>> description = read_description(Subject("demo", 1).folder)
+    >>> description.origin, description.hemisphere_size
+    ('synthetic', 10242)
     """
     if not is_converted(folder):
         raise ModelNotFoundError(f"{folder} is not a converted subject: it lacks {DESCRIPTION} or {MANIFEST}.")
@@ -154,9 +163,20 @@ def write_converted(
     metadata: Path | None,
     replace: bool,
 ) -> None:
-    """Write a converted subject; it appears at ``destination`` at once and whole, or not at all.
+    """Write a converted subject, which appears at ``destination`` complete or not at all.
 
-    ``parts`` may be an iterator: each part is written before the next is asked for.
+    Parameters
+    ----------
+    destination
+        Folder to write.
+    description
+        Description of the subject.
+    parts
+        Name and network of each part. It may be an iterator: each part is written before the next one is requested.
+    metadata
+        File of the subject's metadata, or None.
+    replace
+        Whether an existing folder is replaced.
 
     Raises
     ------
@@ -181,29 +201,36 @@ def write_converted(
 
 
 def verify(folder: Path, parts: Iterable[str] = ("part1", "part2")) -> None:
-    """Compare the files with their recorded sha256; of the weights only those of the given parts.
+    """Compare the files of a converted subject with their recorded sha256.
+
+    Parameters
+    ----------
+    folder
+        Folder of the converted subject.
+    parts
+        Parts whose weights are compared. All other files are always compared.
 
     Raises
     ------
     IntegrityError
-        A file is missing, unexpected or differs.
+        A file is missing, unexpected or different.
     """
-    recorded, there = read_manifest(folder), set(_files(folder))
-    if there != set(recorded):
+    recorded, existing = read_manifest(folder), set(_files(folder))
+    if existing != set(recorded):
         raise IntegrityError(
-            f"{folder} does not hold the files that were written: missing {sorted(set(recorded) - there)[:3]}, "
-            f"unexpected {sorted(there - set(recorded))[:3]}. {_REMEDY}"
+            f"{folder} does not hold the files that were written: missing {sorted(set(recorded) - existing)[:3]}, "
+            f"unexpected {sorted(existing - set(recorded))[:3]}. {_REMEDY}"
         )
     skipped = tuple(f"{name}/" for name in ("part1", "part2") if name not in parts)
     checked = [name for name in sorted(recorded) if not name.startswith(skipped)]
     hashes = sha256_many(folder / name for name in checked)
-    wrong = [name for name, digest in zip(checked, hashes, strict=True) if digest != recorded[name]]
-    if wrong:
-        raise IntegrityError(f"{folder} is damaged: {', '.join(wrong[:3])} changed since it was written. {_REMEDY}")
+    changed = [name for name, digest in zip(checked, hashes, strict=True) if digest != recorded[name]]
+    if changed:
+        raise IntegrityError(f"{folder} is damaged: {', '.join(changed[:3])} changed since it was written. {_REMEDY}")
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """The recorded sha256 of each file of a converted subject, by its relative path.
+    """Return the recorded sha256 of each file of a converted subject, by its relative path.
 
     Raises
     ------
@@ -231,21 +258,25 @@ def load_model(
     fuse_lora: bool = True,
     check: bool = True,
 ) -> EncodingModel:
-    """The model of a converted subject; parts that the vertices do not need are not even read.
+    """Load the model of a converted subject. Parts that the vertices do not need are not read.
 
     Parameters
     ----------
     folder
-        A converted subject.
+        Folder of the converted subject.
     vertices, precision, fuse_lora
-        As for :func:`~berg_jax.model.encoding_model.build`.
+        The parameters of :func:`~berg_jax.model.encoding_model.build`.
     check
-        Compare the files' sha256 with the recorded ones first.
+        Whether the files' sha256 are first compared with the recorded ones.
 
     Raises
     ------
     ModelNotFoundError, IntegrityError, InvalidParameterError
-        No such folder; damaged files; vertices or a precision that do not exist.
+        There is no such folder; files are damaged; vertices or the precision do not exist.
+
+    See Also
+    --------
+    berg_jax.load : Load a subject's model from a BERG directory, and convert the subject if necessary.
     """
     if check:
         verify(folder, parts=())
@@ -262,19 +293,19 @@ def load_model(
 
 
 def read_part(folder: Path, name: str) -> Part:
-    """One network of a converted subject; its weights are read when they are called for.
+    """Return one network of a converted subject, whose weights are read when they are needed.
 
     Parameters
     ----------
     folder
-        A converted subject.
+        Folder of the converted subject.
     name
         ``"part1"`` or ``"part2"``.
 
     Raises
     ------
     ModelNotFoundError, ModelLoadError
-        The folder is no converted subject, or is damaged.
+        The folder is not a converted subject, or is damaged.
     """
     description = read_description(folder)
     with readable(folder, IntegrityError, "Convert the subject again."):
@@ -293,7 +324,7 @@ def _save(path: Path, weights: dict[str, Any]) -> None:
     try:
         with _plainly_named(path.parent) as parent:
             ocp.save(parent / path.name, weights)
-    except (ValueError, RuntimeError) as error:  # as tensorstore reports what the system refuses
+    except (ValueError, RuntimeError) as error:  # the form in which tensorstore reports errors of the system
         code = re.search(r"os_error_code='(\d+)'", str(error))
         raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error)[:300])) from error
 
@@ -314,21 +345,21 @@ def _read_weights(folder: Path) -> dict[str, Any]:
     try:
         with _plainly_named(folder.parent) as parent:
             return ocp.load(parent / folder.name)
-    except Exception as error:  # of whatever type; a checkpoint that verified does not get here
+    except Exception as error:  # of any type; does not happen with verified checkpoints
         reason = str(error).partition("\n")[0][:200]
         raise IntegrityError(f"{folder} cannot be read: {reason}. Convert the subject again.") from error
 
 
 @contextlib.contextmanager
 def _plainly_named(folder: Path) -> Iterator[Path]:
-    """A link to the folder under a name without special characters, because Orbax takes [ ] \\ for patterns."""
-    with tempfile.TemporaryDirectory(prefix="berg_jax-") as place:
-        link = Path(place) / "link"
+    """Yield a link to the folder whose name has no special characters, because Orbax takes [ ] \\ for patterns."""
+    with tempfile.TemporaryDirectory(prefix="berg_jax-") as parent:
+        link = Path(parent) / "link"
         link.symlink_to(folder.absolute(), target_is_directory=True)
         yield link
 
 
 def _files(folder: Path) -> list[str]:
-    """Every file of the folder but the manifest, by its relative path."""
+    """Return the relative paths of all files in the folder except the manifest, sorted."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != MANIFEST)

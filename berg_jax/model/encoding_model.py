@@ -1,7 +1,7 @@
-"""EncodingModel: images → responses of chosen vertices, a pure function with its weights inside.
+"""EncodingModel: images → responses of selected vertices, a pure function that holds its weights.
 
-A model is a pytree. Pass it to your own jitted functions as an argument; closed over, its weights would be
-baked into the program as constants:
+A model is a pytree. Pass it to your own jitted functions as an argument; if a function closes over it, its weights
+become constants of the compiled program:
 
     grad = jax.jit(jax.grad(lambda images, model: model(images).mean()))
     grad(images, model)
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Num
 from ..errors import InvalidParameterError, ModelLoadError
 from ..vertices import Vertices, check_vertices, places_in
 from .images import check_shape
-from .nn.config import PLAIN, Execution, PartConfig, Window, window_around
+from .nn.config import DEFAULT_PLAN, ComputePlan, PartConfig, Window, window_around
 from .nn.heads import Heads
 from .nn.precision import PRECISIONS, Precision, x64_enabled
 from .nn.preprocess import preprocess
@@ -36,19 +36,19 @@ _PRODUCT_WEIGHTS = ("kernel", "patch_kernel", "conv_0", "conv_1", "conv_2", "wei
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a compiled program depends on besides shapes: the parts' sizes, the precision's name, the way."""
+    """All that a compiled program depends on besides shapes: sizes of the parts, precision, compute plan."""
 
     parts: tuple[tuple[str, PartConfig], ...]
     precision: str
-    execution: Execution
+    compute_plan: ComputePlan
 
 
 class Part(NamedTuple):
-    """One network on the host: sizes, weights as nested dicts of NumPy arrays, global vertex of each row.
+    """One network on the host: sizes, weights as nested dicts of NumPy arrays, and the global vertex of each row.
 
-    ``weights`` has ``vit`` and ``heads``, Flax params, and ``readout``: ``weight`` (rows, width), ``bias``
-    (rows,), ``layer_weights`` (rows, layers), ``rf_center`` (rows, 2). Or it is a function that reads them, so
-    that one part at a time is held twice.
+    ``weights`` has ``vit`` and ``heads``, which are Flax params, and ``readout``: ``weight`` (rows, width), ``bias``
+    (rows,), ``layer_weights`` (rows, layers), ``rf_center`` (rows, 2). It may also be a function that reads them, so
+    that only one part at a time is in memory twice.
     """
 
     config: PartConfig
@@ -58,23 +58,38 @@ class Part(NamedTuple):
 
 @flax.struct.dataclass
 class EncodingModel:
-    """The encoding model of one subject, or of chosen vertices of one.
+    """The encoding model of all or of selected vertices of one subject.
 
     Attributes
     ----------
     params
-        Per part (``part1``, ``part2``; those that the vertices need) the weights: ``vit`` and ``heads``,
-        Flax params, and ``readout``, whose vertices lie in tiles of 128.
+        Weights of each part (``part1``, ``part2``) that the vertices need: ``vit`` and ``heads``, which are Flax
+        params, and ``readout``, whose vertices lie in tiles of 128.
     corners
-        Per part the grid cell that each tile looks at.
+        Grid cell that each tile looks at, for each part.
     order
         (vertices,) slot of each column among all parts' slots.
     vertices
-        (vertices,) global index of each column: the right hemisphere counted on after the left one.
+        (vertices,) global index of each column, in which the right hemisphere follows the left one.
     hemisphere_size
         () number of vertices of one hemisphere.
     config
-        Static: sizes, precision and the way it is computed.
+        Static configuration: sizes, precision and compute plan.
+
+    See Also
+    --------
+    berg_jax.load : Load a model.
+    berg_jax.value_and_pixel_gradient : Gradients of functions of its responses.
+    berg_jax.stack : Several subjects' models in one program.
+
+    Examples
+    --------
+    >>> from berg_jax import load
+    >>> from berg_jax.demo import images
+    >>> model = load("demo", 1, roi="FFA-1")
+    >>> responses = model(images("faces", 2))
+    >>> responses.shape == (2, len(model.vertices))
+    True
     """
 
     params: dict[str, Any]
@@ -85,46 +100,55 @@ class EncodingModel:
     config: ModelConfig = flax.struct.field(pytree_node=False)
 
     def __call__(self, images: Num[Array, "batch 3 height width"]) -> Float[Array, "batch vertices"]:
-        """Predicted responses.
+        """Return the predicted responses to images.
 
         Parameters
         ----------
         images
-            (batch, 3, height, width), square, RGB, integers or floats in 0–255. NumPy or JAX.
+            NumPy or JAX array (batch, 3, height, width), square, RGB, integers or floats in 0–255.
 
         Returns
         -------
-        (batch, vertices) responses in z units (of each NSD session), in the order of ``vertices``; float32,
-        or float64 for precision ``"float64"``.
+        (batch, vertices) responses in z units (of each NSD session), in the order of ``vertices``; float32, or
+        float64 for precision ``"float64"``.
 
         Raises
         ------
         StimulusError
-            The shape or type of the images is wrong. Values are not looked at here.
+            The shape or type of the images is wrong. Values are not checked here.
         """
         check_shape(images)
         _check_x64(self.config.precision)
         if isinstance(images, np.ndarray):
-            images = images.astype(images.dtype.newbyteorder("="), copy=False)  # JAX would take the bytes as they are
-        precision, execution = self.config.precision, self.config.execution
+            images = images.astype(images.dtype.newbyteorder("="), copy=False)  # JAX would ignore the byte order
+        precision, plan = self.config.precision, self.config.compute_plan
         pixels = pixels_of(images, precision)
         slots = []
         for name, part in self.config.parts:
             params = self.params[name]
-            _, maps, vectors = features_of(params["vit"], params["heads"], part, precision, pixels, execution)
+            _, maps, vectors = features_of(params["vit"], params["heads"], part, precision, pixels, plan)
             slots.append(slots_of(params["readout"], self.corners[name], maps, vectors, precision))
         return jnp.concatenate(slots, axis=1)[:, self.order]
 
     def select(self, vertices: Vertices) -> EncodingModel:
-        """The model of chosen vertices alone: columns are ``vertices.lh``, then ``vertices.rh``, in that order.
+        """Return a model of selected vertices only, whose columns are ``vertices.lh``, then ``vertices.rh``.
 
-        It holds their readouts and the parts that they need; its answers are the same columns of this
-        model's. Not for use inside ``jit``.
+        The new model holds the readouts of these vertices and the parts that they need, and its responses equal the
+        corresponding columns of this model's. Do not call this method inside ``jit``.
+
+        Parameters
+        ----------
+        vertices
+            Vertices of the new model, in the order of its columns.
 
         Raises
         ------
         InvalidParameterError
-            No vertex is chosen, this model lacks one, or the hemisphere's size is another.
+            No vertex is selected, this model lacks one of them, or the size of the hemispheres differs.
+
+        See Also
+        --------
+        crop : Compute only the region of the feature maps that the vertices look at.
         """
         check_vertices(vertices, int(self.hemisphere_size))
         columns = _positions(np.asarray(self.vertices), vertices, what="model")
@@ -137,33 +161,42 @@ class EncodingModel:
             for name, part in self.params.items()
         }
         networks = {name: {k: self.params[name][k] for k in ("vit", "heads")} for name, _ in self.config.parts}
-        whole = replace(self.config, execution=replace(self.config.execution, window=Window()))
+        whole = replace(self.config, compute_plan=replace(self.config.compute_plan, window=Window()))
         return _arrange(whole, networks, tables, part_of, rows, vertices)
 
     def crop(self) -> EncodingModel:
-        """The same model, which computes only the part of the feature maps that its vertices look at.
+        """Return the same model, computing only the region of the feature maps that its vertices look at.
 
-        Its answers are the same but for rounding (about 1e-6). Faster for vertices whose receptive fields lie
-        together; but what is compiled then serves only models that look at the same part. Not for use inside
-        ``jit``.
+        Its responses are the same except for rounding (about 1e-6). It is faster if the vertices' receptive fields
+        lie close together, but the compiled programs serve only models that look at the same region. Do not call this
+        method inside ``jit``.
+
+        See Also
+        --------
+        select : A model of fewer vertices.
         """
-        tiles = np.unique(np.asarray(self.order) // TILE)  # those that hold vertices
+        tiles = np.unique(np.asarray(self.order) // TILE)  # tiles that hold vertices
         corners = np.concatenate([np.asarray(self.corners[name]) for name, _ in self.config.parts])[tiles]
-        # A cell's corners are two rows and two columns of the padded map, whose ring is no part of the map.
+        # A cell's corners are in two rows and two columns of the padded map, whose ring is not part of the map.
         top, left = (np.clip(x.min() - 1, 0, None) for x in (corners // PADDED, corners % PADDED))
         bottom, right = (x.max() + 1 for x in (corners // PADDED, corners % PADDED))
-        return self._executed(window=window_around(int(top), int(bottom), int(left), int(right)))
+        return self._with_plan(window=window_around(int(top), int(bottom), int(left), int(right)))
 
     def rematerialized(self) -> EncodingModel:
-        """The same model, whose gradients take less memory and more time (a sixth more for ViT-B on a CPU).
+        """Return the same model, whose gradients take less memory and more time (a sixth more for ViT-B on a CPU).
 
-        Each block of the network is computed again where the gradient passes it; of the other models' blocks the
-        results of two matrix products and the attended tokens are remembered.
+        Each block of the network is computed again when the gradient passes it. Other models keep the results of two
+        matrix products and the attended tokens of each block.
+
+        See Also
+        --------
+        berg_jax.value_and_pixel_gradient : Gradients of a few images at a time, which also limits the memory.
         """
-        return self._executed(rematerialize=True)
+        return self._with_plan(rematerialize=True)
 
-    def _executed(self, **how: Any) -> EncodingModel:
-        return self.replace(config=replace(self.config, execution=replace(self.config.execution, **how)))
+    def _with_plan(self, **changes: Any) -> EncodingModel:
+        plan = replace(self.config.compute_plan, **changes)
+        return self.replace(config=replace(self.config, compute_plan=plan))
 
 
 def build(
@@ -175,32 +208,36 @@ def build(
     fuse_lora: bool = True,
     winograd: bool | None = None,
 ) -> EncodingModel:
-    """A model from its networks' weights.
+    """Build a model from its networks' weights.
 
     Parameters
     ----------
     parts
-        ``part1``, ``part2`` or both. Where both have a vertex, part 1 answers.
+        ``part1``, ``part2`` or both. If both have a vertex, its response is part 1's.
     hemisphere_size
         Number of vertices of one hemisphere.
     vertices
-        The vertices to answer; by default all, ascending.
+        Vertices that the model answers for. The default is all, ascending.
     precision
         ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"`` (needs jax_enable_x64).
     fuse_lora
-        Add the low-rank adapters to the weights they adapt (in float64, rounded once). Without it they stay
-        parameters of their own.
+        Whether the low-rank adapters are added to the weights they adapt (in float64, rounded once). Otherwise they
+        stay parameters of their own.
     winograd
-        Give the heads' convolutions in Winograd's form (:mod:`berg_jax.model.nn.winograd`), 1.8 times as large and
-        several times as fast. By default for fused float32 models: on tensor cores, which the lower precisions
-        have, direct ones are as fast, and the form would cost them digits.
+        Whether the heads' kernels are stored in Winograd's form (:mod:`berg_jax.model.nn.winograd`), 1.8 times as
+        large and several times as fast. The default is True for fused float32 models. With tensor cores, which the
+        lower precisions use, direct convolutions are as fast, and Winograd's form would lose digits.
 
     Raises
     ------
     InvalidParameterError
-        An unknown precision, no vertices, or vertices that no part has.
+        The precision is unknown, there are no vertices, or no part has one of them.
     ModelLoadError
         An adapted weight is too large for the precision.
+
+    See Also
+    --------
+    berg_jax.load : Load a subject's model from its files.
     """
     kind = check_precision(precision)
     vertices = Vertices.all(hemisphere_size) if vertices is None else vertices
@@ -224,34 +261,34 @@ def build(
             configs.append((name, config))
     used = {name: position for position, (name, _) in enumerate(configs)}
     part_of = np.array([used.get(name, -1) for name in names])[owner[columns]]
-    config = ModelConfig(tuple(configs), precision, Execution(winograd=winograd))
+    config = ModelConfig(tuple(configs), precision, ComputePlan(winograd=winograd))
     return _arrange(config, networks, tables, part_of, row[columns], vertices)
 
 
-# Three programs, compiled apart: the first knows the images' size, the second the networks (one for both parts,
-# where they are of one size, and for every selection), the third how many tiles there are. None knows which columns
-# are asked for. Inside a user's own jit they are traced into it.
+# Three programs are compiled separately. The first depends on the images' size, the second on the networks' sizes
+# (one program serves both parts, if they have one size, and every selection), the third on the number of tiles. None
+# depends on the selected columns. Inside a user's own jit, they become part of its program.
 
 
 @partial(jax.jit, static_argnames="precision")
 def pixels_of(images: Num[Array, "b 3 h w"], precision: str) -> Float[Array, "b 3 224 224"]:
-    """Normalized images."""
+    """Return the normalized images that the networks take."""
     return preprocess(images, PRECISIONS[precision].accumulate)
 
 
-@partial(jax.jit, static_argnames=("config", "precision", "execution"))
+@partial(jax.jit, static_argnames=("config", "precision", "compute_plan"))
 def features_of(
     vit: dict[str, Any],
     heads: dict[str, Any],
     config: PartConfig,
     precision: str,
     pixels: Float[Array, "b 3 224 224"],
-    execution: Execution = PLAIN,
+    compute_plan: ComputePlan = DEFAULT_PLAN,
 ) -> tuple[dict[int, Float[Array, "b 257 c"]], Float[Array, "l b 16 16 d"], Float[Array, "l b d"]]:
-    """One part's tapped tokens, feature maps and global vectors: all that its vertices read."""
+    """Return one part's tapped tokens, feature maps and global vectors, which are all that its vertices read."""
     kind = PRECISIONS[precision]
-    _, taps = ViT(config.vit, kind, config.layers, execution.rematerialize).apply({"params": vit}, pixels)
-    maps, vectors = Heads(config, kind, execution).apply({"params": heads}, taps)
+    _, taps = ViT(config.vit, kind, config.layers, compute_plan.rematerialize).apply({"params": vit}, pixels)
+    maps, vectors = Heads(config, kind, compute_plan).apply({"params": heads}, taps)
     return taps, maps, vectors
 
 
@@ -263,12 +300,12 @@ def slots_of(
     vectors: Float[Array, "l b d"],
     precision: str,
 ) -> Float[Array, "b slots"]:
-    """One part's responses, slot after slot."""
+    """Return one part's responses in the order of its slots."""
     return readout(params, corners, maps, vectors, PRECISIONS[precision])
 
 
 def check_precision(name: str) -> Precision:
-    """The precision of that name, or InvalidParameterError if there is none or it needs x64."""
+    """Return the precision of this name, or raise InvalidParameterError if there is none or it needs x64."""
     if name not in PRECISIONS:
         raise InvalidParameterError(f"precision must be one of {sorted(PRECISIONS)}, got {name!r}.")
     _check_x64(name)
@@ -284,12 +321,12 @@ def _check_x64(precision: str) -> None:
 
 
 def _positions(known: Int[np.ndarray, " k"], vertices: Vertices, what: str) -> Int[np.ndarray, " n"]:
-    """Where each of the vertices stands in ``known`` (global indices in any order)."""
+    """Return the position of each of the vertices in ``known`` (global indices in any order)."""
     wanted = vertices.global_indices
     if len(wanted) == 0:
         raise InvalidParameterError("No vertex is selected: give at least one.")
-    positions, lacking = places_in(known, wanted)
-    missing = np.flatnonzero(lacking)
+    positions, is_missing = places_in(known, wanted)
+    missing = np.flatnonzero(is_missing)
     if len(missing):
         first = missing[:3]
         named = [f"{h} {i}" for h, i in zip(vertices.hemispheres[first], vertices.indices[first], strict=True)]
@@ -303,7 +340,7 @@ def _positions(known: Int[np.ndarray, " k"], vertices: Vertices, what: str) -> I
 def _prepared(
     part: Part, precision: Precision, fuse_lora: bool, winograd: bool
 ) -> tuple[PartConfig, dict[str, Any], dict[str, np.ndarray]]:
-    """A part's sizes, its network on the device in the form that is computed with, and its tables."""
+    """Return a part's sizes, its network on the device in the form used for computing, and its readout tables."""
     weights = dict(part.weights() if callable(part.weights) else part.weights)
     network, config = {key: weights.pop(key) for key in ("vit", "heads")}, part.config
     if fuse_lora:
@@ -322,7 +359,7 @@ def _arrange(
     rows: Int[np.ndarray, " n"],
     vertices: Vertices,
 ) -> EncodingModel:
-    """A model whose column i is row ``rows[i]`` of the tables of the ``part[i]``-th part of ``config``."""
+    """Build a model whose column i is row ``rows[i]`` of the tables of the ``part[i]``-th part of ``config``."""
     precision = PRECISIONS[config.precision]
     params, corners, kept = {}, {}, []
     order = np.zeros(len(rows), np.int32)
@@ -333,14 +370,14 @@ def _arrange(
             continue
         table = tables[name]
         chosen = rows[columns]
-        tiled, corner = assign_tiles(np.asarray(table["rf_center"][chosen], np.float32))
-        filled = np.flatnonzero(tiled.ravel() >= 0)
-        order[columns[tiled.ravel()[filled]]] = offset + filled
-        offset += tiled.size
-        source = np.where(tiled >= 0, chosen[tiled], 0)
-        readouts = {key: values[source] for key, values in table.items()}
+        tiles, corner = assign_tiles(np.asarray(table["rf_center"][chosen], np.float32))
+        filled_slots = np.flatnonzero(tiles.ravel() >= 0)
+        order[columns[tiles.ravel()[filled_slots]]] = offset + filled_slots
+        offset += tiles.size
+        row_of_slot = np.where(tiles >= 0, chosen[tiles], 0)
+        readouts = {key: values[row_of_slot] for key, values in table.items()}
         for values in readouts.values():
-            values[tiled < 0] = 0  # the slots that hold no vertex
+            values[tiles < 0] = 0  # slots without a vertex
         params[name] = {**networks[name], "readout": _on_device(readouts, precision)}
         corners[name] = jnp.asarray(corner)
         kept.append((name, part_config))
@@ -355,7 +392,7 @@ def _arrange(
 
 
 def _on_device(tree: Any, precision: Precision) -> Any:
-    """Arrays as JAX arrays: weights of products in the products' type, all else in the sums' type."""
+    """Return JAX arrays: weights of products in the type of products, all others in the type of sums."""
 
     def place(path: tuple, value: Any) -> Array:
         is_weight = path[-1].key in _PRODUCT_WEIGHTS
@@ -365,7 +402,7 @@ def _on_device(tree: Any, precision: Precision) -> Any:
 
 
 def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str, Any]:
-    """Low-rank adapters added to their kernels, in float64, rounded once to the type that the products take."""
+    """Add low-rank adapters to their kernels, in float64, rounded once to the type of products."""
     if "lora_down" in tree:
         down, up = (np.asarray(tree[key], np.float64) for key in ("lora_down", "lora_up"))
         with np.errstate(over="ignore"):
@@ -381,7 +418,7 @@ def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str
 
 
 def _transformed(heads: dict[str, Any]) -> dict[str, Any]:
-    """The feature maps' convolutions in Winograd's form, on the device; one by one, so that few are held twice."""
+    """Transform the feature maps' kernels to Winograd's form on the device, one by one, which saves memory."""
     heads = {name: dict(module) for name, module in heads.items()}
     for module in heads.values():
         for key in module.keys() & {"conv_0", "conv_1", "conv_2"}:

@@ -1,4 +1,4 @@
-"""Gradients of functions of the responses, to the pixels, for more images than fit into memory at once."""
+"""Gradients of objectives of the responses with respect to pixels, for more images than fit into memory at once."""
 
 from __future__ import annotations
 
@@ -24,19 +24,25 @@ def value_and_pixel_gradient(
     *,
     microbatch: int | None = None,
 ) -> tuple[Float[Array, " batch"], Float[Array, "batch 3 height width"]]:
-    """Of each image an objective's value, and its gradient with respect to the pixels.
+    """Return an objective's value for each image, and its gradient with respect to the image's pixels.
 
     Parameters
     ----------
     model
-        The model; ``model.rematerialized()`` needs less memory and more time.
+        Model of one subject, or stacked models of several. ``model.rematerialized()`` needs less memory and more
+        time.
     images
-        (batch, 3, height, width) in 0–255.
+        Images (batch, 3, height, width) in 0–255.
     objective
-        A function of one image's responses, (vertices,), or (subjects, vertices) of a stacked model, to a number:
-        such as ``jnp.mean``. It is compiled once for each function object: define it outside loops.
+        Function that maps one image's responses to a number, such as ``jnp.mean``. Responses are (vertices,), or
+        (subjects, vertices) for stacked models. It is compiled once for each function object, so define it outside
+        loops.
     microbatch
-        How many images are computed at a time, which bounds the memory. By default all at once.
+        Number of images computed at a time, which limits the memory. The default is all at once.
+
+    Returns
+    -------
+    The values (batch,), and the gradients (batch, 3, height, width).
 
     Raises
     ------
@@ -44,6 +50,11 @@ def value_and_pixel_gradient(
         The shape or type of the images is wrong.
     InvalidParameterError
         ``microbatch`` is below 1, or does not divide the batch.
+
+    See Also
+    --------
+    EncodingModel.rematerialized : Gradients in less memory.
+    berg_jax.experiments.synthesis : Images that maximize objectives.
 
     Examples
     --------
@@ -66,13 +77,13 @@ def value_and_pixel_gradient(
 def _value_and_gradient(
     model: EncodingModel | StackedModel, images: Num[Array, "b 3 h w"], objective: Objective, microbatch: int
 ) -> tuple[Float[Array, " b"], Float[Array, "b 3 h w"]]:
-    def total(some: Float[Array, "m 3 h w"]) -> tuple[Float[Array, ""], Float[Array, " m"]]:
-        responses = model(some)
+    def total(few_images: Float[Array, "m 3 h w"]) -> tuple[Float[Array, ""], Float[Array, " m"]]:
+        responses = model(few_images)
         values = jax.vmap(objective, in_axes=responses.ndim - 2)(responses)
         return values.sum(), values
 
-    def one_step(some: Float[Array, "m 3 h w"]) -> tuple[Float[Array, " m"], Float[Array, "m 3 h w"]]:
-        gradient, values = jax.grad(total, has_aux=True)(some)
+    def one_step(few_images: Float[Array, "m 3 h w"]) -> tuple[Float[Array, " m"], Float[Array, "m 3 h w"]]:
+        gradient, values = jax.grad(total, has_aux=True)(few_images)
         return values, gradient
 
     images = images.astype(jnp.result_type(images, jnp.float32))

@@ -1,4 +1,4 @@
-"""What images must be: shapes are checked everywhere, values where they are at hand."""
+"""Checks of images: their shape and type everywhere, their values where they are at hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _OPENING = "Stimulus must be a 4D numpy array (batch, channels, height, width)"
 
 
 def check_shape(images: Any) -> None:
-    """Raise StimulusError unless these are (batch, 3, height, width), square, of real numbers; NumPy or JAX."""
+    """Raise StimulusError unless images are a NumPy or JAX array (batch, 3, height, width), square, of real numbers.
+
+    See Also
+    --------
+    check_images : The same, and a check of the values.
+    """
     shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
     if not (isinstance(shape, tuple) and hasattr(dtype, "kind")):  # a list, or a PyTorch tensor
         raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
@@ -35,9 +40,17 @@ def check_shape(images: Any) -> None:
 
 
 def check_images(images: Any) -> None:
-    """Raise StimulusError unless these are a NumPy array of images that the model takes, in 0–255.
+    """Raise StimulusError unless images are a NumPy array (batch, 3, height, width), square, in 0–255.
 
     Nothing is converted: each message says what the array looks like and what to do.
+
+    See Also
+    --------
+    check_shape : A check of shape and type alone, also for JAX arrays.
+
+    Examples
+    --------
+    >>> check_images(np.zeros((1, 3, 224, 224), np.uint8))
     """
     if not isinstance(images, np.ndarray):
         raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")

@@ -1,4 +1,4 @@
-"""Several people's models in one program, for experiments on groups."""
+"""Stacked models: several subjects' models in one program, for experiments on groups."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ from .nn.readout import TILE, tile_count
 
 @flax.struct.dataclass
 class StackedModel:
-    """The models of several people, of chosen vertices each, as one function of images. A pytree.
+    """The models of several subjects, each of selected vertices, as one function of images; a pytree.
 
     Attributes
     ----------
     models
         One model whose arrays have the subjects as their first axis.
     mask
-        (subjects, vertices) which columns are a subject's own; the others pad it to the longest.
+        (subjects, vertices) which columns are the subject's own. The others fill it up to the largest number of
+        vertices.
+
+    See Also
+    --------
+    stack : Make a stacked model.
     """
 
     models: EncodingModel
     mask: Bool[Array, "subjects vertices"]
 
     def __call__(self, images: Num[Array, "batch 3 height width"]) -> Float[Array, "subjects batch vertices"]:
-        """Each subject's responses (z units) to the same images; 0 where ``mask`` is false.
+        """Return each subject's responses (z units) to the same images; they are 0 where ``mask`` is false.
 
         Raises
         ------
@@ -48,24 +53,33 @@ def _responses(stacked: StackedModel, images: Num[Array, "b 3 h w"]) -> Float[Ar
 
 
 def stack(models: Sequence[EncodingModel]) -> StackedModel:
-    """Models of several people → one program that answers for all of them.
+    """Stack the models of several subjects into one program that computes the responses of all.
 
     Parameters
     ----------
     models
-        Of networks of the same sizes and precision, such as ``[person.model(roi="FFA-1") for person in people]``.
-        They may have different numbers of vertices.
+        Models whose networks have the same sizes and precision, such as
+        ``[subject.model(roi="FFA-1") for subject in subjects]``. They may have different numbers of vertices.
+
+    Returns
+    -------
+    The stacked model.
 
     Raises
     ------
     InvalidParameterError
-        There are no models, or their networks are of different sizes, precisions or parts.
+        There are no models, or their networks differ in sizes, precision or parts.
+
+    See Also
+    --------
+    berg_jax.load : Load one model.
+    berg_jax.value_and_pixel_gradient : Gradients of functions of all subjects' responses.
 
     Examples
     --------
     >>> from berg_jax import load
     >>> from berg_jax.demo import images
-    >>> group = stack([load("demo", person, roi="FFA-1") for person in (1, 2)])
+    >>> group = stack([load("demo", subject_id, roi="FFA-1") for subject_id in (1, 2)])
     >>> group(images("faces", 3)).shape[:2]
     (2, 3)
     """
@@ -89,26 +103,28 @@ def stack(models: Sequence[EncodingModel]) -> StackedModel:
 
 
 def _padded(model: EncodingModel, tiles: dict[str, int], columns: int) -> EncodingModel:
-    """The model with so many tiles in each part and so many columns; the added ones are empty."""
+    """Return the model with the given numbers of tiles in each part and of columns; the added ones are empty."""
     order = np.asarray(model.order)
-    moved, old, new = order.copy(), 0, 0
+    new_order = order.copy()
+    old_offset, new_offset = 0, 0
     params, corners = {}, {}
     for name, _ in model.config.parts:
         count = len(model.corners[name])
-        inside = (order >= old) & (order < old + count * TILE)
-        moved[inside] += new - old
-        old, new = old + count * TILE, new + tiles[name] * TILE
-        more = tiles[name] - count
-        corners[name] = jnp.pad(model.corners[name], (0, more))
+        in_this_part = (order >= old_offset) & (order < old_offset + count * TILE)
+        new_order[in_this_part] += new_offset - old_offset
+        old_offset += count * TILE
+        new_offset += tiles[name] * TILE
+        added_tiles = tiles[name] - count
+        corners[name] = jnp.pad(model.corners[name], (0, added_tiles))
         tables = {
-            key: jnp.pad(table, ((0, more), *((0, 0),) * (table.ndim - 1)))
+            key: jnp.pad(table, ((0, added_tiles), *((0, 0),) * (table.ndim - 1)))
             for key, table in model.params[name]["readout"].items()
         }
         params[name] = {**model.params[name], "readout": tables}
-    more = columns - len(order)
+    added_columns = columns - len(order)
     return model.replace(
         params=params,
         corners=corners,
-        order=jnp.asarray(np.pad(moved, (0, more))),
-        vertices=jnp.pad(model.vertices, (0, more), constant_values=-1),
+        order=jnp.asarray(np.pad(new_order, (0, added_columns))),
+        vertices=jnp.pad(model.vertices, (0, added_columns), constant_values=-1),
     )

@@ -1,4 +1,4 @@
-"""The published model: its card, its files, its metadata, and how to get them. Imports neither JAX nor PyTorch."""
+"""The published model: model card, metadata, files and their download. Imports neither JAX nor PyTorch."""
 
 import lazy_loader
 

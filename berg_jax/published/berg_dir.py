@@ -1,4 +1,4 @@
-"""Where BERG keeps a subject's files, on disk and in the public bucket; imports neither JAX nor Flax."""
+"""Paths of a subject's files in a BERG directory and in the public bucket; imports neither JAX nor Flax."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..errors import InvalidParameterError, ModelNotFoundError
 from ..files.disk import read_small
 
 MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
-DESCRIPTION, METADATA = "subject.json", "metadata.npy"  # in a converted subject's folder
+DESCRIPTION, METADATA = "subject.json", "metadata.npy"  # files in a converted subject's folder
 DEMO = "demo"  # the berg_dir that stands for the synthetic demo subjects
 DEMO_SUBJECTS = (1, 2, 3, 4)
-DEMO_VERSION = 1  # of their generator: a change of what it builds changes it
+DEMO_VERSION = 1  # version of their generator, which changes whenever it builds something else
 CACHE_VARIABLE = "BERG_JAX_CACHE"
 _log = logging.getLogger(__name__)
 
-# sha256 of the files that the model's author published.
+# sha256 of the files as the model's author published them.
 PUBLISHED = {
     "subj01_part1.pth": "832b67cebae7d34ce51720ce63e5aa69e5a1dc4d20c7578e2481410db0d4d014",
     "subj01_part2.pth": "f72e8ead92ca7c4f6ec8f10df9028000e71808992e71d433fe8326e5289a95f6",
@@ -29,28 +29,28 @@ PUBLISHED = {
 }
 
 
-def check_subject(subject: int) -> int:
-    """A subject's number, 1 to 99, as an int, else InvalidParameterError."""
-    if isinstance(subject, bool) or not hasattr(subject, "__index__") or not 1 <= int(subject) <= 99:
-        raise InvalidParameterError(f"subject must be a whole number from 1 to 99, got {subject!r}.")
-    return int(subject)
+def check_subject_id(subject_id: int) -> int:
+    """Return a subject's ID as an int, or raise InvalidParameterError unless it is a number from 1 to 99."""
+    if isinstance(subject_id, bool) or not hasattr(subject_id, "__index__") or not 1 <= int(subject_id) <= 99:
+        raise InvalidParameterError(f"subject must be a whole number from 1 to 99, got {subject_id!r}.")
+    return int(subject_id)
 
 
 def cache_folder() -> Path:
-    """Where berg_jax keeps what it can make again: ``BERG_JAX_CACHE``, else the user's cache folder."""
+    """Return the folder for files that berg_jax can make again: ``BERG_JAX_CACHE``, or one in the user's cache."""
     cache = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "berg_jax"
     return Path(cache).expanduser()
 
 
 def demo_folder() -> Path:
-    """The BERG directory of the demo subjects, in the cache."""
+    """Return the BERG directory of the demo subjects, which is in the cache folder."""
     return cache_folder() / f"{DEMO}-{DEMO_VERSION}"
 
 
 def resolve_berg_dir(berg_dir: str | Path) -> Path:
-    """A BERG directory's path: ``~`` and ``"demo"`` are written out.
+    """Return the path of a BERG directory, with ``~`` and ``"demo"`` expanded.
 
-    A folder named ``demo`` that is a BERG directory goes before the demo subjects, and a warning says so.
+    A folder named ``demo`` that is a BERG directory takes precedence over the demo subjects, with a warning.
     """
     path = Path(berg_dir).expanduser()
     if path != Path(DEMO):
@@ -63,70 +63,83 @@ def resolve_berg_dir(berg_dir: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class SubjectFiles:
-    """The paths of one subject's files below a BERG directory, whether or not they exist."""
+    """Paths of one subject's files below a BERG directory, whether or not the files exist.
+
+    Attributes
+    ----------
+    berg_dir
+        The BERG directory, with ``"demo"`` expanded.
+    subject_id
+        ID of the subject.
+
+    Examples
+    --------
+    >>> SubjectFiles(Path("berg_dir"), 1).part1.name
+    'subj01_part1.pth'
+    """
 
     berg_dir: Path
-    subject: int
+    subject_id: int
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "berg_dir", resolve_berg_dir(self.berg_dir))
 
     @property
     def is_demo(self) -> bool:
-        """Whether this is one of the synthetic demo subjects."""
+        """Whether the subject is one of the synthetic demo subjects."""
         return self.berg_dir == demo_folder()
 
     @property
     def name(self) -> str:
-        """The subject's name inside the files, as in ``subj01``."""
-        return f"subj{self.subject:02d}"
+        """Name of the subject inside the files, such as ``subj01``."""
+        return f"subj{self.subject_id:02d}"
 
     @property
     def model(self) -> Path:
-        """The folder of the model."""
+        """Folder of the model."""
         return self.berg_dir / MODEL_FOLDER
 
     @property
     def part1(self) -> Path:
-        """Weights of part 1."""
+        """File of part 1's weights."""
         return self.model / "encoding_models_weights" / f"{self.name}_part1.pth"
 
     @property
     def part2(self) -> Path:
-        """Weights of part 2."""
+        """File of part 2's weights."""
         return self.model / "encoding_models_weights" / f"{self.name}_part2.pth"
 
     @property
     def indices(self) -> Path:
-        """Which vertices part 1 predicts, of every subject."""
+        """File of the vertices that part 1 predicts, for every subject."""
         return self.model / "encoding_models_weights" / "part1_voxel_indices.pt"
 
     @property
     def metadata(self) -> Path:
-        """Noise ceilings, ROIs, accuracies and image splits."""
-        return self.model / "metadata" / f"metadata_subject-{self.subject:02d}.npy"
+        """File of the metadata: noise ceilings, ROIs, accuracies and image splits."""
+        return self.model / "metadata" / f"metadata_subject-{self.subject_id:02d}.npy"
 
     @property
     def metadata_places(self) -> list[Path]:
-        """Where the metadata may lie: in the BERG directory, or in the converted subject's folder."""
+        """Possible files of the metadata: in the BERG directory, and in the converted subject's folder."""
         places = [self.metadata, self.converted / METADATA]
         description = self.berg_dir / DESCRIPTION
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            if json.loads(read_small(description))["subject"] == self.subject:
+            if json.loads(read_small(description))["subject"] == self.subject_id:
                 places.append(self.berg_dir / METADATA)
         return places
 
     @property
     def converted(self) -> Path:
-        """Where a converted subject lies unless told otherwise."""
+        """Default folder of the converted subject."""
         return self.model / "berg_jax" / self.name
 
     def require(self) -> None:
-        """Raise ModelNotFoundError unless the files that conversion needs are all there."""
+        """Raise ModelNotFoundError unless all files that the conversion needs exist."""
         if self.is_demo:
             raise ModelNotFoundError(
                 "The demo subjects are synthetic and exist in converted form only: there are no PyTorch files to "
-                "convert or to compare with. Use berg-jax synthesize-subject for such files."
+                "convert or to compare with. Use berg-jax make-synthetic-subject for such files."
             )
         if not self.berg_dir.is_dir():
             raise ModelNotFoundError(
@@ -134,16 +147,16 @@ class SubjectFiles:
             )
         missing = [path for path in (self.part1, self.part2, self.indices) if not path.is_file()]
         if missing:
-            there = available_subjects(self.berg_dir)
+            available = available_subjects(self.berg_dir)
             raise ModelNotFoundError(
-                f"Subject {self.subject} is not complete: {missing[0].parent} lacks "
+                f"Subject {self.subject_id} is not complete: {missing[0].parent} lacks "
                 f"{', '.join(path.name for path in missing)}. "
-                + (f"Subjects there: {there}." if there else "No subject is there.")
+                + (f"Subjects there: {available}." if available else "No subject is there.")
             )
 
 
 def available_subjects(berg_dir: Path) -> list[int]:
-    """Subjects of a BERG directory that have both weight files or are converted, ascending."""
+    """Return the IDs of the subjects of a BERG directory that have both weight files or are converted, ascending."""
     folder = berg_dir / MODEL_FOLDER
     found = {
         int(match[1])

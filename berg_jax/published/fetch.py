@@ -1,12 +1,12 @@
-"""A subject's files from the public bucket, or from a mirror of it: resumable and checksummed; needs no JAX.
+"""Resumable, checksummed download of subjects' files from the public bucket or a mirror of it; needs no JAX.
 
-Files lie in the bucket under the paths that they have below a berg_dir. Each is fetched in ranges, several at a
-time, into ``<name>.part``; ``<name>.part.json`` names the ranges that are safely on the disk, so that a download
-that broke off goes on where it was. A whole file is hashed, recorded in the model folder's ``SHA256SUMS.berg_jax``
-(``sha256sum --check`` reads it, too), and only then gets its name.
+Files have the same paths in the bucket as below a berg_dir. Each file is fetched in ranges, several at a time, into
+``<name>.part``, while ``<name>.part.json`` lists the ranges that are safely on the disk, so that an interrupted
+download can be resumed. A complete file is hashed, recorded in ``SHA256SUMS.berg_jax`` in the model folder (which
+``sha256sum --check`` also reads), and only then renamed to its final name.
 
-What comes from the public bucket must also be what the author published, where its sha256 is known. A mirror may
-hold other subjects under the same names, such as synthetic ones: there a difference is only logged.
+A file from the public bucket must also be the one that the author published, if its sha256 is known. A mirror may
+hold other subjects under the same names, such as synthetic ones, so a difference there is only logged.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from pathlib import Path
 
 from ..errors import IntegrityError, InvalidParameterError, ResourceError
 from ..files.disk import explained, locked, read_small, require_space, reserve, sha256, sha256_many, write_whole
-from .berg_dir import MODEL_FOLDER, PUBLISHED, SubjectFiles, check_subject
+from .berg_dir import MODEL_FOLDER, PUBLISHED, SubjectFiles, check_subject_id
 from .mirror import PUBLIC, Mirror
 
 CHECKSUMS = "SHA256SUMS.berg_jax"  # in the model folder
 RANGE_SIZE = 8 * 2**20
 CONNECTIONS = 8
 ATTEMPTS = 6
-_LOG_EVERY = 30.0  # seconds, where there is no terminal
+_LOG_EVERY = 30.0  # seconds between lines in the log, where there is no terminal
 _LOCK = ".fetch.lock"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Download:
-    """One file of a plan.
+    """One file to download, and how much of it there is.
 
     Attributes
     ----------
     key
-        Its path in the bucket, which is also its path below the berg_dir.
+        Path of the file in the bucket, which is also its path below the berg_dir.
     destination
-        Its path on this machine.
+        Path of the file on this machine.
     size, etag
-        Bytes on the mirror, and what the mirror calls this version of it, if it says.
+        Size on the mirror in bytes, and the mirror's ETag for this version of the file, if it gives one.
     state
-        ``"complete"``, ``"partial"``, ``"missing"``, or ``"different"``: there, but not what the mirror has.
+        ``"complete"``, ``"partial"``, ``"missing"``, or ``"different"`` if there is another file than the mirror's.
     missing
-        Bytes still to be fetched.
+        Number of bytes that are still to be fetched.
     note
-        Why it is different.
+        The difference of a different file, in words.
     """
 
     key: str
@@ -68,29 +68,35 @@ class Download:
 
 
 def plan(
-    subjects: Sequence[int], berg_dir: str | Path, *, mirror: str = PUBLIC, metadata_only: bool = False
+    subject_ids: Sequence[int], berg_dir: str | Path, *, mirror: str = PUBLIC, metadata_only: bool = False
 ) -> list[Download]:
-    """What :func:`fetch` would do. Asks the mirror for sizes, hashes what seems complete, writes nothing.
+    """Return what :func:`fetch` would do, without writing anything.
 
-    Parameters and errors are those of :func:`fetch`.
+    The mirror is asked for sizes, and files that seem complete are hashed. Parameters and errors are those of
+    :func:`fetch`.
+
+    See Also
+    --------
+    fetch : Carry out the downloads.
+    plan_text : The downloads as text.
     """
     berg_dir = Path(berg_dir).expanduser()
-    source = Mirror(mirror, _wanted(subjects, berg_dir, metadata_only), ATTEMPTS)
+    source = Mirror(mirror, _wanted(subject_ids, berg_dir, metadata_only), ATTEMPTS)
     return _compare(source, source.versions(), berg_dir / MODEL_FOLDER)
 
 
 def plan_text(downloads: Sequence[Download]) -> str:
-    """A plan as text: each file's state and size, the total, what is to be fetched, and the room for it."""
+    """Return downloads as text: each file's state and size, the total, the amount to fetch, and the free space."""
     lines = [f"{d.state:<10}{d.size:>14,} bytes  {d.key}" + (f" ({d.note})" if d.note else "") for d in downloads]
     total, missing = sum(d.size for d in downloads) / 1e9, sum(d.missing for d in downloads) / 1e9
-    there = next(folder for folder in downloads[0].destination.parents if folder.exists())
+    existing = next(folder for folder in downloads[0].destination.parents if folder.exists())
     lines.append(f"{len(downloads)} files, {total:.2f} GB, of which {missing:.2f} GB are to be fetched.")
-    lines.append(f"{shutil.disk_usage(there).free / 1e9:.2f} GB are free at {there}.")
+    lines.append(f"{shutil.disk_usage(existing).free / 1e9:.2f} GB are free at {existing}.")
     return "\n".join(lines)
 
 
 def fetch(
-    subjects: Sequence[int],
+    subject_ids: Sequence[int],
     berg_dir: str | Path,
     *,
     mirror: str = PUBLIC,
@@ -103,75 +109,80 @@ def fetch(
 ) -> list[Download]:
     """Fetch the files that subjects need: both parts' weights, part 1's indices, and the metadata.
 
-    Run again after a failure it fetches only what is missing. Of two processes that fetch into the same berg_dir
-    one does it and the other waits.
+    If it is called again after a failure, only the missing ranges are fetched. If two processes fetch into the same
+    berg_dir, one of them waits for the other.
 
     Parameters
     ----------
-    subjects
-        Numbers of the subjects.
+    subject_ids
+        IDs of the subjects.
     berg_dir
-        The folder to fetch into, laid out as BERG does. It is made if it is not there.
+        The folder to fetch into, which gets BERG's layout. It is created if it does not exist.
     mirror
-        ``s3://bucket/prefix`` (read anonymously; the environment's ``AWS_ENDPOINT_URL`` names another server and
-        ``AWS_REGION`` another region), ``https://`` or ``http://`` (of a server that serves ranges), or
+        ``s3://bucket/prefix`` (read anonymously; the environment variables ``AWS_ENDPOINT_URL`` and ``AWS_REGION``
+        name another server and another region), ``https://…`` or ``http://…`` (a server that serves ranges), or
         ``file:///folder``.
     metadata_only
-        Only the metadata, without weights.
+        Whether only the metadata are fetched, without weights.
     overwrite
-        Replace files that are there but are not what the mirror has.
+        Whether existing files that differ from the mirror's are replaced.
     show_progress
-        Show a progress bar where there is a terminal; elsewhere log a line every 30 seconds, at level INFO.
+        Whether a progress bar is shown if there is a terminal; otherwise a line is logged every 30 seconds, at level
+        INFO.
     range_size, connections
-        Bytes of a request, and requests at a time.
+        Number of bytes per request, and number of simultaneous requests.
     attempts
-        How often a request is tried, with growing pauses.
+        Number of times that a request is tried, with increasing pauses.
 
     Returns
     -------
-    The plan as it was before the download.
+    The state of the files before the download.
 
     Raises
     ------
     InvalidParameterError
-        A subject, mirror or number that makes no sense.
+        A subject, the mirror or a number is invalid.
     ModelNotFoundError
         The mirror lacks a file.
     ResourceError
-        obstore is not installed; the disk is too full or cannot be written; a file that is there is different and
-        ``overwrite`` is not given; the mirror does not answer. What was fetched stays, to go on from.
+        obstore is not installed; the disk is too full or cannot be written; an existing file is different and
+        ``overwrite`` is not given; the mirror does not answer. Ranges that have been fetched are kept.
     IntegrityError
-        A file from the public bucket is not the one that the author published: it is kept aside as
-        ``<name>.mismatch``. Or the mirror's file changed during the download.
+        A file from the public bucket is not the one that the author published, and is kept as ``<name>.mismatch``; or
+        the mirror's file changed during the download.
+
+    See Also
+    --------
+    plan : The same without downloading.
     """
     for name, value in (("range_size", range_size), ("connections", connections), ("attempts", attempts)):
         if value < 1:
             raise InvalidParameterError(f"{name} must be at least 1, got {value}.")
     berg_dir = Path(berg_dir).expanduser()
     model = berg_dir / MODEL_FOLDER
-    source = Mirror(mirror, _wanted(subjects, berg_dir, metadata_only), attempts)
+    source = Mirror(mirror, _wanted(subject_ids, berg_dir, metadata_only), attempts)
     versions = source.versions()
     downloads = _compare(source, versions, model)
-    if all(download.state == "complete" for download in downloads):  # a read-only folder may be, too
-        return downloads
+    if all(download.state == "complete" for download in downloads):
+        return downloads  # before any write, because a read-only folder may be complete, too
     with explained("write", model):
         model.mkdir(parents=True, exist_ok=True)
     with locked(model / _LOCK, f"Another process is fetching into {model}: waiting for it."):
         downloads = _compare(source, versions, model)
-        todo = [download for download in downloads if download.state != "complete"]
-        _require_place(todo, overwrite)
-        with _progress(todo, show_progress) as advance:
-            for download in todo:
+        incomplete = [download for download in downloads if download.state != "complete"]
+        _require_place(incomplete, overwrite)
+        with _progress(incomplete, show_progress) as advance:
+            for download in incomplete:
                 _fetch_ranges(source, download, range_size, connections, advance)
                 _finish(source, download, model)
     return downloads
 
 
-def _wanted(subjects: Sequence[int], berg_dir: Path, metadata_only: bool) -> dict[str, Path]:
-    """Keys of the files that subjects need, with their destinations."""
+def _wanted(subject_ids: Sequence[int], berg_dir: Path, metadata_only: bool) -> dict[str, Path]:
+    """Return the destinations of the files that subjects need, by their keys."""
     paths = []
-    for subject in subjects:
-        files = SubjectFiles(berg_dir, check_subject(subject))
+    for subject_id in subject_ids:
+        files = SubjectFiles(berg_dir, check_subject_id(subject_id))
         if files.is_demo:
             raise InvalidParameterError(
                 f"{str(berg_dir)!r} stands for the demo subjects, which are built here. Choose another berg_dir."
@@ -183,13 +194,13 @@ def _wanted(subjects: Sequence[int], berg_dir: Path, metadata_only: bool) -> dic
 
 
 def _compare(source: Mirror, versions: dict[str, tuple[int, str | None]], model: Path) -> list[Download]:
-    """What there is of the mirror's files on this machine."""
+    """Compare the mirror's files with those on this machine."""
     recorded = _recorded(model)
     downloads = []
     with explained("read", model):
         sizes = {key: path.stat().st_size for key, path in source.files.items() if path.is_file()}
-        same = [key for key, size in sizes.items() if size == versions[key][0]]
-        digests = dict(zip(same, sha256_many(source.files[key] for key in same), strict=True))
+        same_size = [key for key, size in sizes.items() if size == versions[key][0]]
+        digests = dict(zip(same_size, sha256_many(source.files[key] for key in same_size), strict=True))
         for key, path in source.files.items():
             size, etag = versions[key]
             note = ""
@@ -210,13 +221,13 @@ def _compare(source: Mirror, versions: dict[str, tuple[int, str | None]], model:
 
 
 def _require_place(downloads: Sequence[Download], overwrite: bool) -> None:
-    """Raise ResourceError unless there is room for everything that is missing, and nothing in its way."""
+    """Raise ResourceError if the disk lacks space for the missing files, or if another file is in the way."""
     for download in downloads:
-        folder = download.destination.is_dir()
-        if download.state == "different" and (folder or not overwrite):
+        is_folder = download.destination.is_dir()
+        if download.state == "different" and (is_folder or not overwrite):
             raise ResourceError(
                 f"{download.destination} is {download.note}. Move it away, "
-                + ("" if folder else "replace it with --overwrite (overwrite=True), ")
+                + ("" if is_folder else "replace it with --overwrite (overwrite=True), ")
                 + "or choose another berg_dir."
             )
     missing = sum(download.missing for download in downloads)
@@ -236,13 +247,13 @@ def _journal(destination: Path) -> Path:
 
 
 def _unfinished(destination: Path, size: int, etag: str | None) -> tuple[int, set[int]] | None:
-    """Range size and finished ranges of a download of this very version that broke off, if there is one."""
-    # What is suppressed: there is no journal, or it is damaged.
+    """Return the range size and finished ranges of an interrupted download of this version, if there is one."""
+    # The suppressed errors mean that there is no journal, or that it is damaged.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         journal = json.loads(read_small(_journal(destination)))
         range_size = journal["range_size"]
-        same = etag is not None and (journal["size"], journal["etag"]) == (size, etag)
-        if same and _part(destination).stat().st_size == size and type(range_size) is int and range_size > 0:
+        same_version = etag is not None and (journal["size"], journal["etag"]) == (size, etag)
+        if same_version and _part(destination).stat().st_size == size and type(range_size) is int and range_size > 0:
             return range_size, {
                 index for index in journal["done"] if type(index) is int and index in range(-(-size // range_size))
             }
@@ -256,7 +267,7 @@ def _bytes(size: int, range_size: int, indices: set[int]) -> int:
 def _fetch_ranges(
     source: Mirror, download: Download, range_size: int, connections: int, advance: Callable[[int], None]
 ) -> None:
-    """Fetch the missing ranges. The journal names a range only when its bytes are on the disk."""
+    """Fetch the missing ranges. The journal lists a range only after its bytes are on the disk."""
     part, journal = _part(download.destination), _journal(download.destination)
     done: set[int] = set()
     writing = threading.Lock()
@@ -266,7 +277,7 @@ def _fetch_ranges(
         if journal.exists():
             _log.warning("%s is damaged or of another version of the file: starting anew.", part)
         with explained("write", part):
-            journal.unlink(missing_ok=True)  # before the bytes that it names are gone
+            journal.unlink(missing_ok=True)  # before the bytes that it lists are gone
             with part.open("wb") as file:
                 file.truncate(download.size)
 
@@ -293,12 +304,12 @@ def _fetch_ranges(
                 advance(_bytes(download.size, range_size, {future.result()}))
         except BaseException:
             source.stopped.set()
-            pool.shutdown(cancel_futures=True)  # waits for the requests that are under way
+            pool.shutdown(cancel_futures=True)  # waits for the running requests
             raise
 
 
 def _finish(source: Mirror, download: Download, model: Path) -> None:
-    """Hash the fetched file, record its sha256, and give it its name."""
+    """Hash the fetched file, record its sha256, and rename it to its final name."""
     destination = download.destination
     part, journal = _part(destination), _journal(destination)
     with explained("write", destination):
@@ -316,7 +327,8 @@ def _finish(source: Mirror, download: Download, model: Path) -> None:
             )
         if digest != expected:
             _log.warning("%s from %s is not the author's published file.", download.key, source.url)
-        _record(model, _name(destination, model), digest)  # first: what has its name has its line
+        # Recorded before it is renamed, so that every file with its final name is recorded.
+        _record(model, _name(destination, model), digest)
         part.replace(destination)
         journal.unlink(missing_ok=True)
 
@@ -332,12 +344,12 @@ def _lines(model: Path) -> list[str]:
 
 
 def _recorded(model: Path) -> dict[str, str]:
-    """The recorded sha256 of files, by their path below the model folder."""
+    """Return the recorded sha256 of files, by their path below the model folder."""
     return {line[66:]: line[:64] for line in _lines(model) if re.fullmatch(r"[0-9a-f]{64} [ *].+", line)}
 
 
 def _record(model: Path, name: str, digest: str) -> None:
-    """Record a file's sha256 in place of an earlier one; all other lines stay as they are."""
+    """Record a file's sha256 in place of an earlier one, without changing any other line."""
     lines = [line for line in _lines(model) if line[66:] != name]
     _replace(model / CHECKSUMS, "".join(f"{line}\n" for line in [*lines, f"{digest}  {name}"]))
 
@@ -349,20 +361,20 @@ def _replace(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _progress(downloads: Sequence[Download], show: bool) -> Iterator[Callable[[int], None]]:
-    """A function to call with the number of bytes that came. It moves the bar, or logs a line now and then."""
+    """Yield a function that takes the number of received bytes and updates the progress bar or the log."""
     from tqdm import tqdm
 
     total = sum(download.size for download in downloads)
-    there = total - sum(download.missing for download in downloads)
+    received = total - sum(download.missing for download in downloads)
     logged = time.monotonic()
-    with tqdm(total=total, initial=there, unit="B", unit_scale=True, disable=None if show else True) as bar:
+    with tqdm(total=total, initial=received, unit="B", unit_scale=True, disable=None if show else True) as bar:
 
         def advance(size: int) -> None:
-            nonlocal logged, there
-            there += size
+            nonlocal logged, received
+            received += size
             bar.update(size)
             if show and bar.disable and time.monotonic() - logged >= _LOG_EVERY:
                 logged = time.monotonic()
-                _log.info("Fetched %.0f of %.0f MB.", there / 1e6, total / 1e6)
+                _log.info("Fetched %.0f of %.0f MB.", received / 1e6, total / 1e6)
 
         yield advance

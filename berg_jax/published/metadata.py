@@ -1,7 +1,7 @@
 """A subject's metadata: noise ceilings, ROIs, image splits, accuracy per vertex. Needs neither weights nor JAX.
 
-Two generations of files exist. The newer one names the data set that accuracies are for (``_nsdcore``,
-``_nsdsynthetic``), the older one has the first without a suffix; both read the same here.
+There are two generations of files. The newer one names the data set of each accuracy (``_nsdcore``,
+``_nsdsynthetic``); the older one has only the former, without a suffix. Both are read alike.
 """
 
 from __future__ import annotations
@@ -23,25 +23,31 @@ SPLITS = ("train", "val", "test")
 
 
 def noise_ceiling(ncsnr: Float[np.ndarray, " vertices"], trials: float = 3) -> Float[np.ndarray, " vertices"]:
-    """The share of each vertex' variance over images that can be explained [1]_: ncsnr² / (ncsnr² + 1 / trials).
+    """Return the explainable share of each vertex's variance over images, ncsnr² / (ncsnr² + 1 / trials) [1]_.
 
     Parameters
     ----------
     ncsnr
         Noise-ceiling signal-to-noise ratios.
     trials
-        How many repetitions the measured responses are means of; where their numbers differ, the harmonic mean.
+        Number of repetitions that the measured responses are averages of; if it differs between images, the harmonic
+        mean of the numbers.
 
     References
     ----------
     .. [1] E. J. Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial
        intelligence. Nature Neuroscience 25, 116–126.
+
+    Examples
+    --------
+    >>> noise_ceiling(np.array([0.5, 1.0]), trials=4)
+    array([0.5, 0.8])
     """
     return ncsnr**2 / (ncsnr**2 + 1 / trials)
 
 
 class Metadata:
-    """What is known of a subject besides the model.
+    """Metadata of a subject: ROIs, noise ceilings, accuracies and image splits.
 
     Parameters
     ----------
@@ -51,20 +57,32 @@ class Metadata:
     Attributes
     ----------
     raw
-        The file's dict as it is.
+        The dict in the file, unchanged.
     hemisphere_size
         Number of vertices of one hemisphere.
     rois
-        ``{"lh": {name: indices}, "rh": {name: indices}}``, in the file's order; some are empty.
+        ``{"lh": {name: indices}, "rh": {name: indices}}``, in the file's order. Some ROIs are empty.
 
     Raises
     ------
     ModelNotFoundError
         There is no such file.
     ModelLoadError
-        It cannot be read.
+        The file cannot be read.
     ValidationError
-        It lacks entries, or they contradict each other.
+        Entries of the file are missing, or contradict each other.
+
+    See Also
+    --------
+    berg_jax.Subject.metadata : The metadata of a subject.
+    roi_table : The ROIs as text.
+
+    Examples
+    --------
+    >>> from berg_jax import Subject
+    >>> metadata = Subject("demo", 1).metadata
+    >>> metadata.ncsnr("lh").shape
+    (10242,)
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -81,27 +99,27 @@ class Metadata:
 
     @property
     def roi_names(self) -> list[str]:
-        """Names of the ROIs, in the file's order, of both hemispheres."""
+        """Names of the ROIs of both hemispheres, in the file's order."""
         return list(dict.fromkeys(name for rois in self.rois.values() for name in rois))
 
     def roi(self, name: str) -> tuple[Int[np.ndarray, " lh"], Int[np.ndarray, " rh"]]:
-        """A ROI's vertices of the left and the right hemisphere, in the file's order; empty where there is none."""
+        """Return a ROI's vertices in the left and in the right hemisphere, in the file's order; possibly none."""
         empty = np.array([], np.int64)
         left, right = (self.rois[hemisphere].get(name, empty) for hemisphere in HEMISPHERES)
         return left, right
 
     @property
     def datasets(self) -> list[str]:
-        """Data sets that there are accuracies for."""
+        """Names of the data sets for which there are accuracies."""
         return [name for name in DATASETS if self._accuracy_key("lh", "correlation", name) is not None]
 
     def ncsnr(self, hemisphere: str, dataset: str = "nsdcore") -> Float[np.ndarray, " vertices"]:
-        """Noise-ceiling signal-to-noise ratio of each vertex of a hemisphere.
+        """Return the noise-ceiling signal-to-noise ratio of each vertex of a hemisphere.
 
         Raises
         ------
         InvalidParameterError
-            There is no such hemisphere or data set here.
+            There is no such hemisphere, or no ratio for this data set.
         """
         check_hemisphere(hemisphere)
         suffix = "" if dataset == "nsdcore" else f"_{dataset}"
@@ -111,7 +129,7 @@ class Metadata:
         return self._per_vertex(section, key)
 
     def accuracy(self, name: str, hemisphere: str, dataset: str = "nsdcore") -> Float[np.ndarray, " vertices"]:
-        """The model's accuracy at each vertex of a hemisphere, in the file's own scale.
+        """Return the model's accuracy at each vertex of a hemisphere, in the file's own scale.
 
         Parameters
         ----------
@@ -125,7 +143,7 @@ class Metadata:
         Raises
         ------
         InvalidParameterError
-            There is nothing of that name here.
+            There is no accuracy of that name for this hemisphere and data set.
         """
         check_hemisphere(hemisphere)
         key = self._accuracy_key(hemisphere, name, dataset)
@@ -137,14 +155,14 @@ class Metadata:
         return self._per_vertex(self._section("encoding_models"), key)
 
     def image_numbers(self, split: str) -> Int[np.ndarray, " images"]:
-        """NSD image numbers, counted from 0, of the ``"train"``, ``"val"`` or ``"test"`` split.
+        """Return the NSD image numbers, counted from 0, of the ``"train"``, ``"val"`` or ``"test"`` split.
 
         Raises
         ------
         InvalidParameterError
             There is no such split.
         ValidationError
-            It does not hold integers.
+            The file does not hold integers for this split.
         """
         section, key = self._section("encoding_models"), f"{split}_img_num"
         if split not in SPLITS or key not in section:
@@ -203,26 +221,26 @@ class Metadata:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    """As an array; of objects where the values are no flat list of numbers, which no check lets pass.
+    """Return values as an array, or as an array of objects, which fails every check, unless they are flat numbers.
 
-    Lists of lists are not even looked into: they may share their parts so often that there is no end.
+    Nested lists are not examined: they may share their parts so often that there would be no end.
     """
     if isinstance(values, np.ndarray):
         return values
     flat = isinstance(values, (list, tuple)) and all(isinstance(v, (int, float, np.number)) for v in values)
     try:
         return np.asarray(values) if flat else np.array(None, object)
-    except OverflowError:  # at an integer of more than 64 bits
+    except OverflowError:  # an integer of more than 64 bits
         return np.array(None, object)
 
 
 def find_metadata(*candidates: Path) -> Metadata:
-    """The metadata at the first of these paths that exists.
+    """Read the metadata at the first of these paths that exists.
 
     Raises
     ------
     ModelNotFoundError
-        None exists.
+        None of the paths exists.
     """
     for path in candidates:
         if path.is_file():
@@ -234,21 +252,22 @@ def find_metadata(*candidates: Path) -> Metadata:
 
 
 def roi_table(metadata: Metadata) -> str:
-    """The subject's ROIs as text: vertices per hemisphere, median ncsnr and explained variance of both."""
+    """Return a table of a subject's ROIs as text: vertices per hemisphere, median ncsnr and explained variance."""
     n = metadata.hemisphere_size
     variance = {h: metadata.accuracy("explained_variance", h) for h in HEMISPHERES}
     ncsnr = {h: metadata.ncsnr(h) for h in HEMISPHERES}
-    with np.errstate(invalid="ignore"):  # of signaling NaNs, where the hemispheres are of two types
-        every, ratios = (np.concatenate([values[h] for h in HEMISPHERES]) for values in (variance, ncsnr))
+    with np.errstate(invalid="ignore"):  # from signaling NaNs, if the hemispheres have different types
+        variances, ratios = (np.concatenate([values[h] for h in HEMISPHERES]) for values in (variance, ncsnr))
+    low, high = np.nanmin(variances), np.nanmax(variances)
     lines = [
         f"{metadata.path}: {n} vertices a hemisphere; accuracies on {', '.join(metadata.datasets)}",
-        f"explained variance ranges from {np.nanmin(every):.3g} to {np.nanmax(every):.3g} (the file's own scale)",
+        f"explained variance ranges from {low:.3g} to {high:.3g} (the file's own scale)",
         f"{'ROI':<16}{'lh':>8}{'rh':>8}{'ncsnr':>9}{'expl. var.':>12}",
     ]
     for name in metadata.roi_names:
         left, right = metadata.roi(name)
         inside = np.concatenate([left, right + n])
-        medians = [_median(values[inside]) for values in (ratios, every)]
+        medians = [_median(values[inside]) for values in (ratios, variances)]
         lines.append(f"{name:<16}{len(left):>8}{len(right):>8}{medians[0]:>9}{medians[1]:>12}")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Where a subject's files are fetched from: a bucket, a web server or a folder, asked again when it fails."""
+"""Mirrors of the public bucket: S3 buckets, web servers and folders, with retried requests."""
 
 from __future__ import annotations
 
@@ -23,18 +23,25 @@ if TYPE_CHECKING:
 PUBLIC = "s3://brain-encoding-response-generator"
 _REGION = "us-west-2"  # of the public bucket
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts
-_SILENCE = "30s"  # after which a connection counts as dead
+_SILENCE = "30s"  # time without data after which a connection counts as dead
 _log = logging.getLogger(__name__)
 
 
 class _CutError(Exception):
-    """An answer that is shorter than what was asked for."""
+    """An answer that is shorter than requested."""
 
 
 class Mirror:
-    """Where files come from. Every request is tried several times, and its errors say what to do.
+    """A bucket, web server or folder that holds files. Every request is tried several times.
 
-    ``files`` holds the wanted keys and their destinations.
+    Parameters
+    ----------
+    url
+        Address of the mirror: see :func:`~berg_jax.published.fetch.fetch`.
+    files
+        Destinations of the wanted files, by their keys.
+    attempts
+        Number of times that a request is tried.
     """
 
     def __init__(self, url: str, files: dict[str, Path], attempts: int) -> None:
@@ -42,15 +49,21 @@ class Mirror:
         self.files = files
         self.attempts = attempts
         self.store = _open(self.url)
-        self.stopped = threading.Event()  # a request has failed for good: no more attempts of the others
+        self.stopped = threading.Event()  # set when a request has finally failed, so that the others stop trying
 
     def versions(self) -> dict[str, tuple[int, str | None]]:
-        """Size and ETag of every wanted file."""
+        """Return the size and the ETag of every wanted file."""
         metas = {key: self._persist(key, lambda key=key: self.store.head(key)) for key in self.files}
         return {key: (meta["size"], meta["e_tag"]) for key, meta in metas.items()}
 
     def read(self, key: str, version: tuple[int, str | None], start: int, end: int) -> Any:
-        """The bytes of a file from ``start`` up to ``end``, as a buffer; of this size and ETag, or IntegrityError."""
+        """Return the bytes of a file from ``start`` up to ``end`` as a buffer.
+
+        Raises
+        ------
+        IntegrityError
+            The file's size and ETag are no longer those of ``version``.
+        """
 
         def request() -> Any:
             answer = self.store.get(key, options={"range": (start, end)})
@@ -88,11 +101,11 @@ class Mirror:
                         continue
                 raise ResourceError(
                     f"Cannot fetch {key} from {self.url}, tried {attempt} times: {reason}. Is the network up? "
-                    f"What has been fetched is kept: fetch again to go on.{self._by_hand()}"
+                    f"All that has been fetched is kept: fetch again to go on.{self._by_hand()}"
                 ) from error
 
     def _neighbors(self, key: str) -> str:
-        """What lies beside a missing file, where the mirror can tell."""
+        """Return a sentence that lists the files beside a missing one, if the mirror can list them."""
         from obstore.exceptions import BaseError
 
         names = []
@@ -103,7 +116,7 @@ class Mirror:
         return f" There are: {', '.join(names)}." if names else ""
 
     def _by_hand(self) -> str:
-        """The commands that fetch what is not there yet without this package."""
+        """Return commands that fetch the missing files without this package."""
         if self.url.startswith("file:"):
             return ""
         command = "curl -fL --create-dirs {} -o {}"
@@ -136,7 +149,7 @@ def _open(url: str) -> ObjectStore:
     if scheme == "s3":
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
         server = next((os.environ[name] for name in names if os.environ.get(name)), url)
-    # A slow line may take its time for a range. obstore tries once: _persist tries again, and says so.
+    # A range may take long on a slow connection. obstore tries once; _persist tries again and logs it.
     client = {"allow_http": server.startswith("http://"), "timeout": "1h", "read_timeout": _SILENCE}
     options: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
     if scheme != "s3":

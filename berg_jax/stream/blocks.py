@@ -1,4 +1,4 @@
-"""What is kept of a stream's responses: rows on their way to the store, reducers' states, entries of the ledger."""
+"""Blocks of a running stream: rows on their way to the store, reducers' states, and entries of the ledger."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .execution import Process
 from .reducers import Reducer, states
 from .store.output import RESPONSES, Output
 
-_SAVE_SECONDS = 30  # between two savings of reducers' states
+_SAVE_SECONDS = 30  # between two saves of reducers' states
 
 
 class Slot(NamedTuple):
-    """Images ``start`` to ``stop`` of a block, for one device; none if the two are equal."""
+    """Images ``start`` to ``stop`` of a block for one device; there are none if the two are equal."""
 
     block: int
     start: int
@@ -29,7 +29,7 @@ class Slot(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A slot for every device, with its images; ``valid`` leaves out filling and images that cannot be read."""
+    """One slot for every device, with its images; filling and unreadable images are not ``valid``."""
 
     slots: list[Slot]
     images: Num[Array, "n 3 h w"]
@@ -38,16 +38,16 @@ class Step(NamedTuple):
 
 
 class Share:
-    """This process' share of an output, and what is done of it.
+    """This process's share of an output, and how much of it is done.
 
     Attributes
     ----------
     entries
-        What the ledger said at the beginning.
+        Entries of the ledger at the beginning.
     done
-        Of each block that has an entry, how many images are done.
+        Number of images done in each block that has an entry.
     reduced
-        Blocks that are in a state of the reducers, or that need not be.
+        Blocks that are in a state of the reducers, or that need not be in one.
     own
         Blocks of this process.
     """
@@ -61,22 +61,22 @@ class Share:
         self.own = [b for b in range(self.ledger.blocks) if b % process.count == process.index]
 
     def refresh(self) -> None:
-        """See again what is done."""
+        """Read again how much is done."""
         self.done = self.ledger.done()
         if self.reducers:
             self.reduced = states.reduced_blocks(self.output.reducers)
 
     def remaining(self, block: int) -> int:
-        """Images of a block that are still to be computed."""
+        """Return the number of images of a block that are still to be computed."""
         start, stop = self.ledger.range(block)
         return stop - start - (self.done.get(block, 0) if block in self.reduced else 0)
 
 
-class Kept:
-    """What is made of the responses: rows of blocks that are being computed, and reducers' states.
+class BlockRecorder:
+    """Recorder of responses: writes rows of blocks, updates reducers' states, and records blocks in the ledger.
 
-    Without reducers, the ledger names a block when its rows are written. With reducers it does so when states that
-    include it are on the disk, which is done now and then, for whole groups of blocks.
+    Without reducers, a block is recorded in the ledger after its rows have been written. With reducers, it is
+    recorded after states that include it have been saved, which happens now and then, for whole groups of blocks.
     """
 
     def __init__(self, share: Share, devices: Devices) -> None:
@@ -85,19 +85,19 @@ class Kept:
         self.sinks = [RESPONSES] * self.output.stores_responses + [reducer.name for reducer in share.reducers]
         self.rows: dict[int, list[np.ndarray]] = {}
         self.skipped: dict[int, list[int]] = {}
-        self.open: dict[int, int] = {}  # blocks of the group at hand that are not whole, and where they began
-        self.ended: list[tuple[int, int]] = []  # device and block of those that are
-        # One state for each device, along a leading axis that reducers do not see.
+        self.open: dict[int, int] = {}  # incomplete blocks of the current group, and their first computed images
+        self.ended: list[tuple[int, int]] = []  # device and block of the completed blocks of the current group
+        # There is one state per device, along a leading axis that reducers do not see.
         self.updates = [jax.jit(jax.vmap(reducer.update)) for reducer in share.reducers]
         self.states = [devices.split(_stacked(reducer.init(), devices.count)) for reducer in share.reducers]
-        self.whole = list(self.states)  # as they were at the end of the last group
-        self.blocks: list[list[int]] = [[] for _ in range(devices.count)]  # that are in ``whole``
+        self.group_states = list(self.states)  # states at the end of the last group
+        self.blocks: list[list[int]] = [[] for _ in range(devices.count)]  # blocks in ``group_states``, by device
         self.names = [states.new_name() for _ in range(devices.count)]
         self.unrecorded: list[int] = []
         self.saved = time.monotonic()
 
     def add(self, step: Step, responses: Float[Array, "n vertices"]) -> None:
-        """Take a step's responses in."""
+        """Add the responses of a step."""
         if not self.open:
             self.open = {slot.block: slot.start for slot in step.slots if slot.start < slot.stop}
         if self.share.reducers:
@@ -105,8 +105,8 @@ class Kept:
         stored = self.output.stores_responses
         fetched = np.where(step.valid[:, None], np.asarray(responses, np.float32), np.nan) if stored else None
         batch = len(step.valid) // len(step.slots)
-        for place, slot in enumerate(step.slots):
-            part = slice(place * batch, place * batch + slot.stop - slot.start)
+        for device, slot in enumerate(step.slots):
+            part = slice(device * batch, device * batch + slot.stop - slot.start)
             if slot.start == slot.stop:
                 continue
             self.skipped.setdefault(slot.block, []).extend(step.indices[part][~step.valid[part]].tolist())
@@ -115,7 +115,7 @@ class Kept:
             if slot.stop == self.ledger.range(slot.block)[1]:
                 self._write(slot.block)
                 del self.open[slot.block]
-                self.ended.append((place, slot.block))
+                self.ended.append((device, slot.block))
         if not self.share.reducers:
             self._record([block for _, block in self.ended])
             self.ended = []
@@ -123,7 +123,7 @@ class Kept:
             self._keep_states()
 
     def close(self) -> None:
-        """Record what can be: without reducers also the beginnings of blocks."""
+        """Record all that can be recorded, which without reducers includes the beginnings of blocks."""
         if self.share.reducers:
             self._save_states()
             return
@@ -138,42 +138,42 @@ class Kept:
             self.output.write(self.open[block], np.concatenate(self.rows.pop(block)))
 
     def _record(self, blocks: Sequence[int], images: int | None = None) -> None:
-        """Vouch for blocks in the ledger: whole ones, or the first ``images`` of one."""
+        """Record blocks in the ledger: whole blocks, or the first ``images`` of one block."""
         for block in blocks:
             start, stop = self.ledger.range(block)
             facts = {"process": self.share.process.index, "host": socket.gethostname(), "sinks": self.sinks}
-            earlier = self.share.entries.get(block, {}).get("skipped", [])
-            skipped = sorted({*earlier, *self.skipped.pop(block, [])})
+            skipped_before = self.share.entries.get(block, {}).get("skipped", [])
+            skipped = sorted({*skipped_before, *self.skipped.pop(block, [])})
             self.ledger.record(block, stop - start if images is None else images, skipped=skipped, **facts)
 
     def _reduce(self, step: Step, responses: Float[Array, "n vertices"]) -> None:
-        known = np.repeat(
+        already_reduced = np.repeat(
             [slot.block in self.share.reduced for slot in step.slots], len(step.valid) // len(step.slots)
         )
 
-        def shared(values: Any) -> Any:
-            """(n, …) → (devices, n / devices, …)"""
+        def split(values: Any) -> Any:
+            """Split (n, …) into (devices, n / devices, …)."""
             return self.devices.split(values.reshape(self.devices.count, -1, *values.shape[1:]))
 
-        arguments = shared(responses), shared(step.indices.astype(np.int32)), shared(step.valid & ~known)
+        arguments = split(responses), split(step.indices.astype(np.int32)), split(step.valid & ~already_reduced)
         self.states = [update(state, *arguments) for update, state in zip(self.updates, self.states, strict=True)]
 
     def _keep_states(self) -> None:
-        """The group is whole: its blocks count from now on."""
-        self.whole = list(self.states)
-        for place, block in self.ended:
+        """Keep the states at the end of a group, so that its blocks can be saved and recorded."""
+        self.group_states = list(self.states)
+        for device, block in self.ended:
             if block not in self.share.reduced:
-                self.blocks[place].append(block)
+                self.blocks[device].append(block)
             self.unrecorded.append(block)
         self.ended = []
         if time.monotonic() - self.saved > _SAVE_SECONDS:
             self._save_states()
 
     def _save_states(self) -> None:
-        for place, blocks in enumerate(self.blocks):
+        for device, blocks in enumerate(self.blocks):
             if blocks:
-                state = [jax.tree.map(lambda leaf, place=place: leaf[place], whole) for whole in self.whole]
-                states.save(self.output.reducers, self.names[place], self.share.reducers, state, blocks)
+                of_device = [jax.tree.map(lambda leaf, d=device: leaf[d], state) for state in self.group_states]
+                states.save(self.output.reducers, self.names[device], self.share.reducers, of_device, blocks)
         self._record(self.unrecorded)
         self.unrecorded = []
         self.saved = time.monotonic()

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class Devices:
-    """The devices that share a step's images, each its own."""
+    """Devices among which the images of a step are divided."""
 
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         self.count = len(devices)

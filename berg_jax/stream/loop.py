@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
 from ..model.nn.config import IMAGE
-from .blocks import Kept, Share, Slot, Step
+from .blocks import BlockRecorder, Share, Slot, Step
 from .devices import Devices
 from .execution import Execution, Process
 from .merge import finish, missing_blocks
@@ -164,7 +164,7 @@ def _compute(share: Share, model: Model, source: Source, execution: Execution, o
     total = sum(stop - start for start, stop in map(share.ledger.range, share.own))
     left = sum(map(share.remaining, todo))
     model = devices.replicate(model)
-    kept = Kept(share, devices)
+    kept = BlockRecorder(share, devices)
     with (
         stop_requests(execution.time_limit) as stopped,
         progress(total, total - left, execution.show_progress) as advance,

@@ -1,6 +1,7 @@
-"""The end of a run: once all blocks are done, the reducers' states become results and the output is complete.
+"""Completion of an output: when all blocks are done, reducers' states are merged into results.
 
-The process that does the last block does this; should it die in between, ``berg-jax merge`` does, without the model.
+The process that computes the last block completes the output. If it dies before the end, ``berg-jax merge`` completes
+the output without the model.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from collections.abc import Sequence
 
 from ..errors import IntegrityError, ResourceError
 from .reducers import Reducer, states
-from .reducers import saved as settings
+from .reducers import saved as saved_settings
 from .store.output import Output
 from .store.places import Place
 
-_SHOWN = 5  # blocks that a message lists
+_SHOWN = 5  # blocks listed in a message
 
 
 def missing_blocks(output: Output, reduced: bool) -> tuple[int, list[int]]:
-    """Blocks that are not whole, or if responses are reduced in no state, as the output says: how many, the first."""
+    """Return the number of blocks that are missing from an output, and the first ones.
+
+    If responses are reduced, blocks that are in no state of the reducers are missing, too.
+    """
     ledger, done = output.ledger, output.ledger.done()
     in_states = states.reduced_blocks(output.reducers) if reduced else done.keys()
     whole = {
@@ -32,7 +36,7 @@ def missing_blocks(output: Output, reduced: bool) -> tuple[int, list[int]]:
 
 
 def finish(output: Output, reducers: Sequence[Reducer]) -> None:
-    """Merge the states of all processes, write the results, and mark the output as complete."""
+    """Merge the reducers' states of all processes, write their results, and mark the output as complete."""
     states.write_results(output.reducers, states.merge(output.reducers, reducers))
     output.finish()
 
@@ -43,17 +47,22 @@ def merge_output(path: str | Place) -> str:
     Parameters
     ----------
     path
-        The output of a run that has stopped, or that no process has finished.
+        Output of a run that has stopped, or that no process has completed.
 
     Returns
     -------
-    A line that says what came out.
+    A line about the completed output.
 
     Raises
     ------
     ModelNotFoundError, ResourceError, IntegrityError, ValidationError
-        There is no such output; blocks are missing, and the message says which, or a reducer's settings are; a file
-        is damaged; two hold the same block.
+        There is no such output; blocks are missing (the message says which), or a reducer's settings are missing; a
+        file is damaged; two files contain the same block.
+
+    See Also
+    --------
+    status_text : How much of an output is done.
+    open_responses : Read the stored responses.
     """
     output = Output.existing(path)
     if output.complete:
@@ -69,6 +78,6 @@ def merge_output(path: str | Place) -> str:
             f"{path} cannot be finished: {left} of {output.ledger.blocks} blocks are missing, of images "
             f"{shown}. Run the command that began it again, which computes them and finishes."
         )
-    finish(output, settings.load(output.reducers, fingerprints))
+    finish(output, saved_settings.load(output.reducers, fingerprints))
     results = "".join(f", {output.reducers / name}.npz" for name in fingerprints)
     return f"{path} is complete now: {output.ledger.images} images{results}"

@@ -1,4 +1,4 @@
-"""What a long run tells its user, and how it is told to stop."""
+"""Progress of long runs, and requests to stop them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def stop_requests(time_limit: float | None) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came, or the time is up; a second signal acts as it would have without us."""
+    """Yield a function that returns whether to stop, because of Ctrl-C, SIGTERM or the time limit.
+
+    A second signal has its usual effect.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds after which to stop, or None.
+    """
     requested = threading.Event()
     end = time.monotonic() + (np.inf if time_limit is None else time_limit)
 
@@ -46,7 +54,15 @@ def stop_requests(time_limit: float | None) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def progress(total: int, done: int, show: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar where there is a terminal, else a line in the log now and then."""
+    """Yield a function that takes a number of new images, and shows a progress bar or logs a line now and then.
+
+    Parameters
+    ----------
+    total, done
+        Number of all images, and of those that are done already.
+    show
+        Whether progress is shown: as a bar if there is a terminal, otherwise in the log every 30 seconds.
+    """
     start = last = time.monotonic()
     count = 0
     with tqdm(total=total, initial=done, unit="image", disable=None if show else True) as bar:

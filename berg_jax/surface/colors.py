@@ -1,4 +1,4 @@
-"""Values, angles and names → colors."""
+"""Color scales of values, angles and names."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ DIVERGING, SEQUENTIAL, CYCLIC = "RdBu_r", "viridis", "hsv"
 def color_scale(
     values: Float[np.ndarray, " n"], limit: float | None, colormap: str | Colormap | None
 ) -> ScalarMappable:
-    """Value → color. The colormap also says which ends of the color bar are arrows.
+    """Return the color scale of values. Its colormap also says which ends of the color bar are arrows.
 
     Raises
     ------
     InvalidParameterError
-        The limit is no positive number, or there is no such colormap.
+        The limit is not a positive number, or there is no such colormap.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     values = values[~np.isnan(values)]
     if limit is None:
-        # A few outliers must not wash out the rest; but where nearly all are 0, the few are what there is.
+        # A few outliers must not wash out the rest, but if nearly all values are 0, the few others determine the
+        # limit.
         limit = float(np.percentile(abs(values), 99)) or float(abs(values).max()) or 1.0
     elif isinstance(limit, bool) or not isinstance(limit, numbers.Real) or not 0 < limit < math.inf:
         raise InvalidParameterError(f"limit must be a positive number, got {limit!r}.")
@@ -42,7 +43,7 @@ def color_scale(
     low, high = values.min(), values.max()
     least, most = (-limit if low < 0 else 0), (limit if high > 0 or low == 0 else 0)
     if colormap is None:
-        # Reversed for negative values, so that 0 has the same color as for positive ones.
+        # Reversed for negative values, so that 0 has the same color as with positive ones.
         colormap = DIVERGING if least < 0 < most else SEQUENTIAL if most > 0 else f"{SEQUENTIAL}_r"
     colormap = _colormap(colormap)
     colormap.colorbar_extend = ("neither", "min", "max", "both")[int(low < least) + 2 * int(high > most)]
@@ -50,12 +51,12 @@ def color_scale(
 
 
 def angle_scale(limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:
-    """Angle → color, from −180° to 180°.
+    """Return the color scale of angles, from −180° to 180°.
 
     Raises
     ------
     InvalidParameterError
-        There is a limit, or no such colormap.
+        A limit is given, or there is no such colormap.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -68,19 +69,19 @@ def angle_scale(limit: float | None, colormap: str | Colormap | None) -> ScalarM
 def name_scale(
     values: Float[np.ndarray, " n"], names: Sequence[str], limit: float | None, colormap: str | Colormap | None
 ) -> ScalarMappable:
-    """Number of a name → color.
+    """Return the color scale of names, whose values are their numbers from 0.
 
     Raises
     ------
     InvalidParameterError
-        A value is no name's number, there is a limit, or no such colormap.
+        A value is not the number of a name, a limit is given, or there is no such colormap.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    there, count = values[~np.isnan(values)], len(names)
-    if limit is not None or not count or not np.isin(there, np.arange(count)).all():
-        wrong = there[~np.isin(there, np.arange(count))]
+    numbers_used, count = values[~np.isnan(values)], len(names)
+    if limit is not None or not count or not np.isin(numbers_used, np.arange(count)).all():
+        wrong = numbers_used[~np.isin(numbers_used, np.arange(count))]
         raise InvalidParameterError(
             f"With labels, values are whole numbers from 0 to {count - 1} or NaN, and there is no limit; got "
             f"{wrong[0] if len(wrong) else limit} and {count} labels."
@@ -93,7 +94,7 @@ def name_scale(
 
 
 def _colormap(colormap: str | Colormap) -> Colormap:
-    """A copy, or that of this name."""
+    """Return a copy of a colormap, or of the colormap of this name."""
     import matplotlib
     from matplotlib.colors import Colormap
 

@@ -1,4 +1,4 @@
-"""How hemispheres of fsaverage are drawn: projected, colored, outlined and laid out on one canvas, in mm."""
+"""Drawing of fsaverage's hemispheres: projection, colors, outlines, and layout on one canvas, in mm."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-# What points right and up in a picture of the left hemisphere (in space: x right, y front, z up). Pictures of the
-# right one are mirror images. Lateral, ventral and dorsal rows share their horizontal axis.
+# Directions in space (x right, y front, z up) that point right and up in a picture of the left hemisphere. Pictures
+# of the right one are mirror images. Lateral, ventral and dorsal rows share their horizontal axis.
 _X, _Y, _Z = np.eye(3)
 VIEWS = {
     "lateral": (-_Y, _Z),
@@ -33,21 +33,22 @@ VIEWS = {
 }
 _MIRROR = np.array([-1, 1, 1])
 GYRI, SULCI = 0.82, 0.62  # grey of vertices without a value
-# Colors of outlines that stand out from blue, white and red; more outlines than these share a rainbow.
+# Colors of outlines that stand out from blue, white and red. If there are more outlines, they have a rainbow's
+# colors.
 _OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "#7b2fbe", "#8c5a2b", "#b9f227"]
 # Measures of a picture in mm of the surfaces; a column is as wide as the inflated hemispheres are long.
 _COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
 _CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
-_WHEEL = 44.0  # across
-_NAME = 7.5  # points, of regions' names
-_WRAPPED = 100  # letters of a line of names
+_WHEEL = 44.0  # diameter of the wheel of angles
+_NAME = 7.5  # size of regions' names in points
+_WRAPPED = 100  # characters per line of names
 _WIDTH, DPI = 9.0, 150  # inches, dots per inch
 
-Halves = tuple[np.ndarray, np.ndarray]  # of the left and the right hemisphere
+Halves = tuple[np.ndarray, np.ndarray]  # values of the left and of the right hemisphere
 
 
 class _Picture(NamedTuple):
-    """A hemisphere as it is seen: points right, up and toward the viewer; the farthest faces first."""
+    """A projected hemisphere: coordinates to the right, up and toward the viewer; the farthest faces first."""
 
     points: Float[np.ndarray, "vertices 3"]
     faces: Int[np.ndarray, "n 3"]
@@ -57,7 +58,7 @@ class _Picture(NamedTuple):
 
 @functools.cache
 def _picture(hemisphere: str, row: str, size: int = SHOWN) -> _Picture:
-    """A picture around its middle, of the faces that are turned to the viewer, of the mesh of this size."""
+    """Project the mesh of this size around the center of the picture, with only the faces turned to the viewer."""
     surface = fsaverage(hemisphere, "flat" if row == "flat" else "infl", size)
     points, faces = surface.coordinates.astype(np.float64), surface.faces
     if row == "flat":
@@ -68,7 +69,8 @@ def _picture(hemisphere: str, row: str, size: int = SHOWN) -> _Picture:
         if hemisphere == "rh":
             right, up = -right * _MIRROR, up * _MIRROR
         points = points @ np.column_stack([right, up, np.cross(right, up)])
-        # A lamp at the viewer, dimmer only near the rim: it shows the shape and leaves colors readable.
+        # Light comes from the viewer and is dimmer only near the rim, which shows the shape and leaves colors
+        # readable.
         light = 0.55 + 0.45 * np.clip(_normals(points, faces)[:, 2], 0, 1) ** 0.6
     faces = faces[np.argsort(points[faces, 2].mean(1), kind="stable")]
     x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
@@ -79,7 +81,7 @@ def _picture(hemisphere: str, row: str, size: int = SHOWN) -> _Picture:
 
 
 def _normals(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Float[np.ndarray, "n 3"]:
-    """Unit normals of vertices: means of their faces', weighted by area."""
+    """Return the unit normals of vertices, the means of their faces' normals weighted by area."""
     first, second, third = points[faces].swapaxes(0, 1)
     normals = np.zeros_like(points)
     np.add.at(normals, faces, np.cross(second - first, third - first)[:, None])
@@ -94,9 +96,9 @@ def draw_rows(
     scale: ScalarMappable,
     kind: str,
 ) -> float:
-    """Draw the rows from y = 0 downward, and return where they end.
+    """Draw the rows of views from y = 0 downward, and return the y at which they end.
 
-    The values' kind is ``"values"``, ``"angles"`` (degrees, which begin again) or ``"names"`` (numbers of them).
+    ``kind`` says what the values are: ``"values"``, ``"angles"`` (cyclic, in degrees) or ``"names"`` (their numbers).
     """
     for x, name in zip(_CENTERS, ("left hemisphere", "right hemisphere"), strict=True):
         axes.text(x, 0, name, size=10, ha="center", va="top")
@@ -125,18 +127,18 @@ def _draw_values(
     scale: ScalarMappable,
     kind: str,
 ) -> None:
-    """Paint the faces one over the other, each as four triangles, so that colors blend over short ways only.
+    """Paint the faces one over the other, each as four triangles, so that colors blend over short distances only.
 
-    Faces of finer meshes than fsaverage5 are as small as pixels, and stay whole.
+    Faces of meshes finer than fsaverage5 are as small as pixels, and are not divided.
     """
     from matplotlib.collections import TriMesh
     from matplotlib.tri import Triangulation
 
     points, faces, light, grey = picture
-    there, divided = ~np.isnan(values[faces]), _quartered if len(points) <= SHOWN else _whole
-    most = (there.sum(1) >= 2)[:, None]
-    # A quarter at a corner is as this corner, the middle one as most, so that the border of the values is sharp.
-    painted = (np.column_stack([there, most]) if divided is _quartered else most)[:, :, None, None]
+    has_value, divided = ~np.isnan(values[faces]), _quartered if len(points) <= SHOWN else _whole
+    most = (has_value.sum(1) >= 2)[:, None]
+    # The quarter at a corner follows this corner, the middle one most corners, so that the border of values is sharp.
+    painted = (np.column_stack([has_value, most]) if divided is _quartered else most)[:, :, None, None]
     colors = np.where(painted, _colors(values[faces], scale, kind, divided), divided(grey[faces])[..., None])
     colors = colors * divided(light[faces])[..., None]
     x, y, _ = divided(points[faces]).reshape(-1, 3).T
@@ -148,14 +150,14 @@ def _draw_values(
 def _colors(
     corners: Float[np.ndarray, "n 3"], scale: ScalarMappable, kind: str, divided: Callable[..., np.ndarray]
 ) -> Float[np.ndarray, "n parts 3 3"]:
-    """Colors at the corners of faces' parts."""
-    if kind == "names":  # between two names lies no third one, so colors are blended
+    """Return the colors at the corners of the parts of faces."""
+    if kind == "names":  # colors are blended, because no third name lies between two names
         shades = np.where(np.isnan(corners)[..., None], np.nan, scale.cmap(scale.norm(corners))[..., :3])
-        return np.nan_to_num(divided(shades))  # NaN where nothing is painted
+        return np.nan_to_num(divided(shades))  # colors are NaN where nothing is painted
     if kind == "values":
         return scale.cmap(scale.norm(divided(corners)))[..., :3]
     first = np.fmax.reduce(corners, axis=1, keepdims=True)
-    corners = first + _within_half_a_turn(corners - first)  # between −179° and 179° lies 180°, not 0°
+    corners = first + _within_half_a_turn(corners - first)  # 180°, not 0°, lies between −179° and 179°
     return scale.cmap(scale.norm(_within_half_a_turn(divided(corners))))[..., :3]
 
 
@@ -164,9 +166,9 @@ def _within_half_a_turn(degrees: Float[np.ndarray, " ..."]) -> Float[np.ndarray,
 
 
 def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 3 ..."]:
-    """Corners of faces → corners of the four triangles that the middles of a face's edges cut it into.
+    """Return the corners of the four triangles into which the midpoints of its edges divide each face.
 
-    A middle is the mean of its edge's ends, or equal to the one that is not NaN.
+    The value at a midpoint is the mean of those at the edge's ends, or equals the one that is not NaN.
     """
     ends = np.roll(corners, -1, axis=1)
     middles = np.where(np.isnan(corners), ends, corners) / 2 + np.where(np.isnan(ends), corners, ends) / 2
@@ -175,16 +177,16 @@ def _quartered(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 4 
 
 
 def _whole(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 1 3 ..."]:
-    """Corners of faces as they are, each face in one part; a corner that is NaN is as another one."""
+    """Return the corners of undivided faces, in which a corner that is NaN takes the value of another one."""
     return np.where(np.isnan(corners), np.fmax.reduce(corners, axis=1, keepdims=True), corners)[:, None]
 
 
 def _draw_outlines(
     axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]], kind: str
 ) -> list[Float[np.ndarray, "m 2"]]:
-    """Draw borders of regions, a third of an edge outside their vertices, so that neighbors' lie side by side.
+    """Draw the borders of regions, and return points along the visible part of each border.
 
-    Returns points along what is seen of each border.
+    A border lies a third of an edge outside the region's vertices, so that borders of neighbors lie side by side.
     """
     from matplotlib.collections import LineCollection
 
@@ -193,11 +195,11 @@ def _draw_outlines(
     for inside, color in zip(masks, _outline_colors(len(masks), kind), strict=True):
         number = inside[faces].sum(1)
         mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
-        odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that is unlike the others
+        odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that differs from the others
         one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
         lines.append(one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None])
         colors += [color] * len(mixed)
-    ends = np.cumsum([len(some) for some in lines])
+    ends = np.cumsum([len(segments) for segments in lines])
     lines = np.concatenate(lines)
     seen = ~_hidden(lines.mean(1), points[faces])
     for width, shades, order in ((2.6, "white", 3), (1.5, list(itertools.compress(colors, seen)), 4)):
@@ -213,7 +215,7 @@ def _draw_outlines(
 def _seen(
     picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]], outlines: list[Float[np.ndarray, "m 2"]]
 ) -> list[Region]:
-    """What is seen of each region; no vertices of one whose larger part is turned away or hidden."""
+    """Return the visible part of each region, without vertices if most of it is turned away or hidden."""
     front = np.zeros(len(picture.points), bool)
     front[picture.faces] = True
     regions = []
@@ -232,11 +234,11 @@ def _draw_names(
     regions: list[Region],
     bounds: tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]],
 ) -> None:
-    """Write the names of regions on them or beside, where there is room."""
+    """Write the names of regions on or beside them, where there is room."""
     from matplotlib.patheffects import withStroke
     from matplotlib.textpath import TextPath
 
-    mm = 2 * _EDGE / (72 * _WIDTH)  # a point
+    mm = 2 * _EDGE / (72 * _WIDTH)  # of a point
     extents = [TextPath((0, 0), name, size=_NAME).get_extents() for name in names]
     sizes = mm * np.array([(extent.width, 1.1 * _NAME) for extent in extents]).reshape(-1, 2)
     halo = [withStroke(linewidth=2, foreground="white")]
@@ -249,7 +251,7 @@ def _draw_names(
 
 
 def _hidden(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "m 3 3"]) -> Bool[np.ndarray, " n"]:
-    """Which points lie behind a face. A face that covers a point is among the nearest 64, on these surfaces."""
+    """Return which points lie behind a face. On these surfaces, such a face is among the 64 nearest ones."""
     from scipy.spatial import cKDTree
 
     near = cKDTree(corners.mean(1)[:, :2]).query(points[:, :2], k=64)[1]
@@ -259,7 +261,7 @@ def _hidden(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "m 3 3"
 
 
 def _draw_rim(axes: Axes, picture: _Picture) -> None:
-    """Draw the edges that have a face on one side only, so that light colors stand out from the paper."""
+    """Draw the edges that have a face on only one side, so that light colors stand out from the background."""
     from matplotlib.collections import LineCollection
 
     edges = np.sort(np.stack([picture.faces, np.roll(picture.faces, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
@@ -269,7 +271,7 @@ def _draw_rim(axes: Axes, picture: _Picture) -> None:
 
 
 def _outline_colors(number: int, kind: str) -> list[Any]:
-    if kind != "values":  # the colors of names and of angles would be taken for outlines'
+    if kind != "values":  # colored outlines could be mistaken for names or angles
         return [_OUTLINES[0]] * number
     if number <= len(_OUTLINES):
         return list(_OUTLINES[:number])
@@ -279,29 +281,29 @@ def _outline_colors(number: int, kind: str) -> list[Any]:
 
 
 def _columns(names: Sequence[str]) -> int:
-    """How many names stand beside each other, in lines that are about equally full."""
+    """Return the number of columns of names that fills lines about equally."""
     most = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
     return math.ceil(len(names) / math.ceil(len(names) / most))
 
 
 def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float, kind: str) -> float:
-    """Name the outlines below ``top``, and return where the names end."""
+    """Write the legend of the outlines below ``top``, and return the y at which it ends."""
     from matplotlib.lines import Line2D
 
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    if kind != "values":  # their outlines are all alike
+    if kind != "values":  # all outlines are black
         names = [textwrap.fill(", ".join(names), _WRAPPED)]
     lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names), kind)]
     return _draw_key(axes, lines, names, top, 1.4)
 
 
 def _draw_key(axes: Axes, colors: Sequence[Any], names: Sequence[str], top: float, length: float) -> float:
-    """Name colors below ``top``, and return where the names end."""
+    """Write the names of colors below ``top``, and return the y at which they end."""
     columns = _columns(names)
-    place = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
-    axes.legend(colors, names, ncols=columns, fontsize=9, handlelength=length, frameon=False, borderpad=0, **place)
+    anchor = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
+    axes.legend(colors, names, ncols=columns, fontsize=9, handlelength=length, frameon=False, borderpad=0, **anchor)
     return top - 10.5 * (math.ceil(len(names) / columns) + sum(name.count("\n") for name in names))
 
 
@@ -315,14 +317,14 @@ def draw_frame(
     kind: str,
     names: Sequence[str] = (),
 ) -> None:
-    """Draw the color bar, wheel or names, the title and the small print, and give the figure its size."""
+    """Draw the color bar, wheel or names, the title and the small print, and set the size of the figure."""
     bar = bottom - (10 + _WHEEL if kind == "angles" else 7)
     if kind == "names":
         bar = _draw_labels(axes, names, scale, label, bottom) + 16
     top = 6 + (1.5 * _LINE if title else 0)
     dot = 2 * _EDGE / (_WIDTH * DPI)
     rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
-    height = rows * dot  # in whole dots, so that what stands below does not move the brains by a fraction of one
+    height = rows * dot  # in whole dots, so that the legend does not move the brains by a fraction of one
     bottom = top - height
     axes.set(xlim=(-_EDGE, _EDGE), ylim=(bottom, top))
     axes.text(0, top - 5, title, size=13, weight="bold", ha="center", va="top")
@@ -341,23 +343,23 @@ def draw_frame(
 
 
 def _draw_labels(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: str, top: float) -> float:
-    """Name the colors below ``top``, and return where the names end."""
+    """Write the names of the labels below ``top``, and return the y at which they end."""
     from matplotlib.patches import Patch
 
     outlines = axes.get_legend()
     end = _draw_key(axes, [Patch(color=scale.to_rgba(index)) for index in range(len(names))], names, top, 1.2)
-    if outlines is not None:  # a new legend replaces it
+    if outlines is not None:  # a new legend would replace it
         axes.add_artist(outlines)
     axes.text(0, end - 2, label, size=9, ha="center", va="top")
     return end - 12
 
 
 def _draw_wheel(axes: Axes, scale: ScalarMappable) -> None:
-    """The visual field, colored by polar angle."""
-    place = np.linspace(-1, 1, 201)
-    angle = np.degrees(np.arctan2(place[:, None], place))
+    """Draw the visual field, colored by polar angle."""
+    position = np.linspace(-1, 1, 201)
+    angle = np.degrees(np.arctan2(position[:, None], position))
     colors = scale.to_rgba(angle)
-    colors[..., 3] = np.hypot(place[:, None], place) <= 1
+    colors[..., 3] = np.hypot(position[:, None], position) <= 1
     axes.imshow(colors, extent=(-1, 1, -1, 1), origin="lower", interpolation="antialiased")
     axes.set_axis_off()
     for name, x, y, across, along in (

@@ -1,4 +1,4 @@
-"""Maps of the cortex in files that other programs read: GIFTI, FreeSurfer's MGZ, NumPy's npz, and tables."""
+"""Files of cortical maps that other programs read: GIFTI, FreeSurfer's MGZ, NumPy's npz, and tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .spaces import hint, whole_map
 
 GIFTI, MGZ, NPZ, CSV = ".func.gii", ".mgz", ".npz", ".csv"
 FORMATS = (GIFTI, MGZ, NPZ, CSV)
-_MOST_VALUES = 1 << 24  # of one map
+_MOST_VALUES = 1 << 24  # in one map
 _LARGEST = 1 << 27  # bytes of an MGH file
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
 
@@ -32,22 +32,39 @@ def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices |
     Parameters
     ----------
     values
-        Without ``vertices`` one value for each vertex, (2 · hemisphere_size,), left hemisphere first; with
-        ``vertices`` one for each of them, in their order.
+        Without ``vertices``, one value for each vertex, (2 · hemisphere_size,), left hemisphere first. With
+        ``vertices``, one value for each of them, in their order.
     path
-        The ending says the format. ``x.func.gii`` and ``x.mgz`` stand for two files, ``x.lh.func.gii`` and
-        ``x.rh.func.gii``, of every vertex of a hemisphere as float32, NaN where there is no value. ``x.npz`` has the
-        same as arrays ``lh`` and ``rh``, in float64. ``x.csv`` is a table of hemisphere, vertex (within the
-        hemisphere) and value, of the vertices that have one.
+        Path whose ending determines the format. ``x.func.gii`` and ``x.mgz`` stand for two files, ``x.lh.func.gii``
+        and ``x.rh.func.gii``, with float32 values of every vertex of a hemisphere, NaN where there is no value.
+        ``x.npz`` has the same values as arrays ``lh`` and ``rh``, in float64. ``x.csv`` is a table of hemisphere,
+        vertex (within the hemisphere) and value for the vertices that have a value.
     vertices
-        Which vertices the values are of, by default all.
+        Vertices of the values. The default is all vertices.
+
+    Returns
+    -------
+    Paths of the files.
 
     Raises
     ------
     InvalidParameterError
-        There is no such format, the values do not fit to the vertices, are infinite, or too large for float32.
+        There is no such format, or the values do not fit the vertices, are infinite, or are too large for float32.
     ResourceError
         nibabel is not installed, or the files cannot be written.
+
+    See Also
+    --------
+    read : Read such files.
+    berg_jax.surface.plot : Draw values on the cortex.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = save(np.arange(2 * 642), Path(folder, "map.npz"))
+    ...     read(paths[0], hemisphere_size=642)[-1]
+    np.float64(1283.0)
     """
     path = Path(path)
     ending = next((ending for ending in FORMATS if path.name.endswith(ending)), None)
@@ -76,24 +93,34 @@ def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices |
 
 
 def read(path: str | Path, hemisphere_size: int | None = None) -> Float[np.ndarray, " n"]:
-    """One value per vertex, left hemisphere first, from files as :func:`save` writes them.
+    """Read one value per vertex, left hemisphere first, from files that :func:`save` or other programs have written.
 
     Parameters
     ----------
     path
-        As given to :func:`save`, except a table. Of ``x.mgz``, ``x.mgh`` and ``x.func.gii`` the two files may also be
-        called as FreeSurfer and NSD do: ``lh.x.mgz`` and ``rh.x.mgz``. ``x.npy`` holds both hemispheres in one array.
+        Path as for :func:`save`, except a table. The two files of ``x.mgz``, ``x.mgh`` and ``x.func.gii`` may also
+        have names as in FreeSurfer and NSD: ``lh.x.mgz`` and ``rh.x.mgz``. ``x.npy`` has both hemispheres in one
+        array.
     hemisphere_size
         Number of vertices that a hemisphere must have.
+
+    Returns
+    -------
+    (2 · hemisphere_size,) values, NaN where there is none.
 
     Raises
     ------
     ModelNotFoundError
         There are no such files.
     InvalidParameterError
-        The name does not say a format, or the map is of another space; the message says which it looks like.
+        The ending is not that of a format, or the map is in another space. The message names the space that it seems
+        to be in.
     ValidationError
         A file cannot be read.
+
+    See Also
+    --------
+    save : Write such files.
     """
     path = Path(path)
     ending = next((e for e in (GIFTI, MGZ, ".mgh", NPZ, ".npy") if path.name.endswith(e)), None)
@@ -122,11 +149,11 @@ def _beside(path: Path, ending: str, hemisphere: str) -> Path:
 
 
 def _found(path: Path, ending: str, hemisphere: str) -> Path:
-    places = [_beside(path, ending, hemisphere), path.with_name(f"{hemisphere}.{path.name}")]
-    for place in places:
-        if place.is_file():
-            return place
-    raise ModelNotFoundError(f"There is neither {places[0]} nor {places[1]}. Give both hemispheres' files.")
+    candidates = [_beside(path, ending, hemisphere), path.with_name(f"{hemisphere}.{path.name}")]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ModelNotFoundError(f"There is neither {candidates[0]} nor {candidates[1]}. Give both hemispheres' files.")
 
 
 def _image(half: Float[np.ndarray, " n"], ending: str, hemisphere: str) -> Any:
@@ -150,7 +177,7 @@ def _from_image(path: Path) -> Float[np.ndarray, " n"]:
             values = nibabel.load(path).darrays[0].data
         else:
             image = MGHImage.from_bytes(_unpacked(path))
-            _check_amount(math.prod(map(int, image.shape)))  # of numbers of 32 bits, as they lie there
+            _check_amount(math.prod(map(int, image.shape)))  # before its numbers are read
             values = np.asanyarray(image.dataobj)
         if max(values.shape) != values.size:
             raise ValueError(f"it has shape {values.shape}, expected one value for each vertex")
@@ -158,7 +185,7 @@ def _from_image(path: Path) -> Float[np.ndarray, " n"]:
 
 
 def _unpacked(path: Path) -> bytes:
-    """The bytes of an MGH file, which nibabel would unpack as far as its header says, whatever that takes."""
+    """Return the unpacked bytes of an MGH file, which nibabel would unpack without any limit."""
     contents = read_small(path)
     if not contents.startswith(b"\x1f\x8b"):
         return contents
@@ -189,7 +216,7 @@ def _real(values: Any) -> Float[np.ndarray, " n"]:
     if values.dtype.kind not in "biuf":
         raise ValueError(f"it holds {values.dtype}, expected numbers")
     _check_amount(values.size)
-    with np.errstate(invalid="ignore"):  # of signaling NaNs, which are NaN
+    with np.errstate(invalid="ignore"):  # from signaling NaNs, which become ordinary NaNs
         return values.astype(np.float64)
 
 

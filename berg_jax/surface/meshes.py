@@ -1,4 +1,4 @@
-"""The surfaces of fsaverage that are on this machine: fsaverage5 in nilearn's package, finer ones if it has them."""
+"""Surfaces of fsaverage on this machine: fsaverage5 from nilearn's package, and finer meshes that it has fetched."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import ResourceError
 
-SHOWN = 10_242  # vertices of a hemisphere of fsaverage5
-# Finer meshes: what nilearn calls them, and the folder of its data that holds them.
+SHOWN = 10_242  # vertices of a hemisphere of fsaverage5, the mesh of pictures
+# Finer meshes: their name in nilearn, and the folder in nilearn's data that holds them.
 FINER = {40_962: ("fsaverage6", "fsaverage6"), 163_842: ("fsaverage7", "fsaverage")}
 _PARTS = ("area", "curv", "flat", "infl", "pial", "sphere", "sulc", "thick", "white")
 
@@ -25,18 +25,18 @@ def require(*packages: str) -> None:
 
 
 def is_here(size: int) -> bool:
-    """Whether the mesh of so many vertices a hemisphere can be drawn without a network."""
+    """Return whether the mesh with this number of vertices per hemisphere can be drawn without a network."""
     return size == SHOWN or (size in FINER and _folder(size) is not None)
 
 
 @functools.cache
 def fsaverage(hemisphere: str, name: str, size: int = SHOWN) -> Any:
-    """A surface (coordinates in mm, faces) of a mesh that is here, or its sulcal depth, from nilearn's own files.
+    """Load a surface (coordinates in mm, faces) of a mesh on this machine, or its sulcal depth, from nilearn's files.
 
     Raises
     ------
     ResourceError
-        nilearn is not installed, or the mesh is not here.
+        nilearn is not installed, or the mesh is not on this machine.
     """
     require("nilearn")
     from nilearn import datasets, surface
@@ -52,7 +52,7 @@ def fsaverage(hemisphere: str, name: str, size: int = SHOWN) -> Any:
 
 
 def how_to_get(size: int) -> str:
-    """What to do where a mesh is missing."""
+    """Return instructions for getting a missing mesh."""
     return (
         f"The surfaces of {FINER[size][0]} are not on this machine. Where there is a network, "
         f"nilearn.datasets.fetch_surf_fsaverage({FINER[size][0]!r}) fetches them once."
@@ -60,7 +60,7 @@ def how_to_get(size: int) -> str:
 
 
 def _folder(size: int) -> Path | None:
-    """The folder in nilearn's data that has every file of a mesh, as once it was fetched; None if none has."""
+    """Return the folder in nilearn's data that has all files of a fetched mesh, or None."""
     require("nilearn")
     from nilearn.datasets import get_data_dirs
 

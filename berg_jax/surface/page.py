@@ -1,4 +1,4 @@
-"""Responses on a brain that can be turned, as a web page that needs nothing else."""
+"""Interactive web page of responses on a brain that can be turned; it works without a network."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Colormap
 
-_GAP = 6.0  # mm between the inflated hemispheres
+_GAP = 6.0  # between the inflated hemispheres, in mm
 
 
 class Page(str):
-    """A web page, which a notebook shows; elsewhere its size stands for it, instead of megabytes of text."""
+    """A web page as text, which a notebook displays. Its repr is its size instead of megabytes of text."""
 
     __slots__ = ()
 
@@ -47,29 +47,42 @@ def html(
     note: str | None = None,
     output: str | Path | None = None,
 ) -> Page:
-    """Draw one value per vertex on both inflated hemispheres, side by side, to be turned with the mouse or a finger.
+    """Draw one value per vertex on both inflated hemispheres, which can be turned with the mouse or a finger.
 
-    Vertices without a value stay grey. The surface is fsaverage5's, whatever mesh the values are of.
+    Vertices without a value are grey. The surface is fsaverage5's, whatever the mesh of the values.
 
     Parameters
     ----------
     values, vertices, label, limit, colormap
-        As for :func:`berg_jax.surface.plot`.
+        The parameters of :func:`berg_jax.surface.plot`.
     title, note
-        Stand above the brain, and in small print below.
+        Title above the brain, and small print below it.
     output
-        Where to save the page, an .html file.
+        The .html file in which the page is saved.
 
     Returns
     -------
-    The page, a str. It holds all that it needs, about 6 MB, and works without a network. A notebook shows it.
+    The page, a str of about 6 MB, which contains all that it needs and works without a network. A notebook displays
+    it.
 
     Raises
     ------
     InvalidParameterError
-        An argument makes no sense, no value can be shown, or the mesh is none of fsaverage.
+        An argument is invalid, no value can be shown, or the mesh is not one of fsaverage.
     ResourceError
         nilearn or plotly is not installed, or ``output`` cannot be written.
+
+    See Also
+    --------
+    berg_jax.surface.plot : A static figure of several views.
+    berg_jax.surface.save : Files for other surface viewers.
+
+    Examples
+    --------
+    >>> import berg_jax
+    >>> subject = berg_jax.Subject("demo", 1)
+    >>> vertices = subject.vertices("nsdgeneral", hemisphere="lh")
+    >>> page = html(subject.metadata.ncsnr("lh")[vertices.lh], vertices, label="ncsnr")
     """
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise InvalidParameterError(f"output must end in .html, got {str(output)!r}.")
@@ -84,7 +97,7 @@ def html(
     meshes = [_mesh(hemisphere, half, scale) for hemisphere, half in zip(HEMISPHERES, shown, strict=True)]
     figure = graph_objects.Figure([*meshes, _color_bar(scale, label), _names()])
     hidden = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
-    # From behind and above; a little below the middle of it all, so that the names have room.
+    # The view is from behind and above; its center is a little below the middle, which leaves room for the names.
     camera = {"eye": {"x": 0, "y": -1.25, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
     figure.update_layout(
         scene={**hidden, "aspectmode": "data", "camera": camera},
@@ -93,7 +106,7 @@ def html(
         hovermode="closest",
         showlegend=False,
     )
-    # Never much higher than wide, so that a phone shows both hemispheres.
+    # The plot is never much higher than wide, so that a phone shows both hemispheres.
     plot = figure.to_html(
         full_html=False, include_plotlyjs=True, default_height="min(78vh, 100vw)", config={"displaylogo": False}
     )
@@ -111,7 +124,7 @@ def html(
 
 
 def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> Any:
-    """The inflated hemisphere, moved so that the other one stands beside it, in colors."""
+    """Return the colored inflated hemisphere, moved so that the other one stands beside it."""
     from plotly import graph_objects
 
     surface = fsaverage(hemisphere, "infl")
@@ -119,30 +132,30 @@ def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMap
     x = x - x.max() - _GAP / 2 if hemisphere == "lh" else x - x.min() + _GAP / 2
     grey = np.where(fsaverage(hemisphere, "sulc") > 0, SULCI, GYRI)
     colors = np.where(np.isnan(values)[:, None], grey[:, None], scale.to_rgba(values)[:, :3])
-    said = [f"{hemisphere} {index}: {value:.3g}" for index, value in enumerate(values)]
+    texts = [f"{hemisphere} {index}: {value:.3g}" for index, value in enumerate(values)]
     i, j, k = surface.faces.T
     return graph_objects.Mesh3d(
         **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
         vertexcolor=(255 * colors).round().astype(np.uint8),
-        text=said,
+        text=texts,
         hoverinfo="text",
         name=hemisphere,
         lighting={"ambient": 0.7, "diffuse": 0.4, "specular": 0.02},
-        lightposition={"x": 0, "y": -100_000, "z": 100_000},  # where the viewer is at first
+        lightposition={"x": 0, "y": -100_000, "z": 100_000},  # the initial position of the viewer
     )
 
 
 def _color_bar(scale: ScalarMappable, label: str) -> Any:
-    """A color bar, of a point that is not seen."""
+    """Return a color bar, which belongs to an invisible point."""
     from plotly import graph_objects
 
-    place = np.linspace(0, 1, 33)
-    shades = [f"rgb{tuple(round(255 * part) for part in scale.cmap(at)[:3])}" for at in place]
+    positions = np.linspace(0, 1, 33)
+    shades = [f"rgb{tuple(round(255 * part) for part in scale.cmap(position)[:3])}" for position in positions]
     marker = {
         "color": [scale.norm.vmin],
         "cmin": scale.norm.vmin,
         "cmax": scale.norm.vmax,
-        "colorscale": list(zip(place.tolist(), shades, strict=True)),
+        "colorscale": list(zip(positions.tolist(), shades, strict=True)),
         "colorbar": {
             **{"title": {"text": escape(label), "side": "top"}, "orientation": "h", "thickness": 14},
             **{"len": 0.8, "y": 0, "yref": "container", "yanchor": "bottom"},
@@ -153,7 +166,7 @@ def _color_bar(scale: ScalarMappable, label: str) -> Any:
 
 
 def _names() -> Any:
-    """The hemispheres' names above them, which turn with them."""
+    """Return the names of the hemispheres, which stand above them and turn with them."""
     from plotly import graph_objects
 
     places = []

@@ -1,7 +1,7 @@
-"""Responses on the cortical surface: pictures, and files that surface viewers read.
+"""Figures of responses on the cortical surface, and GIFTI files of them.
 
-Pictures show fsaverage5 (10,242 vertices a hemisphere), whose surfaces come with nilearn, or the values' own finer
-mesh where nilearn has fetched it before; nothing is downloaded.
+Figures show fsaverage5 (10,242 vertices per hemisphere), whose surfaces come with nilearn, or the values' own finer
+mesh if nilearn has fetched it before. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -47,58 +47,72 @@ def plot(
     note: str | None = None,
     output: str | Path | None = None,
 ) -> Figure:
-    """Draw one value per vertex on the inflated and on the flattened cortex, the left hemisphere at left.
+    """Draw one value per vertex on the inflated and on the flattened cortex, with the left hemisphere on the left.
 
-    Vertices without a value (NaN, or not among ``vertices``) stay grey: light gyri, dark sulci. The color scale
-    goes from -limit to limit if values of both signs are shown, else from 0 to the one side.
+    Vertices without a value (NaN, or not among ``vertices``) are grey: light on gyri, dark in sulci. The color scale
+    ranges from -limit to limit if values of both signs are shown, otherwise from 0 to one side.
 
     Parameters
     ----------
     values
-        Without ``vertices`` one value for each vertex, (2 · hemisphere_size,), left hemisphere first; with
-        ``vertices`` one for each of them, in their order. Of fsaverage6 and fsaverage7 all are shown where nilearn
-        has these meshes in its data folder (``nilearn.datasets.fetch_surf_fsaverage`` fetches them), else see
-        :func:`to_fsaverage5` for which are.
+        Without ``vertices``, one value for each vertex, (2 · hemisphere_size,), left hemisphere first. With
+        ``vertices``, one value for each of them, in their order. All values on fsaverage6 and fsaverage7 are shown if
+        nilearn has these meshes in its data folder (``nilearn.datasets.fetch_surf_fsaverage`` fetches them).
+        Otherwise :func:`to_fsaverage5` says which values are shown.
     vertices
-        Which vertices the values are of, by default all.
+        Vertices of the values. The default is all vertices.
     views
-        Rows of inflated hemispheres, of ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior``,
-        ``anterior``, and ``flat``.
+        Rows of inflated hemispheres: ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior``, ``anterior``,
+        and ``flat``.
     flat
-        Whether a row of flattened hemispheres follows. The medial wall is cut out of them.
+        Whether a row of flattened hemispheres follows, from which the medial wall is cut out.
     label
-        What the colors mean, with the unit.
+        Meaning of the colors, with the unit.
     title
-        Stands above the picture.
+        Title above the picture.
     outlines
-        Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A name stands at its
-        region wherever most of it is seen and there is room, and in any case below the picture. Each has a color of
-        its own; with ``wheel`` or ``labels``, which have many colors, all are black.
+        Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A region's name stands
+        on or beside it in each view that shows most of it and has room, and always in the legend below the picture.
+        Each region has its own color; with ``wheel`` or ``labels``, which have many colors, all are black.
     limit
-        The magnitude that has the strongest color, by default the 99th percentile of the magnitudes shown. Where
-        stronger values are shown, they have the same color, and the color bar ends in an arrow.
+        Magnitude that has the strongest color. The default is the 99th percentile of the magnitudes shown. Stronger
+        values have the same color, and the color bar then ends in an arrow.
     colormap
-        A colormap, or the name of one of matplotlib's. By default one that fits the signs.
+        A colormap, or the name of one of matplotlib's. The default depends on the signs of the values.
     wheel
-        Values are angles in degrees, counterclockwise from the right. Colors go around, and the legend is a wheel.
+        Whether the values are angles in degrees, counterclockwise from the right. Colors are then cyclic, and the
+        legend is a wheel.
     labels
-        Values are numbers of these names, from 0. Each has a color of its own, and the legend names them.
+        Names whose numbers, from 0, the values are. Each name has its own color, and the legend lists them.
     note
         Small print below the picture, such as ``"SYNTHETIC weights"``.
     output
-        Where to save the picture: .png (1350 pixels wide), .pdf or .svg.
+        The file in which the picture is saved: .png (1350 pixels wide), .pdf or .svg.
 
     Returns
     -------
-    The figure; pyplot does not know it, so it needs no closing. Its first axes are the picture, in mm, its second
-    ones the color bar.
+    The figure, which pyplot does not manage, so it need not be closed. Its first axes are the picture, in mm, its
+    second ones the color bar.
 
     Raises
     ------
     InvalidParameterError
-        An argument makes no sense, no value can be shown, or the mesh is none of fsaverage.
+        An argument is invalid, no value can be shown, or the mesh is not one of fsaverage.
     ResourceError
         matplotlib or nilearn is not installed, or ``output`` cannot be written.
+
+    See Also
+    --------
+    html : An interactive page.
+    save : Files for other surface viewers.
+
+    Examples
+    --------
+    >>> import berg_jax
+    >>> subject = berg_jax.Subject("demo", 1)
+    >>> vertices = subject.vertices("nsdgeneral")
+    >>> ncsnr = np.concatenate([subject.metadata.ncsnr(hemisphere) for hemisphere in ("lh", "rh")])
+    >>> figure = plot(ncsnr[vertices.global_indices], vertices, views=[], label="ncsnr")
     """
     values, size = whole_map(values, vertices)
     rows = _rows(views, flat)
@@ -132,7 +146,7 @@ def plot(
     axes.set_axis_off()
     kind = "angles" if wheel else "names" if labels is not None else "values"
     small_print = " · ".join(filter(None, (note, resolution(size, len(shown[0])))))
-    with rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+    with rc_context({"text.parse_math": False}):  # names are printed literally, even with dollar signs
         bottom = draw_rows(axes, rows, shown, regions, scale, kind)
         bottom = draw_legend(axes, regions, bottom, kind)
         draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
@@ -147,7 +161,11 @@ def write_gifti(
 ) -> tuple[Path, Path]:
     """Write ``<path_prefix>.lh.func.gii`` and ``<path_prefix>.rh.func.gii``, and return their paths.
 
-    The same as ``save(values, f"{path_prefix}.func.gii", vertices)``: see :func:`save`.
+    This is the same as ``save(values, f"{path_prefix}.func.gii", vertices)``.
+
+    See Also
+    --------
+    save : Write maps in several formats.
     """
     left, right = save(values, f"{path_prefix}{GIFTI}", vertices)
     return left, right
@@ -162,7 +180,7 @@ def _rows(views: Sequence[str], flat: bool) -> list[str]:
 
 
 def _regions(outlines: Mapping[str, Vertices] | None, size: int) -> dict[str, Halves]:
-    """For each outlined region a mask of each hemisphere, as it is shown."""
+    """Return the masks of each outlined region for both hemispheres, on the mesh of the picture."""
     if not isinstance(outlines, Mapping | None):
         raise InvalidParameterError(f"outlines must be {{name: Vertices}}, got {type(outlines).__name__}.")
     masks = {}

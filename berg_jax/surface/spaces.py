@@ -1,7 +1,8 @@
-"""Which surface values belong to: meshes by their number of vertices, and what pictures show of each.
+"""Meshes of the cortex, recognized by their number of vertices, and resampling of values to the mesh of pictures.
 
-The meshes of fsaverage are nested: a finer one has a coarser one's vertices first, in the same order (Fischl et al.
-1999, High-resolution intersubject averaging and a coordinate system for the cortical surface, Human Brain Mapping 8).
+The meshes of fsaverage are nested: the first vertices of a finer mesh are those of a coarser one, in the same order
+(Fischl et al. 1999, High-resolution intersubject averaging and a coordinate system for the cortical surface, Human
+Brain Mapping 8).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..vertices import Vertices
 from .meshes import SHOWN, fsaverage, is_here
 
 MESHES = {642: "fsaverage3", 2_562: "fsaverage4", 10_242: "fsaverage5", 40_962: "fsaverage6", 163_842: "fsaverage"}
-# Other numbers that maps come in, with what has so many.
+# Other numbers of values that maps have, and the spaces that have them.
 _OTHERS = {
     32_492: "a hemisphere of fs_LR 32k",
     64_984: "both hemispheres of fs_LR 32k",
@@ -29,7 +30,7 @@ _OTHERS = {
 
 
 def looks_like(number: int) -> str:
-    """What has this many values, in words; empty if nothing known has."""
+    """Return the name of the space that has this number of values, or an empty string if none is known."""
     for size, name in MESHES.items():
         for count, what in ((size, "a hemisphere"), (2 * size, "both hemispheres")):
             if number == count:
@@ -38,24 +39,24 @@ def looks_like(number: int) -> str:
 
 
 def hint(number: int) -> str:
-    """A clause that says what a number of values looks like, or nothing."""
+    """Return a clause that says which space has this number of values, or an empty string."""
     known = looks_like(number)
     return f", which looks like {known}" if known else ""
 
 
 def whole_map(values: Any, vertices: Vertices | None) -> tuple[Float[np.ndarray, " n"], int]:
-    """Values of all vertices, NaN where there is none, and the number of vertices of a hemisphere.
+    """Return the values of all vertices, NaN where there is none, and the number of vertices of a hemisphere.
 
     Raises
     ------
     InvalidParameterError
-        The values are no finite numbers or NaN, or do not fit to the vertices.
+        The values are neither finite numbers nor NaN, or do not fit the vertices.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "biuf" or array.ndim != 1 or not array.size:
         raise InvalidParameterError(
             f"values must be numbers of shape (n,), one for each vertex, got {array.dtype} of shape {array.shape}. "
-            "Of several images show one, such as responses[0]."
+            "If there are several images, show one, such as responses[0]."
         )
     if np.isinf(array).any():
         raise InvalidParameterError(
@@ -82,23 +83,35 @@ def whole_map(values: Any, vertices: Vertices | None) -> tuple[Float[np.ndarray,
 def to_fsaverage5(
     values: Shaped[np.ndarray, " n"], hemisphere_size: int
 ) -> tuple[Shaped[np.ndarray, " 10242"], Shaped[np.ndarray, " 10242"]]:
-    """One value per vertex of any mesh of fsaverage → those of fsaverage5, left and right hemisphere.
+    """Return values on any mesh of fsaverage as values on fsaverage5, for the left and the right hemisphere.
+
+    Finer meshes (40,962 and 163,842 vertices) have the vertices of fsaverage5 as the first 10,242 of a hemisphere;
+    the other values are left out, not averaged. With coarser meshes (642 and 2,562), each fsaverage5 vertex takes the
+    value of the vertex that is nearest to it on the sphere.
 
     Parameters
     ----------
     values
-        Left, then right hemisphere, (2 · hemisphere_size,).
+        (2 · hemisphere_size,) values of the left, then of the right hemisphere.
     hemisphere_size
-        Of finer meshes (40,962 and 163,842) the first 10,242 vertices of a hemisphere are fsaverage5; the others
-        are left out, not averaged. Of coarser ones (642 and 2,562) each fsaverage5 vertex takes the value of the
-        vertex nearest to it on the sphere.
+        Number of vertices of one hemisphere of the mesh.
+
+    Returns
+    -------
+    (10242,) values of the left and of the right hemisphere.
 
     Raises
     ------
     InvalidParameterError
-        This is not the size of a mesh of fsaverage, or the values do not fit to it.
+        The mesh is not one of fsaverage, or the number of values does not fit it.
     ResourceError
-        nilearn is not installed, and the mesh is a coarser one.
+        nilearn is not installed, and the mesh is coarser.
+
+    Examples
+    --------
+    >>> left, right = to_fsaverage5(np.arange(2 * 163_842), 163_842)
+    >>> len(left), right[0]
+    (10242, np.int64(163842))
     """
     if hemisphere_size not in MESHES:
         sizes = ", ".join(f"{size} ({name})" for size, name in MESHES.items())
@@ -119,7 +132,12 @@ def to_fsaverage5(
 def to_shown(
     values: Shaped[np.ndarray, " n"], hemisphere_size: int
 ) -> tuple[Shaped[np.ndarray, " shown"], Shaped[np.ndarray, " shown"]]:
-    """Values as a picture shows them: all of a finer mesh that is on this machine, else :func:`to_fsaverage5`."""
+    """Return values as a picture shows them: on a finer mesh if it is on this machine, otherwise on fsaverage5.
+
+    See Also
+    --------
+    to_fsaverage5 : Values on fsaverage5.
+    """
     if hemisphere_size > SHOWN and hemisphere_size in MESHES and is_here(hemisphere_size):
         values = np.asarray(values)
         return values[:hemisphere_size], values[hemisphere_size:]
@@ -127,7 +145,7 @@ def to_shown(
 
 
 def resolution(size: int, shown: int) -> str:
-    """What small print says of values of one mesh that are shown on another; empty if it is the same."""
+    """Return small print about values of one mesh that are shown on another, or an empty string for the same mesh."""
     if size >= shown:
         return f"fsaverage5 subset of {MESHES[size]}" if size > shown else ""
     return f"{MESHES[size]}: at each fsaverage5 vertex the nearest of {size:,} a hemisphere"
@@ -135,7 +153,7 @@ def resolution(size: int, shown: int) -> str:
 
 @functools.cache
 def _nearest(hemisphere: str, size: int) -> Int[np.ndarray, " 10242"]:
-    """For each fsaverage5 vertex the nearest of the first ``size`` ones, on the sphere."""
+    """Return the nearest of the first ``size`` vertices on the sphere for each fsaverage5 vertex."""
     from scipy.spatial import cKDTree
 
     points = fsaverage(hemisphere, "sphere").coordinates

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, UInt8
 
-from ...convert.synthetic import natural_like_images, synthesize_subject
+from ...convert.synthetic import make_synthetic_subject, natural_like_images
 from ...errors import BERGError, InvalidParameterError
 from ...files.disk import explained
 from ...machine import processor
@@ -193,7 +193,7 @@ def _published_size(subject_id: int, say: Callable[[str], None]) -> Path:
         Subject(berg_dir, subject_id)
     except BERGError:
         say(f"Making a synthetic subject of published size in {berg_dir} (5 GB, some minutes) …")
-        synthesize_subject(berg_dir, size="published", subject=subject_id)
+        make_synthetic_subject(berg_dir, size="published", subject_id=subject_id)
     return berg_dir
 
 
@@ -319,8 +319,8 @@ def _features(subject: Subject, precision: str, images: UInt8[np.ndarray, "b 3 h
     vertices = Vertices.from_global(np.sort(part.vertices), size)
     model = build({"part2": part}, size, vertices, precision=precision)
     (_, config), params = model.config.parts[0], model.params["part2"]
-    pixels, execution = pixels_of(images, precision), model.config.execution
-    _, maps, vectors = features_of(params["vit"], params["heads"], config, precision, pixels, execution)
+    pixels, plan = pixels_of(images, precision), model.config.compute_plan
+    _, maps, vectors = features_of(params["vit"], params["heads"], config, precision, pixels, plan)
     return params["readout"], model.corners["part2"], model.order, maps, vectors
 
 

@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from ...errors import InvalidParameterError, ModelNotFoundError, ResourceError, ValidationError
 from ...files.disk import atomic_folder, explained
-from ...published.berg_dir import SubjectFiles, check_subject
+from ...published.berg_dir import SubjectFiles, check_subject_id
 from ..reporting.command import Command, plain
 from .comparison import RESPONSE_LIMIT, compare, error_table, response_check
 from .facts import find_devices, notes, provenance, regions
@@ -123,7 +123,7 @@ def certify(
     from ...subject import Subject
 
     start = time.perf_counter()
-    _require_sources(SubjectFiles(Path(berg_dir).expanduser(), check_subject(subject_id)))
+    _require_sources(SubjectFiles(Path(berg_dir).expanduser(), check_subject_id(subject_id)))
     _require_installed("torch", "torch")
     _require_installed("matplotlib", "demo")
     output = _new(output)
@@ -212,7 +212,7 @@ def check_against(
     start = time.perf_counter()
     path = Path(certificate).expanduser()
     theirs = read_certificate(path)
-    if theirs.subject != check_subject(subject_id):
+    if theirs.subject != check_subject_id(subject_id):
         raise ValidationError(
             f"{path} is of subject {theirs.subject}, not {subject_id}. Give that subject's certificate."
         )

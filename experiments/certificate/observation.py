@@ -65,7 +65,7 @@ def observe(
 
     from ...model.encoding_model import features_of, pixels_of
 
-    precision, execution = model.config.precision, model.config.execution
+    precision, plan = model.config.precision, model.config.compute_plan
     seen = Observation(np.empty((len(stimuli), len(model.vertices)), np.float32))
     inside: dict[tuple[str, str, int], list[np.ndarray]] = {}
     for rows, images in _batches(stimuli, images_per_batch):
@@ -73,7 +73,7 @@ def observe(
         advance(len(rows))
         for name, part in model.config.parts if deep and images.shape[-1] == IMAGE else ():
             network, pixels = model.params[name], pixels_of(images, precision)
-            tokens, maps, vectors = features_of(network["vit"], network["heads"], part, precision, pixels, execution)
+            tokens, maps, vectors = features_of(network["vit"], network["heads"], part, precision, pixels, plan)
             for index, layer in enumerate(part.layers):
                 found = {"tokens": tokens[layer], "map": maps[index].transpose(0, 3, 1, 2), "vector": vectors[index]}
                 for kind, values in found.items():

@@ -93,63 +93,55 @@ def control_regions(
 ) -> str:
     """Choose images that control two regions' responses, or sets that control how alike they represent images [1]_.
 
-        Called again after an interruption, it goes on.
+    Called again after an interruption, it goes on.
 
-        Parameters
-        ----------
-        subjects
-            One or more subjects. With one, images are judged by the subject that they were chosen for.
-        output
-            Folder of the results: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
-            them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. For each
-            subject ``subjNN/`` holds the responses to all images, ``responses.zarr``, and
-            :func:`~berg_jax.experiments.control.report.goal_maps`: see
-            :func:`~berg_jax.experiments.reporting.write_results`.
-        images
-            The images to choose from (drawings and natural-like images by default, for the demo subjects only).
-        rois
-            Two ROI expressions.
-        selection
-            Hemisphere and thresholds of the ROIs' vertices; its ``roi`` is not used.
-        kind
-            ``"univariate"`` (mean responses) or ``"multivariate"`` (dissimilarity matrices).
-        k, margin
-            Univariate: largest number of images, and least distance of each from the mean image in both regions, in z
-            units.
-        synthesize, steps
-            Univariate: number of images that are also made for each goal, for the first subject, and steps to make them.
-        set_size, population, generations, seed
-    <<<<<<< HEAD
-            Multivariate: see :func:`~berg_jax.experiments.synthesis.evolve_sets`.
-        precision
-            Precision of the network: see :meth:`berg_jax.Subject.model`.
-        execution
-            Batch size, devices, time limit, and this process among those that share the work; the last one to end
-            writes the results.
-    =======
-            Multivariate: see :func:`~berg_jax.experiments.synthesis.search.sets.evolve_sets`.
-        min_ncsnr, min_explained_variance
-            Which vertices, by default all: see :func:`berg_jax.rois.resolve`.
-        fit_images, precision, batch_size, process_index, process_count, time_limit, show_progress
-            As for :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
-    >>>>>>> words2
+    Parameters
+    ----------
+    subjects
+        One or more subjects. With one, images are judged by the subject that they were chosen for.
+    output
+        Folder of the results: ``control.png``, ``images.csv`` (which images were chosen), ``chosen/`` (the first of
+        them, or some of a set's), ``synthesized/``, ``results.json``, and of all this ``report.html``. For each
+        subject ``subjNN/`` holds the responses to all images, ``responses.zarr``, and
+        :func:`~berg_jax.experiments.control.report.goal_maps`: see
+        :func:`~berg_jax.experiments.reporting.write_results`.
+    images
+        The images to choose from (drawings and natural-like images by default, for the demo subjects only).
+    rois
+        Two ROI expressions.
+    selection
+        Hemisphere and thresholds of the ROIs' vertices; its ``roi`` is not used.
+    kind
+        ``"univariate"`` (mean responses) or ``"multivariate"`` (dissimilarity matrices).
+    k, margin
+        Univariate: largest number of images, and least distance of each from the mean image in both regions, in z
+        units.
+    synthesize, steps
+        Univariate: number of images that are also made for each goal, for the first subject, and steps to make them.
+    set_size, population, generations, seed
+        Multivariate: see :func:`~berg_jax.experiments.synthesis.evolve_sets`.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    execution
+        Batch size, devices, time limit, and this process among those that share the work; the last one to end
+        writes the results.
 
-        Returns
-        -------
-        str
-            How far the images drive or suppress each region, in a few lines.
+    Returns
+    -------
+    str
+        How far the images drive or suppress each region, in a few lines.
 
-        Raises
-        ------
-        BERGError
-            Something is wrong with the images, the ROIs, the numbers or the output; found before work starts.
-        Interrupted
-            Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
+    Raises
+    ------
+    BERGError
+        Something is wrong with the images, the ROIs, the numbers or the output; found before work starts.
+    Interrupted
+        Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
 
-        References
-        ----------
-        .. [1] A. T. Gifford et al. (2025). In silico discovery of representational relationships across visual cortex.
-           Nature Human Behaviour.
+    References
+    ----------
+    .. [1] A. T. Gifford et al. (2025). In silico discovery of representational relationships across visual cortex.
+       Nature Human Behaviour.
     """
     check_subjects(subjects)
     output, rois = Path(output), list(rois)

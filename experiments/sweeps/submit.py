@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BERGError, InvalidParameterError, ResourceError
-from ...published.berg_dir import SubjectFiles, check_subject
+from ...published.berg_dir import SubjectFiles, check_subject_id
 from ...published.metadata import Metadata, find_metadata
 from ...rois import resolve
 from ...stream.execution import Process, find_process
@@ -210,7 +210,7 @@ def submit(executor: Any, output: Path, spec: Spec, retry_failed: bool = False) 
 
 
 def _metadata(berg_dir: str, subject: int) -> Metadata:
-    files = SubjectFiles(Path(berg_dir), check_subject(subject))
+    files = SubjectFiles(Path(berg_dir), check_subject_id(subject))
     if not any(place.is_file() for place in files.metadata_places):
         from ...subject import Subject
 

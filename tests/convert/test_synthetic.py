@@ -10,7 +10,7 @@ from PIL import Image
 
 import berg_jax
 from berg_jax.convert.subject import convert_subject
-from berg_jax.convert.synthetic import SIZES, SyntheticSize, natural_like_images, synthesize_subject
+from berg_jax.convert.synthetic import SIZES, SyntheticSize, make_synthetic_subject, natural_like_images
 from berg_jax.demo import photographs
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.files.torch_archive import read_pickled_npy, read_torch
@@ -37,7 +37,7 @@ def photograph_crops(n: int) -> np.ndarray:
 
 @pytest.mark.nightly
 def test_responses_to_photographs_vary_by_about_half(tmp_path: Path) -> None:
-    model = berg_jax.load(synthesize_subject(tmp_path, size="tiny"), 1)
+    model = berg_jax.load(make_synthetic_subject(tmp_path, size="tiny"), 1)
     responses = np.concatenate([model(images) for images in np.split(photograph_crops(36), 6)])
     std = responses.std(axis=0)
     assert 0.4 < np.median(std) < 0.65
@@ -47,7 +47,7 @@ def test_responses_to_photographs_vary_by_about_half(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_makes_the_same_subject(tmp_path: Path) -> None:
-    folders = [synthesize_subject(tmp_path / name, size=SMALL, seed=seed) for name, seed in ("a1", "b1", "c2")]
+    folders = [make_synthetic_subject(tmp_path / name, size=SMALL, seed=seed) for name, seed in ("a1", "b1", "c2")]
     parts = [read_torch(SubjectFiles(folder, 1).part1) for folder in folders]
     assert all(np.array_equal(parts[0][key], parts[1][key]) for key in parts[0])
     assert not np.array_equal(parts[0]["coord_dict.subj01"], parts[2]["coord_dict.subj01"])
@@ -55,17 +55,17 @@ def test_the_same_seed_makes_the_same_subject(tmp_path: Path) -> None:
 
 def test_several_subjects_share_a_folder(tmp_path: Path) -> None:
     for subject in (1, 4):
-        synthesize_subject(tmp_path, size=SMALL, subject=subject)
+        make_synthetic_subject(tmp_path, size=SMALL, subject_id=subject)
     assert list(read_torch(SubjectFiles(tmp_path, 1).indices)) == ["subj01", "subj04"]
     description = read_description(convert_subject(tmp_path, 4, num_heads=3))
     assert description.layout == "complement"
     assert description.synthetic
     with pytest.raises(ResourceError, match="exists"):
-        synthesize_subject(tmp_path, size=SMALL, subject=4)
+        make_synthetic_subject(tmp_path, size=SMALL, subject_id=4)
 
 
 def test_metadata_have_the_published_entries(tmp_path: Path) -> None:
-    synthesize_subject(tmp_path, size=SMALL)
+    make_synthetic_subject(tmp_path, size=SMALL)
     metadata = read_pickled_npy(SubjectFiles(tmp_path, 1).metadata)
     golden = DATA / "golden"
     expected = read_pickled_npy(SubjectFiles(golden, 1).metadata)
@@ -80,9 +80,9 @@ def test_metadata_have_the_published_entries(tmp_path: Path) -> None:
 
 def test_bad_sizes(tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="one of"):
-        synthesize_subject(tmp_path / "x", size="huge")
+        make_synthetic_subject(tmp_path / "x", size="huge")
     with pytest.raises(InvalidParameterError, match="part1_rows"):
-        synthesize_subject(tmp_path / "x", size=SyntheticSize(64, 2, (1,), 6, 30, 60))
+        make_synthetic_subject(tmp_path / "x", size=SyntheticSize(64, 2, (1,), 6, 30, 60))
     assert not (tmp_path / "x").exists()
 
 

@@ -16,7 +16,7 @@ import pytest
 import berg_jax
 from berg_jax.convert.constants import resize_position_embedding
 from berg_jax.convert.subject import convert_subject
-from berg_jax.convert.synthetic import SIZES, SyntheticSize, natural_like_images, synthesize_subject
+from berg_jax.convert.synthetic import SIZES, SyntheticSize, make_synthetic_subject, natural_like_images
 from berg_jax.experiments.synthesis import objectives
 from berg_jax.files.torch_archive import read_torch
 from berg_jax.model.encoding_model import features_of, pixels_of
@@ -49,7 +49,7 @@ def reference(berg_dir: Path, subject: int, **options: object) -> ModuleType:
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_subjects_of_every_size(name: str, tmp_path: Path) -> None:
     size = SUBJECTS[name]
-    berg_dir = synthesize_subject(tmp_path, size=size, seed=3)
+    berg_dir = make_synthetic_subject(tmp_path, size=size, seed=3)
     theirs = reference(berg_dir, 1, num_heads=size.heads)
     ours = berg_jax.load(berg_dir, 1, num_heads=size.heads)
     images = natural_like_images(2, 11, 130)
@@ -86,8 +86,8 @@ def test_tapped_tokens(golden: Golden) -> None:
         expected, _, _ = theirs.part2.features(theirs.normalize(torch.tensor(images)))
     config = dict(golden.model.config.parts)["part2"]
     params = golden.model.params["part2"]
-    pixels, execution = pixels_of(images, "float32"), golden.model.config.execution
-    taps, _, _ = features_of(params["vit"], params["heads"], config, "float32", pixels, execution)
+    pixels, plan = pixels_of(images, "float32"), golden.model.config.compute_plan
+    taps, _, _ = features_of(params["vit"], params["heads"], config, "float32", pixels, plan)
     for layer, tokens in zip(config.layers, expected, strict=True):
         assert np.linalg.norm(taps[layer] - tokens.numpy()) / np.linalg.norm(tokens) < 2e-6
 
@@ -114,7 +114,7 @@ def test_position_embedding(side: int) -> None:
 
 
 def test_torch_reads_our_files_back_equal(tmp_path: Path) -> None:
-    files = SubjectFiles(synthesize_subject(tmp_path, size="tiny"), 1)
+    files = SubjectFiles(make_synthetic_subject(tmp_path, size="tiny"), 1)
     for path in (files.part1, files.part2):
         theirs, ours = torch.load(path, weights_only=True), read_torch(path)
         assert list(theirs) == list(ours)
@@ -181,7 +181,7 @@ def test_gradients_of_objectives(complement: Golden) -> None:
 @pytest.mark.timeout(3600)
 def test_published_size(tmp_path: Path) -> None:
     """All 327,684 vertices forward, and the pixel gradient of a weighted sum of them all. Prints the figures."""
-    berg_dir = synthesize_subject(tmp_path, size="published")
+    berg_dir = make_synthetic_subject(tmp_path, size="published")
     convert_subject(berg_dir, 1)
     ours = berg_jax.load(berg_dir, 1)
     total = 2 * SIZES["published"].hemisphere_size

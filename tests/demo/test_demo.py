@@ -13,7 +13,7 @@ import xarray
 
 import berg_jax
 from berg_jax.convert.subject import convert_subject
-from berg_jax.convert.synthetic import synthesize_subject
+from berg_jax.convert.synthetic import make_synthetic_subject
 from berg_jax.demo import KINDS, images
 from berg_jax.demo.geography import LEFT_ONLY, geography
 from berg_jax.demo.stimuli import CATEGORIES, gaussian_window
@@ -114,7 +114,7 @@ def test_demo_stands_for_the_subjects(subject: berg_jax.Subject, tmp_path: Path)
     with pytest.raises(ModelNotFoundError, match="converted form only"):
         convert_subject("demo", 1)
     with pytest.raises(InvalidParameterError, match="stands for the demo subjects"):
-        synthesize_subject("demo")
+        make_synthetic_subject("demo")
 
 
 def test_info_needs_no_jax_once_it_is_there(subject: berg_jax.Subject) -> None:

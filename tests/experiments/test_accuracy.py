@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import berg_jax
 from berg_jax import Execution, Images
 from berg_jax.cli.app import app
-from berg_jax.convert.synthetic import synthesize_subject
+from berg_jax.convert.synthetic import make_synthetic_subject
 from berg_jax.demo import images as drawings
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
 from berg_jax.experiments.accuracy import experiment as accuracy
@@ -344,7 +344,7 @@ def test_a_part_takes_a_part_of_the_memory(nsd: tuple[Path, np.ndarray, np.ndarr
 
 @pytest.mark.nightly
 def test_pictures_of_a_surface_that_has_some(nsd: Any, tmp_path: Path) -> None:
-    synthesize_subject(tmp_path / "berg", size="tiny", seed=0, subject=1)
+    make_synthetic_subject(tmp_path / "berg", size="tiny", seed=0, subject_id=1)
     study = make_study(berg_jax.Subject(tmp_path / "berg", 1), tmp_path, nsd[0])
     maps, said = accuracy_of(study, tmp_path / "out")
     assert "SYNTHETIC" in said

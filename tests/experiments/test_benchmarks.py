@@ -49,9 +49,9 @@ def test_both_sides_take_turns() -> None:
 @pytest.mark.torch
 def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
     lines = []
-    from berg_jax.convert.synthetic import synthesize_subject
+    from berg_jax.convert.synthetic import make_synthetic_subject
 
-    berg_dir = synthesize_subject(tmp_path / "berg_dir")
+    berg_dir = make_synthetic_subject(tmp_path / "berg_dir")
     report = benchmark(berg_dir, output=tmp_path / "bench.json", batch_size=2, repeats=1, say=lines.append)
     assert json.loads((tmp_path / "bench.json").read_text()) == report
     assert (tmp_path / "bench.png").stat().st_size > 10_000

@@ -74,8 +74,8 @@ def test_intermediates_equal_the_reference(golden: Golden) -> None:
     params = golden.model.params["part1"]
     pixels = pixels_of(images, "float32")
     np.testing.assert_allclose(pixels[..., ::16, ::16], golden.expected["normalized_224"], atol=2e-5)
-    execution = golden.model.config.execution
-    taps, maps, vectors = features_of(params["vit"], params["heads"], config, "float32", pixels, execution)
+    plan = golden.model.config.compute_plan
+    taps, maps, vectors = features_of(params["vit"], params["heads"], config, "float32", pixels, plan)
 
     def equal(ours: jax.Array, name: str) -> None:
         np.testing.assert_allclose(np.asarray(ours), golden.expected[f"part1_{name}"], atol=2e-5, rtol=0)

@@ -12,7 +12,7 @@ import berg_jax
 from berg_jax import stack, value_and_pixel_gradient
 from berg_jax.errors import InvalidParameterError, StimulusError
 from berg_jax.model.nn import winograd
-from berg_jax.model.nn.config import Execution, Window, window_around
+from berg_jax.model.nn.config import ComputePlan, Window, window_around
 from berg_jax.model.nn.heads import FeatureMap
 from berg_jax.model.nn.precision import PRECISIONS
 from berg_jax.vertices import Vertices
@@ -57,14 +57,14 @@ def test_winograds_gradients_are_a_convolutions() -> None:
 @pytest.mark.parametrize("in_winograds_form", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_a_crop_of_a_feature_map_is_a_part_of_the_whole(in_winograds_form: bool) -> None:
     grid = jax.random.normal(jax.random.key(0), (1, 16, 16, 8))
-    params = FeatureMap(5, FLOAT32, Execution()).init(jax.random.key(1), grid)["params"]
-    direct = FeatureMap(5, FLOAT32, Execution()).apply({"params": params}, grid)
+    params = FeatureMap(5, FLOAT32, ComputePlan()).init(jax.random.key(1), grid)["params"]
+    direct = FeatureMap(5, FLOAT32, ComputePlan()).apply({"params": params}, grid)
     if in_winograds_form:
         convolutions = {key: jnp.asarray(winograd.transform_kernel(params[key])) for key in params if "conv" in key}
         params = {**params, **convolutions}
     for top, bottom, left, right in ((0, 16, 0, 16), (0, 4, 12, 16), (7, 11, 2, 14), (4, 12, 0, 8)):
-        execution = Execution(in_winograds_form, Window(top, bottom, left, right))
-        cropped = jax.jit(FeatureMap(5, FLOAT32, execution).apply)({"params": params}, grid)
+        plan = ComputePlan(in_winograds_form, Window(top, bottom, left, right))
+        cropped = jax.jit(FeatureMap(5, FLOAT32, plan).apply)({"params": params}, grid)
         expected = np.zeros((1, 16, 16, 5), np.float32)
         expected[:, top:bottom, left:right] = direct[:, top:bottom, left:right]
         np.testing.assert_allclose(cropped, expected, atol=2e-5)
@@ -98,19 +98,19 @@ def near_the_middle(golden: Golden) -> berg_jax.EncodingModel:
 def test_a_cropped_model_answers_the_same(complement: Golden) -> None:
     model = near_the_middle(complement)
     cropped = model.crop()
-    window = cropped.config.execution.window
+    window = cropped.config.compute_plan.window
     assert window != Window()
     images = jnp.asarray(complement.expected["images_96"], jnp.float32)
     np.testing.assert_allclose(cropped(images), model(images), atol=1e-5)
     vertex = Vertices.from_global(np.asarray(model.vertices[:1]), complement.hemisphere_size)
-    assert cropped.select(vertex).config.execution == model.config.execution
+    assert cropped.select(vertex).config.compute_plan == model.config.compute_plan
     assert complement.model.crop().config == complement.model.config  # its vertices look everywhere
 
 
 def test_direct_convolutions_answer_the_same(complement: Golden) -> None:
     direct = berg_jax.load(complement.folder, complement.subject, precision="tensorfloat32")
-    assert complement.model.config.execution.winograd
-    assert not direct.config.execution.winograd
+    assert complement.model.config.compute_plan.winograd
+    assert not direct.config.compute_plan.winograd
     images = complement.expected["images_96"]
     np.testing.assert_allclose(direct(images), complement.model(images), atol=2e-5)  # on CPU both are float32
 

@@ -179,9 +179,9 @@ def test_s3(kind: str, golden_source: Path, tmp_path: Path, monkeypatch: pytest.
     import boto3
     from moto.server import ThreadedMotoServer
 
-    from berg_jax.convert.synthetic import synthesize_subject
+    from berg_jax.convert.synthetic import make_synthetic_subject
 
-    source = SubjectFiles(golden_source if kind == "golden" else synthesize_subject(tmp_path / "source"), 1)
+    source = SubjectFiles(golden_source if kind == "golden" else make_synthetic_subject(tmp_path / "source"), 1)
     paths = [source.part1, source.part2, source.indices, source.metadata]
     moto = ThreadedMotoServer(port=0, verbose=False)
     moto.start()

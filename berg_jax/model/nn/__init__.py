@@ -1,1 +1,1 @@
-"""The network: arrays in, arrays out; it knows no file, no subject and no hemisphere."""
+"""The network, from arrays to arrays; it knows no files, subjects or hemispheres."""

@@ -1,13 +1,13 @@
-"""The sizes of a network, frozen and checked, so that they can be static arguments of a compiled function."""
+"""Sizes of a network, frozen and checked, so that they can be static arguments of compiled functions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-PATCH = 14  # pixels a patch is wide
-GRID = 16  # patches an image is wide
-IMAGE = PATCH * GRID  # pixels an image is wide when it reaches the network
-STEP = 4  # a window of the map is a multiple of so many cells wide, so that programs are shared
+PATCH = 14  # width of a patch in pixels
+GRID = 16  # width of an image in patches
+IMAGE = PATCH * GRID  # width in pixels of an image that the network takes
+STEP = 4  # a window's width and height are multiples of 4 cells, so that more windows share a program
 
 
 def _check_size(name: str, value: int, least: int = 1) -> None:
@@ -19,9 +19,9 @@ def _check_size(name: str, value: int, least: int = 1) -> None:
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Sizes of a DINOv2 vision transformer of patch 14 at 224 × 224 pixels.
+    """Sizes of a DINOv2 vision transformer with patches of 14 pixels, at 224 × 224 pixels.
 
-    ``lora_rank`` is 0 where the low-rank factors have been added to the weights.
+    ``lora_rank`` is 0 if the low-rank factors have been added to the weights.
     """
 
     embed_dim: int
@@ -40,22 +40,22 @@ class ViTConfig:
 
     @classmethod
     def vit_s14(cls, lora_rank: int = 0) -> ViTConfig:
-        """DINOv2 ViT-S/14."""
+        """Return the sizes of DINOv2 ViT-S/14."""
         return cls(384, 12, 6, 1536, lora_rank)
 
     @classmethod
     def vit_b14(cls, lora_rank: int = 0) -> ViTConfig:
-        """DINOv2 ViT-B/14, the published subjects' backbone."""
+        """Return the sizes of DINOv2 ViT-B/14, the published subjects' backbone."""
         return cls(768, 12, 12, 3072, lora_rank)
 
     @classmethod
     def vit_l14(cls, lora_rank: int = 0) -> ViTConfig:
-        """DINOv2 ViT-L/14."""
+        """Return the sizes of DINOv2 ViT-L/14."""
         return cls(1024, 24, 16, 4096, lora_rank)
 
     @classmethod
     def tiny(cls, lora_rank: int = 0) -> ViTConfig:
-        """A network small enough for tests and notebooks; of no published size."""
+        """Return the sizes of a network for tests and notebooks, smaller than any published one."""
         return cls(32, 4, 2, 128, lora_rank)
 
 
@@ -63,8 +63,8 @@ class ViTConfig:
 class PartConfig:
     """Sizes of one of a subject's two networks.
 
-    ``layers`` are the 0-based blocks whose outputs the heads read, ascending; ``width`` is the number D of
-    features that a vertex weighs.
+    ``layers`` are the 0-based blocks whose outputs the heads read, ascending; ``width`` is the number D of features
+    that a vertex weighs.
     """
 
     vit: ViTConfig
@@ -81,13 +81,13 @@ class PartConfig:
         _check_size("width", self.width)
 
     def global_size(self, layer: int) -> int:
-        """Length of a layer's pooled vector: the class token's for the last block, else two poolings."""
+        """Return the length of a layer's pooled vector: one embedding for the last block, two for the others."""
         return self.vit.embed_dim * (1 if layer == self.vit.depth - 1 else 2)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Cells of the 16 × 16 map, ``top`` ≤ row < ``bottom`` and ``left`` ≤ column < ``right``."""
+    """Rectangle of cells of the 16 × 16 map: ``top`` ≤ row < ``bottom`` and ``left`` ≤ column < ``right``."""
 
     top: int = 0
     bottom: int = GRID
@@ -100,13 +100,13 @@ class Window:
                 raise ValueError(f"A window lies in 0 to {GRID} and is a multiple of {STEP} wide, got {self}")
 
     def grown(self, cells: int) -> Window:
-        """With so many more cells on each side, and as many as make its size a multiple of 4; none off the map."""
+        """Return the window with ``cells`` more cells on each side, rounded up to multiples of 4, within the map."""
         rows, columns = _fitted(self.top - cells, self.bottom + cells), _fitted(self.left - cells, self.right + cells)
         return Window(*rows, *columns)
 
 
 def window_around(top: int, bottom: int, left: int, right: int) -> Window:
-    """The window that holds these cells."""
+    """Return the smallest window that contains these cells."""
     return Window(*_fitted(top, bottom), *_fitted(left, right))
 
 
@@ -118,12 +118,17 @@ def _fitted(low: int, high: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """How a network is computed; what it computes is the same.
+class ComputePlan:
+    """Static choices of how a network is computed, none of which changes its function.
 
-    ``winograd``: the heads' 5 × 5 kernels are given in Winograd's form. ``window``: the cells of the
-    feature maps that are computed, the others are zero. ``rematerialize``: for a gradient keep only what each
-    block is given, and compute the block again.
+    Attributes
+    ----------
+    winograd
+        Whether the heads' 5 × 5 kernels are in Winograd's form.
+    window
+        Cells of the feature maps that are computed; the others are zero.
+    rematerialize
+        Whether a gradient keeps only the input of each block, and computes the block again.
     """
 
     winograd: bool = False
@@ -131,4 +136,4 @@ class Execution:
     rematerialize: bool = False
 
 
-PLAIN = Execution()
+DEFAULT_PLAN = ComputePlan()

@@ -1,4 +1,4 @@
-"""What a part makes of its backbone's tokens: per layer a feature map and a global vector."""
+"""Heads of a part, which turn its backbone's tokens into a feature map and a global vector for each layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from . import winograd
-from .config import GRID, PLAIN, Execution, PartConfig, Window
+from .config import DEFAULT_PLAN, GRID, ComputePlan, PartConfig, Window
 from .precision import Precision
 from .vit import Linear, layer_norm
 
@@ -18,20 +18,20 @@ _init = nn.initializers.lecun_normal()
 
 
 class FeatureMap(nn.Module):
-    """Three 5 × 5 convolutions; the first two are residual, the last one goes to the part's width.
+    """Three 5 × 5 convolutions: the first two are residual, the last one has the part's width.
 
-    Only what the window needs is computed: each convolution's output is the window of the next one's, grown by
-    its reach.
+    Only the cells that the window needs are computed: each convolution's output is the window of the next one's
+    output, grown by its reach.
     """
 
     width: int
     precision: Precision
-    execution: Execution
+    compute_plan: ComputePlan
 
     @nn.compact
     def __call__(self, grid: Float[Array, "b 16 16 c"]) -> Float[Array, "b 16 16 d"]:  # noqa: D102
         p, c = self.precision, grid.shape[-1]
-        last = self.execution.window
+        last = self.compute_plan.window
         middle = last.grown(_REACH)
         windows = [middle.grown(_REACH), middle, last]
         x, there = grid, Window()
@@ -44,11 +44,11 @@ class FeatureMap(nn.Module):
         return jnp.pad(x, ((0, 0), *outside, (0, 0)))
 
     def _convolve(self, x: Array, there: Window, wanted: Window, name: str, width: int) -> Array:
-        """The convolution's ``wanted`` outputs from a map's cells ``there``."""
-        rows = winograd.POINTS if self.execution.winograd else KERNEL
+        """Return the ``wanted`` outputs of a convolution of a map's cells ``there``."""
+        rows = winograd.POINTS if self.compute_plan.winograd else KERNEL
         kernel = self.param(name, _init, (rows, KERNEL, x.shape[-1], width))
         x = _cut(x, there, wanted, _REACH)
-        convolve = winograd.convolve if self.execution.winograd else _direct
+        convolve = winograd.convolve if self.compute_plan.winograd else _direct
         return convolve(x, kernel, self.precision)
 
 
@@ -57,7 +57,7 @@ def _direct(maps: Array, kernel: Array, precision: Precision) -> Array:
 
 
 def _cut(x: Float[Array, "b h w c"], there: Window, wanted: Window, margin: int = 0) -> Float[Array, "b h2 w2 c"]:
-    """The wanted cells of a map and a margin around them, with zeros beyond the 16 × 16 cells."""
+    """Return the wanted cells of a map and a margin around them, with zeros beyond the 16 × 16 cells."""
 
     def one_axis(low: int, high: int, first: int) -> tuple[slice, tuple[int, int]]:
         inside = max(low - margin, 0), min(high + margin, GRID)
@@ -69,7 +69,7 @@ def _cut(x: Float[Array, "b h w c"], there: Window, wanted: Window, margin: int 
 
 
 def pool(tokens: Float[Array, "b 257 c"], is_last: bool) -> Float[Array, "b g"]:
-    """The class token after the last block; else average and maximum of the patch tokens, side by side."""
+    """Return the class token of the last block, or else the concatenated mean and maximum of the patch tokens."""
     if is_last:
         return tokens[:, 0]
     return jnp.concatenate([tokens[:, 1:].mean(axis=1), tokens[:, 1:].max(axis=1)], axis=-1)
@@ -80,7 +80,7 @@ class Heads(nn.Module):
 
     config: PartConfig
     precision: Precision
-    execution: Execution = PLAIN
+    compute_plan: ComputePlan = DEFAULT_PLAN
 
     @nn.compact
     def __call__(  # noqa: D102
@@ -91,7 +91,7 @@ class Heads(nn.Module):
         for layer in c.layers:
             tokens = taps[layer]
             grid = tokens[:, 1:].reshape(tokens.shape[0], GRID, GRID, -1)
-            maps.append(FeatureMap(c.width, p, self.execution, name=f"map_{layer}")(grid))
+            maps.append(FeatureMap(c.width, p, self.compute_plan, name=f"map_{layer}")(grid))
             pooled = pool(tokens, is_last=layer == c.vit.depth - 1)
             hidden = Linear(pooled.shape[-1], p, name=f"global_{layer}_fc1")(pooled)
             hidden = jax.nn.gelu(hidden, approximate=False)

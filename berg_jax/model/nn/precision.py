@@ -1,4 +1,4 @@
-"""How exactly the network multiplies: one named choice that means the same on every device."""
+"""Named precisions of the network's products, which mean the same on every device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 class Precision:
     """Type and exactness of every product in the network.
 
-    Sums are kept in ``accumulate``; norms, softmax and the residual stream are computed in it too.
+    Sums are accumulated in ``accumulate``; norms, softmax and the residual stream are computed in it, too.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Precision:
     products: lax.Precision
 
     def einsum(self, subscripts: str, *operands: Array) -> Array:
-        """``jnp.einsum`` of operands rounded to this precision, summed in ``accumulate``."""
+        """Return ``jnp.einsum`` of operands rounded to this precision, summed in ``accumulate``."""
         return jnp.einsum(
             subscripts,
             *(x.astype(self.operands) for x in operands),
@@ -33,7 +33,7 @@ class Precision:
         )
 
     def convolve(self, maps: Float[Array, "b h w i"], kernel: Float[Array, "kh kw i o"]) -> Float[Array, "b h2 w2 o"]:
-        """Cross-correlation without padding."""
+        """Return the cross-correlation without padding."""
         result = lax.conv_general_dilated(
             maps.astype(self.operands),
             kernel.astype(self.operands),
@@ -58,5 +58,5 @@ PRECISIONS = {
 
 
 def x64_enabled() -> bool:
-    """Whether JAX computes in float64 when asked to."""
+    """Return whether JAX's 64-bit types are enabled."""
     return bool(jax.config.jax_enable_x64)

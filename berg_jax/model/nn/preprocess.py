@@ -1,4 +1,4 @@
-"""Pixels of 0–255 to the normalized 224 × 224 images that the network takes; differentiable."""
+"""Differentiable preprocessing of pixels in 0–255 to the normalized 224 × 224 images that the network takes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from jaxtyping import Array, Float, Num
 
 from .config import IMAGE
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet's, RGB, of images in 0–1
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's images, RGB in 0–1
 STD = (0.229, 0.224, 0.225)
 
 
 def preprocess(
     images: Num[Array, "batch 3 height width"], dtype: jnp.dtype = jnp.float32
 ) -> Float[Array, "batch 3 224 224"]:
-    """Scale to 0–1, resize to 224 × 224, normalize.
+    """Scale images to 0–1, resize them to 224 × 224, and normalize them.
 
     Parameters
     ----------
     images
-        RGB in 0–255, integers or floats, square.
+        RGB images in 0–255, integers or floats, square.
     dtype
-        Type to compute in.
+        Type of the computation and of the result.
 
     Returns
     -------
-    Normalized images. Resizing is bilinear between pixel centers, without antialiasing, as PyTorch's
+    Normalized images. The resize is bilinear between pixel centers, without antialiasing, as PyTorch's
     ``interpolate(align_corners=False)``.
     """
     pixels = images.astype(dtype) / 255
@@ -41,9 +41,10 @@ def preprocess(
 
 
 def bilinear_matrix(length: int, size: int) -> Float[np.ndarray, "size length"]:
-    """Weights of ``length`` pixels in each of ``size``, along one axis: float64, two in a row, no antialiasing.
+    """Return the weights of ``length`` pixels in each of ``size`` new ones along one axis, in float64.
 
-    ``jax.image.resize`` has them in float32, which costs 1e-4 in the normalized image at 425 pixels.
+    A row has two weights, as there is no antialiasing. ``jax.image.resize`` has them in float32, which causes errors
+    of 1e-4 in the normalized image at 425 pixels.
     """
     position = np.maximum((np.arange(size) + 0.5) * length / size - 0.5, 0)
     low = np.minimum(position.astype(int), length - 1)

@@ -1,14 +1,14 @@
-"""Feature maps → responses of vertices.
+"""Readout of vertices' responses from feature maps.
 
 A vertex samples every layer's map at its receptive-field center, mixes the layers and weighs the features:
 
     y = mean_d( weight_d · Σ_l w_l · ( sample(F_l, center)_d + g_l,d ) ) + bias
 
-Bilinear sampling reads the four corners of one grid cell. So vertices are sorted into tiles of 128 that look
-at the same cell, and a tile is one small matrix product of its weights with the cell's corners, of all layers
-and images at once; the corners' and layers' coefficients are applied to the product. What would be
-batch × vertices × width is never made. Adding g to the map, and to the ring of zeros around it, gives the
-same sum, because a vertex' four coefficients add up to one.
+Bilinear sampling reads the four corners of one grid cell. Vertices are therefore sorted into tiles of 128 that look
+at the same cell, and a tile is one small matrix product of its weights with the cell's corners, for all layers and
+images at once; the corners' and layers' coefficients are applied to the product. An array of batch × vertices × width
+is never made. Adding g to the map, and to the ring of zeros around it, gives the same sum, because a vertex's four
+coefficients add up to one.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .config import GRID
 from .precision import Precision
 
 TILE = 128  # vertices in a tile
-PADDED = GRID + 2  # a map with the ring of zeros that samples beyond its border read
-TILES_PER_STEP = 16  # tiles that are multiplied at once; 1 to 16 measure alike on CPU, 64 is 1.5× slower
+PADDED = GRID + 2  # width of a map with its ring of zeros, for samples beyond the border
+TILES_PER_STEP = 16  # tiles multiplied at once; on CPU, 1 to 16 are equally fast and 64 is 1.5× slower
 _CORNERS = (0, 1, PADDED, PADDED + 1)  # top left, top right, bottom left, bottom right
 
 
 def map_position(rf_center: Float[Array, "... 2"]) -> Float[Array, "... 2"]:
-    """Receptive-field centers (x, y) in (−1, 1) → pixel positions on the padded map, 0 to 17.
+    """Return the pixel positions on the padded map, 0 to 17, of receptive-field centers (x, y) in (−1, 1).
 
-    Works on NumPy and JAX arrays alike, so that tiles are cut by the very numbers the sampling uses.
+    It takes NumPy and JAX arrays alike, so that tiles are assigned by exactly the numbers that sampling uses.
     """
     return ((rf_center + 1) * GRID - 1) / 2 + 1
 
 
 def tile_count(needed: int) -> int:
-    """Tiles that a model is given: powers of two up to 256, then multiples of 256.
+    """Return a model's number of tiles, rounded up to a power of two up to 256, then to multiples of 256.
 
-    Selections of similar size so share one compiled program.
+    Selections of similar size thus share one compiled program.
     """
     if needed > 256:
         return -(-needed // 256) * 256
@@ -48,12 +48,12 @@ def tile_count(needed: int) -> int:
 def assign_tiles(
     rf_center: Float[np.ndarray, "vertices 2"],
 ) -> tuple[Int[np.ndarray, "tiles 128"], Int[np.ndarray, " tiles"]]:
-    """Sort vertices into tiles that look at one grid cell.
+    """Sort vertices into tiles, each of which looks at one grid cell.
 
     Returns
     -------
     rows
-        The vertex (row of ``rf_center``) in each slot, −1 in empty ones.
+        Vertex (row of ``rf_center``) in each slot, −1 in empty slots.
     corners
         Index of each tile's top left corner among the 18 × 18 positions of a padded map.
     """
@@ -79,7 +79,7 @@ def readout(
     vectors: Float[Array, "l b d"],
     precision: Precision,
 ) -> Float[Array, "b slots"]:
-    """Responses in z units of every slot, tile after tile.
+    """Return the responses of every slot in z units, tile after tile.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def readout(
         ``weight`` (tiles, 128, d), ``bias`` (tiles, 128), ``layer_weights`` (tiles, 128, l) and
         ``rf_center`` (tiles, 128, 2), all zero in empty slots.
     corners
-        Each tile's cell, from :func:`assign_tiles`.
+        Cell of each tile, from :func:`assign_tiles`.
     maps, vectors
-        From :class:`~berg_jax.model.nn.heads.Heads`.
+        Feature maps and global vectors, from :class:`~berg_jax.model.nn.heads.Heads`.
     precision
-        How the products with the weights are made; they are summed in at least float32.
+        Precision of the products with the weights, which are summed in at least float32.
     """
     layers, batch, _, _, width = maps.shape
     ring = ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))
@@ -109,10 +109,10 @@ def readout(
         cell = features[corner + jnp.asarray(_CORNERS)]
         # The batch keeps an axis of its own, so that images may lie on different devices.
         products = precision.einsum("clbd,vd->clbv", cell, p["weight"])
-        # A plain sum, which on CPU takes a fifth off what a product of so few terms does.
+        # A plain sum: on CPU a fifth faster than a product of so few terms.
         return (products * coefficients[:, :, None]).sum(axis=(0, 1)) / width + p["bias"][None]
 
-    # Tables stay float32 in every precision but float64; only the weights follow the products' type.
+    # Tables stay float32 in every precision except float64; only the weights have the products' type.
     tables = {name: table.astype(precision.accumulate) for name, table in params.items() if name != "weight"}
     tiles = jax.lax.map(one_tile, ({**tables, "weight": params["weight"]}, corners), batch_size=TILES_PER_STEP)
     return tiles.transpose(1, 0, 2).reshape(batch, -1)

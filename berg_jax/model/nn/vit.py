@@ -1,8 +1,8 @@
 """DINOv2's vision transformer with optional LoRA, from normalized images to tokens.
 
-Pre-norm blocks with layer scale (Oquab et al. 2024, arXiv:2304.07193); low-rank adapters on all four linear
-layers of a block (Hu et al. 2022, arXiv:2106.09685). The position embedding is already at 16 × 16, and the
-model's adaptive layer norm, which is the identity at inference, is left out.
+Blocks are pre-norm with layer scale (Oquab et al. 2024, arXiv:2304.07193) and have low-rank adapters on all four
+linear layers (Hu et al. 2022, arXiv:2106.09685). The position embedding is already at 16 × 16, and the model's
+adaptive layer norm, which is the identity at inference, is left out.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _tokens = nn.initializers.normal(0.02)
 
 
 def layer_norm(precision: Precision, name: str) -> nn.LayerNorm:
-    """Layer norm over the last axis, in at least float32, with DINOv2's epsilon."""
+    """Return a layer norm over the last axis, in at least float32, with DINOv2's epsilon."""
     return nn.LayerNorm(
         epsilon=1e-6, use_fast_variance=False, dtype=precision.accumulate, param_dtype=jnp.float32, name=name
     )
 
 
 class Linear(nn.Module):
-    """x·W + b, plus scale · (x·down)·up where the adapter is live."""
+    """Linear layer x·W + b, plus scale · (x·down)·up if it has a low-rank adapter."""
 
     features: int
     precision: Precision
@@ -38,7 +38,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:  # noqa: D102
         product = self.precision.einsum
-        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # one axis of rows: a tenth faster than two, on CPU
+        shape, x = x.shape, x.reshape(-1, x.shape[-1])  # one axis of rows: on CPU a tenth faster than two
         y = product("ni,io->no", x, self.param("kernel", _weights, (x.shape[-1], self.features)))
         if self.lora_rank:
             down = self.param("lora_down", _weights, (x.shape[-1], self.lora_rank))
@@ -59,9 +59,10 @@ class Attention(nn.Module):
         c, p = self.config, self.precision
         lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
         qkv = checkpoint_name(Linear(3 * c.embed_dim, p, **lora, name="qkv")(x), "qkv")
-        # (batch, head, token, channel): products of whole matrices, which on CPU are faster than strided ones
+        # (batch, head, token, channel): products of contiguous matrices, which are faster on CPU than strided ones
         q, k, v = qkv.reshape(*x.shape[:2], 3, c.num_heads, -1).transpose(2, 0, 3, 1, 4)
-        # Half of the queries at a time: on a CPU their scores stay in the cache, a fifth off a batch of 8's time.
+        # Half of the queries at a time: their scores stay in a CPU's cache, which saves a fifth of a batch of 8's
+        # time.
         halves = jnp.array_split(q * q.shape[-1] ** -0.5, 2, axis=2)
         y = jnp.concatenate([_attended(queries, k, v, p) for queries in halves], axis=2)
         return Linear(c.embed_dim, p, **lora, name="proj")(y.transpose(0, 2, 1, 3).reshape(x.shape))
@@ -70,14 +71,14 @@ class Attention(nn.Module):
 def _attended(
     q: Float[Array, "b h n d"], k: Float[Array, "b h m d"], v: Float[Array, "b h m d"], precision: Precision
 ) -> Float[Array, "b h n d"]:
-    """Values weighted by softmax, whose division comes after the sum over tokens, where it is of fewer numbers."""
+    """Return values weighted by softmax, which divides after the sum over tokens, where there are fewer numbers."""
     scores = precision.einsum("bhnd,bhmd->bhnm", q, k)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     return precision.einsum("bhnm,bhmd->bhnd", weights, v) / weights.sum(axis=-1, keepdims=True)
 
 
 class MLP(nn.Module):
-    """Linear → exact GELU → Linear."""
+    """Two linear layers with an exact GELU between them."""
 
     config: ViTConfig
     precision: Precision
@@ -104,15 +105,14 @@ class Block(nn.Module):
         x += scale_1[None, None] * Attention(c, p, name="attn")(layer_norm(p, "norm1")(x))
         x = checkpoint_name(x, "attended")
         x += scale_2[None, None] * MLP(c, p, name="mlp")(layer_norm(p, "norm2")(x))
-        return x, x  # for the next block, and for who taps this one
+        return x, x  # one for the next block, one for the tap
 
 
 class ViT(nn.Module):
-    """Normalized images → tokens after the last block, and after each block of ``taps``.
+    """Vision transformer: normalized images → tokens after the last block, and after each block of ``taps``.
 
-    The blocks' parameters are stacked: their first axis is the block.
-
-    Tokens are (batch, 257, embed_dim): the class token, then 16 × 16 patches row by row. No final norm.
+    The blocks' parameters are stacked: their first axis is the block. Tokens are (batch, 257, embed_dim): the class
+    token, then 16 × 16 patches row by row. There is no final norm.
     """
 
     config: ViTConfig
@@ -136,8 +136,8 @@ class ViT(nn.Module):
         x = p.einsum("bni,io->bno", patches, kernel.reshape(-1, c.embed_dim)) + bias[None, None]
         x = jnp.concatenate([jnp.broadcast_to(cls_token, (b, 1, c.embed_dim)), x], axis=1) + pos_embed[None]
 
-        # One traced block for all: gradients compile several times faster than twelve copies do.
-        # What a gradient remembers of a block; all else is computed again, for less than remembering it costs.
+        # One traced block serves all: gradients compile several times faster than with twelve copies.
+        # A gradient keeps the named results of a block; computing the others again costs less than keeping them.
         kept = () if self.rematerialize else ("qkv", "attended", "hidden")
         policy = jax.checkpoint_policies.save_only_these_names(*kept)
         block = nn.remat(Block, prevent_cse=False, policy=policy)

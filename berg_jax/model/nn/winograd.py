@@ -1,13 +1,13 @@
-"""5 × 5 convolutions by Winograd's minimal filtering: 81 products for 16 outputs, where the direct way takes 400.
+"""5 × 5 convolutions by Winograd's minimal filtering: 81 products for 16 outputs, instead of 400 directly.
 
-A row of 8 cells and a kernel of 5 are polynomials; their values at 9 points are multiplied, and the 4 of the
-product's coefficients that are the convolution's outputs are read off it. In two dimensions:
+A row of 8 cells and a kernel of 5 are treated as polynomials. Their values at 9 points are multiplied, and the 4
+outputs of the convolution are coefficients of the product. In two dimensions:
 
     y = A [ (G g Gᵀ) ⊙ (B d Bᵀ) ] Aᵀ
 
-(Lavin & Gray 2016, arXiv:1509.09308.) The points are 0, 1, −1, ½, −2, ∞ and the imaginary unit, whose product
-takes three real ones. Eight real points would save a fifth of the products; but float32's rounding, which they
-enlarge 19 times, these enlarge 4 times.
+(Lavin & Gray 2016, arXiv:1509.09308.) The points are 0, 1, −1, ½, −2, ∞ and the imaginary unit, whose product takes
+three real ones. Eight real points would save a fifth of the products, but they enlarge float32's rounding errors 19
+times, while these points enlarge them 4 times.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from jaxtyping import Array, Float
 
 from .precision import Precision
 
-TILE = 4  # outputs of a tile, along one axis
+TILE = 4  # outputs of a tile along one axis
 KERNEL = 5
-INPUTS = TILE + KERNEL - 1  # cells of a tile, along one axis
+INPUTS = TILE + KERNEL - 1  # cells of a tile along one axis
 POINTS = 9
 
 # Rows are the points, in the order 0, 1, −1, ½, −2, real part, imaginary part, their sum, ∞.
@@ -65,9 +65,9 @@ _A = np.array(
 
 
 def transform_kernel(kernel: Float[np.ndarray, "5 5 i o"]) -> Float[np.ndarray, "9 5 i o"]:
-    """A convolution's kernel → its columns' values at the points: float32, computed in float64.
+    """Return the values of a kernel's columns at the points, in float32, computed in float64.
 
-    Both axes' values would be 1.8 times as large, and reading them as slow as computing them.
+    Values along both axes would be 1.8 times as large, and reading them would be as slow as computing them.
     """
     return np.tensordot(_G, np.asarray(kernel, np.float32), axes=(1, 0)).astype(np.float32)
 
@@ -76,9 +76,10 @@ def transform_kernel(kernel: Float[np.ndarray, "5 5 i o"]) -> Float[np.ndarray, 
 def convolve(
     maps: Float[Array, "b rows columns i"], kernel: Float[Array, "9 5 i o"], precision: Precision
 ) -> Float[Array, "b rows-4 columns-4 o"]:
-    """Cross-correlation without padding; the output's height and width are multiples of 4.
+    """Return the cross-correlation without padding, whose height and width must be multiples of 4.
 
-    The kernel is :func:`transform_kernel`'s. Differentiable in reverse; in forward mode direct convolutions are.
+    The kernel comes from :func:`transform_kernel`. The function can be differentiated in reverse mode only; direct
+    convolutions can be differentiated in forward mode, too.
     """
     return _convolved(maps, kernel, precision)
 
@@ -88,7 +89,7 @@ def _remembered(maps: Array, kernel: Array, precision: Precision) -> tuple[Array
 
 
 def _gradients(precision: Precision, remembered: tuple[Array, Array], outer: Array) -> tuple[Array, Array]:
-    """Both gradients, each on its own, so that the one which nobody asks for is not computed."""
+    """Return both gradients, computed separately, so that one that is not needed is not computed."""
     maps, kernel = remembered
     (of_kernel,) = jax.vjp(lambda kernel: _convolved(maps, kernel, precision), kernel)[1](outer)
     return _transposed(outer, kernel, precision), of_kernel
@@ -99,7 +100,7 @@ convolve.defvjp(_remembered, _gradients)
 
 @partial(jax.jit, static_argnums=2)  # traced once for all layers
 def _convolved(maps: Array, kernel: Array, precision: Precision) -> Array:
-    """One row of points is computed at a time: the values that it makes are still in the cache when they are read."""
+    """Convolve one row of points at a time, whose values are still in the cache when they are read."""
     batch, rows, columns, inputs = maps.shape
     high, wide = (rows - KERNEL + 1) // TILE, (columns - KERNEL + 1) // TILE
     tiles = [maps[:, k : k + TILE * (high - 1) + 1 : TILE] for k in range(INPUTS)]
@@ -118,7 +119,7 @@ def _convolved(maps: Array, kernel: Array, precision: Precision) -> Array:
 
 @partial(jax.jit, static_argnums=2)
 def _transposed(outer: Array, kernel: Array, precision: Precision) -> Array:
-    """The maps' gradient: the same the other way round; a quarter faster than JAX's own, of strided slices."""
+    """Return the gradient of the maps, a quarter faster than JAX's own, which is made of strided slices."""
     batch, rows, columns, outputs = outer.shape
     high, wide = rows // TILE, columns // TILE
     tiles = outer.reshape(batch, high, TILE, columns, outputs)
@@ -137,13 +138,13 @@ def _transposed(outer: Array, kernel: Array, precision: Precision) -> Array:
 def _products(
     values: Float[Array, "9 tiles c"], kernel_row: Float[Array, "5 i o"], subscripts: str, precision: Precision
 ) -> Float[Array, "9 tiles d"]:
-    """Of one row of points each one's values times its weights.
+    """Return the products of values and weights at each point of a row of points.
 
-    A loop, so that a point's weights are multiplied while they are in the cache: for the few tiles of a region up to
-    a quarter faster, on CPU, than nine products written out.
+    A loop multiplies a point's weights while they are in the cache. For the few tiles of a region this is up to a
+    quarter faster on CPU than nine products written out.
     """
 
-    # For the kernel's gradient the weights are computed again: to keep them would take 3.2 times the kernels' memory.
+    # The weights are computed again for the kernel's gradient: keeping them would take 3.2 times the kernels' memory.
     @partial(jax.checkpoint, prevent_cse=False)
     def one_point(of_point: tuple[Array, Array]) -> Float[Array, "tiles d"]:
         value, point = of_point
@@ -154,7 +155,7 @@ def _products(
 
 
 def _sums(weights: Float[np.ndarray, "m n"], terms: list[Array] | Array) -> Float[Array, "m ..."]:
-    """Weighted sums of ``n`` arrays, one for each row of the weights, without the terms of weight 0."""
+    """Return weighted sums of ``n`` arrays, one for each row of the weights, without the terms of weight 0."""
     return jnp.stack(
         [
             sum(terms[k] if w == 1 else terms[k] * w.astype(np.float32) for k, w in enumerate(row) if w)
@@ -164,7 +165,7 @@ def _sums(weights: Float[np.ndarray, "m n"], terms: list[Array] | Array) -> Floa
 
 
 def _overlapping(tiles: Float[Array, "8 ..."], axis: int) -> Array:
-    """Tiles laid along an axis, one each 4 cells, and added where they overlap."""
+    """Lay tiles along an axis, one every 4 cells, and add them where they overlap."""
 
     def padded(k: int, before: int) -> Array:
         widths = [(0, 0)] * (tiles.ndim - 1)

@@ -1,15 +1,15 @@
-"""Reductions of a stream of responses on the device, so that a million responses need not be stored.
+"""Reducers of a stream of responses, which run on the device, so that a million responses need not be stored.
 
-A reducer's state is a dict of arrays and pairs of arrays. ``update`` takes a batch in, ``merge`` joins the states of
-two disjoint sets of images, in any order, and ``finalize`` gives the results as NumPy arrays. Every reducer has a
-``name``, its results', and ``vertices``, the columns of the responses that it takes. Responses are in z units, and
-results too unless they say otherwise.
+A reducer's state is a dict of arrays and pairs of arrays. ``update`` adds a batch to it, ``merge`` joins the states
+of two disjoint sets of images, in any order, and ``finalize`` returns the results as NumPy arrays. Every reducer has
+a ``name``, which is that of its results, and ``vertices``, the number of columns of the responses. Responses are in z
+units, and so are results unless stated otherwise.
 
-float32 alone would lose a variance next to a large mean, and one image next to the sum of a million. So means and
-sums of products about the mean are kept, which two sets of images merge without cancellation [1]_, and each is a pair
-of float32 numbers whose sum is meant, added without loss [2]_.
+float32 alone would lose a variance beside a large mean, and one image beside the sum of a million. Reducers therefore
+keep means and sums of products about the mean, which merge without cancellation for two sets of images [1]_, and each
+of these numbers is a pair of float32 numbers whose sum is meant, added without loss [2]_.
 
-If the response to a valid image is NaN or infinite, that vertex' results are NaN: nothing is left out in silence.
+If the response to a valid image is NaN or infinite, that vertex's results are NaN: nothing is left out silently.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""What a reducer is, and what those of this package share: their settings, and updating by merging."""
+"""The protocol of reducers, checks of their names and sizes, and the base class of this package's reducers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from ...errors import InvalidParameterError
 from .pairs import Indices, Responses, Results, State, Valid, full
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LONGEST = 100  # characters of a name
+_LONGEST = 100  # largest number of characters of a name
 
 
 class Reducer(Protocol):
-    """What the loop needs of a reduction.
+    """Protocol of a reducer of responses, which users can implement.
 
     Attributes
     ----------
     name
-        Of its results: a valid file name, unique in a run.
+        Name of the results: a valid file name, unique in a run.
     vertices
-        Columns of the responses that it takes.
+        Number of columns of the responses.
     images
-        Length of the source that it is for; None for any.
+        Number of images of the source, or None for any number.
     whole
-        So many images must not be divided between blocks: a block is a multiple of it. For most 1.
+        Number of consecutive images that must be in one block, so that block sizes are multiples of it; usually 1.
+
+    See Also
+    --------
+    berg_jax.stream.stream : Run reducers on the responses to a source of images.
     """
 
     name: str
@@ -41,45 +45,46 @@ class Reducer(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of all settings; a run is not resumed with others."""
+        """sha256 of all settings, which must be the same when a run is resumed."""
 
     def init(self) -> State:
-        """The state of no images."""
+        """Return the state of no images."""
 
     def update(self, state: State, responses: Responses, indices: Indices, valid: Valid) -> State:
-        """Take a batch in; pure, for ``jax.jit``.
+        """Return the state with a batch added; a pure function, for ``jax.jit``.
 
-        ``indices`` are the images' numbers in the source. What is not ``valid`` counts nowhere, whatever it holds.
+        ``indices`` are the images' numbers in the source. Images that are not ``valid`` have no effect, whatever
+        their responses.
         """
 
     def merge(self, a: State, b: State) -> State:
-        """The state of two disjoint sets of images."""
+        """Return the state of the union of two disjoint sets of images."""
 
     def finalize(self, state: State) -> Results:
-        """Results by name; ``"count"`` is the number of images."""
+        """Return results by name; ``"count"`` is the number of images."""
 
 
 def check_names(reducers: Sequence[Reducer]) -> None:
-    """Refuse names under which a run cannot keep results beside all else that it keeps.
+    """Raise InvalidParameterError unless every reducer has a valid name of its own.
 
     Raises
     ------
     InvalidParameterError
-        A name is no file's, is another's, or would be taken for a state or for the stored responses.
+        A name is not a valid file name, occurs twice, or would be taken for a state or for the stored responses.
     """
     check_file_names(reducer.name for reducer in reducers)
-    names = [reducer.name.casefold() for reducer in reducers]  # some file systems do not tell A from a
+    names = [reducer.name.casefold() for reducer in reducers]  # some file systems do not distinguish A from a
     if len(set(names)) < len(names):
         raise InvalidParameterError(f"Every reducer of a run needs its own name, got {sorted(names)}.")
 
 
 def check_file_names(names: Iterable[str]) -> None:
-    """Refuse names that would lead out of a run's folder, or be taken for something else there.
+    """Raise InvalidParameterError if a name would lead out of a run's folder, or be taken for another file there.
 
     Raises
     ------
     InvalidParameterError
-        A name is no file's, or would be taken for a state or for the stored responses.
+        A name is not a valid file name, or would be taken for a state or for the stored responses.
     """
     for name in names:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
@@ -93,21 +98,21 @@ def check_file_names(names: Iterable[str]) -> None:
 
 
 def check_reducers(reducers: Sequence[Reducer], images: int, vertices: int, block: int) -> None:
-    """Refuse reducers that do not fit a run.
+    """Raise InvalidParameterError if reducers do not fit a run.
 
     Parameters
     ----------
     reducers
-        Of one run.
+        Reducers of the run.
     images, vertices
-        Length of the source, and columns of the responses.
+        Number of images of the source, and of columns of the responses.
     block
-        Images of a block.
+        Number of images in a block.
 
     Raises
     ------
     InvalidParameterError
-        One is for another number of images or vertices, or for other blocks.
+        A reducer is for another number of images or vertices, or for other blocks.
     """
     for reducer in reducers:
         if reducer.vertices != vertices or reducer.images not in (None, images):
@@ -122,12 +127,15 @@ def check_reducers(reducers: Sequence[Reducer], images: int, vertices: int, bloc
             )
 
 
-class Settings:
-    """Shared by all reducers, which are dataclasses of their settings: checks, and updating by merging."""
+class BaseReducer:
+    """Base class of this package's reducers, which are dataclasses of their settings.
+
+    It checks the settings, and updates a state by merging it with the state of a batch.
+    """
 
     images: int | None = None
     whole: int = 1
-    _of: Callable[[Responses, Indices, Valid], State]  # a method: the state of one batch
+    _state_of: Callable[[Responses, Indices, Valid], State]  # a method: the state of one batch
 
     def __post_init__(self) -> None:
         check_names([self])
@@ -139,18 +147,19 @@ class Settings:
                 object.__setattr__(self, field.name, int(value))
 
     def _set_table(self, name: str, kinds: str = "biuf", ndim: int = 2) -> None:
-        """Keep a setting as a finite array of its own: float64, or int64 where only integers are allowed."""
+        """Replace a setting by a finite array of its own, of float64, or of int64 if only integers are allowed."""
         try:
             array = np.asarray(getattr(self, name))
         except ValueError:  # rows of different lengths
             array = np.empty(0, object)
-        most = np.finfo(np.float32).max  # a comparison that NaN fails, too
-        if array.ndim != ndim or not array.size or array.dtype.kind not in kinds or not (np.abs(array) <= most).all():
+        largest = np.finfo(np.float32).max
+        valid = array.ndim == ndim and array.size and array.dtype.kind in kinds
+        if not valid or not (np.abs(array) <= largest).all():  # a comparison that NaN fails, too
             raise InvalidParameterError(
                 f"{name} must be of {'finite numbers' if 'f' in kinds else 'integers'} that float32 can hold, "
                 f"{ndim}-dimensional and not empty; got {array.dtype} of shape {array.shape}."
             )
-        # Never in the integer type that was given: 288 ones overflow int8.
+        # Narrow integer types are not kept, because sums could overflow: 288 ones overflow int8.
         array = np.array(array, np.float64 if "f" in kinds else np.int64)
         array.setflags(write=False)
         object.__setattr__(self, name, array)
@@ -169,11 +178,11 @@ class Settings:
         return digest.hexdigest()
 
     def init(self) -> State:
-        """The state of no images."""
+        """Return the state of no images."""
         batch = jax.ShapeDtypeStruct((1, self.vertices), jnp.float32)
         index, valid = (jax.ShapeDtypeStruct((1,), dtype) for dtype in (jnp.int32, jnp.bool_))
-        return jax.tree.map(lambda x: full(x.shape, 0, x.dtype), jax.eval_shape(self._of, batch, index, valid))
+        return jax.tree.map(lambda x: full(x.shape, 0, x.dtype), jax.eval_shape(self._state_of, batch, index, valid))
 
     def update(self, state: State, responses: Responses, indices: Indices, valid: Valid) -> State:
-        """Take a batch in."""
-        return self.merge(state, self._of(responses, indices, valid))
+        """Return the state with a batch added."""
+        return self.merge(state, self._state_of(responses, indices, valid))

@@ -1,4 +1,4 @@
-"""A general linear model, fitted by least squares without holding the responses."""
+"""General linear model of responses, fitted by least squares without storing them."""
 
 from __future__ import annotations
 
@@ -14,37 +14,53 @@ from ...errors import InvalidParameterError, ValidationError
 from .moments import Comoments
 from .pairs import Results, State, dot, exact, sum_rows
 
-_SMALLEST_EIGENVALUE = 1e-6  # of the largest; below it float32 products cannot tell a design's columns apart
+_SMALLEST_EIGENVALUE = 1e-6  # relative to the largest; below it, float32 cannot distinguish a design's columns
 
 
 @dataclass(frozen=True, eq=False)
 class GLM(Comoments):
-    """A general linear model of each vertex' response, fitted by least squares without holding the responses.
+    """General linear model of each vertex's response, fitted by least squares without storing the responses.
 
-    Nothing is added to the design: an intercept is a column of ones, or categories to one of which every image
-    belongs. On the device its columns are made orthogonal (QR in float64, then rounded to float32), so that neither
-    units nor correlation cost digits; the normal equations are solved in float64.
+    The design is used as it is, so an intercept must be a column of ones, or follow from categories of which every
+    image has one. The design's columns are made orthogonal (QR in float64, then rounded to float32), so that neither
+    units nor correlations cost digits on the device; the normal equations are solved in float64.
 
-    Results, float64: ``betas`` (p, vertices), z units by the design's; ``effects`` (c, vertices), contrasts of them;
-    ``t`` (c, vertices), NaN or infinite where a vertex has no residual variance; ``residual_variance`` (vertices,), z
-    units squared, which is rounding where it is less than a millionth of the variance; ``degrees_of_freedom``;
-    ``names`` (c,); ``count``.
+    Results are, in float64, ``betas`` (p, vertices), in z units per unit of the design, ``effects`` (c, vertices),
+    the contrasts of the betas, ``t`` (c, vertices), NaN or infinite for vertices without residual variance,
+    ``residual_variance`` (vertices,), in z units squared, which is rounding error if it is less than a millionth of
+    the variance, ``degrees_of_freedom``, ``names`` (c,) and ``count``.
 
     Parameters
     ----------
     design
-        (images, p), of any real type, a row for each image of the source.
+        (images, p), of any real type, with a row for each image of the source.
     contrasts
-        (c, p), each a row of weights of the betas.
+        (c, p), rows of weights of the betas.
+    vertices
+        Number of columns of the responses.
     names
-        Of the contrasts; by default their numbers.
+        Names of the contrasts. The default is their numbers.
     name
-        Of the results. Several designs are several reducers.
+        Name of the results. Several designs need several reducers.
 
     Raises
     ------
     InvalidParameterError
-        The design has not full rank or no degree of freedom left, or shapes and values make no sense.
+        The design does not have full rank or leaves no degree of freedom, or shapes or values are invalid.
+
+    See Also
+    --------
+    GroupMeans : Mean responses to groups of images.
+    berg_jax.experiments.localizer : Contrasts between categories of images.
+
+    Examples
+    --------
+    >>> design = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> reducer = GLM(design, contrasts=np.array([[1, -1]]), vertices=1, names=["faces - places"])
+    >>> responses = jnp.array([[2.0], [4.0], [1.0], [1.0]])
+    >>> state = reducer.update(reducer.init(), responses, jnp.arange(4), jnp.ones(4, bool))
+    >>> reducer.finalize(state)["effects"].round(3).tolist()
+    [[2.0]]
     """
 
     design: Num[np.ndarray, "images p"]
@@ -75,27 +91,27 @@ class GLM(Comoments):
         return jnp.concatenate([of_design, sum_rows(deviations**2)[None]])
 
     def finalize(self, state: State) -> Results:
-        """Betas, effects and their t.
+        """Return the betas, the effects and their t values.
 
         Raises
         ------
         ValidationError
-            The images that were counted are too few, or not of all kinds that the design tells apart.
+            Too few images were counted, or not all kinds of images that the design distinguishes.
         """
         count, columns = int(state["count"]), self.design.shape[1]
         mean_x, mean_y = np.split(exact(state["mean"]), [columns])
         products = exact(state["products"])
         xx, xy, yy = products[:-1, :columns], products[:-1, columns:], products[-1, columns:]
         gram = xx + count * np.outer(mean_x, mean_x)
-        eigenvalues = np.linalg.eigvalsh(np.nan_to_num(gram))  # NaN if an image was none of the design's
+        eigenvalues = np.linalg.eigvalsh(np.nan_to_num(gram))  # NaN if an image was not in the design
         rank = int((eigenvalues > _SMALLEST_EIGENVALUE * eigenvalues[-1]).sum())
         if rank < columns or count <= columns:
             raise ValidationError(
                 f"GLM {self.name!r}: {count} images were counted, on which the design has rank {rank}. It needs rank "
                 f"{columns} and more than {columns} images: count more, or take columns out."
             )
-        # The mean response may be large, and would drown the rest. So the responses less their mean are fitted, and
-        # apart from them a constant, whose multiple by the mean is added.
+        # A large mean response would cost the digits of all else. So the model is fitted to the responses minus their
+        # mean, and separately to a constant, which is multiplied by the mean and added.
         fit, constant = np.linalg.solve(gram, xy), self._basis.constant
         squares = yy - (xy * fit).sum(0)
         if constant is None:
@@ -119,7 +135,17 @@ class GLM(Comoments):
 
 
 class _Basis(NamedTuple):
-    """A design in orthogonal columns; what makes its betas of theirs; and their betas of a constant, or None."""
+    """A design with orthogonal columns.
+
+    Attributes
+    ----------
+    rows
+        The design with orthogonal columns.
+    to_betas
+        Matrix that turns its betas into those of the original design.
+    constant
+        Betas of a constant, or None if the design cannot represent one.
+    """
 
     rows: Float[np.ndarray, "images p"]
     to_betas: Float[np.ndarray, "p p"]

@@ -1,4 +1,4 @@
-"""Means, variances, covariances and weighted sums: numbers that two sets of images merge without cancellation."""
+"""Reducers of means, variances, covariances and weighted sums, which merge without cancellation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from .base import Settings
+from .base import BaseReducer
 from .pairs import (
     Indices,
     Pair,
@@ -29,19 +29,19 @@ from .pairs import (
 )
 
 
-class Comoments(Settings):
-    """Means of some numbers for each image, and sums over images of products of them about the mean.
+class Comoments(BaseReducer):
+    """Base class of reducers that keep means of numbers, and sums over images of products about the means.
 
-    The numbers are the image's row of ``_table``, if there is one, and its responses. Merging two sets adds to their
-    products those of one more row, the weighted difference of their means (Chan et al.); so one function of
-    deviations serves batches and merging.
+    The numbers are an image's row of ``_table``, if there is one, and its responses. Merging two sets adds the
+    products of one more row, the weighted difference of their means, to those of the sets (Chan et al.), so one
+    function of deviations serves batches and merging.
     """
 
     _table: Float[np.ndarray, "images p"] | None = None
-    # A method: sums over the rows of products of these deviations from the mean.
+    # A method that returns sums over rows of products of the deviations from the mean.
     _products: Callable[[Float[Array, "b n"]], Float[Array, " ..."]]
 
-    def _of(self, responses: Responses, indices: Indices, valid: Valid) -> State:
+    def _state_of(self, responses: Responses, indices: Indices, valid: Valid) -> State:
         if self._table is not None:
             responses = jnp.concatenate([rows_of(self._table, indices), responses], axis=1)
         count = valid.sum(dtype=jnp.int32)
@@ -49,11 +49,11 @@ class Comoments(Settings):
         mean = sum_rows(distances) / jnp.maximum(count, 1)
         deviations = jnp.where(valid[:, None], distances - mean[None], 0)
         high, low = two_sum(first, mean)
-        low += sum_rows(deviations) / jnp.maximum(count, 1)  # the rounding of the mean
+        low += sum_rows(deviations) / jnp.maximum(count, 1)  # the rounding error of the mean
         return {"count": count, "mean": Pair(high, low), "products": paired(self._products(deviations))}
 
     def merge(self, a: State, b: State) -> State:
-        """The state of two disjoint sets of images."""
+        """Return the state of the union of two disjoint sets of images."""
         count = a["count"] + b["count"]
         weight = jnp.sqrt(a["count"] * (b["count"] / jnp.maximum(count, 1).astype(jnp.float32)))
         mean, difference = merged_mean(a["count"], a["mean"], b["count"], b["mean"])
@@ -62,7 +62,7 @@ class Comoments(Settings):
 
 
 def _mean_and_spread(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, variance or covariance (of n − 1), NaN where images are too few; and count."""
+    """Return the mean, the variance or covariance (of n − 1), and the count; NaN if there are too few images."""
     count, mean, products = int(state["count"]), exact(state["mean"]), exact(state["products"])
     spread = products / (count - 1) if count > 1 else products + np.nan
     return mean if count else mean + np.nan, spread, np.array(count)
@@ -70,10 +70,29 @@ def _mean_and_spread(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Moments(Comoments):
-    """Mean and variance of each vertex' response.
+    """Mean and variance of each vertex's response.
 
-    Results: ``mean``, ``variance`` (of n − 1; z units squared), ``std``, each (vertices,) float64, NaN if there are
-    too few images; ``count``.
+    Results are ``mean``, ``variance`` (of n − 1, in z units squared) and ``std``, each (vertices,) float64, NaN if
+    there are too few images, and ``count``.
+
+    Parameters
+    ----------
+    vertices
+        Number of columns of the responses.
+    name
+        Name of the results.
+
+    See Also
+    --------
+    Covariance : Covariances between vertices.
+
+    Examples
+    --------
+    >>> reducer = Moments(vertices=2)
+    >>> responses = jnp.array([[1.0, 2.0], [3.0, 6.0]])
+    >>> state = reducer.update(reducer.init(), responses, jnp.arange(2), jnp.ones(2, bool))
+    >>> reducer.finalize(state)["mean"].tolist()
+    [2.0, 4.0]
     """
 
     vertices: int
@@ -83,7 +102,7 @@ class Moments(Comoments):
         return sum_rows(deviations**2)
 
     def finalize(self, state: State) -> Results:
-        """Mean, variance and standard deviation."""
+        """Return the mean, the variance and the standard deviation."""
         mean, variance, count = _mean_and_spread(state)
         return {"mean": mean, "variance": variance, "std": np.sqrt(variance), "count": count}
 
@@ -92,9 +111,20 @@ class Moments(Comoments):
 class Covariance(Comoments):
     """Mean and covariance of the vertices' responses over images.
 
-    Results: ``mean`` (vertices,), ``covariance`` (vertices, vertices; of n − 1; z units squared), float64, NaN if
-    there are too few images; ``count``. The state takes 8 · vertices² bytes, 200 MB for a ROI of 5,000
-    vertices, and an update 20 · vertices² in all.
+    Results are ``mean`` (vertices,) and ``covariance`` (vertices, vertices), of n − 1 and in z units squared,
+    float64, NaN if there are too few images, and ``count``. The state takes 8 · vertices² bytes, which is 200 MB for
+    a ROI of 5,000 vertices, and an update 20 · vertices² bytes in all.
+
+    Parameters
+    ----------
+    vertices
+        Number of columns of the responses.
+    name
+        Name of the results.
+
+    See Also
+    --------
+    Moments : Variances alone, in less memory.
     """
 
     vertices: int
@@ -104,21 +134,29 @@ class Covariance(Comoments):
         return dot(deviations.T, deviations)
 
     def finalize(self, state: State) -> Results:
-        """Mean and covariance."""
+        """Return the mean and the covariance."""
         mean, covariance, count = _mean_and_spread(state)
         return {"mean": mean, "covariance": covariance, "count": count}
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedSums(Comoments):
-    """Sums of responses, each image weighted: ``sum_i weights[i, k] · responses[i]`` over the images counted.
+    """Weighted sums of responses over images: ``sum_i weights[i, k] · responses[i]``.
 
-    Results: ``sums`` (k, vertices) float64, z units times the weights'; ``count``.
+    Results are ``sums`` (k, vertices) float64, in z units times the unit of the weights, and ``count``.
 
     Parameters
     ----------
     weights
-        (images, k), of any real type. Rounded to float32 on the device.
+        (images, k) weights of the images, of any real type, which are rounded to float32 on the device.
+    vertices
+        Number of columns of the responses.
+    name
+        Name of the results.
+
+    See Also
+    --------
+    GroupMeans : Mean responses to groups of images.
     """
 
     weights: Num[np.ndarray, "images k"]
@@ -136,7 +174,7 @@ class WeightedSums(Comoments):
         return dot(deviations[:, :columns].T, deviations[:, columns:])
 
     def finalize(self, state: State) -> Results:
-        """Weighted sums."""
+        """Return the weighted sums."""
         count, mean = int(state["count"]), exact(state["mean"])
-        of_means = np.outer(*np.split(mean, [self.weights.shape[1]]))
-        return {"sums": exact(state["products"]) + count * of_means, "count": np.array(count)}
+        product_of_means = np.outer(*np.split(mean, [self.weights.shape[1]]))
+        return {"sums": exact(state["products"]) + count * product_of_means, "count": np.array(count)}

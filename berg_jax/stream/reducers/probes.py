@@ -1,4 +1,4 @@
-"""The probe that each vertex responds to most, as of a retinotopic mapping."""
+"""Reducer that finds the probe with the largest response of each vertex, as in retinotopic mapping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Int
 
 from ...errors import ValidationError
-from .base import Settings
+from .base import BaseReducer
 from .pairs import (
     Indices,
     Pair,
@@ -29,17 +29,31 @@ from .pairs import (
 
 
 @dataclass(frozen=True, eq=False)
-class ArgmaxOverProbes(Settings):
-    """The probe with the largest mean response of each vertex, without keeping all probes' means.
+class ArgmaxOverProbes(BaseReducer):
+    """The probe with the largest mean response of each vertex, found without storing all probes' means.
 
-    Images are in the order of probes: image ``probe · images_per_probe + k``. A probe's mean is over those of its
-    images that were not skipped. Of equal probes the first one wins. A probe ends when an image of another one comes,
-    so its images must be in one block, which is computed in order: blocks are a multiple of ``images_per_probe``.
-    A probe that was divided all the same is an error and no wrong answer. Where blocks cannot be so,
-    :class:`~berg_jax.stream.reducers.GroupMeans` with a group for every probe keeps all means.
+    Images are in the order of probes: image ``probe · images_per_probe + k``. The mean of a probe is that of its
+    images that were not skipped. Of equal probes the first one is taken. A probe ends when an image of another probe
+    follows, so its images must be in one block, whose images are computed in order. The number of images in a block
+    is therefore a multiple of ``images_per_probe``; a divided probe is an error, not a wrong result. If blocks cannot
+    be chosen so, :class:`~berg_jax.stream.reducers.GroupMeans` with a group for every probe keeps all means.
 
-    Results: ``probe`` (vertices,), −1 if there was none; ``value`` (vertices,) float64, its mean; ``seen`` (probes,),
-    whether a probe had images; ``count``.
+    Results are ``probe`` (vertices,), −1 if there was none, ``value`` (vertices,) float64, its mean response,
+    ``seen`` (probes,), whether a probe had images, and ``count``.
+
+    Parameters
+    ----------
+    probes, images_per_probe
+        Number of probes, and of images of each probe.
+    vertices
+        Number of columns of the responses.
+    name
+        Name of the results.
+
+    See Also
+    --------
+    GroupMeans : Mean responses to all probes.
+    berg_jax.experiments.retinotopy : Receptive fields by probing a model.
     """
 
     probes: int
@@ -53,7 +67,7 @@ class ArgmaxOverProbes(Settings):
         object.__setattr__(self, "whole", self.images_per_probe)
 
     def init(self) -> State:
-        """The state of no images: no best probe, and none that is open."""
+        """Return the state of no images, which has no best probe and no open one."""
         means = {
             key: Pair(*(full((self.vertices,), 0, np.float32) for _ in "hl")) for key in ("best_mean", "open_mean")
         }
@@ -62,7 +76,7 @@ class ArgmaxOverProbes(Settings):
         return {**means, **numbers, "best_probe": best, "ended": ended}
 
     def update(self, state: State, responses: Responses, indices: Indices, valid: Valid) -> State:
-        """Take a batch in, of images that follow one another; it may hold several probes."""
+        """Return the state with a batch of consecutive images added, which may belong to several probes."""
         most = (len(indices) - 1) // self.images_per_probe + 2
         probe = indices // self.images_per_probe
         first = jnp.where(valid, probe, self.probes).min()
@@ -74,13 +88,13 @@ class ArgmaxOverProbes(Settings):
         return lax.scan(lambda state, part: (self._go_on(state, *part), None), state, parts)[0]
 
     def merge(self, a: State, b: State) -> State:
-        """The state of two disjoint sets of blocks."""
+        """Return the state of the union of two disjoint sets of blocks."""
         merged = {**a, **_better(a["best_mean"], a["best_probe"], b["best_mean"], b["best_probe"])}
         merged |= {key: a[key] + b[key] for key in ("ended", "count", "strange")}
         return self._go_on(merged, b["open_probe"], b["open_images"], b["open_mean"])
 
     def _go_on(self, state: State, probe: Int[Array, ""], images: Int[Array, ""], mean: Pair) -> State:
-        """Take in some images of one probe, by their mean. If it is not the open one, that ends."""
+        """Add the mean over images of one probe. If another probe is open, end that one."""
         ended, stays = self._end(state), (images == 0) | (probe == state["open_probe"])
         state = choose(stays, state, ended)
         merged, _ = merged_mean(state["open_images"], state["open_mean"], images, mean)
@@ -88,7 +102,7 @@ class ArgmaxOverProbes(Settings):
         return {**state, "open_mean": merged, "open_probe": probe, "open_images": state["open_images"] + images}
 
     def _end(self, state: State) -> State:
-        """Compare the open probe, if there is one, with the best."""
+        """End the open probe, if there is one, by comparing it with the best probe."""
         probe = jnp.where(state["open_images"] > 0, state["open_probe"], -1)
         everywhere = jnp.broadcast_to(probe, (self.vertices,))
         best = _better(state["best_mean"], state["best_probe"], state["open_mean"], everywhere)
@@ -96,12 +110,12 @@ class ArgmaxOverProbes(Settings):
         return {**state, **best, **nothing, "ended": state["ended"] + (jnp.arange(self.probes) == probe)}
 
     def finalize(self, state: State) -> Results:
-        """Best probes and their means.
+        """Return the best probes and their means.
 
         Raises
         ------
         ValidationError
-            A probe's images came in several blocks, or out of order.
+            Images of a probe were in several blocks, or out of order.
         """
         state = jax.tree.map(np.asarray, jax.jit(type(self)._end, static_argnums=0)(self, state))
         if state["strange"] or (state["ended"] > 1).any():
@@ -114,7 +128,7 @@ class ArgmaxOverProbes(Settings):
 
 
 def _better(a: Pair, probe_a: Int[Array, " vertices"], b: Pair, probe_b: Int[Array, " vertices"]) -> State:
-    """Of each vertex the larger mean and its probe; none (−1) is less than all, NaN more, to be seen."""
+    """Return each vertex's larger mean and its probe. A missing mean (probe −1) is below all others, NaN above."""
     high, low = two_sum(b.high, -a.high)
     above = high + (low + (b.low - a.low))
     wins = (above > 0) | ((above == 0) & (probe_b < probe_a)) | (jnp.isnan(b.high) & ~jnp.isnan(a.high))

@@ -1,4 +1,4 @@
-"""What ROIs respond to on average: the best images, and every image's mean."""
+"""Reducers of ROIs' mean responses: the images with the largest means, and the mean for every image."""
 
 from __future__ import annotations
 
@@ -12,26 +12,40 @@ from jaxtyping import Array, Float, Num
 
 from ...errors import InvalidParameterError, ValidationError
 from ...vertices import Vertices
-from .base import Settings
+from .base import BaseReducer
 from .pairs import Indices, Responses, Results, State, Valid, dot, full
 
 _NO_IMAGE = np.iinfo(np.int32).max
 
 
 def roi_weights(vertices: Vertices, rois: Mapping[str, Vertices]) -> Float[np.ndarray, "rois vertices"]:
-    """Weights that average over ROIs: row ``i`` times a model's responses is the mean over the ``i``-th ROI.
+    """Return weights that average over ROIs: row ``i`` times a model's responses is the mean over the ``i``-th ROI.
 
     Parameters
     ----------
     vertices
-        The model's, whose order is its columns' order.
+        Vertices of the model, in the order of its columns.
     rois
-        The ROIs' vertices, all of them among the model's.
+        Vertices of each ROI by its name, all of which must be among the model's.
+
+    Returns
+    -------
+    (rois, vertices) weights, float32.
 
     Raises
     ------
     InvalidParameterError
-        There are no ROIs, one is empty, or has vertices that the model does not answer.
+        There are no ROIs, or a ROI is empty or has vertices that the model lacks.
+
+    See Also
+    --------
+    TopK, RoiMeans : Reducers that take these weights.
+
+    Examples
+    --------
+    >>> vertices = Vertices(lh=np.array([3, 5]), rh=np.array([7]), hemisphere_size=642)
+    >>> roi_weights(vertices, {"left": Vertices(np.array([3, 5]), np.array([], int), 642)}).tolist()
+    [[0.5, 0.5, 0.0]]
     """
     if not rois:
         raise InvalidParameterError("rois must name at least one ROI, got none.")
@@ -53,8 +67,8 @@ def roi_weights(vertices: Vertices, rois: Mapping[str, Vertices]) -> Float[np.nd
     return weights
 
 
-class _OfRois(Settings):
-    """Shared by reducers of ROIs' mean responses; ``rois`` are weights of the vertices."""
+class _RoiReducer(BaseReducer):
+    """Base class of reducers of ROIs' mean responses; ``rois`` are weights of the vertices."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,18 +80,33 @@ class _OfRois(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class TopK(_OfRois):
-    """The images to which ROIs respond most, on average over their vertices. Of equal ones the first come first.
+class TopK(_RoiReducer):
+    """The images with the largest responses of ROIs, averaged over their vertices.
 
-    Results: ``values`` (rois, k) float32, descending, and ``images`` (rois, k), their numbers in the source; NaN and
-    −1 where there were fewer than k images. A response that is NaN comes first, to be seen. ``count``.
+    Results are ``values`` (rois, k) float32, descending, ``images`` (rois, k), their numbers in the source, and
+    ``count``. Equal responses are in the order of the images. A response that is NaN comes first, so that it is
+    noticed. If there are fewer than k images, the other values are NaN and their numbers −1.
 
     Parameters
     ----------
     k
-        How many images.
+        Number of images.
     rois
-        Weights of the vertices, such as :func:`roi_weights` gives.
+        Weights of the vertices for each ROI, from :func:`roi_weights`.
+    name
+        Name of the results.
+
+    See Also
+    --------
+    RoiMeans : The mean responses to all images.
+
+    Examples
+    --------
+    >>> reducer = TopK(k=2, rois=np.array([[0.5, 0.5]]))
+    >>> responses = jnp.array([[1.0, 1.0], [0.0, 4.0], [3.0, 3.0]])
+    >>> state = reducer.update(reducer.init(), responses, jnp.arange(3), jnp.ones(3, bool))
+    >>> reducer.finalize(state)["images"].tolist()
+    [[2, 1]]
     """
 
     k: int
@@ -85,43 +114,57 @@ class TopK(_OfRois):
     name: str = "top_k"
 
     def init(self) -> State:
-        """The state of no images."""
+        """Return the state of no images."""
         shape = (len(self.rois), self.k)
         none = {"values": full(shape, np.nan, np.float32), "images": full(shape, _NO_IMAGE, np.int32)}
         return {**none, "count": full((), 0, np.int32)}
 
-    def _of(self, responses: Responses, indices: Indices, valid: Valid) -> State:
+    def _state_of(self, responses: Responses, indices: Indices, valid: Valid) -> State:
         values = self._means(responses, valid).T
         images = jnp.broadcast_to(jnp.where(valid, indices, _NO_IMAGE)[None], values.shape)
         return {"values": values, "images": images, "count": valid.sum(dtype=jnp.int32)}
 
     def merge(self, a: State, b: State) -> State:
-        """The state of two disjoint sets of images."""
+        """Return the state of the union of two disjoint sets of images."""
         values, images = (jnp.concatenate([a[key], b[key]], axis=1) for key in ("values", "images"))
         order = jnp.where(images == _NO_IMAGE, jnp.inf, jnp.where(jnp.isnan(values), -jnp.inf, -values))
         _, images, values = lax.sort((order, images, values), num_keys=2)
         return {"values": values[:, : self.k], "images": images[:, : self.k], "count": a["count"] + b["count"]}
 
     def finalize(self, state: State) -> Results:
-        """Values and images."""
+        """Return the values and the images' numbers."""
         values, images = np.asarray(state["values"]), np.asarray(state["images"])
-        there = images != _NO_IMAGE
-        values, images = np.where(there, values, np.float32(np.nan)), np.where(there, images, -1)
+        exists = images != _NO_IMAGE
+        values, images = np.where(exists, values, np.float32(np.nan)), np.where(exists, images, -1)
         return {"values": values, "images": images, "count": np.array(int(state["count"]))}
 
 
 @dataclass(frozen=True, eq=False)
-class RoiMeans(_OfRois):
-    """The mean response of ROIs to every image: a table that is kept on the device, 4 bytes an image and ROI.
+class RoiMeans(_RoiReducer):
+    """The mean response of ROIs to every image: a table on the device, with 4 bytes per image and ROI.
 
-    Results: ``means`` (images, rois) float32, NaN for images that were not seen; ``seen`` (images,); ``count``.
+    Results are ``means`` (images, rois) float32, NaN for images that were skipped, ``seen`` (images,), whether an
+    image was counted, and ``count``.
 
     Parameters
     ----------
     rois
-        Weights of the vertices, such as :func:`roi_weights` gives.
+        Weights of the vertices for each ROI, from :func:`roi_weights`.
     images
-        Length of the source.
+        Number of images of the source.
+    name
+        Name of the results.
+
+    See Also
+    --------
+    TopK : Only the images with the largest means.
+
+    Examples
+    --------
+    >>> reducer = RoiMeans(rois=np.array([[0.5, 0.5]]), images=2)
+    >>> state = reducer.update(reducer.init(), jnp.array([[1.0, 3.0]]), jnp.array([1]), jnp.array([True]))
+    >>> reducer.finalize(state)["means"].tolist()
+    [[nan], [2.0]]
     """
 
     rois: Num[np.ndarray, "rois vertices"]
@@ -129,31 +172,32 @@ class RoiMeans(_OfRois):
     name: str = "roi_means"
 
     def init(self) -> State:
-        """The state of no images."""
+        """Return the state of no images."""
         means = full((self.images, len(self.rois)), np.nan, np.float32)
         return {"means": means, "seen": full((self.images,), False, bool), "count": full((), 0, np.int32)}
 
     def update(self, state: State, responses: Responses, indices: Indices, valid: Valid) -> State:
-        """Take a batch in."""
-        place = jnp.where(valid & (indices >= 0), indices, self.images)  # past the end, where it is dropped
+        """Return the state with a batch added."""
+        # Rows of images that are not valid lie past the end of the table, where they are dropped.
+        rows = jnp.where(valid & (indices >= 0), indices, self.images)
         return {
-            "means": state["means"].at[place].set(self._means(responses, valid), mode="drop"),
-            "seen": state["seen"].at[place].set(True, mode="drop"),
+            "means": state["means"].at[rows].set(self._means(responses, valid), mode="drop"),
+            "seen": state["seen"].at[rows].set(True, mode="drop"),
             "count": state["count"] + valid.sum(dtype=jnp.int32),
         }
 
     def merge(self, a: State, b: State) -> State:
-        """The state of two disjoint sets of images."""
+        """Return the state of the union of two disjoint sets of images."""
         means = jnp.where(b["seen"][:, None], b["means"], a["means"])
         return {"means": means, "seen": a["seen"] | b["seen"], "count": a["count"] + b["count"]}
 
     def finalize(self, state: State) -> Results:
-        """The table.
+        """Return the table of means.
 
         Raises
         ------
         ValidationError
-            An image came twice, or is none of the source.
+            An image occurred twice, or is not in the source.
         """
         seen, count = np.asarray(state["seen"]), int(state["count"])
         if seen.sum() != count:

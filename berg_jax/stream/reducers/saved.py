@@ -1,4 +1,4 @@
-"""Reducers' settings in an output, from which a run can be finished without the program that began it."""
+"""Saved settings of reducers, with which a run can be completed without the program that began it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _KINDS = {
         package.WeightedSums,
     )
 }
-_FACTS = "facts"  # JSON of what is no array
+_FACTS = "facts"  # JSON of the settings that are not arrays
 
 
 def save(folder: Place, reducers: Sequence[Reducer]) -> None:
-    """Write the settings of all reducers of this package. Those of one's own only their program can make again."""
+    """Write the settings of all reducers of this package. User-defined reducers need their own program."""
     for reducer in reducers:
         path, kind = _path(folder, reducer.name), type(reducer)
         if _KINDS.get(kind.__name__) is not kind or exists(path):
@@ -48,14 +48,14 @@ def save(folder: Place, reducers: Sequence[Reducer]) -> None:
 
 
 def load(folder: Place, fingerprints: Mapping[str, str]) -> list[Reducer]:
-    """The reducers of a run, by the fingerprints that are recorded for it.
+    """Return the reducers of a run, whose fingerprints by name are recorded in its output.
 
     Raises
     ------
     ResourceError
-        There are no settings of one.
+        The settings of a reducer are missing.
     IntegrityError
-        A file is damaged, or of other settings than the run's.
+        A file is damaged, or has other settings than the run.
     """
     found = []
     check_file_names(fingerprints)

@@ -1,6 +1,6 @@
-"""Reducers' states in an output: a file for each run of each process and device, which says which blocks are in it.
+"""Saved states of reducers: one file for each run of each process and device, which lists the blocks in the state.
 
-A file is replaced as a whole, so a block is in a state or it is not; and a file's blocks are never counted twice.
+Files are replaced as a whole, so a block is either in a state or not, and a file's blocks are never counted twice.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _SUFFIX = ".state.npz"
 
 
 def new_name() -> str:
-    """A name that no other run has."""
+    """Return a name that no other run has."""
     return f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
 
 
 def save(folder: Place, name: str, reducers: Sequence[Reducer], states: Sequence[Any], blocks: Sequence[int]) -> None:
-    """Write the states of all reducers, of the given blocks, in place of what this name held before."""
+    """Write the states of all reducers for the given blocks, replacing the earlier file of this name."""
     arrays = {
         f"{reducer.name}.{index}": np.asarray(leaf)
         for reducer, state in zip(reducers, states, strict=True)
@@ -43,12 +43,12 @@ def save(folder: Place, name: str, reducers: Sequence[Reducer], states: Sequence
 
 
 def reduced_blocks(folder: Place) -> set[int]:
-    """Blocks that are in a state already.
+    """Return the blocks that are in a saved state.
 
     Raises
     ------
     IntegrityError, ValidationError
-        A file is damaged, or two hold the same block.
+        A file is damaged, or two files contain the same block.
     """
     found: dict[int, Place] = {}
     for path in list_folder(folder, _SUFFIX):
@@ -77,7 +77,7 @@ def merge(folder: Place, reducers: Sequence[Reducer]) -> dict[str, dict[str, np.
 
 
 def write_results(folder: Place, results: dict[str, dict[str, np.ndarray]]) -> None:
-    """Each reducer's results as ``<name>.npz``."""
+    """Write the results of each reducer as ``<name>.npz``."""
     for name, arrays in results.items():
         memory = io.BytesIO()
         np.savez(memory, **arrays)
@@ -85,11 +85,11 @@ def write_results(folder: Place, results: dict[str, dict[str, np.ndarray]]) -> N
 
 
 def read_results(folder: Place, name: str) -> dict[str, np.ndarray]:
-    """The results of a reducer of this name."""
+    """Read the results of the reducer of this name."""
     path = folder / f"{name}.npz"
     if isinstance(path, Path) and not path.exists():
         raise FileNotFoundError(f"There is no {path}.")
-    source = _opened(path)  # which raises the same where an object store has none
+    source = _opened(path)  # raises the same error if an object store has no such object
     with readable(path, IntegrityError, "Remove it, and finish the run again (berg-jax merge)."):
         return read_npz(source)
 
@@ -99,14 +99,14 @@ def _load(path: Place, reducer: Reducer) -> Any:
     names = [f"{reducer.name}.{index}" for index in range(len(expected))]
     with _damaged(path):
         leaves = list(read_npz(_opened(path), names).values())
-        for name, leaf, of in zip(names, leaves, expected, strict=True):
-            if (leaf.shape, leaf.dtype) != (of.shape, of.dtype):
-                raise ValueError(f"{name} is {leaf.dtype} of shape {leaf.shape}, expected {of.dtype} of {of.shape}")
+        for name, leaf, own in zip(names, leaves, expected, strict=True):
+            if (leaf.shape, leaf.dtype) != (own.shape, own.dtype):
+                raise ValueError(f"{name} is {leaf.dtype} of shape {leaf.shape}, expected {own.dtype} of {own.shape}")
     return jax.tree.unflatten(structure, leaves)
 
 
 def _blocks(path: Place) -> list[int]:
-    """The blocks in a state, ascending."""
+    """Return the blocks in a state, ascending."""
     with _damaged(path):
         blocks = read_npz(_opened(path), ["blocks"])["blocks"]
         if blocks.ndim != 1 or blocks.dtype != np.int64 or not len(blocks) or blocks.min() < 0:
@@ -121,7 +121,7 @@ def _damaged(path: Place) -> Iterator[None]:
 
 
 def _opened(path: Place) -> Path | io.BytesIO:
-    """What holds the arrays: of a file no more is read than what is asked for."""
+    """Return the path of a local file, from which single arrays are read, or the bytes of an object."""
     if isinstance(path, Path) and path.exists() and not path.is_file():
         raise ValueError("it is no file")
     return path if isinstance(path, Path) else io.BytesIO(read(path))

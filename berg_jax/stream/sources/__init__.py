@@ -1,4 +1,4 @@
-"""Sources of images: folders, lists, arrays, tar shards, and images made on the device."""
+"""Sources of images: folders, lists, arrays, tar shards, and images generated on the device."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Images in one array on disk, read row by row: NumPy, zarr, or HDF5 such as NSD's own ``nsd_stimuli.hdf5``."""
+"""Source of images in one array on disk: NumPy, zarr, or HDF5 such as NSD's own ``nsd_stimuli.hdf5``."""
 
 from __future__ import annotations
 
@@ -27,41 +27,57 @@ from .zarr_chunks import blosc_key, check_blosc, chunk_shape
 NUMPY = (".npy",)
 HDF5 = (".h5", ".hdf5")
 ZARR = (".zarr",)
-LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # of which axes: channels, rows, columns
-NSD_DATASET = "imgBrick"  # in nsd_stimuli.hdf5, channels last
+LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # axes of channels, rows and columns
+NSD_DATASET = "imgBrick"  # data set in nsd_stimuli.hdf5, channels last
 _DECLARED = 1_000_000  # images whose names take little memory
-_LARGEST_CHUNK = 1 << 30  # bytes; a chunk is read as a whole, whatever is asked of it
-# Bytes of a packed chunk that may become whatever they do: deflated data at most 1032 times as much. LZF's become 88
-# times as much, but HDF5 tries one buffer after the other until all fits.
+_LARGEST_CHUNK = 1 << 30  # bytes; a chunk is always read as a whole
+# Sizes in bytes up to which packed chunks need no check, because they cannot become too large. Deflated data expand
+# at most 1032 times, LZF's 88 times, but HDF5 tries larger and larger buffers for LZF.
 _HARMLESS = {"gzip": _LARGEST_CHUNK // 1032, "lzf": 1 << 17}
 _MOST_NUMBERS = 10_000_000
 
 
 class ArraySource:
-    """The rows of a four-dimensional array in a ``.npy``, ``.h5``, ``.hdf5`` or ``.zarr``, read when asked for.
+    """The images in the rows of a four-dimensional array in a ``.npy``, ``.h5``, ``.hdf5`` or ``.zarr``.
 
-    Square images are passed on as they are, so that the model resizes them; a row's name is its number from 0.
+    Images are read when they are needed. Square images are passed on unchanged, so that the model resizes them. The
+    name of an image is its row number, from 0.
 
     Parameters
     ----------
     path
-        The file, or zarr's folder. Of HDF5, the dataset ``imgBrick`` (NSD's name) or the only one of four axes is
-        read; of zarr, the array itself or a group's only one of four axes. A zarr chunk that is not there counts as
-        its fill value, as everywhere in zarr.
+        The file, or zarr's folder. From HDF5, the data set ``imgBrick`` (NSD's name) or the only one with four axes
+        is read; from zarr, the array itself or the only one with four axes in a group. A missing zarr chunk has the
+        fill value, as usual in zarr.
     fit
-        What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``; the last
-        three need 8-bit integers.
+        Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with grey)
+        or ``"stretch"``. The last three need 8-bit integers.
     layout
-        ``"NCHW"`` (images, channels, height, width) or ``"NHWC"``; by default told from the axis of length 3.
+        ``"NCHW"`` (images, channels, height, width) or ``"NHWC"``. By default it is recognized by the axis of length
+        3.
 
     Raises
     ------
     ModelNotFoundError
         There is no such file.
     StimulusError
-        It cannot be read, or holds no such images.
+        The file cannot be read, or does not contain such images.
     InvalidParameterError
-        An option makes no sense here.
+        An option is invalid.
+
+    See Also
+    --------
+    Subset : Some images of a source.
+    FolderSource, TarSource : Images in files of their own.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "images.npy"), np.zeros((5, 32, 32, 3), np.uint8))
+    ...     source = ArraySource(Path(folder, "images.npy"))
+    ...     source.layout, source.read([0, 4]).shape
+    ('NHWC', (2, 3, 32, 32))
     """
 
     def __init__(self, path: str | Path, fit: str = "error", layout: str | None = None) -> None:
@@ -98,7 +114,7 @@ class ArraySource:
 
     @property
     def ids(self) -> list[str]:
-        """Row numbers, from 0."""
+        """Names of the images, which are their row numbers, from 0."""
         return [str(row) for row in range(len(self))]
 
     @property
@@ -108,7 +124,7 @@ class ArraySource:
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
-        """The rows of these numbers, RGB in 0–255, in the file's size and type, or 224 × 224 float32 if stretched.
+        """Read images, RGB in 0–255, in the file's size and type, or as float32 at 224 × 224 if they are stretched.
 
         Raises
         ------
@@ -137,10 +153,25 @@ class ArraySource:
 class Subset:
     """Some images of a source, by number.
 
+    Parameters
+    ----------
+    source
+        Source of the images.
+    numbers
+        Numbers of the images, from 0, in the order of the subset.
+
     Raises
     ------
     InvalidParameterError
-        A number is not in the source, or stands twice.
+        A number is not in the source, or occurs twice.
+
+    Examples
+    --------
+    >>> from berg_jax.demo import photographs
+    >>> from berg_jax.stream import FolderSource
+    >>> source = FolderSource(photographs()["flower.jpg"].parent, fit="crop")
+    >>> Subset(source, [1]).ids
+    ['flower.jpg']
     """
 
     def __init__(self, source: Source, numbers: Int[np.ndarray, " n"]) -> None:
@@ -159,7 +190,7 @@ class Subset:
 
     @property
     def ids(self) -> list[str]:
-        """The source's names of these images."""
+        """Names of these images in the source."""
         ids = self._source.ids
         return [ids[number] for number in self._numbers]
 
@@ -170,17 +201,24 @@ class Subset:
         return hashlib.sha256(facts).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
-        """The images at these places of the subset."""
+        """Read the images at these positions in the subset."""
         return self._source.read(self._numbers[np.asarray(indices)])
 
 
 def parse_numbers(text: str) -> Int[np.ndarray, " n"]:
-    """Image numbers from 0: ``"3,5,10-19"``, or the name of a text file of such, separated by commas or lines.
+    """Return the image numbers, from 0, in a text such as ``"3,5,10-19"``, or in a text file of this name.
+
+    Numbers in the file are separated by commas or line breaks.
 
     Raises
     ------
     InvalidParameterError
-        The text is neither.
+        The text has no such numbers, and is not the name of a file that has.
+
+    Examples
+    --------
+    >>> parse_numbers("3,5,10-12")
+    array([ 3,  5, 10, 11, 12])
     """
     path = Path(text)
     if re.search(r"[^\d,\s-]", text):
@@ -205,7 +243,7 @@ def parse_numbers(text: str) -> Int[np.ndarray, " n"]:
 
 
 def _open(path: Path) -> Any:
-    """A memory map, an HDF5 dataset, or a zarr array."""
+    """Open a memory map, an HDF5 data set, or a zarr array."""
     if path.suffix.lower() in ZARR:
         return _Zarr(path)
     if path.suffix.lower() in NUMPY:
@@ -231,7 +269,7 @@ def _open(path: Path) -> Any:
 
 
 class _Packed:
-    """A dataset whose chunks HDF5 would unpack however much there is in them, or however long it takes."""
+    """An HDF5 data set with packed chunks, whose unpacked sizes are checked before HDF5 unpacks them."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
@@ -241,46 +279,47 @@ class _Packed:
 
     def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
         rest = [range(0, n, step) for n, step in zip(self.shape[1:], self.chunks[1:], strict=True)]
-        for place in itertools.product(np.unique(rows // self.chunks[0] * self.chunks[0]).tolist(), *rest):
-            self._check(place)
+        first = np.unique(rows // self.chunks[0] * self.chunks[0]).tolist()
+        for corner in itertools.product(first, *rest):
+            self._check(corner)
         return self._dataset[rows]
 
-    def _check(self, place: tuple[int, ...]) -> None:
-        most = math.prod(self.chunks) * self.dtype.itemsize
-        size = self._dataset.id.get_chunk_info_by_coord(place).size or 0
+    def _check(self, corner: tuple[int, ...]) -> None:
+        limit = math.prod(self.chunks) * self.dtype.itemsize
+        size = self._dataset.id.get_chunk_info_by_coord(corner).size or 0
         kind = self._dataset.compression
         if kind not in _HARMLESS or size <= _HARMLESS[kind]:
             return
-        skipped, packed = self._dataset.id.read_direct_chunk(place)
-        if not skipped and _is_larger(packed, kind, most):
-            raise StimulusError(f"a chunk becomes more than the {most:,} bytes that it has")
+        skipped, packed = self._dataset.id.read_direct_chunk(corner)
+        if not skipped and _is_larger(packed, kind, limit):
+            raise StimulusError(f"a chunk becomes more than the {limit:,} bytes that it has")
 
 
-def _is_larger(packed: bytes, kind: str, most: int) -> bool:
-    """Whether a chunk becomes more than so many bytes."""
+def _is_larger(packed: bytes, kind: str, limit: int) -> bool:
+    """Return whether a packed chunk unpacks to more than ``limit`` bytes."""
     if kind == "lzf":
-        return _unpacked_by_lzf(packed, most) > most
+        return _unpacked_by_lzf(packed, limit) > limit
     unpacker = zlib.decompressobj()
-    unpacker.decompress(packed, most)
+    unpacker.decompress(packed, limit)
     return bool(unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1))
 
 
-def _unpacked_by_lzf(packed: bytes, most: int) -> int:
-    """The bytes that LZF's runs and references become, counted until they are more than so many."""
-    place = size = 0
-    while place < len(packed) - 1 and size <= most:
-        first = packed[place]
-        if first < 32:  # so many bytes and one follow
-            size, place = size + first + 1, place + first + 2
-        elif first < 224:
-            size, place = size + (first >> 5) + 2, place + 2
-        else:
-            size, place = size + 9 + packed[place + 1], place + 3
+def _unpacked_by_lzf(packed: bytes, limit: int) -> int:
+    """Return the unpacked size of LZF's runs and references in bytes, counted until it exceeds ``limit``."""
+    position = size = 0
+    while position < len(packed) - 1 and size <= limit:
+        first = packed[position]
+        if first < 32:  # a run of ``first`` + 1 bytes
+            size, position = size + first + 1, position + first + 2
+        elif first < 224:  # a short reference
+            size, position = size + (first >> 5) + 2, position + 2
+        else:  # a long reference
+            size, position = size + 9 + packed[position + 1], position + 3
     return size
 
 
 def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
-    """Raise StimulusError at sizes that a file may well declare but cannot hold, or that no memory could."""
+    """Raise StimulusError if a file declares sizes that it cannot contain, or that no memory could hold."""
     images, channels, height, width = (array.shape[axis] for axis in (0, *axes))
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
         raise StimulusError(f"{path} holds {array.dtype}, expected integers or floats in 0–255.")
@@ -288,13 +327,13 @@ def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
     chunk = math.prod(getattr(array, "chunks", None) or (1, channels, height, width)) * array.dtype.itemsize
     if chunk > _LARGEST_CHUNK:
         raise StimulusError(f"{path} has chunks of {chunk:,} bytes, more than {_LARGEST_CHUNK:,}. Make them smaller.")
-    # An image compresses to a byte at best; but chunks that are not there are their fill value: some may be missing.
-    if images > _DECLARED and images > (there := _bytes(path, images)):
-        raise StimulusError(f"{path} declares {images:,} images in {there:,} bytes. Get it again.")
+    # An image compresses to at least a byte, but missing chunks have the fill value, so a few images may take none.
+    if images > _DECLARED and images > (size := _bytes(path, images)):
+        raise StimulusError(f"{path} declares {images:,} images in {size:,} bytes. Get it again.")
 
 
 def _bytes(path: Path, enough: int) -> int:
-    """The bytes of a file, or of as many of a folder's files as make enough."""
+    """Return the size in bytes of a file, or of a folder's files, which are counted only up to ``enough`` bytes."""
     if path.is_file():
         return path.stat().st_size
     total = 0
@@ -307,7 +346,7 @@ def _bytes(path: Path, enough: int) -> int:
 
 
 class _Zarr:
-    """A zarr array, read by TensorStore: fast, and never Python code by a pickle codec."""
+    """A zarr array, read by TensorStore, which is fast and, unlike pickle codecs of zarr, never runs Python code."""
 
     def __init__(self, path: Path) -> None:
         import tensorstore
@@ -319,7 +358,7 @@ class _Zarr:
         chunks = chunk_shape(facts)
         if math.prod(chunks) > _LARGEST_CHUNK:
             raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
-        kvstore = {"driver": "file", "path": str((path / name).resolve())}  # it takes no ..
+        kvstore = {"driver": "file", "path": str((path / name).resolve())}  # tensorstore does not accept ".."
         self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
         self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
         self.chunks = self._rows.chunk_layout.read_chunk.shape
@@ -332,17 +371,17 @@ class _Zarr:
     def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
         if self._key is not None:
             first, *rest = self._stored
-            most = math.prod(self._stored) * self.dtype.itemsize
-            every = [range(-(-n // step)) for n, step in zip(self.shape[1:], rest, strict=True)]
-            for place in itertools.product(np.unique(rows // first).tolist(), *every):
-                check_blosc(self._folder / self._key(place), most)
+            limit = math.prod(self._stored) * self.dtype.itemsize
+            ranges = [range(-(-n // step)) for n, step in zip(self.shape[1:], rest, strict=True)]
+            for position in itertools.product(np.unique(rows // first).tolist(), *ranges):
+                check_blosc(self._folder / self._key(position), limit)
         return self._rows[rows].read().result()
 
 
 def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
-    """Arrays of four axes below a folder, by name: TensorStore's driver, and the metadata.
+    """Yield the name, TensorStore's driver and the metadata of each array with four axes below a folder.
 
-    Links to folders are not followed, because they may go in circles; pipes and devices are refused, because reading
+    Links to folders are not followed, because they may be circular. Pipes and devices are refused, because reading
     them may never end.
     """
     for folder, _, names in os.walk(path):

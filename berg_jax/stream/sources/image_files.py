@@ -1,4 +1,4 @@
-"""Where images come from: something that has a length, names, and batches by index."""
+"""Protocol of image sources, and sources of image files in folders and lists."""
 
 from __future__ import annotations
 
@@ -32,48 +32,53 @@ except ImportError:  # Pillow decodes the same pixels, at half the speed
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FITS = ("error", "crop", "pad", "stretch")
-GREY = 128  # of padding, the middle of 0–255
+GREY = 128  # value of padding, the middle of 0–255
 
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the name says: others may start programs
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's name; others may start programs
 _LARGEST_FILE = 1 << 30
-_LONGEST_SIDE = 1 << 15  # pixels, because resizing takes a table of each side
+_LONGEST_SIDE = 1 << 15  # pixels; resizing needs a table for each side
 _JPEG = b"\xff\xd8\xff"
-_MOST_SCANS = 100  # of a JPEG; some are written with 10, and each may take as long as all of the picture
-_MOST_SCANNED = 1 << 30  # pixels in all of them
-_LARGEST_SIDE = 2 * IMAGE  # up to which an image of bytes is smaller than the resized one of floats
+_MOST_SCANS = 100  # of a JPEG; some have 10, and each may take as long as the whole picture
+_MOST_SCANNED = 1 << 30  # pixels in all scans of a JPEG
+_LARGEST_SIDE = 2 * IMAGE  # up to this side, an image of bytes is smaller than the resized one of floats
 _SCANNERS, _SCANNED = 8, 64  # threads, and files that each takes at a time
 
 
 class Source(Protocol):
-    """Images by index, of one size in every batch."""
+    """Protocol of a source of images by index, which users can implement. All images of a batch have one size.
+
+    See Also
+    --------
+    berg_jax.stream.stream : Compute responses to a source's images.
+    """
 
     @property
     def ids(self) -> list[str]:
-        """A name for each image."""
+        """Names of the images."""
 
     @property
     def fingerprint(self) -> str:
-        """What tells this source from others: a sha256 of names and sizes, not of paths, times or contents."""
+        """sha256 that distinguishes this source from others, of names and sizes, not of paths, times or contents."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray | Array, "n 3 h w"]:
-        """The images at these indices, square, RGB in 0–255; several threads may call it at once."""
+        """Read the images at these indices, square, RGB in 0–255. Several threads may call this method at once."""
 
 
 class ImageFile(Protocol):
-    """An image file, on its own or inside another; ``str()`` is what messages call it."""
+    """Protocol of an image file, on its own or inside another file; messages show its ``str()``."""
 
     @property
     def name(self) -> str:
-        """What the image is called in the output."""
+        """Name of the image in the output."""
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
 
     def open(self) -> BinaryIO:
-        """A new stream of its bytes, that can seek."""
+        """Open a new, seekable stream of the file's bytes."""
 
 
 class PathFile(NamedTuple):
@@ -82,38 +87,38 @@ class PathFile(NamedTuple):
     name: str
     path: Path
     size: int
-    listed: str = ""  # where it was named, for messages
+    listed: str = ""  # the list and line that name the file, for messages
 
     def __str__(self) -> str:
         return f"{self.listed}{self.path}"
 
     def open(self) -> BinaryIO:
-        """A new stream of its bytes."""
+        """Open a new stream of the file's bytes."""
         return self.path.open("rb")
 
 
 class FilesSource:
-    """Image files, whose headers are read at once, so that one that cannot be used is named before work starts.
+    """Source of image files. Their headers are read at the beginning, to find unusable files before work starts.
 
-    If all images have one size (once fitted) of at most 448 × 448, they are passed on as they are, and the model
-    resizes them on its device. Others reach 224 × 224 here, on the host, by the same resize: bilinear, float32,
-    without antialiasing. The two agree within 1e-3 of a grey level. Pixels are taken as stored; orientation tags
-    are not applied.
+    If all images have one size (after fitting) of at most 448 × 448, they are passed on unchanged, and the model
+    resizes them on its device. Otherwise they are resized to 224 × 224 on the host, in the same way: bilinear,
+    float32, without antialiasing. Both ways agree within 1e-3 of a grey level. Pixels are taken as stored;
+    orientation tags are not applied.
 
     Parameters
     ----------
     files
-        The images' files, in order; their names are different.
+        Files of the images, in order, whose names differ.
     fit
-        What to do with an image that is not square: ``"error"``, ``"crop"`` its middle, ``"pad"`` with grey,
-        or ``"stretch"``.
+        Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with
+        grey), or ``"stretch"``.
 
     Raises
     ------
     InvalidParameterError
         There is no such ``fit``.
     StimulusError
-        An image cannot be read, is not 8 bits a channel, or is not square while ``fit`` is ``"error"``.
+        An image cannot be read, does not have 8 bits per channel, or is not square while ``fit`` is ``"error"``.
     """
 
     def __init__(self, files: Sequence[ImageFile], fit: str = "error") -> None:
@@ -124,14 +129,14 @@ class FilesSource:
         with ThreadPoolExecutor(_SCANNERS) as pool:
             sides = set().union(*pool.map(lambda chunk: {_check(file, fit) for file in chunk}, chunks))
         side = sides.pop() if len(sides) == 1 else None
-        self.side = side if side is not None and side <= _LARGEST_SIDE else None  # that all images have, or None
+        self.side = side if side is not None and side <= _LARGEST_SIDE else None  # None if sides differ
 
     def __len__(self) -> int:
         return len(self.files)
 
     @property
     def ids(self) -> list[str]:
-        """The files' names."""
+        """Names of the files."""
         return [file.name for file in self.files]
 
     @property
@@ -141,20 +146,22 @@ class FilesSource:
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
-        """The images at these indices, RGB in 0–255: uint8 if all the source's are of one size, else 224², float32.
+        """Read the images at these indices, RGB in 0–255.
+
+        They are uint8 if all images of the source have one size, otherwise float32 at 224 × 224.
 
         Raises
         ------
         StimulusError
-            A file cannot be decoded, is partly transparent, or has changed its size.
+            A file cannot be decoded, is partly transparent, or has changed in size.
         """
         size, kind = (IMAGE, np.float32) if self.side is None else (self.side, np.uint8)
         images = np.empty((len(indices), 3, size, size), kind)
-        for place, index in enumerate(indices):
-            if place and index == indices[place - 1]:  # a batch that is filled up
-                images[place] = images[place - 1]
+        for row, index in enumerate(indices):
+            if row and index == indices[row - 1]:  # filling at the end of a batch
+                images[row] = images[row - 1]
             else:
-                images[place] = self._image(self.files[index]).transpose(2, 0, 1)
+                images[row] = self._image(self.files[index]).transpose(2, 0, 1)
         return images
 
     def _image(self, file: ImageFile) -> Num[np.ndarray, "h w 3"]:
@@ -172,16 +179,28 @@ class FolderSource(FilesSource):
     Parameters
     ----------
     folder
-        Where the files are. Files that are no images by their name are passed over.
+        Folder of the files. Files whose names are not those of images are ignored.
     fit
-        As for :class:`FilesSource`, which says what is done with them.
+        Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with
+        grey), or ``"stretch"``; see :class:`FilesSource`.
 
     Raises
     ------
     ModelNotFoundError
         There is no such folder.
     StimulusError
-        It holds no images, or one that cannot be used.
+        The folder has no images, or one that cannot be used.
+
+    See Also
+    --------
+    ListSource, TarSource, ArraySource : Other sources of images.
+
+    Examples
+    --------
+    >>> from berg_jax.demo import photographs
+    >>> source = FolderSource(photographs()["flower.jpg"].parent, fit="crop")
+    >>> source.ids
+    ['china.jpg', 'flower.jpg']
     """
 
     def __init__(self, folder: str | Path, fit: str = "error") -> None:
@@ -202,18 +221,23 @@ class ListSource(FilesSource):
     Parameters
     ----------
     path
-        One path a line, from the list's own folder or absolute. Empty lines and lines that begin with ``#`` are
-        passed over. A path is its image's name; of an absolute one, what follows the folder that all absolute
-        ones share.
+        Text file with one path per line, absolute or relative to the list's folder. Empty lines and lines that begin
+        with ``#`` are ignored. The name of an image is its path; from absolute paths, the folder that they all share
+        is removed.
     fit
-        As for :class:`FilesSource`, which says what is done with them.
+        Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with
+        grey), or ``"stretch"``; see :class:`FilesSource`.
 
     Raises
     ------
     ModelNotFoundError
-        There is no such list, or no file of a line.
+        There is no such list, or no file at one of its paths.
     StimulusError
-        The list is no text, is empty, or names an image twice or one that cannot be used.
+        The list is not text, is empty, or has an image twice or one that cannot be used.
+
+    See Also
+    --------
+    FolderSource, TarSource, ArraySource : Other sources of images.
     """
 
     def __init__(self, path: str | Path, fit: str = "error") -> None:
@@ -226,7 +250,7 @@ class ListSource(FilesSource):
             raise StimulusError(
                 f"{path} cannot be read as text: {error}. Give the path of one image a line."
             ) from error
-        # Two slashes at the beginning are another root than one, for Python alone.
+        # Python, unlike the system, treats two slashes at the beginning as another root than one.
         lines = [re.sub("^//+", "/", line) for line in lines]
         listed = {number: Path(line) for number, line in enumerate(lines, 1) if line and line[0] != "#"}
         if not listed:
@@ -251,12 +275,18 @@ class ListSource(FilesSource):
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
-    """A key to sort names by, in which 2 comes before 10."""
+    """Return a key for sorting names in natural order, in which 2 comes before 10.
+
+    Examples
+    --------
+    >>> sorted(["image10", "image2"], key=natural)
+    ['image2', 'image10']
+    """
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The middle square (``"crop"``), a grey-padded square (``"pad"``), or the image as it is."""
+    """Return the middle square (``"crop"``), a square padded with grey (``"pad"``), or the image unchanged."""
     height, width = pixels.shape[:2]
     if fit == "crop":
         side = min(height, width)
@@ -272,7 +302,7 @@ def fit_square(pixels: UInt8[np.ndarray, "h w 3"], fit: str) -> UInt8[np.ndarray
 
 
 def resize(pixels: UInt8[np.ndarray, "h w 3"], size: int = IMAGE) -> Float[np.ndarray, "size size 3"]:
-    """Bilinear between pixel centers, without antialiasing, as ``interpolate(align_corners=False)``."""
+    """Resize bilinearly between pixel centers, without antialiasing, as ``interpolate(align_corners=False)``."""
     height, width, _ = pixels.shape
     rows = _resized(pixels.reshape(height, -1), size)
     rows = np.ascontiguousarray(rows.reshape(size, width, 3).transpose(1, 2, 0))  # width, channels, size
@@ -287,9 +317,10 @@ def _resized(values: Num[np.ndarray, "length n"], size: int) -> Float[np.ndarray
 
 @functools.lru_cache(maxsize=256)
 def _weights(length: int, size: int) -> tuple[Int[np.ndarray, " used"], scipy.sparse.csr_array]:
-    """Which pixels are used at all, and how much of two of them is in each new one.
+    """Return the pixels that are used, and their weights in each new pixel, of which two are not zero.
 
-    So few that a sparse product costs a few per cent of a dense one, and that large images need not become floats.
+    They are so few that a sparse product costs a few percent of a dense one, and that most of a large image need not
+    be converted to floats.
     """
     weights = bilinear_matrix(length, size).astype(np.float32)
     used = np.flatnonzero(weights.any(0))
@@ -297,7 +328,7 @@ def _weights(length: int, size: int) -> tuple[Int[np.ndarray, " used"], scipy.sp
 
 
 def _check(file: ImageFile, fit: str) -> int | None:
-    """The image's side once it is fitted, or None if it is not square then."""
+    """Check an image file, and return the side of the fitted image, or None if it will not be square."""
     if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file.name):
         raise StimulusError(f"{str(file)!r} has a name with control characters or not in UTF-8. Rename it.")
     if file.size > _LARGEST_FILE:
@@ -322,7 +353,7 @@ def _check(file: ImageFile, fit: str) -> int | None:
 
 
 def _cut_to_8_bits(image: Image.Image) -> bool:
-    """Whether Pillow would drop the lower bits of 16-bit colors, which it does without a word."""
+    """Return whether Pillow would silently drop the lower bits of 16-bit colors."""
     for decoder, *_, arguments in getattr(image, "tile", ()):
         mode, *more = [arguments] if isinstance(arguments, str) else arguments or [""]
         if ";16" in str(mode) or (decoder.startswith("ppm") and more[-1] > 255):
@@ -332,14 +363,14 @@ def _cut_to_8_bits(image: Image.Image) -> bool:
 
 def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
     if simplejpeg is not None and contents.startswith(_JPEG):
-        with contextlib.suppress(ValueError):  # on what is damaged, Pillow decides
+        with contextlib.suppress(ValueError):  # Pillow decides on damaged files
             height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
-            if colors in ("YCbCr", "Gray", "RGB"):  # of CMYK it makes other pixels than Pillow
+            if colors in ("YCbCr", "Gray", "RGB"):  # its pixels of CMYK differ from Pillow's
                 _check_work(contents, (width, height), file)
                 return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
     with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
         _check_work(contents, image.size, file)
-        tile = getattr(image, "tag_v2", {})  # of TIFF, which may be far larger than the image
+        tile = getattr(image, "tag_v2", {})  # a TIFF's tiles may be far larger than the image
         check_area((tile.get(TIFF.TILEWIDTH, 1), tile.get(TIFF.TILELENGTH, 1)), f"A tile of {file}")
         if not image.has_transparency_data:
             return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -352,17 +383,18 @@ def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _check_work(contents: bytes, size: tuple[int, int], file: ImageFile) -> None:
-    """Raise StimulusError at images that take too much memory or time to decode."""
+    """Raise StimulusError if decoding an image takes too much memory or time."""
     check_area(size, str(file))
-    scans = contents.count(b"\xff\xda") if contents.startswith(_JPEG) else 1  # a marker, which pixels never look like
+    scans = contents.count(b"\xff\xda") if contents.startswith(_JPEG) else 1  # a marker that pixels never contain
     if scans > _MOST_SCANS or scans * math.prod(size) > _MOST_SCANNED:
         raise StimulusError(f"{file} has {scans} scans of its {math.prod(size):,} pixels. Write it again.")
 
 
 def check_area(size: tuple[int, int], name: str) -> None:
-    """Raise StimulusError at images too large to be decoded.
+    """Raise StimulusError if an image is too large to be decoded.
 
-    Pillow only warns of an image between its limit and twice that; and warnings are no matter of threads.
+    Pillow only warns of images between its limit and twice the limit, and warnings cannot be caught safely in
+    threads.
     """
     width, height = size
     area = Image.MAX_IMAGE_PIXELS
@@ -372,7 +404,7 @@ def check_area(size: tuple[int, int], name: str) -> None:
 
 @contextlib.contextmanager
 def _named(file: ImageFile) -> Iterator[None]:
-    """Whatever goes wrong in a decoder becomes a StimulusError that names the file."""
+    """Turn any exception of a decoder into a StimulusError that names the file."""
     try:
         yield
     except BERGError:

@@ -1,4 +1,4 @@
-"""Images in tar files, as webdataset writes them: found once by their headers, then read where they lie."""
+"""Source of images in tar files, such as webdataset's shards, which are indexed once and then read in place."""
 
 from __future__ import annotations
 
@@ -17,33 +17,38 @@ from .image_files import EXTENSIONS, FilesSource, natural
 COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _PIECE = 1 << 20
-_MOST_GLOBAL = 1000  # entries that every member has, which tarfile copies for each
-_MOST_DIGITS = 300  # in a row: tarfile of Python before 3.11.10 takes as long as their number squared
+_MOST_GLOBAL = 1000  # global header entries, which tarfile copies for every member
+_MOST_DIGITS = 300  # consecutive digits, for which tarfile before Python 3.11.10 takes quadratic time
 
 
 class TarSource(FilesSource):
-    """The images in tar files ("shards"), in the order in which they lie there.
+    """The images in tar files ("shards"), in their order there.
 
-    Members that are no images by their name are passed over, such as webdataset's ``.json`` and ``.cls``; so are
-    folders and hidden files. Nothing is extracted: images are read from where they lie, and every shard stays open
-    as long as the source. An image is called ``shard/name``, such as ``train-0003/000017.jpg``.
+    Members whose names are not those of images are ignored, such as webdataset's ``.json`` and ``.cls``, and so are
+    folders and hidden files. Nothing is extracted: images are read in place, and every shard stays open as long as
+    the source exists. The name of an image is ``shard/name``, such as ``train-0003/000017.jpg``.
 
     Parameters
     ----------
     shards
-        One ``.tar`` file, a folder of them (in natural order, 2 before 10), or several files. Not compressed.
+        One ``.tar`` file, a folder of them (in natural order, 2 before 10), or several files. They must not be
+        compressed.
     fit
-        As for :class:`~berg_jax.stream.sources.image_files.FilesSource`, which says what is done with the images.
+        Treatment of images that are not square: see :class:`~berg_jax.stream.sources.image_files.FilesSource`.
 
     Raises
     ------
     ModelNotFoundError
         There is no such file or folder.
     StimulusError
-        A shard is compressed, damaged, cut short or no tar file; two shards have one name, two images one key (the
-        name up to its first dot); an image is a link or a device, or cannot be used.
+        A shard is compressed, damaged, truncated or not a tar file; two shards have one name, or two images one key
+        (the name up to its first dot); an image is a link or a device, or cannot be used.
     ResourceError
-        There are more shards than may be open at once.
+        There are more shards than files that may be open at once.
+
+    See Also
+    --------
+    FolderSource, ListSource : Images in separate files.
     """
 
     def __init__(self, shards: str | Path | Sequence[str | Path], fit: str = "error") -> None:
@@ -56,7 +61,7 @@ class TarSource(FilesSource):
 
 
 class _Shard:
-    """A tar file that is open as long as someone has it, for reads by many threads."""
+    """A tar file that stays open as long as it is referenced, for reads by many threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,7 +77,7 @@ class _Shard:
         weakref.finalize(self, os.close, self.descriptor)
 
     def read(self, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes, at least one."""
+        """Read up to ``size`` bytes, at least one."""
         found = os.pread(self.descriptor, size, offset)
         if not found:
             raise EOFError(f"{self.path} is shorter than it was")
@@ -95,10 +100,10 @@ class _Member(NamedTuple):
 
 
 class _Window(io.RawIOBase):
-    """The bytes of a member."""
+    """A stream of the bytes of a member."""
 
     def __init__(self, member: _Member) -> None:
-        self._member, self._place = member, 0
+        self._member, self._position = member, 0
 
     def readable(self) -> bool:
         return True
@@ -106,31 +111,32 @@ class _Window(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        self._place = place + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._member.size}[whence]
-        if self._place < 0:
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._member.size}[whence]
+        self._position = origin + offset
+        if self._position < 0:
             raise ValueError("a place before the image's first byte")
-        return self._place
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:
-        wanted = min(len(buffer), self._member.size - self._place)
+        wanted = min(len(buffer), self._member.size - self._position)
         if wanted <= 0:
             return 0
-        found = self._member.shard.read(wanted, self._member.offset + self._place)
+        found = self._member.shard.read(wanted, self._member.offset + self._position)
         buffer[: len(found)] = found
-        self._place += len(found)
+        self._position += len(found)
         return len(found)
 
-    def readall(self) -> bytes:  # the default asks for a few kilobytes at a time
+    def readall(self) -> bytes:  # the default reads a few kilobytes at a time
         pieces = []
-        while (left := self._member.size - self._place) > 0:
-            pieces.append(self._member.shard.read(left, self._member.offset + self._place))
-            self._place += len(pieces[-1])
+        while (left := self._member.size - self._position) > 0:
+            pieces.append(self._member.shard.read(left, self._member.offset + self._position))
+            self._position += len(pieces[-1])
         return b"".join(pieces)
 
 
 class _Headers:
-    """A stream for tarfile, which reads headers alone, and as much at once as a header says."""
+    """A stream from which tarfile reads headers, which limits the amount that a header can make it read."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.seek, self.tell = stream, stream.seek, stream.tell
@@ -145,7 +151,7 @@ class _Headers:
 
 
 def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The shards' files, whose names without ``.tar`` are different."""
+    """Return the files of the shards, whose names without ``.tar`` must differ."""
     if isinstance(shards, (str, Path)):
         path = Path(shards)
         if not path.is_dir():
@@ -165,7 +171,7 @@ def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _members(shard: _Shard) -> list[_Member]:
-    """The images of a shard, by reading nothing but headers."""
+    """Return the images of a shard, for which only headers are read."""
     members: list[_Member] = []
     keys: dict[tuple[str, str], str] = {}
     try:
@@ -180,7 +186,7 @@ def _members(shard: _Shard) -> list[_Member]:
                 if len(archive.pax_headers) > _MOST_GLOBAL:
                     raise StimulusError(f"{shard.path} has too many global headers. Write it anew, without them.")
                 after = archive.offset
-                archive.members.clear()  # where tarfile keeps all that it has read
+                archive.members.clear()  # tarfile would keep all members that it has read
                 name = item.name.removeprefix("./")
                 folder, _, base = name.rpartition("/")
                 if item.isdir() or base.startswith(".") or PurePosixPath(base).suffix.lower() not in EXTENSIONS:
@@ -195,7 +201,7 @@ def _members(shard: _Shard) -> list[_Member]:
             _check_end(shard, stream, archive.offset)
     except BERGError:
         raise
-    except Exception as error:  # tarfile raises many, such as OverflowError at a made-up size
+    except Exception as error:  # tarfile raises many kinds of exceptions, such as OverflowError at an invalid size
         start = os.pread(shard.descriptor, 8, 0)
         for magic, kind in _MAGIC.items():
             if start.startswith(magic):
@@ -205,7 +211,7 @@ def _members(shard: _Shard) -> list[_Member]:
 
 
 def refusal(path: Path, kind: str) -> str:
-    """What to say of a compressed shard."""
+    """Return the error message for a compressed shard."""
     return (
         f"{path} is compressed ({kind}), so its images cannot be read one by one. Undo the compression and give the "
         ".tar; images hardly grow by it."
@@ -213,19 +219,19 @@ def refusal(path: Path, kind: str) -> str:
 
 
 def _check(shard: _Shard, name: str, item: tarfile.TarInfo, end: int) -> None:
-    """Raise StimulusError unless an image is a plain file under a name that stays inside."""
+    """Raise StimulusError unless an image is a plain file whose name does not lead out of the shard."""
     if name.startswith("/") or ".." in name.split("/"):
         raise StimulusError(f"{shard.path} holds {name!r}, a name that leads out of it. Rename it.")
     if item.islnk() or item.issym():
         raise StimulusError(f"{shard.path} holds {name!r}, a link to {item.linkname!r}. Put the image itself there.")
     if not item.isreg() or item.issparse():
         raise StimulusError(f"{shard.path} holds {name!r}, which is no plain file. Put the image itself there.")
-    if not 0 <= item.size <= end - item.offset_data:  # a global header may set it to anything
+    if not 0 <= item.size <= end - item.offset_data:  # a global header may set any size
         raise StimulusError(f"{shard.path} ends before its member {name!r} does. Get it again.")
 
 
 def _check_end(shard: _Shard, stream: BinaryIO, offset: int) -> None:
-    """Zeros must follow the last member: at a header that it cannot read tarfile stops without a word."""
+    """Raise StimulusError unless only zeros follow the last member: tarfile stops in silence at a damaged header."""
     stream.seek(offset)
     piece = stream.read(_PIECE)
     if not piece:

@@ -1,7 +1,7 @@
-"""Where a zarr array's chunks lie, and what those that blosc packed may not do: become larger than a chunk is.
+"""Checks of a zarr array's chunks, which must not expand to more than a chunk's size.
 
-TensorStore makes room for whatever size a blosc chunk begins with, up to 2 GB; of the other codecs it unpacks no more
-than a chunk.
+TensorStore allocates whatever size a blosc chunk declares at its beginning, up to 2 GB. With the other codecs it
+unpacks no more than a chunk.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from typing import Any
 
 from ...errors import StimulusError
 
-_HEADER = 16  # bytes, of which the second four are the unpacked size
+_HEADER = 16  # bytes; the second four are the unpacked size
 
 
 def chunk_shape(facts: dict[str, Any]) -> list[int]:
-    """The shape of a stored chunk, from an array's metadata of either version."""
+    """Return the shape of a stored chunk, from an array's metadata of zarr version 2 or 3."""
     return facts["chunks"] if "chunks" in facts else facts["chunk_grid"]["configuration"]["chunk_shape"]
 
 
 def blosc_key(facts: dict[str, Any]) -> Callable[[Sequence[int]], str] | None:
-    """How a chunk's file is named by its place in the grid, where blosc packed it; else None.
+    """Return a function from a chunk's position in the grid to its key, or None if chunks are not packed by blosc.
 
     Raises
     ------
     StimulusError
-        Blosc is not what was done last, so that the unpacked size cannot be seen.
+        Blosc is not the last codec, so the unpacked size cannot be read.
     """
     if "blosc" not in str(facts.get("compressor")) + str(facts.get("codecs")):
         return None
     if "chunks" in facts:
         separator = facts.get("dimension_separator", ".")
-        return lambda place: separator.join(map(str, place))
+        return lambda position: separator.join(map(str, position))
     *inner, last = facts["codecs"]
     if last.get("name") != "blosc" or "blosc" in str(inner) or inner[-1].get("name") != "bytes":
         raise StimulusError("its chunks are packed by blosc, and then once more. Pack them once")
     naming = facts["chunk_key_encoding"]
     old = naming["name"] == "v2"
     separator = naming.get("configuration", {}).get("separator", "." if old else "/")
-    return lambda place: separator.join(map(str, place if old else ("c", *place)))
+    return lambda position: separator.join(map(str, position if old else ("c", *position)))
 
 
-def check_blosc(path: Path, most: int) -> None:
-    """Raise StimulusError if a chunk says that it becomes more than so many bytes. It need not be there."""
+def check_blosc(path: Path, limit: int) -> None:
+    """Raise StimulusError if a chunk declares an unpacked size of more than ``limit`` bytes. It need not exist."""
     if not path.is_file():
         return
     with path.open("rb") as file:
         size = int.from_bytes(file.read(_HEADER)[4:8], "little")
-    if size > most:
-        raise StimulusError(f"a chunk becomes {size:,} bytes, more than the {most:,} that it has")
+    if size > limit:
+        raise StimulusError(f"a chunk becomes {size:,} bytes, more than the {limit:,} that it has")

@@ -1,4 +1,4 @@
-"""The output of a run: responses in zarr with named coordinates, the ledger of finished blocks, and their status."""
+"""The output of a run: responses in zarr with named coordinates, the ledger of finished blocks, and the status."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""What is done of an output: one small file for each block of images, written after the block's data.
+"""Ledger of an output's finished blocks: one small file for each block of images, written after the block's data.
 
-A file appears whole or not at all, and only when the data that it vouches for are on the disk. So whatever a
-crash leaves behind, what the ledger names is there. In an object store, it is an object that one put writes.
+A file appears complete or not at all, and only after the block's data are on the disk. Whatever a crash leaves
+behind, the data of every block in the ledger are there. In an object store, an entry is an object written by one put.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from ...errors import IntegrityError
 from .places import Place, read_all, write
 
 _NAME = re.compile(r"(\d{9})\.json", re.ASCII)
-_NEVER = 1 << 53  # seconds, and images
+_NEVER = 1 << 53  # a limit of seconds, and of images, that is never reached
 
 
 class Ledger:
-    """The ledger in a folder, of ``images`` images in blocks of ``block``.
+    """Ledger of the blocks of an output.
 
-    Attributes
+    Parameters
     ----------
-    images, block
-        As given; the last block may be shorter.
+    folder
+        Folder of the ledger.
+    images
+        Number of images of the output.
+    block
+        Number of images in a block. The last block may be shorter.
     """
 
     def __init__(self, folder: Place, images: int, block: int) -> None:
@@ -36,16 +40,16 @@ class Ledger:
         return -(-self.images // self.block)
 
     def range(self, block: int) -> tuple[int, int]:
-        """First image of a block, and the one after its last."""
+        """Return the first image of a block, and the image after its last."""
         return block * self.block, min((block + 1) * self.block, self.images)
 
     def entries(self) -> dict[int, dict[str, Any]]:
-        """What is recorded of each block: ``done`` and the facts that :meth:`record` was given.
+        """Return the entry of each recorded block: ``done``, and the facts given to :meth:`record`.
 
         Raises
         ------
         IntegrityError
-            An entry makes no sense.
+            An entry is invalid.
         """
         found = {}
         for path, text in read_all(self.folder, ".json"):
@@ -65,17 +69,17 @@ class Ledger:
         return found
 
     def done(self) -> dict[int, int]:
-        """Of each block that has an entry, how many images are done, counted from its first."""
+        """Return the number of images done in each recorded block, counted from its first image."""
         return {block: entry["done"] for block, entry in self.entries().items()}
 
     def record(self, block: int, done: int, **facts: Any) -> None:
-        """Vouch for the first ``done`` images of a block, whose data must be on the disk."""
+        """Record that the first ``done`` images of a block are done. Their data must be on the disk already."""
         entry = {"start": self.range(block)[0], "done": done, "time": time.time(), **facts}
         write(self.folder / f"{block:09d}.json", json.dumps(entry).encode())
 
 
 def _check_facts(entry: dict[str, Any]) -> None:
-    """Raise ValueError unless what the loop records besides is what others take it for."""
+    """Raise ValueError unless the facts that the loop records have the expected types."""
     if type(entry["time"]) not in (int, float) or not 0 <= entry["time"] < _NEVER:
         raise ValueError(f"the time {entry['time']!r:.20}")
     host = entry.get("host", "")

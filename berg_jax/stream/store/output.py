@@ -1,13 +1,13 @@
-"""What a stream leaves in its output: a zarr v3 store that xarray opens with its names.
+"""Output of a stream: a zarr v3 store of responses that xarray opens with named coordinates.
 
 responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
 image       names of the images
 vertex      index within the hemisphere
 hemisphere  "lh" or "rh" of each vertex
-roi         names of the subject's ROIs, and
-membership  (roi, vertex) whether a vertex belongs to it; both absent without metadata
-attributes  run (what a resumed run must agree with), block, complete; subject, weights, versions, …
-ledger/     what is done: see :mod:`berg_jax.stream.store.ledger`
+roi         names of the subject's ROIs; absent without metadata
+membership  (roi, vertex) whether a vertex belongs to a ROI; absent without metadata
+attributes  run (values that a resumed run must have, too), block, complete; subject, weights, versions, …
+ledger/     finished blocks: see :mod:`berg_jax.stream.store.ledger`
 reducers/   settings and states of reducers, and at the end their results
 """
 
@@ -40,37 +40,51 @@ DTYPES = ("float32", "float16")
 LEDGER, _REDUCERS = "ledger", "reducers"
 _ROOT = "zarr.json"
 _BLOCK_BYTES = 2**23
-_BLOCK_IMAGES = 256  # at most, so that a crash costs little where few vertices are stored
-_BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes have their share
+_BLOCK_IMAGES = 256  # at most, so that a crash costs little if few vertices are stored
+_BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes can share them
 _log = logging.getLogger(__name__)
 
 
 def is_there(path: Place) -> bool:
-    """Whether there is an output, or something else in its place.
+    """Return whether there is an output at this path, or anything else.
 
     Raises
     ------
     ResourceError
-        The object store cannot be reached, or refuses; the message says why.
+        The object store cannot be reached, or refuses access; the message says why.
     """
     return path.exists() if isinstance(path, Path) else exists(path / _ROOT)
 
 
 def is_complete(path: Place) -> bool:
-    """Whether there is an output at this path that a run has finished. It raises as :func:`is_there` does."""
+    """Return whether there is an output at this path that a run has finished.
+
+    Raises
+    ------
+    ResourceError
+        The object store cannot be reached, or refuses access; the message says why.
+    """
     if not is_there(path):
         return False
     try:
         return bool(zarr.open_group(zarr_store(path), mode="r", use_consolidated=False).attrs["complete"])
-    except Exception:  # of what is no store zarr raises many
+    except Exception:  # zarr raises many kinds of exceptions if there is no store
         return False
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The responses' columns: vertices, of each ROI which of them belong to it, and the type they are stored as.
+    """Columns of the stored responses.
 
-    ``"float16"`` takes half the room and keeps three digits; what it cannot hold, from 65,520 on, is an error.
+    Attributes
+    ----------
+    vertices
+        Vertices of the columns.
+    membership
+        For each ROI, whether each of the vertices belongs to it.
+    dtype
+        Type of the stored responses, ``"float32"`` or ``"float16"``. The latter takes half the space and keeps three
+        digits; a response that it cannot hold, from 65,520 on, is an error.
     """
 
     vertices: Vertices
@@ -83,23 +97,23 @@ class Columns:
 
 
 class Output:
-    """The output of a stream that is being made, block by block. A block is one chunk of the responses.
+    """Output of a stream, which is written block by block. A block is one chunk of the responses.
 
-    Use :meth:`create`, :meth:`reopen` or :meth:`existing`.
+    Use :meth:`create`, :meth:`reopen` or :meth:`existing` to get one.
 
     Attributes
     ----------
     path
-        The store's folder, or place in an object store.
+        Folder of the store, or its place in an object store.
     ledger
-        Which images are done.
+        Ledger of the finished blocks.
     """
 
     def __init__(self, path: str | Place) -> None:
         self.path = path = find_place(path)
         try:
             if isinstance(path, Path):
-                files.read_small(path / _ROOT)  # which is no pipe, at which zarr would wait
+                files.read_small(path / _ROOT)  # raises an error at a pipe, for which zarr would wait
             group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
             self.attributes = dict(group.attrs)
             images, block = self.attributes["images"], self.attributes["block"]
@@ -108,7 +122,7 @@ class Output:
             if not isinstance(self.attributes.get("run", {}), dict):
                 raise ValueError("its run is not described")
             stores = RESPONSES in group
-        except Exception as error:  # of what is no store zarr raises many
+        except Exception as error:  # zarr raises many kinds of exceptions if there is no store
             reason = f"it lacks {_ROOT}" if isinstance(error, FileNotFoundError) else error
             raise ResourceError(
                 f"{path} exists and is no output of berg_jax ({reason}). Choose another one."
@@ -119,12 +133,12 @@ class Output:
 
     @classmethod
     def existing(cls, path: str | Place) -> Output:
-        """An output that is there, of whatever run.
+        """Open an existing output of any run.
 
         Raises
         ------
         ModelNotFoundError, ResourceError
-            There is nothing, or something else.
+            There is nothing at this path, or something else than an output.
         """
         place = find_place(path)
         if not is_there(place):
@@ -141,27 +155,27 @@ class Output:
         columns: Columns | None,
         attributes: Mapping[str, Any],
     ) -> Output:
-        """A new output, which appears at once with all its coordinates.
+        """Create an output, which appears complete with all its coordinates.
 
         Parameters
         ----------
         path
-            Its folder, by custom ``….zarr``, or place in an object store. It must not exist.
+            Folder of the output, by convention ``….zarr``, or place in an object store. It must not exist.
         ids
             Names of the images.
         run
-            JSON values that a resumed run must agree with.
+            JSON values that a resumed run must have, too.
         multiple
-            A block is a multiple of so many images.
+            Number of images of which the number of images in a block is a multiple.
         columns
-            Of the responses; None if they are not stored.
+            Columns of the responses, or None if they are not stored.
         attributes
-            More JSON values, for who reads it.
+            Further JSON values, for readers of the output.
 
         Raises
         ------
         ResourceError
-            The path exists, cannot be written, or its disk is too full.
+            The path exists or cannot be written, or its disk is too full.
         """
         if is_there(path):
             raise ResourceError(f"{path} exists. Choose another output, or remove it first.")
@@ -174,7 +188,7 @@ class Output:
         if columns:
             coordinates |= _coordinates(columns)
         everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
-        # Nothing is looked up by name here, and an index of a million names takes 100 MB.
+        # Without indexes, because nothing is looked up by name here, and an index of a million names takes 100 MB.
         dataset = xarray.Dataset(coords=xarray.Coordinates(coordinates, indexes={}), attrs=everything)
         if isinstance(path, Path):
             with files.explained("write", path), files.atomic_folder(path, replace=False) as folder:
@@ -185,12 +199,14 @@ class Output:
 
     @classmethod
     def reopen(cls, path: Place, run: Mapping[str, Any], versions: Mapping[str, str]) -> Output:
-        """An output that an earlier run of the same description has begun. Other versions are only warned of.
+        """Open an output that an earlier run with the same description has begun.
+
+        Other versions of libraries only cause a warning.
 
         Raises
         ------
         ResourceError
-            It is no such output, or belongs to another run; the message says what differs.
+            There is no such output, or it belongs to another run; the message says what differs.
         """
         output = cls(path)
         differences = _differences(output.attributes.get("run", {}), run)
@@ -205,30 +221,30 @@ class Output:
 
     @property
     def stores_responses(self) -> bool:
-        """Whether responses are stored, or only reduced."""
+        """Whether responses are stored, and not only reduced."""
         return self._responses is not None
 
     @property
     def complete(self) -> bool:
-        """Whether every image is done and the output finished."""
+        """Whether all images are done and the output is finished."""
         return is_complete(self.path)
 
     def write(self, start: int, responses: Float[np.ndarray, "images vertices"]) -> None:
-        """Write the responses to images ``start``, ``start`` + 1, …, durably.
+        """Write the responses to images ``start``, ``start`` + 1, … durably.
 
         Raises
         ------
         InvalidParameterError
             A response is too large for the store's type.
         ResourceError
-            They cannot be written.
+            The responses cannot be written.
         """
         stored = _narrowed(responses, start, self._responses.dtype.numpy_dtype)
         with explained("write", self.path):
             self._responses[start : start + len(responses)].write(stored).result()
 
     def finish(self) -> None:
-        """Mark the output as complete, in one write."""
+        """Mark the output as complete, in a single write."""
         if isinstance(self.path, Path):
             with files.explained("write", self.path):
                 zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs["complete"] = True
@@ -240,11 +256,13 @@ class Output:
     def _open(self) -> Any:
         spec: dict[str, Any] = {"driver": "zarr3", "recheck_cached_data": "open"}
         if not isinstance(self.path, Path):
-            # A block of NaN must not become a delete, which object stores do not order with writes.
+            # A block of NaN must not be deleted instead of written, because object stores do not order deletes and
+            # writes.
             spec["store_data_equal_to_fill_value"] = True
             with explained("open", self.path):
                 return tensorstore.open(spec, kvstore=self.path.store() / f"{RESPONSES}/").result()
-        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).resolve())}  # it takes no ..
+        # Resolved, because tensorstore does not accept "..".
+        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).resolve())}
         with files.explained("open", self.path):
             try:
                 return tensorstore.open(spec).result()
@@ -252,22 +270,22 @@ class Output:
                 raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
 
 
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any], of: str = "") -> list[str]:
-    """What two runs' descriptions differ in, in words; of values with the same entries only those that differ."""
+def _differences(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the differences between two runs' descriptions in words, entry by entry for nested values."""
     found = []
     for name, value in now.items():
-        other = there.get(name)
+        other = recorded.get(name)
         if other == value:
             continue
         if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
             found += _differences(other, value, f"{name}'s ")
         else:
-            found.append(f"{of}{name} is {other!r:.80} there and {value!r:.80} now")
+            found.append(f"{prefix}{name} is {other!r:.80} there and {value!r:.80} now")
     return found
 
 
 def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
-    """Write the coordinates, the attributes and the responses' metadata into a zarr store."""
+    """Write coordinates, attributes and the metadata of the responses into a zarr store."""
     dataset.to_zarr(store, zarr_format=3, consolidated=False, mode="a")
     if columns:
         shape = dataset.sizes["image"], dataset.sizes["vertex"]
@@ -276,7 +294,7 @@ def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block
             shape=shape,
             dtype=columns.dtype,
             chunks=(min(block, shape[0]), shape[1]),
-            compressors=None,  # responses are noise to a compressor: 8% at best
+            compressors=None,  # responses are like noise to a compressor, which saves 8% at best
             fill_value=np.nan,
             dimension_names=("image", "vertex"),
             attributes={"units": "z", "long_name": "predicted fMRI response"},
@@ -285,9 +303,9 @@ def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block
 
 
 def _put(path: Remote, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
-    """Write an output's beginning into an object store, where it appears with its last object.
+    """Write the beginning of an output into an object store, where the output appears with its last object.
 
-    Several processes may do this at the same time, or one may have died of it: what is there must be the same.
+    Several processes may do this at the same time, or one may have died meanwhile, so existing objects must be equal.
     """
     objects: dict[str, Any] = {}
     _lay_out(MemoryStore(objects), dataset, columns, block)
@@ -312,7 +330,7 @@ def _coordinates(columns: Columns) -> dict[str, Any]:
 def _narrowed(
     responses: Float[np.ndarray, "images vertices"], start: int, dtype: np.dtype
 ) -> Float[np.ndarray, "images vertices"]:
-    """The responses in the store's type, in which nothing finite may become infinite."""
+    """Return the responses in the store's type, or raise an error if a finite one would become infinite."""
     with np.errstate(over="ignore"):
         stored = responses.astype(dtype, copy=False)
     over = np.isinf(stored) & np.isfinite(responses)
@@ -326,13 +344,13 @@ def _narrowed(
 
 
 def _block(multiple: int, images: int, row: int) -> int:
-    """Images of a block, whose responses take ``row`` bytes each: about 8 MB, and a share of a small run."""
+    """Return the number of images in a block of about 8 MB, or fewer in a small run; an image takes ``row`` bytes."""
     most = min(_BLOCK_BYTES // max(row, 1), _BLOCK_IMAGES, images // _BLOCKS)
     return multiple * max(1, most // multiple)
 
 
 def _consolidate(store: Any) -> None:
-    """Gather the metadata in one place, which also keeps zarr from looking into the ledger for arrays."""
+    """Consolidate the metadata, which also keeps zarr from looking for arrays in the ledger."""
     with warnings.catch_warnings():
         # Libraries other than zarr and xarray may not know consolidated metadata; they ignore them.
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")

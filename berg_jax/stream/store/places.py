@@ -1,7 +1,7 @@
-"""Where an output lies: in a folder, or under a prefix of an object store that tensorstore reaches.
+"""Places of outputs: folders, and prefixes of object stores that tensorstore can reach.
 
-What is written appears whole or not at all, and is durable when the call returns: on a disk as a file that is
-flushed and then renamed, in an object store by one put. A place on a disk is a plain ``Path``.
+Files and objects appear complete or not at all, and are durable when a call returns: a file on a disk is flushed and
+then renamed, an object is written by one put. A place on a disk is a plain ``Path``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import tensorstore
 from ...errors import IntegrityError, InvalidParameterError, ResourceError
 from ...files import disk as files
 
-# How often a request is tried: for about two minutes; but briefly to see whether a store can be reached at all.
+# Number of times that a request is tried: about two minutes, or briefly to find out whether a store can be reached.
 _TRIES, _FIRST_TRIES = 9, 3
-_LARGEST = 1 << 36  # bytes of a file that is read at once
-_MEMORY = tensorstore.Context()  # what memory:// holds, for this process
+_LARGEST = 1 << 36  # largest number of bytes of a file that is read at once
+_MEMORY = tensorstore.Context()  # the contents of memory:// in this process
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Remote:
     Attributes
     ----------
     url
-        Of the output, as it was given.
+        URL of the output, as given by the user.
     spec
-        Of the output, for tensorstore.
+        Specification of the output for tensorstore.
     key
-        Of the object, below the output.
+        Key of the object, below the output.
     """
 
     url: str
@@ -53,11 +53,11 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """The last part of the key."""
+        """Last part of the key."""
         return self.key.rpartition("/")[2]
 
     def store(self, tries: int | None = None) -> tensorstore.KvStore:
-        """The output's store. A request is tried ``tries`` times, by default patiently."""
+        """Open the store of the output. A request is tried ``tries`` times, by default for about two minutes."""
         retries = {"max_retries": tries or _TRIES, "initial_delay": "0.5s", "max_delay": "32s"}
         context = tensorstore.Context({"s3_request_retries": retries, "gcs_request_retries": retries}, parent=_MEMORY)
         return tensorstore.KvStore.open(self.spec, context=context).result()
@@ -67,15 +67,21 @@ Place = Path | Remote
 
 
 def find_place(path: str | Path | Remote) -> Place:
-    """The place that a path or URL stands for.
+    """Return the place that a path or URL stands for.
 
-    ``s3://bucket/prefix``, ``gs://bucket/prefix`` and what other URLs tensorstore knows are object stores; ``file://``
-    and all else are paths. For stores that speak S3 but are not Amazon's, ``AWS_ENDPOINT_URL`` says where they are.
+    ``s3://bucket/prefix``, ``gs://bucket/prefix`` and other URLs that tensorstore knows are object stores.
+    ``file://`` and all others are paths. The environment variable ``AWS_ENDPOINT_URL`` gives the address of stores
+    that use the S3 protocol but are not Amazon's.
 
     Raises
     ------
     InvalidParameterError
-        It is a URL that tensorstore does not know, or a slash is missing.
+        Tensorstore does not know the URL, or a slash is missing.
+
+    Examples
+    --------
+    >>> find_place("file:///data/responses.zarr")
+    PosixPath('/data/responses.zarr')
     """
     if isinstance(path, Remote):
         return path
@@ -104,40 +110,40 @@ def find_place(path: str | Path | Remote) -> Place:
 
 
 def _s3_environment() -> dict[str, Any]:
-    """What Amazon's own tools take from the environment, and tensorstore does not."""
+    """Return settings that Amazon's tools read from the environment and tensorstore does not."""
     found: dict[str, Any] = {}
     if endpoint := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         found = {"endpoint": endpoint.rstrip("/"), "aws_region": region}
-    if "AWS_ACCESS_KEY_ID" in os.environ:  # else it complains of configuration files that are not there
+    if "AWS_ACCESS_KEY_ID" in os.environ:  # otherwise tensorstore complains about missing configuration files
         found["aws_credentials"] = {"type": "environment"}
     return found
 
 
 def exists(place: Place) -> bool:
-    """Whether there is a file, a folder, or an object of this key.
+    """Return whether there is a file or a folder at this place, or an object with this key.
 
     Raises
     ------
     ResourceError
-        The object store cannot be reached, or refuses; the message says why.
+        The object store cannot be reached, or refuses access; the message says why.
     """
     if isinstance(place, Path):
         return place.exists()
-    with explained("read", place):  # a list, because to read from a bucket that is not there says only "missing"
+    with explained("read", place):  # a list, because reading from a missing bucket only says "missing"
         keys = place.store(_FIRST_TRIES).list(_below(place.key)).result()
     return place.key.encode() in keys
 
 
 def read(place: Place) -> bytes:
-    """The bytes of a file or object.
+    """Read the bytes of a file or object.
 
     Raises
     ------
     FileNotFoundError
-        There is none.
+        There is no file or object.
     ValueError
-        It is a pipe or device.
+        The file is a pipe or device.
     """
     return (
         files.read_small(place, _LARGEST) if isinstance(place, Path) else _read(place, place.store().read(place.key))
@@ -145,7 +151,7 @@ def read(place: Place) -> bytes:
 
 
 def read_all(folder: Place, suffix: str) -> Iterator[tuple[Place, bytes]]:
-    """Every file or object right in a folder whose name ends so, in the names' order, with its bytes."""
+    """Yield the files or objects directly in a folder whose name has this suffix, sorted by name, and their bytes."""
     found = list_folder(folder, suffix)
     if isinstance(folder, Path):
         for path in found:
@@ -154,12 +160,12 @@ def read_all(folder: Place, suffix: str) -> Iterator[tuple[Place, bytes]]:
             yield path, data
         return
     store = folder.store()
-    for place, result in [(place, store.read(place.key)) for place in found]:  # side by side
+    for place, result in [(place, store.read(place.key)) for place in found]:  # all requests at once
         yield place, _read(place, result)
 
 
 def list_folder(folder: Place, suffix: str) -> list[Place]:
-    """What lies right in a folder and has a name that ends so, in the names' order; nothing if it is not there."""
+    """Return the places directly in a folder whose name has this suffix, sorted by name; none without the folder."""
     if isinstance(folder, Path):
         return sorted(folder.glob(f"*{suffix}"))
     with explained("read", folder):
@@ -169,12 +175,12 @@ def list_folder(folder: Place, suffix: str) -> list[Place]:
 
 
 def write(place: Place, data: bytes) -> None:
-    """Write a file or object, whole and durably, in place of what was there.
+    """Write a file or object completely and durably, replacing an earlier one.
 
     Raises
     ------
     ResourceError
-        It cannot be written.
+        The file or object cannot be written.
     """
     with explained("write", place):
         if isinstance(place, Path):
@@ -186,7 +192,10 @@ def write(place: Place, data: bytes) -> None:
 
 
 def write_new(place: Remote, data: bytes) -> bool:
-    """Write an object if there is none of this key, and say whether it was written; of two writers one is told no."""
+    """Write an object if there is none with this key, and return whether it was written.
+
+    If several processes try this at once, it is true for only one of them.
+    """
     with explained("write", place):
         store = place.store()
         absent = store.read(place.key).result()
@@ -196,13 +205,13 @@ def write_new(place: Remote, data: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def explained(what: str, place: Place) -> Iterator[None]:
-    """Turn what the system or an object store refuses into a ResourceError that names the place and the remedy."""
+def explained(action: str, place: Place) -> Iterator[None]:
+    """Turn an error of the system or an object store into a ResourceError that names the place and the remedy."""
     try:
-        with files.explained(what, place) if isinstance(place, Path) else contextlib.nullcontext():
+        with files.explained(action, place) if isinstance(place, Path) else contextlib.nullcontext():
             try:
                 yield
-            except ValueError as error:  # as tensorstore reports what the system refuses
+            except ValueError as error:  # the form in which tensorstore reports errors of the system
                 if not isinstance(place, Path):
                     raise
                 number = re.search(r"os_error_code='(\d+)'", str(error))
@@ -211,11 +220,11 @@ def explained(what: str, place: Place) -> Iterator[None]:
     except (ValueError, OSError, NotImplementedError) as error:
         if isinstance(place, Path):
             raise
-        raise ResourceError(f"Cannot {what} {place}: {_reason(place, str(error))}") from error
+        raise ResourceError(f"Cannot {action} {place}: {_reason(place, str(error))}") from error
 
 
 def _reason(place: Remote, said: str) -> str:
-    """Why an object store refused, and what to do."""
+    """Return why an object store refused a request, and what to do."""
     bucket, short = place.spec.get("bucket"), said.partition(" [")[0][:300]
     endpoint = " and AWS_ENDPOINT_URL" if place.spec["driver"] == "s3" else ""
     at = f" at {place.spec['endpoint']}" if "endpoint" in place.spec else ""
@@ -242,12 +251,12 @@ def _read(place: Remote, result: Any) -> bytes:
 
 
 def _below(prefix: str) -> tensorstore.KvStore.KeyRange:
-    """All keys that begin so."""
+    """Return the range of all keys with this prefix."""
     return tensorstore.KvStore.KeyRange(prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1))
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the folder's new name durable, too."""
+    """Flush a folder, so that the name of a new file in it is durable, too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""An object store's output for zarr and xarray, which know stores of objects but not tensorstore's."""
+"""Adapter with which zarr and xarray read an output in an object store through tensorstore."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .places import Place, Remote, explained
 
 
 def zarr_store(place: Place) -> Path | Store:
-    """What zarr and xarray can open as an output."""
+    """Return a path or store that zarr and xarray can open as an output."""
     return place if isinstance(place, Path) else _RemoteStore(place)
 
 
 class _RemoteStore(Store):
-    """Objects of an output, to be read; errors name the output."""
+    """Read-only store of the objects of an output, whose errors name the output."""
 
     supports_writes = supports_deletes = False
     supports_listing = True

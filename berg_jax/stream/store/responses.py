@@ -1,4 +1,4 @@
-"""Stored responses, to be read by name."""
+"""Reader of stored responses, by the names of ROIs, hemispheres and images."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .remote_zarr import zarr_store
 
 
 class Responses:
-    """Responses of a run: see :func:`open_responses`.
+    """Stored responses of a run, as returned by :func:`open_responses`.
 
     Attributes
     ----------
     data
-        All of them, (image, vertex), lazy, with coordinates ``image``, ``vertex`` (within the hemisphere),
-        ``hemisphere``.
+        All responses, (image, vertex), read lazily, with coordinates ``image``, ``vertex`` (within the hemisphere)
+        and ``hemisphere``.
     attributes
-        What is known of the run: subject, weights, precision, versions, whether it is complete, …
+        Facts about the run: subject, weights, precision, versions, whether it is complete, …
     """
 
     def __init__(self, dataset: xarray.Dataset) -> None:
@@ -43,28 +43,33 @@ class Responses:
         hemisphere: str | None = None,
         image: str | Sequence[str] | None = None,
     ) -> xarray.DataArray:
-        """Some of the responses, still lazy.
+        """Select responses by name, without reading them yet.
 
         Parameters
         ----------
         roi
-            Name of a ROI, or of several, whose union is taken; V1, V2, V3, FFA, FBA and VWFA stand for their parts.
+            Name of a ROI, or names of several, whose union is taken. V1, V2, V3, FFA, FBA and VWFA stand for their
+            parts.
         hemisphere
             ``"lh"`` or ``"rh"``.
         image
-            Name of an image, or of several in the order wanted.
+            Name of an image, or names of several, in the desired order.
+
+        Returns
+        -------
+        The selected responses, (image, vertex).
 
         Raises
         ------
         InvalidParameterError
             There is no ROI, hemisphere or image of that name.
         """
-        chosen, kept = self.data, np.ones(self.data.sizes["vertex"], bool)
+        selected, is_selected = self.data, np.ones(self.data.sizes["vertex"], bool)
         if roi is not None:
-            kept &= self.members(roi)
+            is_selected &= self.members(roi)
         if hemisphere is not None:
             check_hemisphere(hemisphere)
-            kept &= self.data.hemisphere.values == hemisphere
+            is_selected &= self.data.hemisphere.values == hemisphere
         if image is not None:
             names = self.data.image.values.tolist()
             wanted = [image] if isinstance(image, str) else list(image)
@@ -72,11 +77,11 @@ class Responses:
             if missing:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 raise InvalidParameterError(f"There is no image {missing[0]!r}; there are {names[:5]}{more}.")
-            chosen = chosen.isel(image=[names.index(name) for name in wanted])
-        return chosen.isel(vertex=np.flatnonzero(kept))
+            selected = selected.isel(image=[names.index(name) for name in wanted])
+        return selected.isel(vertex=np.flatnonzero(is_selected))
 
     def members(self, roi: str | Sequence[str]) -> Bool[np.ndarray, " vertices"]:
-        """Which of the vertices belong to a ROI, or to one of several: as of :meth:`sel`.
+        """Return which of the vertices belong to a ROI, or to one of several, by names as for :meth:`sel`.
 
         Raises
         ------
@@ -95,12 +100,22 @@ class Responses:
 
 
 def open_responses(path: str | Place) -> Responses:
-    """The responses that an encoding has stored, in a folder or an object store, read when they are needed.
+    """Open the responses that a run has stored in a folder or an object store. They are read when they are needed.
+
+    Parameters
+    ----------
+    path
+        Folder of the output, or its URL, such as ``s3://bucket/prefix``.
 
     Raises
     ------
     ModelNotFoundError
         There are no stored responses at this path.
+
+    See Also
+    --------
+    berg_jax.stream.encode_images : Compute and store responses.
+    berg_jax.stream.status_text : How much of an output is done.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How far a run is: what the ledger of its output says."""
+"""Status of a run, from the ledger of its output."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from .places import Place
 
 
 def status_text(path: str | Place) -> str:
-    """What is done of an output, by whom, how fast, and what is left, in a few lines.
+    """Return a few lines about an output: how much is done, by which processes, how fast, and what is left.
+
+    Parameters
+    ----------
+    path
+        Folder of the output, or its URL.
 
     Raises
     ------
     ModelNotFoundError, ResourceError, IntegrityError
-        There is no such output; it is something else; its ledger is damaged.
+        There is no such output; there is something else at this path; the ledger is damaged.
+
+    See Also
+    --------
+    berg_jax.stream.merge_output : Complete an output whose blocks are all done.
     """
     output = Output.existing(path)
     ledger, entries = output.ledger, output.ledger.entries()
@@ -29,9 +38,9 @@ def status_text(path: str | Place) -> str:
         shares[entry.get("process", 0), entry.get("host", "?")].append((entry["time"], entry["done"]))
     for (process, host), recorded in sorted(shares.items()):
         images, line = sum(count for _, count in recorded), f"  process {process} on {host}"
-        (first, of_first), (last, _) = min(recorded), max(recorded)
-        # The first block's own time is unknown: its entry stands at its end.
-        rate = f", {(images - of_first) / (last - first):.3g} images/s" if last > first else ""
+        (first, count_of_first), (last, _) = min(recorded), max(recorded)
+        # The duration of the first block is unknown, because its entry was written at its end.
+        rate = f", {(images - count_of_first) / (last - first):.3g} images/s" if last > first else ""
         lines.append(f"{line}: {images} images{rate}")
     if skipped := sorted(image for entry in entries.values() for image in entry.get("skipped", [])):
         shown = ", ".join(map(str, skipped[:10])) + (", …" if len(skipped) > 10 else "")
