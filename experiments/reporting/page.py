@@ -129,11 +129,11 @@ def write_report(
     folder
         The folder, which is made if it does not exist.
     title
-        What was done, in a few words.
+        Name of the experiment, in a few words.
     sections
         Contents of the page. Pictures are embedded.
     lead
-        What came out, in a sentence or two; each line is a paragraph.
+        Result, in a sentence or two; each line is a paragraph.
     command
         The command that repeats the experiment: see
         :func:`~berg_jax.experiments.reporting.command.command_line`.

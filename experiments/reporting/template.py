@@ -59,7 +59,7 @@ dt { color: #5b6770; }
 dd { margin: 0; min-width: 0; }
 dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
 @media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; }
-  .many { width: max-content; } .many td { max-width: 14rem; } }
+  .many { width: max-content; } .many td { max-width: 14rem; } details dl { grid-template-columns: minmax(0, 1fr); } }
 pre { padding: .7rem; background: #f2f4f7; white-space: pre-wrap; font-size: .85rem; }
 </style>
 </head>
