@@ -1,4 +1,4 @@
-"""What experiments leave on disk: maps and numbers, each with what made them."""
+"""Results of an experiment on disk: maps and numbers, each with its provenance."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ EARLY = ("V1", "V2", "V3", "hV4")
 OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
 
 
-def provenance(person: Subject, vertices: Vertices, precision: str, **settings: Any) -> dict[str, Any]:
-    """What made a result: subject, weights, vertices, settings, versions, devices, time."""
+def provenance(subject: Subject, vertices: Vertices, precision: str, **settings: Any) -> dict[str, Any]:
+    """Return the provenance of a result: subject, weights, vertices, settings, versions, devices, time."""
     return {
-        "subject": person.description.subject,
-        "weights": person.description.origin,
-        "synthetic": person.description.synthetic,
-        "identity": person.identity(vertices, precision),
+        "subject": subject.description.subject,
+        "weights": subject.description.origin,
+        "synthetic": subject.description.synthetic,
+        "identity": subject.identity(vertices, precision),
         "vertices": len(vertices),
         "hemisphere_size": vertices.hemisphere_size,
         "precision": precision,
@@ -48,33 +48,33 @@ def provenance(person: Subject, vertices: Vertices, precision: str, **settings: 
     }
 
 
-def note(person: Subject) -> str | None:
-    """What a picture's small print says of synthetic weights."""
-    return SYNTHETIC if person.description.synthetic else None
+def note(subject: Subject) -> str | None:
+    """Return the small print of a picture: that weights are synthetic, if they are."""
+    return SYNTHETIC if subject.description.synthetic else None
 
 
-def origin(person: Subject) -> str:
-    """What a sentence says of synthetic weights, after the subject."""
-    return " (SYNTHETIC weights)" if person.description.synthetic else ""
+def origin(subject: Subject) -> str:
+    """Return the words that follow a subject's number in a sentence if its weights are synthetic."""
+    return " (SYNTHETIC weights)" if subject.description.synthetic else ""
 
 
-def counted(people: Sequence[Subject]) -> str:
-    """How many subjects, in words, and of synthetic weights that they are."""
-    return f"{len(people)} subject{'s' * (len(people) > 1)}{origin(people[0])}"
+def counted(subjects: Sequence[Subject]) -> str:
+    """Return the number of subjects in words, and that their weights are synthetic, if they are."""
+    return f"{len(subjects)} subject{'s' * (len(subjects) > 1)}{origin(subjects[0])}"
 
 
 def unfinished(output: Path) -> str:
-    """What a process says that has no more to do, while others have."""
+    """Return the message of a process that has done its share while others have not."""
     return f"This process has done its share of {output}; others have not yet."
 
 
-def folder_of(output: Path, person: Subject) -> Path:
-    """Where an experiment on several people keeps what is of one of them."""
-    return output / f"subj{person.description.subject:02d}"
+def folder_of(output: Path, subject: Subject) -> Path:
+    """Return the folder of one subject in the output of an experiment on several."""
+    return output / f"subj{subject.description.subject:02d}"
 
 
 def can_draw(vertices: Vertices) -> bool:
-    """Whether there are pictures of this surface. Of others there are maps all the same."""
+    """Return whether this surface can be drawn. Maps are written of any surface."""
     return vertices.hemisphere_size in MESHES
 
 
@@ -104,14 +104,14 @@ def write_results(
 
 
 def write_numbers(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write ``results.json`` alone, as of :func:`write_results`."""
+    """Write ``results.json`` alone: see :func:`write_results`."""
     with explained("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / NUMBERS, (json.dumps(plain(facts), indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _forget(folder: Path, kept: Collection[str]) -> None:
-    """Remove what an earlier run has left of other maps, by the names in its ``maps.npz``."""
+    """Remove the files of other maps that an earlier run has left, by the names in its ``maps.npz``."""
     try:
         with zipfile.ZipFile(folder / MAPS) as there:
             names = {name.removesuffix(".npy") for name in there.namelist()} - {*HEMISPHERES, "hemisphere_size"}
@@ -124,21 +124,21 @@ def _forget(folder: Path, kept: Collection[str]) -> None:
                 (folder / "maps" / f"{name}.{hemisphere}{GIFTI}").unlink(missing_ok=True)
 
 
-def outlined(person: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
-    """Those of these ROIs that the subject has, to be drawn."""
+def outlined(subject: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
+    """Return the vertices of those ROIs, by name, that the subject has, for outlines."""
     found = {}
     for name in names:
         parts = [name, *UNIONS.get(name, ())]
-        if any(len(rois.get(part, ())) for rois in person.metadata.rois.values() for part in parts):
-            found[name] = person.vertices(name)
+        if any(len(rois.get(part, ())) for rois in subject.metadata.rois.values() for part in parts):
+            found[name] = subject.vertices(name)
     return found
 
 
-def regions_of(person: Subject, vertices: Vertices) -> dict[str, Vertices]:
-    """The subject's ROIs, as far as they are among these vertices; none that is empty then."""
+def regions_of(subject: Subject, vertices: Vertices) -> dict[str, Vertices]:
+    """Return the subject's ROIs as far as they are among these vertices, without those that are then empty."""
     regions = {}
-    for name in person.rois:
-        left, right = person.metadata.roi(name)
+    for name in subject.rois:
+        left, right = subject.metadata.roi(name)
         kept = np.intersect1d(left, vertices.lh), np.intersect1d(right, vertices.rh)
         if any(map(len, kept)):
             regions[name] = Vertices(*kept, vertices.hemisphere_size)

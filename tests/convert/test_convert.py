@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,7 @@ from berg_jax.model.checkpoint import is_converted, read_description, verify
 from berg_jax.published.berg_dir import SubjectFiles
 
 from ..conftest import Golden
+from ..kills import HELD, Program
 from .changes import rewrite
 
 
@@ -196,39 +195,58 @@ def test_odd_paths(berg_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_two_processes_at_once(berg_dir: Path) -> None:
-    program = "import sys, berg_jax; print(len(berg_jax.load(sys.argv[1], 2, num_heads=3).vertices))"
-    command = [sys.executable, "-c", program, berg_dir]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
-    answers = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], answers
-    assert [out.strip() for out, _ in answers] == [b"160"] * 3
+    """The first holds while it converts, until the second has said that it waits."""
+    code = (
+        "import sys, berg_jax; from berg_jax.model import checkpoint; from tests.kills import at_call, hold\n"
+        "at_call(checkpoint, '_save', 1, hold)\n"
+        "print(len(berg_jax.load(sys.argv[1], 2, num_heads=3).vertices))"
+    )
+    with Program("-c", code, berg_dir) as first:
+        first.until(HELD)
+        with Program("-c", code, berg_dir) as second:
+            second.until("Another process is making")
+            first.go_on()
+            for process in (first, second):
+                assert process.end() == 0, process.said
+                assert process.said.splitlines()[-1] == "160"
+            assert HELD not in second.said  # which converted nothing
     assert [path.name for path in SubjectFiles(berg_dir, 2).converted.parent.iterdir()] == ["subj02"]
 
 
-def test_a_killed_conversion_leaves_nothing_that_looks_finished(berg_dir: Path, tmp_path: Path) -> None:
+# What is called, the how many-th time, and whether it dies before or after: the parts, checksums, and the name.
+MOMENTS = [
+    ("checkpoint", "_save", 2, "before"),
+    ("Path", "rename", 1, "before"),
+    pytest.param("checkpoint", "_save", 1, "before", marks=pytest.mark.nightly),
+    pytest.param("checkpoint", "_save", 2, "after", marks=pytest.mark.nightly),
+    pytest.param("checkpoint", "sha256_many", 1, "after", marks=pytest.mark.nightly),
+    pytest.param("Path", "rename", 1, "after", marks=pytest.mark.nightly),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "call", "when"), MOMENTS)
+def test_a_killed_conversion_leaves_nothing_that_looks_finished(
+    owner: str, name: str, call: int, when: str, berg_dir: Path, tmp_path: Path
+) -> None:
     """Kill −9 at several moments; then what is there loads, or is not there; and converting works."""
     output = tmp_path / "out" / "subj02"
-    program = (
-        "import sys; from berg_jax.convert.subject import convert_subject\n"
-        "print('go', flush=True); convert_subject(sys.argv[1], 2, num_heads=3, output=sys.argv[2])"
+    code = (
+        "import sys; from pathlib import Path; from berg_jax.convert.subject import convert_subject\n"
+        "from berg_jax.model import checkpoint; from tests.kills import at_call, die\n"
+        f"at_call({owner}, {name!r}, {call}, die, after={when == 'after'})\n"
+        "convert_subject(sys.argv[1], 2, num_heads=3, output=sys.argv[2])"
     )
-    seen = set()
-    for delay in (0.05, 0.15, 0.25, 0.35):
-        process = subprocess.Popen([sys.executable, "-c", program, berg_dir, output], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        seen.add(output.exists())
-        if output.exists():
-            verify(output)
-            shutil.rmtree(output)
+
+    with Program("-c", code, berg_dir, output) as process:
+        assert process.end() == -signal.SIGKILL, process.said
+    assert output.exists() == ((name, when) == ("rename", "after"))
+    if output.exists():
+        verify(output)
+        shutil.rmtree(output)
+
     convert_subject(berg_dir, 2, num_heads=3, output=output)
     verify(output)
     assert [path.name for path in output.parent.iterdir()] == ["subj02"]
-    assert False in seen
 
 
 def test_every_tensor_of_the_table_is_used_once() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from pathlib import Path
@@ -17,6 +15,7 @@ from berg_jax.errors import ResourceError
 from berg_jax.files.disk import locked, sha256
 from berg_jax.published.fetch import plan, plan_text
 
+from ..kills import Program
 from .server import RANGE, Server, assert_fetched, fetch, journaled, part1, spans, wait_until
 
 PROGRAM = """
@@ -40,20 +39,18 @@ def test_killed_and_resumed(kind: signal.Signals, server: Server, tmp_path: Path
             over.wait(60)
 
     server.trouble = trouble
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, tmp_path, server.url], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(2):  # both connections wait for their seventh and eighth range
-            assert stuck.acquire(timeout=60)
-        wait_until(lambda: len(journaled(part1(tmp_path))) == 6)
-        process.send_signal(kind)
-        if kind == signal.SIGKILL:
-            process.wait(60)  # before its requests are answered
-        over.set()
-        assert process.wait(60) == -kind
-    finally:
-        over.set()
-        process.kill()
-        process.wait()
+    with Program("-c", PROGRAM, tmp_path, server.url) as process:
+        try:
+            for _ in range(2):  # both connections wait for their seventh and eighth range
+                assert stuck.acquire(timeout=60)
+            process.until(lambda: len(journaled(part1(tmp_path))) == 6)
+            process.send(kind)
+            if kind == signal.SIGKILL:
+                process.end()  # before its requests are answered
+        finally:
+            over.set()
+        assert process.end() == -kind
+
     done = journaled(part1(tmp_path))
     partial_bytes = part1(tmp_path).with_name("subj01_part1.pth.part").read_bytes()
     for index in done:
@@ -74,20 +71,17 @@ def test_two_processes_at_once(server: Server, tmp_path: Path) -> None:
         over.wait(60)
 
     server.trouble = trouble
-    processes = []
-    try:
-        for name in ("first", "second"):
-            with (tmp_path / f"{name}.err").open("wb") as errors, (tmp_path / f"{name}.out").open("wb") as output:
-                command = [sys.executable, "-c", PROGRAM, tmp_path / "berg", server.url]
-                processes.append(subprocess.Popen(command, stdout=output, stderr=errors))
+    command = ("-c", PROGRAM, tmp_path / "berg", server.url)
+    with Program(*command) as first, Program(*command) as second:
+        try:
             assert started.wait(60)
-        wait_until(lambda: b"waiting for it" in (tmp_path / "second.err").read_bytes())
-    finally:
-        over.set()
-        codes = [process.wait(60) for process in processes]
-    assert codes == [0, 0]
-    assert (tmp_path / "first.out").read_text() == "missing\n"
-    assert (tmp_path / "second.out").read_text() == "complete\n"
+            wait_until(lambda: "waiting for it" in first.said + second.said)
+        finally:
+            over.set()
+        assert (first.end(), second.end()) == (0, 0)
+        last_lines = {process.said.splitlines()[-1] for process in (first, second)}
+
+    assert last_lines == {"missing", "complete"}  # what each of them found
     assert_fetched(tmp_path / "berg", server)
     assert Counter(server.ranges) == Counter(spans(server))
 

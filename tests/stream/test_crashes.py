@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,17 +21,21 @@ from berg_jax.errors import (
     ResourceError,
 )
 from berg_jax.stream import blocks, loop
+from berg_jax.stream.execution import Process
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import (
     Moments,
     states,
 )
-from berg_jax.stream.store.output import Columns
+from berg_jax.stream.store.output import Columns, Output
 from berg_jax.vertices import Vertices
 
-from ..conftest import ROOT
+from ..kills import HELD, Program
+from .alone import MOMENTS, SINKS
 from .calls import executed
 from .numbered import COLUMNS, EXPECTED, Source, Sum, assert_each_once, responses, run
+
+ALONE = ("-m", "tests.stream.alone")
 
 
 def test_a_crash_between_two_records_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,117 +63,103 @@ def test_a_crash_between_two_records_counts_nothing_twice(tmp_path: Path, monkey
     np.testing.assert_array_equal(responses(output), EXPECTED)
 
 
-PROGRAM = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-from tests.stream.test_crashes import *
-from berg_jax.stream.execution import Process
-slow = Source()
-read = slow.read
-slow.read = lambda indices: (time.sleep(0.01), read(indices))[1]
-blocks._SAVE_SECONDS = 0.05
-print("begun", flush=True)
-run(slow, [COLUMNS, Sum()], output=sys.argv[2], devices=jax.devices()[:2], process=Process(*map(int, sys.argv[3:])))
-"""
+def assert_recorded_is_there(output: Path) -> set[int]:
+    """Every block that the ledger names holds its responses; the blocks."""
+    there, ledger = zarr.open_group(output, mode="r")["responses"], Output(output).ledger
+    done = set(ledger.done())
+    for start, stop in map(ledger.range, done):
+        np.testing.assert_array_equal(there[start:stop], EXPECTED[start:stop])
+    return done
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 25))])
-def test_two_processes_one_of_them_killed(seed: int, tmp_path: Path) -> None:
+def test_two_processes_one_of_them_killed(tmp_path: Path) -> None:
     output = tmp_path / "o.zarr"
-    root = ROOT
-    random = np.random.default_rng(seed)
+    options = {"output": output, "devices": jax.devices()[:2]}
+    arguments = (output, "columns", "sum", "--devices", 2, "--process", 0, 2, "--hold", "record")
 
-    def start(index: int) -> subprocess.Popen:
-        command = [sys.executable, "-c", PROGRAM, str(root), str(output), str(index), "2"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-        assert process.stdout.readline() == "begun\n"
-        return process
+    with Program(*ALONE, *arguments) as other:
+        other.until("begun")
+        assert run(Source(), [COLUMNS, Sum()], process=Process(1, 2), **options) == {}
+        other.until(HELD)
+        other.end(signal.SIGKILL)
 
-    first, second = start(0), start(1)
-    time.sleep(random.uniform(0, 1.2))
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
-    second.communicate()
-    assert second.returncode == 0
+    assert 0 < len(assert_recorded_is_there(output)) < 75
+    assert_each_once(run(Source(), [COLUMNS, Sum()], **options))
+    np.testing.assert_array_equal(responses(output), EXPECTED)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(25))
+def test_two_processes_one_of_them_killed_at_any_moment(seed: int, tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
+    arguments = (output, "columns", "sum", "--devices", 2, "--pause", 0.01)
+
+    with (
+        Program(*ALONE, *arguments, "--process", 0, 2) as first,
+        Program(*ALONE, *arguments, "--process", 1, 2) as second,
+    ):
+        first.until("begun")
+        second.until("begun")
+        time.sleep(np.random.default_rng(seed).uniform(0, 1.2))
+        first.end(signal.SIGKILL)
+        assert second.end() == 0, second.said
+
     assert_each_once(run(Source(), [COLUMNS, Sum()], output=output, devices=jax.devices()[:2]))
     np.testing.assert_array_equal(responses(output), EXPECTED)
 
 
-MOMENTS = {
-    "decode": "Source.read",
-    "compute": "Model.__call__",
-    "write": "Output.write",
-    "save": "states.save",
-    "name": "Path.replace",  # before it, an entry of the ledger is on the disk, and has not its name yet
-    "record": "Ledger.record",
-}
-# It dies before the 20th call, or after it. Not at a time: these moments are short, and a time rarely meets them.
-DYING = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from tests.stream.test_crashes import *
-from tests.stream.numbered import model
-from berg_jax.stream.store.ledger import Ledger
-from berg_jax.stream.store.output import Output
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(20))
+def test_kill_9_at_any_moment(seed: int, tmp_path: Path) -> None:
+    output = tmp_path / "o.zarr"
 
-class Model:
-    def __call__(self, images):
-        return model(images)
+    for delay in np.random.default_rng(seed).uniform(0, 1.5, 2):
+        with Program(*ALONE, output, "columns", "--pause", 0.02) as process:
+            process.until("begun")
+            time.sleep(delay)
+            process.end(signal.SIGKILL)
+        if output.exists():  # else it was killed before it was made
+            assert_recorded_is_there(output)
 
-owner, name = sys.argv[3].split(".")
-owner = globals()[owner]
-real, calls = getattr(owner, name), []
-
-def dying(*arguments, **options):
-    if name != "replace" or Path(arguments[1]).parent.name == "ledger":
-        calls.append(1)
-    if len(calls) == 20 and sys.argv[4] == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = real(*arguments, **options)
-    if len(calls) == 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-
-setattr(owner, name, dying)
-blocks._SAVE_SECONDS = -1
-sinks = [COLUMNS, Sum()][: int(sys.argv[5])]
-from berg_jax.stream.execution import Execution
-execution = Execution(batch_size=4, devices=2, show_progress=False)
-stream(Model(), Source(), sinks, output=sys.argv[2], identity="sines", execution=execution)
-"""
+    run(Source(), [COLUMNS], output=output, devices=jax.devices()[:1])
+    np.testing.assert_array_equal(responses(output), EXPECTED)
 
 
 @pytest.mark.parametrize(
     ("moment", "when", "sinks"),
     [
-        ("name", "before", 2),
+        ("name", "before", ["columns", "sum"]),
         *(
             pytest.param(moment, when, sinks, marks=pytest.mark.nightly)
             for moment in MOMENTS
             for when in ("before", "after")
-            for sinks in (1, 2)
-            if (moment, when, sinks) != ("name", "before", 2) and (moment, sinks) != ("save", 1)
+            for sinks in (["columns"], ["columns", "sum"])
+            if (moment, when, sinks) != ("name", "before", ["columns", "sum"])
+            and (moment, sinks) != ("save", ["columns"])
         ),
     ],
 )
-def test_kill_9_at_each_moment(moment: str, when: str, sinks: int, tmp_path: Path) -> None:
-    output, root = tmp_path / "o.zarr", ROOT
-    command = [sys.executable, "-c", DYING, str(root), str(output), MOMENTS[moment], when, str(sinks)]
-    died = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=root, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr
-    left = loop.Output(output)
-    done, there = left.ledger.done(), zarr.open_group(output, mode="r")
-    assert 0 < len(done) < left.ledger.blocks
-    assert there.attrs["complete"] is False
-    for start, stop in map(left.ledger.range, done):
-        np.testing.assert_array_equal(there["responses"][start:stop], EXPECTED[start:stop])
-    if sinks == 2:
-        assert set(done) <= states.reduced_blocks(output / "reducers")
+def test_kill_9_at_each_moment(moment: str, when: str, sinks: list[str], tmp_path: Path) -> None:
+    """It dies at the 20th of its kind. Such moments are short, and a kill from outside rarely meets them."""
+    output = tmp_path / "o.zarr"
+    after = ["--after"] if when == "after" else []
+
+    with Program(*ALONE, output, *sinks, "--devices", 2, "--die", moment, *after) as process:
+        status = process.end()
+        said = process.said
+
+    assert status == -signal.SIGKILL, said
+    done = assert_recorded_is_there(output)
+    assert 0 < len(done) < 75
+    assert zarr.open_group(output, mode="r").attrs["complete"] is False
+    if "sum" in sinks:
+        assert done <= states.reduced_blocks(output / "reducers")
     if (moment, when) == ("name", "before"):
         assert len(list(output.rglob("*.partial"))) == 1
-    results = run(Source(), [COLUMNS, Sum()][:sinks], output=output, devices=jax.devices()[:2])
+
+    results = run(Source(), [SINKS[name] for name in sinks], output=output, devices=jax.devices()[:2])
     np.testing.assert_array_equal(responses(output), EXPECTED)
-    if sinks == 2:
+    if "sum" in sinks:
         assert_each_once(results)
 
 

@@ -3,126 +3,62 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
-import xarray
 import zarr
 
 from berg_jax.errors import ResourceError, StimulusError
 from berg_jax.stream.execution import Execution
 from berg_jax.stream.loop import stream
-from berg_jax.stream.store.ledger import Ledger
 from berg_jax.stream.store.output import Columns
-from berg_jax.vertices import Vertices
 
 from ..conftest import Golden
+from ..kills import HELD, Program
 from .calls import encode_images
+from .numbered import COLUMNS, EXPECTED, VERTICES, Source, responses, run
 
-VERTICES = Vertices(np.arange(3), np.arange(2), 4)
-# A pure function of the images in place of the network: any callable can be encoded.
-PROGRAM = """
-import sys, time
-import numpy as np
-from berg_jax.errors import Interrupted
-from berg_jax.rois import Vertices
-from berg_jax.stream.sources.arrays import ArraySource
-from berg_jax.stream.execution import Execution, Process
-from berg_jax.stream.loop import stream
-from berg_jax.stream.store.output import Columns
-
-def model(images):
-    time.sleep(0.02)
-    return images.reshape(len(images), -1)[:, :5].astype(np.float32)
-
-source = ArraySource(sys.argv[1])
-process = Process(*map(int, sys.argv[3:5])) if len(sys.argv) > 3 else None
-print("begun", flush=True)
-try:
-    stream(model, source, [Columns(Vertices(np.arange(3), np.arange(2), 4))], output=sys.argv[2], identity="test",
-           execution=Execution(process=process))
-except Interrupted as stopped:
-    print(stopped)
-    sys.exit(75)
-"""
-
-
-@pytest.fixture(scope="module")
-def array(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
-    """700 small images in a file, and the responses that PROGRAM's model gives."""
-    images = np.random.default_rng(0).integers(0, 256, (700, 3, 4, 4), dtype=np.uint8)
-    path = tmp_path_factory.mktemp("array") / "images.npy"
-    np.save(path, images)
-    return path, images.reshape(700, -1)[:, :5].astype(np.float32)
-
-
-def start(*arguments: object) -> subprocess.Popen:
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "begun\n", process.stderr.read()
-    return process
+ALONE = ("-m", "tests.stream.alone")
 
 
 def recorded(store: Path) -> int:
     return sum(json.loads(path.read_text())["done"] for path in (store / "ledger").glob("*.json"))
 
 
-def responses(store: Path) -> np.ndarray:
-    with xarray.open_zarr(store) as data:
-        assert data.attrs["complete"] is True
-        return data.responses.values
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)])
+def test_a_stop_finishes_the_batch_and_is_resumed(number: signal.Signals, tmp_path: Path) -> None:
+    output = tmp_path / "out.zarr"
 
+    with Program(*ALONE, output, "columns", "--hold", "compute") as process:
+        process.until(HELD)
+        process.send(number)
+        process.until("Stopping after the batch at hand. Once more to stop at once.")
+        process.go_on()
+        status = process.end()
+        said = process.said
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_finishes_the_batch_and_is_resumed(number: int, array: tuple, tmp_path: Path) -> None:
-    path, expected = array
-    store = tmp_path / "out.zarr"
-    process = start(path, store)
-    time.sleep(0.3)
-    process.send_signal(number)
-    said, _ = process.communicate()
-    assert process.returncode == 75
-    done = recorded(store)
-    assert f"Interrupted: {done} of 700 images are done. Run the same command again" in said
-    assert 0 < done < 700
-    assert done % 8 == 0
-    there = zarr.open_group(store, mode="r")
-    np.testing.assert_array_equal(there["responses"][:done], expected[:done])
+    assert status == 75
+    done = recorded(output)
+    assert 0 < done < 300
+    assert done % 4 == 0
+    assert f"Interrupted: {done} of 300 images are done. Run the same command again" in said
+    there = zarr.open_group(output, mode="r")
+    np.testing.assert_array_equal(there["responses"][:done], EXPECTED[:done])
     assert there.attrs["complete"] is False
-    process = start(path, store)
-    process.communicate()
-    assert process.returncode == 0
-    np.testing.assert_array_equal(responses(store), expected)
+
+    run(Source(), [COLUMNS], output=output, devices=1)
+    np.testing.assert_array_equal(responses(output), EXPECTED)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 20))])
-def test_kill_9_loses_nothing_that_is_recorded(seed: int, array: tuple, tmp_path: Path) -> None:
-    path, expected = array
-    store = tmp_path / "out.zarr"
-    delays = np.random.default_rng(seed).uniform(0, 1.5, 2)
-    for delay in delays:
-        process = start(path, store)
-        time.sleep(delay)
-        process.kill()
-        process.communicate()
-        if not store.exists():  # killed before it was made
-            continue
-        there = zarr.open_group(store, mode="r")
-        block = there.attrs["block"]
-        for index, count in Ledger(store / "ledger", 700, block).done().items():
-            rows = slice(index * block, index * block + count)
-            np.testing.assert_array_equal(there["responses"][rows], expected[rows])
-    process = start(path, store)
-    process.communicate()
-    assert process.returncode == 0
-    np.testing.assert_array_equal(responses(store), expected)
+def test_a_second_stop_acts_at_once(tmp_path: Path) -> None:
+    with Program(*ALONE, tmp_path / "out.zarr", "columns", "--hold", "compute") as process:
+        process.until(HELD)
+        process.send(signal.SIGTERM)
+        process.until("Stopping after the batch at hand.")
+        assert process.end(signal.SIGTERM) == -signal.SIGTERM  # and it still holds
 
 
 def test_a_damaged_image_ends_the_run_and_costs_only_itself(complement: Golden, tmp_path: Path) -> None:
@@ -159,7 +95,7 @@ def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:
     read: list[int] = []
     seen: list[int] = []
 
-    class Source:
+    class Numbers:
         ids: ClassVar = [str(i) for i in range(38)]
         fingerprint = "x"
 
@@ -178,7 +114,7 @@ def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:
 
     stream(
         model,
-        Source(),
+        Numbers(),
         [Columns(VERTICES)],
         output=tmp_path / "o.zarr",
         identity="x",
@@ -186,20 +122,3 @@ def test_images_are_read_while_others_are_computed(tmp_path: Path) -> None:
     )
     assert seen == list(range(0, 38, 4))
     np.testing.assert_array_equal(responses(tmp_path / "o.zarr")[:, 0], np.arange(38))
-
-
-def test_a_second_stop_acts_at_once(array: tuple, tmp_path: Path) -> None:
-    path, _ = array
-    code = PROGRAM.replace("time.sleep(0.02)", "time.sleep(60)")
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(path), str(tmp_path / "o.zarr")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    process.stdout.readline()
-    time.sleep(0.3)
-    for _ in range(2):
-        os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.3)
-    process.communicate(timeout=20)
-    assert process.returncode == -signal.SIGTERM

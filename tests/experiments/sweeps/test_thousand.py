@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 
 from berg_jax.experiments.sweeps.spec import read_spec
 
+from ...kills import Program
 from .made import environment, ran, written
 
 THOUSAND = """
@@ -38,29 +38,32 @@ chunk = 25
 MAIN = "from berg_jax.cli.app import main; main()"
 
 
+def has_records(output: Path, count: int) -> bool:
+    return len(list((output / "records").glob("*.json"))) >= count
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_1000_trials_survive_kill_9(demo: Path, tmp_path: Path) -> None:
     path, out = written(tmp_path, THOUSAND), tmp_path / "out"
-    command = [sys.executable, "-c", MAIN, "sweep", str(path), "--output", str(out)]
-    quiet = {"env": environment(tmp_path), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    sweep = partial(Program, "-c", MAIN, "sweep", environment=environment(tmp_path), patience=1200)
     random = np.random.default_rng(int(os.environ.get("SWEEP_SEED", "0")))
     kept: dict[str, bytes] = {}
     kills, began = [], time.monotonic()
     while len(kills) < 6:
-        process = subprocess.Popen(command, **quiet)
         target = len(kept) + random.integers(1, 6)  # a chunk or a few, then at any moment of the next
-        while process.poll() is None and len(list((out / "records").glob("*.json"))) < target:
-            time.sleep(0.05)
-        time.sleep(random.uniform(0, 2))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with sweep(path, "--output", out) as process:
+            process.until(partial(has_records, out, target))
+            time.sleep(random.uniform(0, 2))
+            process.end(signal.SIGKILL)
         there = {path.name: path.read_bytes() for path in (out / "records").glob("*.json")}
         assert kept.items() <= there.items()
         kept = there
         kills.append(len(ran(out)))
     assert kills[-1] < 1000
-    assert subprocess.run(command, **quiet, check=False).returncode == 0
+
+    with sweep(path, "--output", out) as process:
+        assert process.end() == 0, process.said
     print(f"\ntrials done at each kill: {kills}; {time.monotonic() - began:.0f} s in all")
     there = {path.name: path.read_bytes() for path in (out / "records").glob("*.json")}
     assert kept.items() <= there.items()
@@ -73,7 +76,8 @@ def test_1000_trials_survive_kill_9(demo: Path, tmp_path: Path) -> None:
     # What was computed after a kill is what would have been computed without.
     whole = tmp_path / "whole"
     few = written(tmp_path, THOUSAND.replace("[1, 2]", "[2]").replace('["fourier", "pixels"]', '["pixels"]'))
-    assert subprocess.run([*command[:4], str(few), "--output", str(whole)], **quiet, check=False).returncode == 0
+    with sweep(few, "--output", whole) as process:
+        assert process.end() == 0, process.said
     values = {row["id"]: row["value"] for row in table}
     again = pyarrow.parquet.read_table(whole / "sweep.parquet").to_pylist()
     assert len(again) == 250
@@ -83,15 +87,12 @@ def test_1000_trials_survive_kill_9(demo: Path, tmp_path: Path) -> None:
 @pytest.mark.nightly
 def test_ctrl_c_and_sigterm_stop_cleanly(demo: Path, tmp_path: Path) -> None:
     path, out = written(tmp_path, THOUSAND), tmp_path / "out"
-    command = [sys.executable, "-c", MAIN, "sweep", str(path), "--output", str(out)]
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
         before = len(list((out / "records").glob("*.json")))
-        while process.poll() is None and len(list((out / "records").glob("*.json"))) == before:
-            time.sleep(0.1)
-        process.send_signal(number)
-        said = process.communicate()[1]
-        assert process.returncode == 75, said
-        assert "The same command goes on" in said
+        with Program("-c", MAIN, "sweep", path, "--output", out, environment=environment(tmp_path)) as process:
+            process.until(partial(has_records, out, before + 1))
+            process.send(number)
+            assert process.end() == 75, process.said
+            assert "The same command goes on" in process.said
         assert len(set(ran(out))) == len(ran(out)) > 25 * before
         assert (out / "sweep.parquet").exists()

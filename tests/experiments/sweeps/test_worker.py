@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
+import signal
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
@@ -19,7 +16,7 @@ from berg_jax.experiments.sweeps import worker as running
 from berg_jax.experiments.sweeps.spec import Spec
 from berg_jax.stream.execution import Process
 
-from ...conftest import ROOT
+from ...kills import HELD, Program
 from .made import Fake, begun, ran, work
 
 
@@ -110,43 +107,37 @@ def test_damage_is_told(tmp_path: Path) -> None:
         work(tmp_path)
 
 
-# A run whose program takes a moment, as a process that can be killed. It says when it begins a chunk.
+# A run whose chunks compute nothing, as a process that holds before one of them.
 PROGRAM = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
+import sys
 from pathlib import Path
+from berg_jax.experiments.sweeps import worker
 from tests.experiments.sweeps import made
-from berg_jax.experiments.sweeps import worker as running
+from tests.kills import at_call, hold
 
-fake = made.Fake()
-def slow(*arguments):
-    time.sleep(0.1)
-    return fake(*arguments)
-running.Subject, running.load_regions, running.run_chunk = (lambda *_: None), (lambda *_: made.NOTHING), slow
-print("begun", flush=True)
-made.work(Path(sys.argv[2]))
+worker.Subject, worker.load_regions, worker.run_chunk = (lambda *_: None), (lambda *_: made.NOTHING), made.Fake()
+at_call(worker, "run_chunk", int(sys.argv[2]), hold)
+made.work(Path(sys.argv[1]))
 """
 
 
 @pytest.mark.nightly
 def test_kill_9_costs_the_chunk_at_hand(tmp_path: Path) -> None:
     spec = begun(tmp_path, 24, chunk=2)
-    random = np.random.default_rng(0)
-    command = [sys.executable, "-c", PROGRAM, str(ROOT), str(tmp_path)]
     done: dict[str, bytes] = {}
-    for _ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "begun\n"
-        time.sleep(random.uniform(0.2, 0.6))
-        process.kill()
-        process.communicate()
+    for chunks, call in ((4, 5), (6, 3)):
+        with Program("-c", PROGRAM, tmp_path, call) as process:
+            process.until(HELD)
+            process.end(signal.SIGKILL)
         there = {path.name: path.read_bytes() for path in (tmp_path / "records").glob("*.json")}
         assert done.items() <= there.items()
+        assert len(there) == chunks
         for name in ran(tmp_path):
             Image.open(tmp_path / "images" / f"{name}.png").load()
         done = there
-    assert 0 < len(ran(tmp_path)) < 24
-    subprocess.run(command, check=True)
+
+    with Program("-c", PROGRAM, tmp_path, 0) as process:
+        assert process.end() == 0, process.said
     there = {path.name: path.read_bytes() for path in (tmp_path / "records").glob("*.json")}
     assert done.items() <= there.items()
     assert Counter(ran(tmp_path)) == Counter({one.id: 1 for one in spec.trials})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -40,6 +41,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else it logs every request
     monkeypatch.setattr(storage, "_TRIES", 2)
     monkeypatch.setattr(storage, "_FIRST_TRIES", 1)
 

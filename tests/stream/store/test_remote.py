@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from berg_jax.errors import ResourceError
 from berg_jax.stream import loop
 from berg_jax.stream.execution import Process
 from berg_jax.stream.loop import stream
-from berg_jax.stream.reducers import Moments, states
+from berg_jax.stream.reducers import Moments
 from berg_jax.stream.store import places as storage
 from berg_jax.stream.store.output import Output, is_complete
 from berg_jax.stream.store.places import find_place, list_folder, write
@@ -28,33 +26,14 @@ from berg_jax.stream.store.status import status_text
 
 from ...cli.test_app import run as command
 from ...conftest import Golden
+from ...kills import HELD, Program
 from ..calls import encode_images, executed
 from ..numbered import COLUMNS, EXPECTED, Source, model
 from .buckets import keys
 
-PROGRAM = """
-import sys, time
-import numpy as np
-from berg_jax.rois import Vertices
-from berg_jax.stream.sources.arrays import ArraySource
-from berg_jax.stream.loop import stream
-from berg_jax.stream.reducers import Moments
-from berg_jax.stream import blocks
-from berg_jax.stream.store.output import Columns
-
-blocks._SAVE_SECONDS = 0.1
-
-def model(images):
-    time.sleep(0.03)
-    return images.reshape(len(images), -1)[:, :5].astype(np.float32)
-
-print("begun", flush=True)
-stream(model, ArraySource(sys.argv[1]), [Columns(Vertices(np.arange(3), np.arange(2), 4)), Moments(5)],
-       output=sys.argv[2], identity="test")
-"""
-
 run = executed(stream, model, identity="sines", batch_size=4, show_progress=False, devices=1)
 SINKS = [COLUMNS, Moments(5)]
+_NIGHTLY = [pytest.param(["--pause", str(pause)], marks=pytest.mark.nightly) for pause in np.linspace(0.01, 0.1, 9)]
 
 
 def assert_equal(results: dict, expected: dict) -> None:
@@ -121,45 +100,33 @@ def test_two_workers_and_the_command_line(url: str, tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(berg_jax.open_responses(url).data, EXPECTED)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 10))])
-def test_kill_9(seed: int, url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hold", [["--hold", "record"], *_NIGHTLY])
+def test_kill_9(hold: list[str], url: str) -> None:
     """What is recorded is there and is not done again; the resumed run ends with the same bits."""
-    images = np.random.default_rng(0).integers(0, 256, (400, 3, 4, 4), dtype=np.uint8)
-    expected = images.reshape(400, -1)[:, :5].astype(np.float32)
-    np.save(tmp_path / "images.npy", images)
+    with Program("-m", "tests.stream.alone", url, "columns", "moments", *hold) as process:
+        if "--hold" in hold:
+            process.until(HELD)
+        else:
+            process.until("begun")
+            process.until(lambda: list_folder(find_place(url) / "ledger", ".json"))
+        process.end(signal.SIGKILL)
 
-    def start() -> subprocess.Popen:
-        arguments = [sys.executable, "-c", PROGRAM, str(tmp_path / "images.npy"), url]
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "begun\n", process.stderr.read()
-        return process
-
-    process = start()
-    deadline = time.monotonic() + 60
-    while not list_folder(find_place(url) / "ledger", ".json"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(np.random.default_rng(seed).uniform(0, 0.5))
-    process.kill()
-    process.communicate()
     output = Output(url)
     entries = {key: data for key, data in keys(url).items() if key.startswith("ledger")}
     assert 0 < len(entries) < output.ledger.blocks
     stored = zarr.open_group(zarr_store(find_place(url)), mode="r")["responses"]
     for block in output.ledger.done():
         rows = slice(*output.ledger.range(block))
-        np.testing.assert_array_equal(stored[rows], expected[rows])
-    process = start()
-    said = process.communicate()[1]
-    assert process.returncode == 0, said
+        np.testing.assert_array_equal(stored[rows], EXPECTED[rows])
+
+    moments = run(Source(), SINKS, output=url)["moments"]
     there = keys(url)
     assert {key: there[key] for key in entries} == entries
     responses = berg_jax.open_responses(url)
     assert responses.attributes["complete"] is True
-    np.testing.assert_array_equal(responses.data, expected)
-    moments = states.read_results(output.reducers, "moments")
-    assert moments["count"] == 400
-    np.testing.assert_allclose(moments["mean"], expected.astype(np.float64).mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(responses.data, EXPECTED)
+    assert moments["count"] == 300
+    np.testing.assert_allclose(moments["mean"], EXPECTED.astype(np.float64).mean(0), atol=1e-6)
 
 
 def test_the_network_is_gone_in_mid_run(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
