@@ -24,7 +24,8 @@ from ..published.metadata import noise_ceiling
 from ..vertices import Vertices
 from .constants import frequencies, resize_position_embedding, vertex_tables
 from .keys import Sizes, convert_part, tensors
-from .subject import LORA_SCALE, RETINA_SIGMA, SYNTHETIC_RECORD
+from .options import LORA_SCALE, RETINA_SIGMA
+from .subject import SYNTHETIC_RECORD
 from .torch_file import write_object, write_state_dict
 
 VERSION = 2  # version of the generator, which changes whenever a seed makes something else

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from ..errors import InvalidParameterError, ModelLoadError
+from ..errors import InvalidParameterError
 from ..vertices import Vertices, check_vertices, places_in
 from .images import check_shape
 from .nn.config import DEFAULT_PLAN, ComputePlan, PartConfig, Window, window_around
@@ -29,9 +29,7 @@ from .nn.precision import PRECISIONS, Precision, x64_enabled
 from .nn.preprocess import preprocess
 from .nn.readout import PADDED, TILE, assign_tiles, readout
 from .nn.vit import ViT
-from .nn.winograd import transform_kernel
-
-_PRODUCT_WEIGHTS = ("kernel", "patch_kernel", "conv_0", "conv_1", "conv_2", "weight", "lora_down", "lora_up")
+from .weights import fused, on_device, winograd_kernels, without_lora
 
 
 @dataclass(frozen=True)
@@ -344,11 +342,11 @@ def _prepared(
     weights = dict(part.weights() if callable(part.weights) else part.weights)
     network, config = {key: weights.pop(key) for key in ("vit", "heads")}, part.config
     if fuse_lora:
-        network["vit"] = _fused(network["vit"], config.vit.lora_scale, precision)
-        config = _without_lora(config)
+        network["vit"] = fused(network["vit"], config.vit.lora_scale, precision)
+        config = without_lora(config)
     if winograd:
-        network["heads"] = _transformed(network.pop("heads"))
-    return config, _on_device(network, precision), weights["readout"]
+        network["heads"] = winograd_kernels(network.pop("heads"))
+    return config, on_device(network, precision), weights["readout"]
 
 
 def _arrange(
@@ -378,7 +376,7 @@ def _arrange(
         readouts = {key: values[row_of_slot] for key, values in table.items()}
         for values in readouts.values():
             values[tiles < 0] = 0  # slots without a vertex
-        params[name] = {**networks[name], "readout": _on_device(readouts, precision)}
+        params[name] = {**networks[name], "readout": on_device(readouts, precision)}
         corners[name] = jnp.asarray(corner)
         kept.append((name, part_config))
     return EncodingModel(
@@ -389,42 +387,3 @@ def _arrange(
         hemisphere_size=jnp.asarray(vertices.hemisphere_size, jnp.int32),
         config=replace(config, parts=tuple(kept)),
     )
-
-
-def _on_device(tree: Any, precision: Precision) -> Any:
-    """Return JAX arrays: weights of products in the type of products, all others in the type of sums."""
-
-    def place(path: tuple, value: Any) -> Array:
-        is_weight = path[-1].key in _PRODUCT_WEIGHTS
-        return jnp.asarray(value, precision.operands if is_weight else precision.accumulate)
-
-    return jax.tree_util.tree_map_with_path(place, tree)
-
-
-def _fused(tree: dict[str, Any], scale: float, precision: Precision) -> dict[str, Any]:
-    """Add low-rank adapters to their kernels, in float64, rounded once to the type of products."""
-    if "lora_down" in tree:
-        down, up = (np.asarray(tree[key], np.float64) for key in ("lora_down", "lora_up"))
-        with np.errstate(over="ignore"):
-            kernel = np.asarray(tree["kernel"], np.float64) + scale * (down @ up)
-            kernel = kernel.astype(precision.operands)
-        if not np.isfinite(kernel).all():
-            raise ModelLoadError(
-                f"A low-rank adapter's product, times the LoRA scale {scale:g}, is too large for "
-                f"{np.dtype(precision.operands)}. Check the scale (--lora-scale), and that the weights are whole."
-            )
-        return {"kernel": jnp.asarray(kernel), "bias": tree["bias"]}
-    return {key: _fused(value, scale, precision) if isinstance(value, dict) else value for key, value in tree.items()}
-
-
-def _transformed(heads: dict[str, Any]) -> dict[str, Any]:
-    """Transform the feature maps' kernels to Winograd's form on the device, one by one, which saves memory."""
-    heads = {name: dict(module) for name, module in heads.items()}
-    for module in heads.values():
-        for key in module.keys() & {"conv_0", "conv_1", "conv_2"}:
-            module[key] = jnp.asarray(transform_kernel(module[key]))
-    return heads
-
-
-def _without_lora(config: PartConfig) -> PartConfig:
-    return replace(config, vit=replace(config.vit, lora_rank=0))

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from ...files.disk import read_small, readable
 from ...files.npy import read_npy
 from ...model.images import check_images
 from ..store.output import LEDGER
-from .image_files import FITS, Source, check_area, fit_square, resize
+from .decoding import check_area
+from .hdf5_chunks import HARMLESS, LARGEST_CHUNK, PackedDataset
+from .image_files import FITS, Source, fit_square, resize
 from .zarr_chunks import blosc_key, check_blosc, chunk_shape
 
 NUMPY = (".npy",)
@@ -30,10 +31,6 @@ ZARR = (".zarr",)
 LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # axes of channels, rows and columns
 NSD_DATASET = "imgBrick"  # data set in nsd_stimuli.hdf5, channels last
 _DECLARED = 1_000_000  # images whose names take little memory
-_LARGEST_CHUNK = 1 << 30  # bytes; a chunk is always read as a whole
-# Sizes in bytes up to which packed chunks need no check, because they cannot become too large. Deflated data expand
-# at most 1032 times, LZF's 88 times, but HDF5 tries larger and larger buffers for LZF.
-_HARMLESS = {"gzip": _LARGEST_CHUNK // 1032, "lzf": 1 << 17}
 _MOST_NUMBERS = 10_000_000
 
 
@@ -264,58 +261,8 @@ def _open(path: Path) -> Any:
     facts = dataset.id.get_create_plist()
     if sum(facts.get_filter(place)[0] not in plain for place in range(facts.get_nfilters())) > 1:
         raise StimulusError("its chunks are packed several times. Pack them once")
-    harmless = dataset.compression is None or path.stat().st_size <= min(_HARMLESS.values())
-    return dataset if harmless else _Packed(dataset)
-
-
-class _Packed:
-    """An HDF5 data set with packed chunks, whose unpacked sizes are checked before HDF5 unpacks them."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset, self.shape, self.dtype, self.chunks = dataset, dataset.shape, dataset.dtype, dataset.chunks
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
-        rest = [range(0, n, step) for n, step in zip(self.shape[1:], self.chunks[1:], strict=True)]
-        first = np.unique(rows // self.chunks[0] * self.chunks[0]).tolist()
-        for corner in itertools.product(first, *rest):
-            self._check(corner)
-        return self._dataset[rows]
-
-    def _check(self, corner: tuple[int, ...]) -> None:
-        limit = math.prod(self.chunks) * self.dtype.itemsize
-        size = self._dataset.id.get_chunk_info_by_coord(corner).size or 0
-        kind = self._dataset.compression
-        if kind not in _HARMLESS or size <= _HARMLESS[kind]:
-            return
-        skipped, packed = self._dataset.id.read_direct_chunk(corner)
-        if not skipped and _is_larger(packed, kind, limit):
-            raise StimulusError(f"a chunk becomes more than the {limit:,} bytes that it has")
-
-
-def _is_larger(packed: bytes, kind: str, limit: int) -> bool:
-    """Return whether a packed chunk unpacks to more than ``limit`` bytes."""
-    if kind == "lzf":
-        return _unpacked_by_lzf(packed, limit) > limit
-    unpacker = zlib.decompressobj()
-    unpacker.decompress(packed, limit)
-    return bool(unpacker.unconsumed_tail and unpacker.decompress(unpacker.unconsumed_tail, 1))
-
-
-def _unpacked_by_lzf(packed: bytes, limit: int) -> int:
-    """Return the unpacked size of LZF's runs and references in bytes, counted until it exceeds ``limit``."""
-    position = size = 0
-    while position < len(packed) - 1 and size <= limit:
-        first = packed[position]
-        if first < 32:  # a run of ``first`` + 1 bytes
-            size, position = size + first + 1, position + first + 2
-        elif first < 224:  # a short reference
-            size, position = size + (first >> 5) + 2, position + 2
-        else:  # a long reference
-            size, position = size + 9 + packed[position + 1], position + 3
-    return size
+    harmless = dataset.compression is None or path.stat().st_size <= min(HARMLESS.values())
+    return dataset if harmless else PackedDataset(dataset)
 
 
 def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
@@ -325,8 +272,8 @@ def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
         raise StimulusError(f"{path} holds {array.dtype}, expected integers or floats in 0–255.")
     check_area((width, height), f"An image in {path}")
     chunk = math.prod(getattr(array, "chunks", None) or (1, channels, height, width)) * array.dtype.itemsize
-    if chunk > _LARGEST_CHUNK:
-        raise StimulusError(f"{path} has chunks of {chunk:,} bytes, more than {_LARGEST_CHUNK:,}. Make them smaller.")
+    if chunk > LARGEST_CHUNK:
+        raise StimulusError(f"{path} has chunks of {chunk:,} bytes, more than {LARGEST_CHUNK:,}. Make them smaller.")
     # An image compresses to at least a byte, but missing chunks have the fill value, so a few images may take none.
     if images > _DECLARED and images > (size := _bytes(path, images)):
         raise StimulusError(f"{path} declares {images:,} images in {size:,} bytes. Get it again.")
@@ -356,7 +303,7 @@ class _Zarr:
             raise StimulusError(f"it has {len(found)} arrays of four axes {sorted(found)[:5]}, expected exactly one")
         ((name, (driver, facts)),) = found.items()
         chunks = chunk_shape(facts)
-        if math.prod(chunks) > _LARGEST_CHUNK:
+        if math.prod(chunks) > LARGEST_CHUNK:
             raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
         kvstore = {"driver": "file", "path": str((path / name).resolve())}  # tensorstore does not accept ".."
         self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import io
-import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -17,29 +14,17 @@ from typing import BinaryIO, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float, Int, Num, UInt8
-from PIL import Image
-from PIL import TiffImagePlugin as TIFF
 
-from ...errors import BERGError, InvalidParameterError, ModelNotFoundError, StimulusError
+from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ...files.disk import readable
 from ...model.nn.config import IMAGE
 from ...model.nn.preprocess import bilinear_matrix
-
-try:
-    import simplejpeg
-except ImportError:  # Pillow decodes the same pixels, at half the speed
-    simplejpeg = None
+from .decoding import ImageFile, check_file, decode, named
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FITS = ("error", "crop", "pad", "stretch")
 GREY = 128  # value of padding, the middle of 0–255
 
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's name; others may start programs
-_LARGEST_FILE = 1 << 30
-_LONGEST_SIDE = 1 << 15  # pixels; resizing needs a table for each side
-_JPEG = b"\xff\xd8\xff"
-_MOST_SCANS = 100  # of a JPEG; some have 10, and each may take as long as the whole picture
-_MOST_SCANNED = 1 << 30  # pixels in all scans of a JPEG
 _LARGEST_SIDE = 2 * IMAGE  # up to this side, an image of bytes is smaller than the resized one of floats
 _SCANNERS, _SCANNED = 8, 64  # threads, and files that each takes at a time
 
@@ -64,21 +49,6 @@ class Source(Protocol):
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray | Array, "n 3 h w"]:
         """Read the images at these indices, square, RGB in 0–255. Several threads may call this method at once."""
-
-
-class ImageFile(Protocol):
-    """Protocol of an image file, on its own or inside another file; messages show its ``str()``."""
-
-    @property
-    def name(self) -> str:
-        """Name of the image in the output."""
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-
-    def open(self) -> BinaryIO:
-        """Open a new, seekable stream of the file's bytes."""
 
 
 class PathFile(NamedTuple):
@@ -127,7 +97,7 @@ class FilesSource:
         self.files, self.fit = files, fit
         chunks = [files[start : start + _SCANNED] for start in range(0, len(files), _SCANNED)]
         with ThreadPoolExecutor(_SCANNERS) as pool:
-            sides = set().union(*pool.map(lambda chunk: {_check(file, fit) for file in chunk}, chunks))
+            sides = set().union(*pool.map(lambda chunk: {check_file(file, fit) for file in chunk}, chunks))
         side = sides.pop() if len(sides) == 1 else None
         self.side = side if side is not None and side <= _LARGEST_SIDE else None  # None if sides differ
 
@@ -165,8 +135,8 @@ class FilesSource:
         return images
 
     def _image(self, file: ImageFile) -> Num[np.ndarray, "h w 3"]:
-        with _named(file), file.open() as stream:
-            pixels = fit_square(_decoded(stream.read(), file), self.fit)
+        with named(file), file.open() as stream:
+            pixels = fit_square(decode(stream.read(), file), self.fit)
         height, width = pixels.shape[:2]
         if (height != width and self.fit != "stretch") or (self.side and {height, width} != {self.side}):
             raise StimulusError(f"{file} has changed: it is {width} × {height} pixels now. Start again.")
@@ -325,91 +295,3 @@ def _weights(length: int, size: int) -> tuple[Int[np.ndarray, " used"], scipy.sp
     weights = bilinear_matrix(length, size).astype(np.float32)
     used = np.flatnonzero(weights.any(0))
     return used, scipy.sparse.csr_array(weights[:, used])
-
-
-def _check(file: ImageFile, fit: str) -> int | None:
-    """Check an image file, and return the side of the fitted image, or None if it will not be square."""
-    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file.name):
-        raise StimulusError(f"{str(file)!r} has a name with control characters or not in UTF-8. Rename it.")
-    if file.size > _LARGEST_FILE:
-        raise StimulusError(f"{file} is too large: {file.size:,} bytes. Make it smaller first.")
-    with _named(file), file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
-        width, height = image.size
-        check_area(image.size, str(file))
-        if fit == "pad":
-            check_area((max(image.size),) * 2, f"{file}, padded,")
-        if fit == "error" and width != height:
-            raise StimulusError(
-                f"{file} is not square: {width} × {height} pixels. "
-                "Choose how to fit it: --fit-images crop, pad or stretch."
-            )
-        if image.mode.startswith(("I", "F")):
-            raise StimulusError(f"{file} has mode {image.mode}, expected 8 bits a channel. Convert it first.")
-        if _cut_to_8_bits(image):
-            raise StimulusError(f"{file} has more than 8 bits a channel, expected 8. Convert it first.")
-    if fit == "stretch":
-        return width if width == height else None
-    return max(width, height) if fit == "pad" else min(width, height)
-
-
-def _cut_to_8_bits(image: Image.Image) -> bool:
-    """Return whether Pillow would silently drop the lower bits of 16-bit colors."""
-    for decoder, *_, arguments in getattr(image, "tile", ()):
-        mode, *more = [arguments] if isinstance(arguments, str) else arguments or [""]
-        if ";16" in str(mode) or (decoder.startswith("ppm") and more[-1] > 255):
-            return True
-    return False
-
-
-def _decoded(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
-    if simplejpeg is not None and contents.startswith(_JPEG):
-        with contextlib.suppress(ValueError):  # Pillow decides on damaged files
-            height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
-            if colors in ("YCbCr", "Gray", "RGB"):  # its pixels of CMYK differ from Pillow's
-                _check_work(contents, (width, height), file)
-                return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
-    with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
-        _check_work(contents, image.size, file)
-        tile = getattr(image, "tag_v2", {})  # a TIFF's tiles may be far larger than the image
-        check_area((tile.get(TIFF.TILEWIDTH, 1), tile.get(TIFF.TILELENGTH, 1)), f"A tile of {file}")
-        if not image.has_transparency_data:
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        layers = np.asarray(image.convert("RGBA"))
-    if layers[..., 3].min() < 255:
-        raise StimulusError(
-            f"{file} is partly transparent, so what it shows depends on the background. Put it on one first."
-        )
-    return layers[..., :3]
-
-
-def _check_work(contents: bytes, size: tuple[int, int], file: ImageFile) -> None:
-    """Raise StimulusError if decoding an image takes too much memory or time."""
-    check_area(size, str(file))
-    scans = contents.count(b"\xff\xda") if contents.startswith(_JPEG) else 1  # a marker that pixels never contain
-    if scans > _MOST_SCANS or scans * math.prod(size) > _MOST_SCANNED:
-        raise StimulusError(f"{file} has {scans} scans of its {math.prod(size):,} pixels. Write it again.")
-
-
-def check_area(size: tuple[int, int], name: str) -> None:
-    """Raise StimulusError if an image is too large to be decoded.
-
-    Pillow only warns of images between its limit and twice the limit, and warnings cannot be caught safely in
-    threads.
-    """
-    width, height = size
-    area = Image.MAX_IMAGE_PIXELS
-    if max(size) > _LONGEST_SIDE or (area is not None and width * height > area):
-        raise StimulusError(f"{name} is too large: {width} × {height} pixels. Make it smaller first.")
-
-
-@contextlib.contextmanager
-def _named(file: ImageFile) -> Iterator[None]:
-    """Turn any exception of a decoder into a StimulusError that names the file."""
-    try:
-        yield
-    except BERGError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise StimulusError(f"{file} is too large: {error}. Make it smaller first.") from error
-    except Exception as error:
-        raise StimulusError(f"{file} cannot be read as an image: {error}. Replace or remove it.") from error

@@ -231,7 +231,7 @@ def _check(shard: _Shard, name: str, item: tarfile.TarInfo, end: int) -> None:
 
 
 def _check_end(shard: _Shard, stream: BinaryIO, offset: int) -> None:
-    """Raise StimulusError unless only zeros follow the last member: tarfile stops in silence at a damaged header."""
+    """Raise StimulusError unless only zeros follow the last member: tarfile silently stops at unreadable headers."""
     stream.seek(offset)
     piece = stream.read(_PIECE)
     if not piece:

@@ -16,7 +16,7 @@ from PIL import Image
 from berg_jax.demo import photographs
 from berg_jax.errors import ModelNotFoundError, StimulusError
 from berg_jax.model.nn.preprocess import STD, preprocess
-from berg_jax.stream.sources import image_files as sources
+from berg_jax.stream.sources import decoding
 from berg_jax.stream.sources.arrays import Subset
 from berg_jax.stream.sources.image_files import FolderSource, ListSource, fit_square
 
@@ -233,7 +233,7 @@ def test_jpegs_are_pillow_s_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (folder / "a.jpg").write_bytes(contents)
         np.testing.assert_array_equal(FolderSource(folder).read([0])[0], by_pillow(contents))
     assert len(calls) > 0.8 * len(all_jpegs)  # all but CMYK
-    monkeypatch.setattr(sources, "simplejpeg", None)
+    monkeypatch.setattr(decoding, "simplejpeg", None)
     before = len(calls)
     np.testing.assert_array_equal(FolderSource(folder).read([0])[0], by_pillow(contents))
     assert len(calls) == before

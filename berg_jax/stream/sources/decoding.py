@@ -1,0 +1,140 @@
+"""Decoding of image files, and checks that refuse files which would take too much memory or time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from PIL import TiffImagePlugin as TIFF
+
+from ...errors import BERGError, StimulusError
+
+try:
+    import simplejpeg
+except ImportError:  # Pillow decodes the same pixels, at half the speed
+    simplejpeg = None
+
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's name; others may start programs
+_LARGEST_FILE = 1 << 30
+_LONGEST_SIDE = 1 << 15  # pixels; resizing needs a table for each side
+_JPEG = b"\xff\xd8\xff"
+_MOST_SCANS = 100  # of a JPEG; some have 10, and each may take as long as the whole picture
+_MOST_SCANNED = 1 << 30  # pixels in all scans of a JPEG
+
+
+class ImageFile(Protocol):
+    """Protocol of an image file, on its own or inside another file; messages show its ``str()``."""
+
+    @property
+    def name(self) -> str:
+        """Name of the image in the output."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+
+    def open(self) -> BinaryIO:
+        """Open a new, seekable stream of the file's bytes."""
+
+
+def check_file(file: ImageFile, fit: str) -> int | None:
+    """Check an image file, and return the side of the fitted image, or None if it will not be square."""
+    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file.name):
+        raise StimulusError(f"{str(file)!r} has a name with control characters or not in UTF-8. Rename it.")
+    if file.size > _LARGEST_FILE:
+        raise StimulusError(f"{file} is too large: {file.size:,} bytes. Make it smaller first.")
+    with named(file), file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
+        width, height = image.size
+        check_area(image.size, str(file))
+        if fit == "pad":
+            check_area((max(image.size),) * 2, f"{file}, padded,")
+        if fit == "error" and width != height:
+            raise StimulusError(
+                f"{file} is not square: {width} × {height} pixels. "
+                "Choose how to fit it: --fit-images crop, pad or stretch."
+            )
+        if image.mode.startswith(("I", "F")):
+            raise StimulusError(f"{file} has mode {image.mode}, expected 8 bits a channel. Convert it first.")
+        if _cut_to_8_bits(image):
+            raise StimulusError(f"{file} has more than 8 bits a channel, expected 8. Convert it first.")
+    if fit == "stretch":
+        return width if width == height else None
+    return max(width, height) if fit == "pad" else min(width, height)
+
+
+def _cut_to_8_bits(image: Image.Image) -> bool:
+    """Return whether Pillow would silently drop the lower bits of 16-bit colors."""
+    for decoder, *_, arguments in getattr(image, "tile", ()):
+        mode, *more = [arguments] if isinstance(arguments, str) else arguments or [""]
+        if ";16" in str(mode) or (decoder.startswith("ppm") and more[-1] > 255):
+            return True
+    return False
+
+
+def decode(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the RGB pixels of an image file.
+
+    Raises
+    ------
+    StimulusError
+        The image takes too much memory or time to decode, or is partly transparent. Damaged files may raise any
+        exception, so call this function inside :func:`named`.
+    """
+    if simplejpeg is not None and contents.startswith(_JPEG):
+        with contextlib.suppress(ValueError):  # Pillow decides on damaged files
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
+            if colors in ("YCbCr", "Gray", "RGB"):  # its pixels of CMYK differ from Pillow's
+                _check_work(contents, (width, height), file)
+                return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
+    with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
+        _check_work(contents, image.size, file)
+        tile = getattr(image, "tag_v2", {})  # a TIFF's tiles may be far larger than the image
+        check_area((tile.get(TIFF.TILEWIDTH, 1), tile.get(TIFF.TILELENGTH, 1)), f"A tile of {file}")
+        if not image.has_transparency_data:
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        layers = np.asarray(image.convert("RGBA"))
+    if layers[..., 3].min() < 255:
+        raise StimulusError(
+            f"{file} is partly transparent, so what it shows depends on the background. Put it on one first."
+        )
+    return layers[..., :3]
+
+
+def _check_work(contents: bytes, size: tuple[int, int], file: ImageFile) -> None:
+    """Raise StimulusError if decoding an image takes too much memory or time."""
+    check_area(size, str(file))
+    scans = contents.count(b"\xff\xda") if contents.startswith(_JPEG) else 1  # a marker that pixels never contain
+    if scans > _MOST_SCANS or scans * math.prod(size) > _MOST_SCANNED:
+        raise StimulusError(f"{file} has {scans} scans of its {math.prod(size):,} pixels. Write it again.")
+
+
+def check_area(size: tuple[int, int], name: str) -> None:
+    """Raise StimulusError if an image is too large to be decoded.
+
+    Pillow only warns of images between its limit and twice the limit, and warnings cannot be caught safely in
+    threads.
+    """
+    width, height = size
+    area = Image.MAX_IMAGE_PIXELS
+    if max(size) > _LONGEST_SIDE or (area is not None and width * height > area):
+        raise StimulusError(f"{name} is too large: {width} × {height} pixels. Make it smaller first.")
+
+
+@contextlib.contextmanager
+def named(file: ImageFile) -> Iterator[None]:
+    """Turn any exception of a decoder into a StimulusError that names the file."""
+    try:
+        yield
+    except BERGError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise StimulusError(f"{file} is too large: {error}. Make it smaller first.") from error
+    except Exception as error:
+        raise StimulusError(f"{file} cannot be read as an image: {error}. Replace or remove it.") from error
