@@ -376,8 +376,8 @@ def _find_device(name: str) -> Any:
     try:
         return jax.devices(kind)[0]
     except RuntimeError as error:
-        there = sorted({device.platform for device in jax.devices()})
+        platforms = sorted({device.platform for device in jax.devices()})
         raise ResourceError(
-            f"There is no device {name!r}; JAX sees {there}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
+            f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
             "device='auto'."
         ) from error

@@ -127,9 +127,10 @@ class _Conversion:
             raise ModelLoadError(f"{files.part2}: {total} vertices in all, expected two hemispheres of one size.")
         _check_indices(files, indices, total)
         self.hemisphere_size = total // 2
-        every = np.arange(total, dtype=np.int32)
-        rest = every if self.layout == "overlay" else np.setdiff1d(every, indices)
-        self.vertices = {"part1": indices.astype(np.int32), "part2": rest.astype(np.int32)}
+        part2 = np.arange(total, dtype=np.int32)
+        if self.layout == "complement":
+            part2 = np.setdiff1d(part2, indices)
+        self.vertices = {"part1": indices.astype(np.int32), "part2": part2.astype(np.int32)}
 
     def _part_config(self, name: str, sizes: Sizes) -> PartConfig:
         values = sizes.values

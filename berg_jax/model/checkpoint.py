@@ -120,7 +120,7 @@ class Description:
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether the folder looks like a converted subject."""
+    """Return whether the folder looks like a converted subject."""
     return (folder / DESCRIPTION).is_file() and (folder / MANIFEST).is_file()
 
 

@@ -359,7 +359,7 @@ def _arrange(
 ) -> EncodingModel:
     """Build a model whose column i is row ``rows[i]`` of the tables of the ``part[i]``-th part of ``config``."""
     precision = PRECISIONS[config.precision]
-    params, corners, kept = {}, {}, []
+    params, corners, parts = {}, {}, []
     order = np.zeros(len(rows), np.int32)
     offset = 0
     for index, (name, part_config) in enumerate(config.parts):
@@ -367,23 +367,23 @@ def _arrange(
         if len(columns) == 0:
             continue
         table = tables[name]
-        chosen = rows[columns]
-        tiles, corner = assign_tiles(np.asarray(table["rf_center"][chosen], np.float32))
+        part_rows = rows[columns]
+        tiles, corner = assign_tiles(np.asarray(table["rf_center"][part_rows], np.float32))
         filled_slots = np.flatnonzero(tiles.ravel() >= 0)
         order[columns[tiles.ravel()[filled_slots]]] = offset + filled_slots
         offset += tiles.size
-        row_of_slot = np.where(tiles >= 0, chosen[tiles], 0)
+        row_of_slot = np.where(tiles >= 0, part_rows[tiles], 0)
         readouts = {key: values[row_of_slot] for key, values in table.items()}
         for values in readouts.values():
             values[tiles < 0] = 0  # slots without a vertex
         params[name] = {**networks[name], "readout": on_device(readouts, precision)}
         corners[name] = jnp.asarray(corner)
-        kept.append((name, part_config))
+        parts.append((name, part_config))
     return EncodingModel(
         params=params,
         corners=corners,
         order=jnp.asarray(order),
         vertices=jnp.asarray(vertices.global_indices, jnp.int32),
         hemisphere_size=jnp.asarray(vertices.hemisphere_size, jnp.int32),
-        config=replace(config, parts=tuple(kept)),
+        config=replace(config, parts=tuple(parts)),
     )

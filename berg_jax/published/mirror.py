@@ -67,11 +67,11 @@ class Mirror:
 
         def request() -> Any:
             answer = self.store.get(key, options={"range": (start, end)})
-            now = (answer.meta["size"], answer.meta["e_tag"])
-            if now != version:
+            current = (answer.meta["size"], answer.meta["e_tag"])
+            if current != version:
                 raise IntegrityError(
                     f"{key} changed on {self.url} while it was fetched: its size and ETag were {version} and "
-                    f"are now {now}. Fetch again: this file will start anew."
+                    f"are now {current}. Fetch again: this file will start anew."
                 )
             data = answer.bytes()
             if len(data) != end - start:

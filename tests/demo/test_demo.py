@@ -157,8 +157,8 @@ def test_subjects_differ_and_are_built_alike(tmp_path: Path, monkeypatch: pytest
     for cache in ("a", "b"):
         monkeypatch.setenv("BERG_JAX_CACHE", str(tmp_path / cache))
         for number in (1, 2):
-            person = berg_jax.Subject("demo", number)
-            answers[cache, number] = np.asarray(person.model(roi="FFA-1")(images("faces", 2)))
+            subject = berg_jax.Subject("demo", number)
+            answers[cache, number] = np.asarray(subject.model(roi="FFA-1")(images("faces", 2)))
     np.testing.assert_array_equal(answers["a", 1], answers["b", 1])
     np.testing.assert_array_equal(answers["a", 2], answers["b", 2])
     assert np.abs(answers["a", 1] - answers["a", 2]).mean() > 0.05

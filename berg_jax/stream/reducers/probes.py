@@ -33,10 +33,10 @@ class ArgmaxOverProbes(BaseReducer):
     """The probe with the largest mean response of each vertex, found without storing all probes' means.
 
     Images are in the order of probes: image ``probe · images_per_probe + k``. The mean of a probe is that of its
-    images that were not skipped. Of equal probes the first one is taken. A probe ends when an image of another probe
-    follows, so its images must be in one block, whose images are computed in order. The number of images in a block
-    is therefore a multiple of ``images_per_probe``; a divided probe is an error, not a wrong result. If blocks cannot
-    be chosen so, :class:`~berg_jax.stream.reducers.GroupMeans` with a group for every probe keeps all means.
+    images that were not skipped. Among equal probes the first one is taken. A probe ends when an image of another
+    probe follows, so its images must be in one block, whose images are computed in order. The number of images in a
+    block is therefore a multiple of ``images_per_probe``; a divided probe is an error, not a wrong result. If blocks
+    cannot be chosen so, :class:`~berg_jax.stream.reducers.GroupMeans` with a group for every probe keeps all means.
 
     Results are ``probe`` (vertices,), −1 if there was none, ``value`` (vertices,) float64, its mean response,
     ``seen`` (probes,), whether a probe had images, and ``count``.

@@ -63,16 +63,16 @@ def reduced_blocks(folder: Place) -> set[int]:
 
 
 def merge(folder: Place, reducers: Sequence[Reducer]) -> dict[str, dict[str, np.ndarray]]:
-    """Results of all reducers over all states, merged in the order of their first blocks."""
+    """Return the results of all reducers over all states, which are merged in the order of their first blocks."""
     files = [(_blocks(path)[0], path) for path in list_folder(folder, _SUFFIX)]
     results = {}
     for reducer in reducers:
-        join = jax.jit(reducer.merge)  # for each file, and slow unless compiled
-        total = None
+        join = jax.jit(reducer.merge)  # called for each file, and slow unless compiled
+        merged = None
         for _, path in sorted(files, key=lambda file: file[0]):
             state = _load(path, reducer)
-            total = state if total is None else join(total, state)
-        results[reducer.name] = reducer.finalize(reducer.init() if total is None else total)
+            merged = state if merged is None else join(merged, state)
+        results[reducer.name] = reducer.finalize(reducer.init() if merged is None else merged)
     return results
 
 

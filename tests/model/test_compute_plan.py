@@ -115,7 +115,7 @@ def test_direct_convolutions_answer_the_same(complement: Golden) -> None:
     np.testing.assert_allclose(direct(images), complement.model(images), atol=2e-5)  # on CPU both are float32
 
 
-def two_people(golden: Golden) -> list[berg_jax.EncodingModel]:
+def two_models(golden: Golden) -> list[berg_jax.EncodingModel]:
     """Different weights, different vertices and numbers of vertices, the same sizes of network."""
     size = golden.hemisphere_size
     first = golden.model.select(Vertices(np.array([3, 1]), np.array([0, 7, 5]), size))
@@ -124,29 +124,29 @@ def two_people(golden: Golden) -> list[berg_jax.EncodingModel]:
     return [first, other.replace(params=params)]
 
 
-def test_stacked_people_answer_as_each_alone(complement: Golden) -> None:
-    people = two_people(complement)
-    stacked = stack(people)
+def test_stacked_models_answer_as_each_alone(complement: Golden) -> None:
+    models = two_models(complement)
+    stacked = stack(models)
     images = jnp.asarray(complement.expected["images_96"], jnp.float32)
     responses = stacked(images)
     assert responses.shape == (2, len(images), stacked.mask.shape[1])
-    for person, mask, own in zip(people, stacked.mask, responses, strict=True):
-        np.testing.assert_allclose(own[:, mask], person(images), atol=1e-5)
+    for model, mask, own in zip(models, stacked.mask, responses, strict=True):
+        np.testing.assert_allclose(own[:, mask], model(images), atol=1e-5)
         assert (own[:, ~mask] == 0).all()
-        assert int(mask.sum()) == len(person.vertices)
+        assert int(mask.sum()) == len(model.vertices)
 
 
 @pytest.mark.nightly
-def test_the_gradient_of_stacked_people_is_the_sum_of_each_ones(complement: Golden) -> None:
-    people = two_people(complement)
+def test_the_gradient_of_stacked_models_is_the_sum_of_each_ones(complement: Golden) -> None:
+    models = two_models(complement)
     images = jnp.asarray(complement.expected["images_96"][:1], jnp.float32)
-    values, gradient = value_and_pixel_gradient(stack(people), images, jnp.sum)
-    alone = [value_and_pixel_gradient(person, images, jnp.sum) for person in people]
+    values, gradient = value_and_pixel_gradient(stack(models), images, jnp.sum)
+    alone = [value_and_pixel_gradient(model, images, jnp.sum) for model in models]
     np.testing.assert_allclose(values, sum(value for value, _ in alone), rtol=1e-4)
     assert relative(gradient, sum(gradient for _, gradient in alone)) < 1e-5
 
 
-def test_people_who_cannot_be_stacked_are_refused(complement: Golden, overlay: Golden) -> None:
+def test_models_that_cannot_be_stacked_are_refused(complement: Golden, overlay: Golden) -> None:
     with pytest.raises(InvalidParameterError, match="at least one"):
         stack([])
     with pytest.raises(InvalidParameterError, match="same sizes, precision, crop and parts"):
