@@ -34,7 +34,8 @@ def score(model: Model, objective: Callable[..., Array], images: Any, *, batch: 
     ----------
     model, objective
         See :func:`~berg_jax.experiments.synthesis.optimize.optimize`. The objective is one of single images, not of
-        sets.
+        sets. A model that is a plain function must be given as a
+        :class:`~berg_jax.experiments.synthesis.functions.Function`.
     images
         Images (n, 3, height, width) in 0–255.
     batch
