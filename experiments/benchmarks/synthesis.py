@@ -30,7 +30,10 @@ def start(images: UInt8[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n 3 h w"]:
 
 @jax.jit
 def ascend(model: EncodingModel, latents: Float[Array, "n 3 h w"]) -> Float[Array, "steps n"]:
-    """The mean response to each image before each step, as :func:`~.synthesis.optimize.optimize` makes them."""
+    """The mean response to each image before each step.
+
+    The steps are made as :func:`~berg_jax.experiments.synthesis.optimize.optimize` makes them.
+    """
     problem = Problem(Function(_mean), Function(bound))
 
     def once(states: State, _: None) -> tuple[State, Float[Array, " n"]]:

@@ -29,7 +29,7 @@ def parametrization(
     Parameters
     ----------
     name
-        One of :data:`PARAMETRIZATIONS`.
+        One of ``PARAMETRIZATIONS``.
     photograph
         To start from, in 0–255, or None.
     folder
