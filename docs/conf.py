@@ -13,7 +13,7 @@ import berg_jax  # noqa: E402
 
 project = "berg_jax"
 author = "The berg_jax authors"
-copyright = "the berg_jax authors, MIT license"  # noqa: A001
+copyright = "the berg_jax authors, MIT license"
 version = release = berg_jax.__version__
 
 extensions = [

@@ -77,11 +77,10 @@ def public_names() -> dict[str, str]:
     A name that a module has, too, such as ``synthesis.optimize``, is left to the function's module.
     """
     shortest: dict[str, str] = {}
-    for package in filter(is_package, modules()):
+    for package in sorted(filter(is_package, modules()), key=lambda name: name.count("."), reverse=True):
         for name, definition in face(package).items():
-            candidate = f"{package}.{name}"
-            if {definition, candidate}.isdisjoint(modules()) and candidate.count(".") < shortest.get(definition, "." * 99).count("."):
-                shortest[definition] = candidate
+            if {definition, f"{package}.{name}"}.isdisjoint(modules()):
+                shortest[definition] = f"{package}.{name}"
     return shortest
 
 

@@ -45,9 +45,13 @@ def qualify(app: Sphinx, what: str, name: str, subject: Any, options: Any, lines
         role, word = match.groups()
         if role in ("meth", "attr") and "." not in word:
             return f":{role}:`~{owner}.{word}`"
-        first = word.partition(".")[0]
-        place = next((name for name in (module, "berg_jax") if hasattr(importlib.import_module(name), first)), None)
-        return f":{role}:`{word} <{place}.{word}>`" if place else match[0]
+        first, dot, rest = word.partition(".")
+        for place in (module, "berg_jax"):
+            found = getattr(importlib.import_module(place), first, None)
+            if found is not None:  # which may only be imported there
+                home = getattr(found, "__module__", None) or place
+                return f":{role}:`{word} <{home}.{first}{dot}{rest}>`"
+        return match[0]
 
     lines[:] = [_ROLE.sub(full, line) for line in lines]
 
