@@ -40,7 +40,8 @@ nb_execution_mode = "off"
 # Docstrings.
 autosummary_generate = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # roles.py writes signatures as they are in the source
+autodoc_preserve_defaults = True
 autodoc_mock_imports = [
     name for name in ("torch", "transformers", "safetensors", "obstore") if not importlib.util.find_spec(name)
 ]

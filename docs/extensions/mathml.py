@@ -27,7 +27,7 @@ def _inline(self: Any, node: nodes.math) -> None:
 
 
 def _display(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{_translated(node, as_block=True)}</div>')
+    self.body.append(f'<div class="equation">{_translated(node, as_block=True)}</div>')
     raise nodes.SkipNode
 
 

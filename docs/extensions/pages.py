@@ -67,6 +67,8 @@ def module_text(module: str) -> str:
     """Return the page of a module: all that it defines, and links to what has a shorter name."""
     shorter = {where: name for where, name in public_names().items() if where.rpartition(".")[0] == module}
     hidden = ",".join(where.rpartition(".")[2] for where in shorter)
+    if module.startswith("berg_jax.cli."):  # whose functions are commands
+        return title(module) + f".. automodule:: {module}\n\nThe commands: :doc:`/{OUT}/command-line`.\n"
     exclude = f"   :exclude-members: {hidden}\n" if hidden else ""
     text = title(module) + f".. automodule:: {module}\n   :members:\n{exclude}\n"
     if shorter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from typing import Any
 
@@ -56,6 +57,63 @@ def qualify(app: Sphinx, what: str, name: str, subject: Any, options: Any, lines
     lines[:] = [_ROLE.sub(full, line) for line in lines]
 
 
+def signature(
+    app: Sphinx, what: str, name: str, subject: Any, options: Any, text: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Write a signature with the annotations of the source, in which names of ours are links."""
+    try:
+        found = inspect.signature(subject)
+    except (TypeError, ValueError):
+        return None
+    if text is None or not getattr(subject, "__module__", "").startswith("berg_jax"):
+        return None
+    module = importlib.import_module(subject.__module__)
+    parameters = [
+        parameter.replace(
+            annotation=_Shown(_linked(parameter.annotation, module)) if _known(parameter.annotation) else _NONE,
+            default=_Shown(_told(parameter.default)) if parameter.default is not _NONE else _NONE,
+        )
+        for parameter in found.parameters.values()
+        if parameter.name not in ("self", "cls")
+    ]
+    answer = _linked(found.return_annotation, module) if _known(found.return_annotation) else None
+    return str(inspect.Signature(parameters)), None if what in ("class", "exception") else answer
+
+
+_NONE = inspect.Parameter.empty
+
+
+class _Shown(str):
+    """A text that is shown without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _known(annotation: Any) -> bool:
+    return isinstance(annotation, str) or (inspect.isclass(annotation) and annotation is not _NONE)
+
+
+def _linked(annotation: Any, module: Any) -> str:
+    """An annotation in which classes of ours, that the module knows, have the names that lead to them."""
+
+    def full(match: re.Match[str]) -> str:
+        held = getattr(module, match[0], None) or getattr(importlib.import_module("berg_jax"), match[0], None)
+        home = getattr(held, "__module__", None) or ""
+        return f"~{home}.{match[0]}" if inspect.isclass(held) and home in modules() else match[0]
+
+    text = annotation if isinstance(annotation, str) else annotation.__name__
+    return re.sub(r"(?<![\w.\"'])[A-Z]\w+(?![\w\"'])", full, text)
+
+
+def _told(default: Any) -> str:
+    """A default as the source has it, or the name of what it is, but never what the machine at hand put into it."""
+    from_source = type(default).__name__ == "DefaultValue"  # autodoc_preserve_defaults'
+    if from_source or isinstance(default, int | float | str | tuple | None):
+        return repr(default)
+    return getattr(default, "__name__", "…")
+
+
 def skip(app: Sphinx, what: str, name: str, member: Any, skipped: bool, options: Any) -> bool | None:
     """Leave out what a module only imports, and what Python and flax add to every tuple and dataclass."""
     text = getattr(member, "__doc__", None) or ""
@@ -68,5 +126,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect these."""
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-docstring", qualify, priority=100)
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
