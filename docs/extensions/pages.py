@@ -37,17 +37,26 @@ def children(package: str) -> list[str]:
     return [name for name in modules() if name.rpartition(".")[0] == package]
 
 
+def value_of(name: str) -> object:
+    """Return what a public name stands for."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def is_constant(name: str) -> bool:
+    """Return whether a name stands for a plain value, which has no docstring of its own."""
+    return isinstance(value_of(name), tuple | str | int | float)
+
+
 def object_directive(name: str) -> str:
     """Return the directive that documents a public name."""
-    module, _, attribute = name.rpartition(".")
-    value = getattr(importlib.import_module(module), attribute)
+    value = value_of(name)
+    if is_constant(name):
+        return f".. py:data:: {name}\n   :value: {value!r}\n\n"
     if inspect.isclass(value):
-        kind, options = ("autoexception" if issubclass(value, BaseException) else "autoclass"), "   :members:\n"
-    elif callable(value) and hasattr(value, "__name__"):
-        kind, options = "autofunction", ""
-    else:
-        kind, options = "autodata", "   :no-value:\n"
-    return f".. {kind}:: {name}\n{options}\n"
+        kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
+        return f".. {kind}:: {name}\n   :members:\n\n"
+    return f".. autofunction:: {name}\n\n"
 
 
 def face_text(package: str) -> str:
@@ -55,12 +64,10 @@ def face_text(package: str) -> str:
     names = {f"{package}.{name}": where for name, where in face(package).items() if where not in modules()}
     if not names:
         return ""
-    text = title("Public names", "-") + directive(
-        "autosummary", [f"~{name}" for name in sorted(names, key=str.lower)], "   :nosignatures:\n"
-    )
-    return text + "".join(
-        object_directive(name) for name in sorted(names, key=str.lower) if public_names().get(names[name]) == name
-    )
+    ordered = sorted(names, key=str.lower)
+    listed = [f"~{name}" for name in ordered if not is_constant(name)]
+    text = title("Public names", "-") + directive("autosummary", listed, "   :nosignatures:\n")
+    return text + "".join(object_directive(name) for name in ordered if public_names().get(names[name]) == name)
 
 
 def module_text(module: str) -> str:
@@ -73,7 +80,8 @@ def module_text(module: str) -> str:
     text = title(module) + f".. automodule:: {module}\n   :members:\n{exclude}\n"
     if shorter:
         text += title("Public names of this module", "-")
-        text += directive("autosummary", [f"~{name}" for name in sorted(shorter.values())], "   :nosignatures:\n")
+        listed = [f"~{name}" for name in sorted(shorter.values()) if not is_constant(name)]
+        text += directive("autosummary", listed, "   :nosignatures:\n")
     return text
 
 
@@ -86,9 +94,10 @@ def package_text(package: str) -> str:
     text += face_text(package)
     if inside:
         rows = "".join(f"   * - :mod:`{name}`\n     - {first_line(name)}\n" for name in inside)
+        entries = [f"{name.removeprefix(f'{package}.')} <{name}>" for name in inside]
         text += title("Modules", "-")
         text += f".. list-table::\n   :class: modules\n   :widths: 40 60\n\n{rows}\n"
-        text += directive("toctree", inside, "   :hidden:\n   :maxdepth: 1\n")
+        text += directive("toctree", entries, "   :hidden:\n   :maxdepth: 1\n")
     return text
 
 
