@@ -1,10 +1,9 @@
-"""What the README says can be done: commands that exist, links that lead somewhere, Python that runs."""
+"""The README and the documentation's pages say what can be done: commands exist, links lead to files, Python runs."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import click
@@ -12,56 +11,73 @@ import jax
 import pytest
 import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 import berg_jax
 from berg_jax.cli.app import app
-from berg_jax.stream.encode import encode_images
 
 from ..conftest import ROOT
+from .pages import PAGES, blocks, links, name_of
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+MOST_LINES = 170
+# Pages whose Python takes seconds, on demo subjects that other tests have made, too.
+QUICK = ("README.md", "docs/moving-from-berg.md", "docs/how-to/responses.md", "docs/how-to/vertices.md")
 _COMMAND = re.compile(r"(?:^|\s)berg-jax (.*)")
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 def _commands() -> list[str]:
     """What follows berg-jax on the lines of shell blocks, without comments and what a shell would do."""
-    lines = "\n".join(_blocks("bash")).replace("\\\n", " ").splitlines()
-    found = [
-        match[1] for line in lines if (match := _COMMAND.search(re.split(r"\s#|\s\|\||;|\s&&\s(?!berg)", line)[0]))
-    ]
-    return sorted(set(found))
+    text = "\n".join(block for page in PAGES for block in blocks(page, "bash"))
+    lines = text.replace("\\\n", " ").splitlines()
+    ends = r"\s#|\s\|\||;|\s&(?:\s|$)|\s&&\s(?!berg)"
+    found = [match[1] for line in lines if (match := _COMMAND.search(re.split(ends, line)[0]))]
+    # A shell would put a number in place of these.
+    return sorted({re.sub(r'"\$\(.*\)"|"\$\w+"|\$\w+', "1", command) for command in found})
 
 
 @pytest.mark.parametrize("command", _commands())
 def test_commands_exist_with_these_options(command: str) -> None:
     group = typer.main.get_command(app)
     name, *arguments = shlex.split(command)
+    if name.startswith("-"):
+        group.make_context("berg-jax", [name, *arguments], resilient_parsing=True)
+        return
     chosen = group.get_command(click.Context(group), name)
     assert chosen is not None, f"there is no berg-jax {name}"
     chosen.make_context(name, arguments)  # raises where an option is unknown, missing or of the wrong type
 
 
-def test_links_lead_to_files() -> None:
-    targets = re.findall(r"\]\(([^)#]+)", README)
-    assert targets
-    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [target for target in links(page) if "://" not in target and not (page.parent / target).exists()]
+    assert missing == []
 
 
-@pytest.mark.nightly
-def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: Path) -> None:
-    """Block after block, as one session, with the demo subjects for a real one."""
+def test_the_readme_is_short_and_leads_to_the_pages() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    assert sum(target.startswith("docs/") for target in links(README)) > 20
+
+
+def _pages_with_python() -> list[object]:
+    pages = {name_of(page): page for page in PAGES if blocks(page, "python")}
+    marks = {name: pytest.mark.docs if name in QUICK else pytest.mark.nightly for name in pages}
+    return [pytest.param(page, id=name, marks=marks[name]) for name, page in pages.items()]
+
+
+@pytest.mark.parametrize("page", _pages_with_python())
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: Path) -> None:
+    """A page's blocks one after the other, as one session, with the demo subjects for real ones."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_images").mkdir()
     for name, image in zip("abc", berg_jax.demo.images("faces", 3), strict=True):
         Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "my_images" / f"{name}.png")
-    encode_images(berg_jax.Subject("demo", 1), "my_images", "responses.zarr")
+    text = "\n".join(blocks(page, "python"))
+    if '"responses.zarr"' in text:
+        encode = ["encode", "my_images", "--berg-dir", "demo", "--subject", "1", "--output", "responses.zarr"]
+        outcome = CliRunner().invoke(app, encode)
+        assert outcome.exit_code == 0, outcome.output
     names: dict[str, object] = {}
     with jax.numpy_rank_promotion("allow"):  # as it is for users
-        for block in _blocks("python"):
-            exec(compile(block.replace('"path/to/berg_dir"', '"demo"'), "README.md", "exec"), names)
-    assert (tmp_path / "brain.png").exists()
-    shutil.rmtree(tmp_path / "mean.zarr")
+        exec(compile(text.replace('"path/to/berg_dir"', '"demo"'), name_of(page), "exec"), names)
+    assert names

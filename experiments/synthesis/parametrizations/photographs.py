@@ -31,7 +31,7 @@ def make_parametrization(
     Parameters
     ----------
     name
-        One of :data:`PARAMETRIZATIONS`.
+        One of ``PARAMETRIZATIONS``.
     photograph
         Image to start from, in 0–255, or None.
     folder
