@@ -5,11 +5,16 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
 #     name: python3
 # ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/01_quickstart.ipynb)
 
 # %% [markdown]
 # # Quickstart
@@ -23,12 +28,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:
+if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
     checkout = Path.cwd().parent
-    if not (checkout / "pyproject.toml").exists():
-        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
 
+# %%
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -53,8 +59,8 @@ for axis, image in zip(axes.flat, images, strict=True):
     axis.axis("off")
 
 # %%
-person = berg_jax.Subject(BERG_DIR, SUBJECT)
-model = person.model()
+subject = berg_jax.Subject(BERG_DIR, SUBJECT)
+model = subject.model()
 responses = np.asarray(model(images))
 responses.shape
 
@@ -63,8 +69,8 @@ responses.shape
 
 # %%
 difference = responses[:8].mean(axis=0) - responses[8:].mean(axis=0)
-areas = {name: person.vertices(name) for name in ("FFA-1", "PPA")}
-note = "SYNTHETIC weights" if person.description.synthetic else None
+areas = {name: subject.vertices(name) for name in ("FFA-1", "PPA")}
+note = "SYNTHETIC weights" if subject.description.synthetic else None
 brain = berg_jax.surface.plot(difference, views=("ventral",), outlines=areas, label="faces − places (z)", note=note)
 brain.set_dpi(70)
 brain
@@ -75,7 +81,7 @@ brain
 # A model of fewer vertices is smaller and faster, and gives the same columns.
 
 # %%
-faces = person.model(roi="FFA-1")
+faces = subject.model(roi="FFA-1")
 columns = areas["FFA-1"].global_indices
 np.abs(np.asarray(faces(images)) - responses[:, columns]).max()
 

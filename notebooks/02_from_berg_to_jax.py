@@ -5,11 +5,16 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
 #     name: python3
 # ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/02_from_berg_to_jax.ipynb)
 
 # %% [markdown]
 # # From BERG to JAX
@@ -24,12 +29,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:
+if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
     checkout = Path.cwd().parent
-    if not (checkout / "pyproject.toml").exists():
-        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
 
+# %%
 import tempfile
 
 import numpy as np

@@ -5,11 +5,16 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
 #     name: python3
 # ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/03_make_a_stimulus.ipynb)
 
 # %% [markdown]
 # # Make a stimulus
@@ -23,12 +28,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:
+if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
     checkout = Path.cwd().parent
-    if not (checkout / "pyproject.toml").exists():
-        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
 
+# %%
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -53,9 +59,9 @@ STEPS = 32  # more for better pictures
 # Several regions share one program: each is a row of weights over one model's vertices.
 
 # %%
-person = berg_jax.Subject(BERG_DIR, SUBJECT)
-vertices, areas = union(person, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
-model = person.model(vertices)
+subject = berg_jax.Subject(BERG_DIR, SUBJECT)
+vertices, areas = union(subject, {"faces": "FFA-1 + FFA-2", "places": "PPA"})
+model = subject.model(vertices)
 
 
 def show(made, titles):
@@ -90,7 +96,7 @@ def even(responses):
     return responses.mean(axis=1) - responses.std(axis=1)
 
 
-faces = person.model(roi="FFA-1")
+faces = subject.model(roi="FFA-1")
 result = optimize(faces, even, parametrizations.fourier(), n=3, steps=STEPS, show_progress=False)
 show(result.images, [f"{value:.1f}" for value in result.values])
 

@@ -5,11 +5,16 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
 #     name: python3
 # ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/04_a_million_images.ipynb)
 
 # %% [markdown]
 # # A million images
@@ -24,12 +29,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:
+if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
     checkout = Path.cwd().parent
-    if not (checkout / "pyproject.toml").exists():
-        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
 
+# %%
 import tempfile
 
 import jax
@@ -38,9 +44,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import berg_jax
-from berg_jax.stream.loop import stream
-from berg_jax.stream.reducers import Moments, TopK, roi_weights
-from berg_jax.stream.sources.generated import GeneratedSource
+from berg_jax import Execution
+from berg_jax.stream import GeneratedSource, Moments, TopK, stream
+from berg_jax.stream.reducers import roi_weights
 
 # %%
 # %config InlineBackend.figure_formats = ["jpeg"]
@@ -76,19 +82,18 @@ source = GeneratedSource(gratings, jax.random.key(0), IMAGES, "grating", version
 # ## One pass, several answers
 
 # %%
-person = berg_jax.Subject(BERG_DIR, SUBJECT)
-rois = {name: person.vertices(name) for name in ("V1", "hV4", "FFA-1", "PPA")}
-vertices = person.vertices(list(rois))
+subject = berg_jax.Subject(BERG_DIR, SUBJECT)
+rois = {name: subject.vertices(name) for name in ("V1", "hV4", "FFA-1", "PPA")}
+vertices = subject.vertices(list(rois))
 sinks = [TopK(k=8, rois=roi_weights(vertices, rois)), Moments(len(vertices))]
 run = {
-    "model": person.model(vertices),
+    "model": subject.model(vertices),
     "source": source,
     "sinks": sinks,
     "output": Path(tempfile.mkdtemp()) / "run",
-    "identity": person.identity(vertices),
-    "batch_size": BATCH_SIZE,
-    "show_progress": False,
+    "identity": subject.identity(vertices),
 }
+quiet = {"batch_size": BATCH_SIZE, "show_progress": False}
 
 # %% [markdown]
 # ## Stopped, and resumed
@@ -98,10 +103,10 @@ run = {
 
 # %%
 try:
-    results = stream(**run, time_limit=3)
+    results = stream(**run, execution=Execution(time_limit=3, **quiet))
 except berg_jax.Interrupted as stopped:
     print(stopped)
-    results = stream(**run)
+    results = stream(**run, execution=Execution(**quiet))
 print(f"{int(results['moments']['count']):,} images; mean response {results['moments']['mean'].mean():.3f} z")
 
 # %% [markdown]

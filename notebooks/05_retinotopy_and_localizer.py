@@ -5,11 +5,16 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
 #     name: python3
 # ---
+
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/05_retinotopy_and_localizer.ipynb)
 
 # %% [markdown]
 # # Retinotopy and a localizer
@@ -24,20 +29,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:
+if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
     checkout = Path.cwd().parent
-    if not (checkout / "pyproject.toml").exists():
-        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo]"], check=True)
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
 
+# %%
 import io
 import tempfile
 
 import PIL.Image
 from IPython.display import Image
 
-from berg_jax.experiments.localizer.experiment import localize
-from berg_jax.experiments.retinotopy.experiment import map_retinotopy
+from berg_jax import Execution, Selection, Subject
+from berg_jax.experiments import localize, map_retinotopy
 
 # %%
 BERG_DIR, SUBJECT, IMAGES = "demo", 1, None  # a real subject: "path/to/berg_dir", 1 to 8, "path/to/nsd_stimuli.hdf5"
@@ -55,13 +61,14 @@ def shown(path, width=700):
 # %% [markdown]
 # ## Retinotopy
 #
-# Natural images behind Gaussian windows at 16 × 16 places (a real subject: 40 × 40). Each vertex' best window, and a
+# Natural images behind Gaussian windows at 16 × 16 places (a real subject: 40 × 40). Each vertex's best window, and a
 # Gaussian fitted to its mean responses.
 
 # %%
-print(
-    map_retinotopy(BERG_DIR, SUBJECT, OUTPUT / "retinotopy", IMAGES, roi="early", fit_sizes=True, show_progress=False)
-)
+subject = Subject(BERG_DIR, SUBJECT)
+quiet = Execution(show_progress=False)
+early = Selection("early")
+print(map_retinotopy(subject, OUTPUT / "retinotopy", IMAGES, selection=early, fit_sizes=True, execution=quiet))
 
 # %%
 shown(OUTPUT / "retinotopy" / "angle.png")
@@ -72,7 +79,8 @@ shown(OUTPUT / "retinotopy" / "angle.png")
 # Images by category, a general linear model's t for each vertex, with the false discovery rate controlled.
 
 # %%
-print(localize(BERG_DIR, [SUBJECT], OUTPUT / "localizer", roi="nsdgeneral", show_progress=False))
+visual = Selection("nsdgeneral")
+print(localize([subject], OUTPUT / "localizer", selection=visual, execution=quiet))
 
 # %%
 shown(OUTPUT / "localizer" / f"subj{SUBJECT:02d}" / "preference.png")

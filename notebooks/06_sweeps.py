@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -12,9 +14,12 @@
 # ---
 
 # %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/06_sweeps.ipynb)
+
+# %% [markdown]
 # # Sweeps
 #
-# The same question for many regions, people, seeds and settings: up to 64 trials share one compiled program. On
+# The same question for many regions, subjects, seeds and settings: up to 64 trials share one compiled program. On
 # **demo subjects** (synthetic weights; their preferences were planted).
 
 # %%
@@ -23,11 +28,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:
+if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
     checkout = Path.cwd().parent
-    if not (checkout / "pyproject.toml").exists():
-        raise SystemExit("Clone berg_jax and open this notebook in its folder notebooks/, or pip install it first.")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[demo,sweep]"], check=True)
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo,sweep] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+
+# %%
 import io
 import tempfile
 
@@ -35,8 +42,8 @@ import pandas
 import PIL.Image
 from IPython.display import Image
 
-from berg_jax.experiments.sweeps.spec import read_spec
-from berg_jax.experiments.sweeps.submit import plan_text, sweep
+from berg_jax.experiments.sweeps import read_spec, sweep
+from berg_jax.experiments.sweeps.submit import plan_text
 
 # %% [markdown]
 # ## What is asked

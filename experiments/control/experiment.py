@@ -167,7 +167,7 @@ def control_regions(
     if k < 1 or synthesize < 0:
         raise InvalidParameterError(f"Give k of at least 1 and synthesize of at least 0, got {k} and {synthesize}.")
     limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
-    regions = [union(subject, {name: name for name in rois}, **limits) for subject in subjects]
+    regions = [union(subject, {name: name for name in rois}, selection) for subject in subjects]
     if kind == "multivariate":
         for name, size in ((name, (w > 0).sum()) for _, weights in regions for name, w in weights.items()):
             if size < 2:

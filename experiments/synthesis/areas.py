@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ...model.stacking import StackedModel, stack
+from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import Vertices
 
 
 def union(
-    subject: Subject, areas: Mapping[str, Any], **thresholds: Any
+    subject: Subject, areas: Mapping[str, Any], selection: Selection = Selection()
 ) -> tuple[Vertices, dict[str, Float[np.ndarray, " vertices"]]]:
     """Return the vertices of several areas together, and each area's weights over them.
 
@@ -25,8 +27,8 @@ def union(
     areas
         ROI expressions, or anything else that :meth:`Subject.vertices` takes, by names of your choice:
         ``{"faces": "FFA-1 + FFA-2", "places": "PPA"}``.
-    thresholds
-        Further arguments of :meth:`Subject.vertices`: ``hemisphere``, ``min_ncsnr``, ``min_explained_variance``.
+    selection
+        Hemisphere and thresholds of every area's vertices; its ``roi`` is not used.
 
     Returns
     -------
@@ -56,14 +58,18 @@ def union(
     >>> model = subject.model(vertices)
     >>> objective = objectives.contrast(weights["faces"], weights["places"])
     """
-    indices = {name: subject.vertices(selection, **thresholds).global_indices for name, selection in areas.items()}
+    indices = {name: replace(selection, roi=roi).of(subject).global_indices for name, roi in areas.items()}
     every = np.unique(np.concatenate(list(indices.values())))
     weights = {name: (np.isin(every, inside) / len(inside)).astype(np.float32) for name, inside in indices.items()}
     return Vertices.from_global(every, subject.hemisphere_size), weights
 
 
 def stacked_union(
-    subjects: Sequence[Subject], areas: Mapping[str, Any], *, precision: str = "float32", **thresholds: Any
+    subjects: Sequence[Subject],
+    areas: Mapping[str, Any],
+    selection: Selection = Selection(),
+    *,
+    precision: str = "float32",
 ) -> tuple[StackedModel, dict[str, Float[np.ndarray, "subjects vertices"]]]:
     """Return one stacked model of several subjects for the same areas, and each area's weights in each subject.
 
@@ -71,7 +77,7 @@ def stacked_union(
     ----------
     subjects
         The subjects.
-    areas, thresholds
+    areas, selection
         See :func:`union`.
     precision
         Precision of the models.
@@ -89,7 +95,7 @@ def stacked_union(
     InvalidParameterError
         An area is unknown or empty in a subject.
     """
-    unions = [union(subject, areas, **thresholds) for subject in subjects]
+    unions = [union(subject, areas, selection) for subject in subjects]
     models = [
         subject.model(vertices, precision=precision) for subject, (vertices, _) in zip(subjects, unions, strict=True)
     ]

@@ -121,8 +121,7 @@ def synthesize(
         return f"Everything was there already: {output}"
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
-    limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
-    vertices, area = union(subject, areas, **limits)
+    vertices, area = union(subject, areas, selection)
     model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 import jupytext
@@ -17,6 +18,19 @@ QUICK = ("01_quickstart", "02_from_berg_to_jax")
 
 def _cells(path: Path) -> list[tuple[str, str]]:
     return [(cell.cell_type, cell.source) for cell in jupytext.read(path).cells]
+
+
+@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+def test_it_opens_in_colab_and_installs_itself_there(book: Path) -> None:
+    """From the repository's address, which is written once."""
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    owner = address.removeprefix("https://github.com/")
+
+    badge, _, install = _cells(book)[:3]
+
+    assert f"/github/{owner}/blob/main/notebooks/{book.stem}.ipynb" in badge[1]
+    assert f'"git+{address}"' in install[1]
+    assert "pip" in install[1]
 
 
 @pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
