@@ -204,4 +204,7 @@ def _execution(
     time_limit: float | None,
 ) -> Execution:
     process = find_process(process_index, process_count)
-    return Execution(batch_size, devices, process, seconds(time_limit))
+    execution = Execution(batch_size, devices, process, seconds(time_limit))
+    if devices is not None:
+        execution.local_devices()  # refused now, if there are not so many
+    return execution
