@@ -125,6 +125,14 @@ class Covariance(Comoments):
     See Also
     --------
     Moments : Variances alone, in less memory.
+
+    Examples
+    --------
+    >>> reducer = Covariance(vertices=2)
+    >>> responses = jnp.array([[1.0, 2.0], [3.0, 6.0]])
+    >>> state = reducer.update(reducer.init(), responses, jnp.arange(2), jnp.ones(2, bool))
+    >>> reducer.finalize(state)["covariance"].tolist()
+    [[2.0, 4.0], [4.0, 8.0]]
     """
 
     vertices: int
@@ -157,6 +165,14 @@ class WeightedSums(Comoments):
     See Also
     --------
     GroupMeans : Mean responses to groups of images.
+
+    Examples
+    --------
+    >>> reducer = WeightedSums(weights=np.array([[0.5], [2.0]]), vertices=1)
+    >>> responses = jnp.array([[4.0], [1.0]])
+    >>> state = reducer.update(reducer.init(), responses, jnp.arange(2), jnp.ones(2, bool))
+    >>> reducer.finalize(state)["sums"].tolist()
+    [[4.0]]
     """
 
     weights: Num[np.ndarray, "images k"]

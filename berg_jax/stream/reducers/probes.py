@@ -54,6 +54,14 @@ class ArgmaxOverProbes(BaseReducer):
     --------
     GroupMeans : Mean responses to all probes.
     berg_jax.experiments.retinotopy : Receptive fields by probing a model.
+
+    Examples
+    --------
+    >>> reducer = ArgmaxOverProbes(probes=2, images_per_probe=1, vertices=2)
+    >>> responses = jnp.array([[1.0, 5.0], [3.0, 2.0]])
+    >>> state = reducer.update(reducer.init(), responses, jnp.arange(2), jnp.ones(2, bool))
+    >>> reducer.finalize(state)["probe"].tolist()
+    [1, 0]
     """
 
     probes: int
