@@ -131,9 +131,9 @@ def test_progress_is_logged(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"subjects": [0]}, "subject must be"),
-        ({"subjects": "1"}, "subject must be"),
-        ({"subjects": []}, "at least one subject"),
+        ({"subject_ids": [0]}, "subject must be"),
+        ({"subject_ids": "1"}, "subject must be"),
+        ({"subject_ids": []}, "at least one subject"),
         ({"range_size": 0}, "range_size must be at least 1"),
         ({"connections": 0}, "connections must be at least 1"),
         ({"attempts": 0}, "attempts must be at least 1"),
@@ -142,7 +142,7 @@ def test_progress_is_logged(
     ],
 )
 def test_arguments(change: dict, said: str, tmp_path: Path) -> None:
-    arguments = {"subjects": [1], "berg_dir": tmp_path / "berg", **change}
+    arguments = {"subject_ids": [1], "berg_dir": tmp_path / "berg", **change}
     with pytest.raises(InvalidParameterError, match=said):
         fetch(**arguments)
     assert not (tmp_path / "berg").exists()

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import berg_jax
+from berg_jax import Execution
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.synthesis import objectives
@@ -155,7 +156,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
         [Columns(vertices, membership)],
         output=folder / "out.zarr",
         identity="x",
-        show_progress=False,
+        execution=Execution(show_progress=False),
     )
     return folder / "out.zarr", np.asarray(model(images))
 
