@@ -91,9 +91,9 @@ def control_regions(
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> str:
-    """Choose images that control two regions' responses, or sets that control how alike they represent images [1]_.
+    """Choose images that control two regions' responses, or sets that control how alike they represent images.
 
-    Called again after an interruption, it goes on.
+    The method is that of [1]_. Called again after an interruption, it goes on.
 
     Parameters
     ----------

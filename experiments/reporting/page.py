@@ -136,7 +136,7 @@ def write_report(
         Result, in a sentence or two; each line is a paragraph.
     command
         The command that repeats the experiment: see
-        :func:`~berg_jax.experiments.reporting.command.command_line`.
+        :class:`~berg_jax.experiments.reporting.command.Command`.
     settings
         All settings of the experiment, by name.
     provenance

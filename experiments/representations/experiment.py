@@ -61,9 +61,9 @@ def compare_representations(
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> str:
-    """Compare representations [1]_ of images in ROIs of one or more subjects with each other and with given ones.
+    """Compare representations of images in ROIs of one or more subjects with each other and with given ones.
 
-    Called again after an interruption, it goes on.
+    The method is representational similarity analysis [1]_. Called again after an interruption, it goes on.
 
     Parameters
     ----------
