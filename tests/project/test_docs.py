@@ -72,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, _Page]:
     arguments = [str(folder) if word == "docs/_build/html" else word for word in command.split()[1:]]
     run = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    return {path: _Page(path) for path in folder.rglob("*.html")}
+    return {path: _Page(path) for path in folder.rglob("*.html") if "_static" not in path.parts}
 
 
 def _dead(site: dict[Path, _Page], page: _Page, link: str) -> bool:
