@@ -102,7 +102,9 @@ def test_demo_stands_for_the_subjects(subject: berg_jax.Subject, tmp_path: Path)
     assert (len(lh[0]), len(rh[0])) == (19, 19)
     folder = tmp_path / "faces.npy"
     np.save(folder, images("faces", 3))
-    assert "SYNTHETIC" in encode_images(folder, "demo", 1, tmp_path / "o.zarr", roi="FFA-1", show_progress=False)
+    assert "SYNTHETIC" in encode_images(
+        folder, "demo", 1, tmp_path / "o.zarr", roi="FFA-1", batch_size=2, show_progress=False
+    )
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         assert data.attrs["synthetic"] is True
         np.testing.assert_allclose(data.responses[:2], np.concatenate([lh, rh], axis=1), atol=1e-5)

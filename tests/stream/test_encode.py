@@ -26,7 +26,7 @@ from berg_jax.stream.sources.image_files import FolderSource, resize
 
 from ..conftest import Golden
 
-encode_images = partial(encoding.encode_images, devices=1, show_progress=False)
+encode_images = partial(encoding.encode_images, batch_size=2, devices=1, show_progress=False)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_store(complement: Golden, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zarr"
-    summary = encode_images(folder, complement.folder, complement.subject, output, batch_size=2)
+    summary = encode_images(folder, complement.folder, complement.subject, output)
     assert "5 images" in summary
     with xarray.open_zarr(output) as data:
         data.load()
