@@ -50,9 +50,11 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What one worker has compiled, others load."""
-    jax.config.update("jax_compilation_cache_dir", str(_shared(tmp_path_factory) / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    """What one worker or program of a test has compiled, others load; likewise runs that are given one folder."""
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_shared(tmp_path_factory) / "compiled"))
+    seconds = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))
 
 
 @pytest.fixture(scope="session")

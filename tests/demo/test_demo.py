@@ -103,7 +103,11 @@ def test_demo_stands_for_the_subjects(subject: berg_jax.Subject, tmp_path: Path)
     folder = tmp_path / "faces.npy"
     np.save(folder, images("faces", 3))
     assert "SYNTHETIC" in encode_images(
-        berg_jax.Subject("demo", 1), folder, tmp_path / "o.zarr", selection=berg_jax.Selection("FFA-1")
+        berg_jax.Subject("demo", 1),
+        folder,
+        tmp_path / "o.zarr",
+        selection=berg_jax.Selection("FFA-1"),
+        execution=berg_jax.Execution(batch_size=2),
     )
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         assert data.attrs["synthetic"] is True

@@ -30,9 +30,9 @@ def executed(function: Callable[..., Any], *given: Any, **defaults: Any) -> Call
 
 
 def encode_images(path: Path, berg_dir: Path | str, subject_id: int, output: Path | str, **keywords: Any) -> str:
-    """An encoding on one device unless told otherwise, without a progress bar."""
+    """An encoding, two images at a time on one device unless told otherwise, without a progress bar."""
     selection, others = split(Selection, keywords)
-    execution, others = split(Execution, {"devices": 1, "show_progress": False, **others})
+    execution, others = split(Execution, {"batch_size": 2, "devices": 1, "show_progress": False, **others})
     images = Images(path, others.pop("images", None), others.pop("fit", "error"), others.pop("layout", None))
     subject = berg_jax.Subject(berg_dir, subject_id)
     return encoding.encode_images(subject, images, output, selection=selection, execution=execution, **others)

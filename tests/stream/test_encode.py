@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_store(complement: Golden, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zarr"
-    summary = encode_images(folder, complement.folder, complement.subject, output, batch_size=2)
+    summary = encode_images(folder, complement.folder, complement.subject, output)
     assert "5 images" in summary
     with xarray.open_zarr(output) as data:
         data.load()

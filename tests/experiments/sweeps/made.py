@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -112,10 +111,4 @@ def invoke(*arguments: object) -> tuple[int, str]:
     return said.exit_code, said.output
 
 
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a process that need not compile what another one has compiled."""
-    kept = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
-    return {**os.environ, **kept, "XLA_FLAGS": ""}
+ONE_DEVICE = {"XLA_FLAGS": ""}  # the environment of a program that has no virtual ones

@@ -69,11 +69,14 @@ MIXED = [
 ROUNDING = 1e-5  # of a climb of 1: how the same program rounds in batches of another size, after Adam
 
 
-def test_a_chunk_is_its_trials_one_by_one() -> None:
+@pytest.mark.parametrize("compared", [[3], pytest.param([0, 3], marks=pytest.mark.nightly)])
+def test_a_chunk_is_its_trials_one_by_one(compared: list[int]) -> None:
     """Against ``optimize``, and beside a trial that is lost in NaN and one that makes no sense."""
     here = regions()
-    first, lost, absent, last, met = run_chunk(here, Chunk(MIXED, 5))
-    for got, given in ((first, MIXED[0].settings), (last, MIXED[3].settings)):
+    outcomes = run_chunk(here, Chunk(MIXED, 5))
+    _, lost, absent, _, met = outcomes
+    for number in compared:
+        got, given = outcomes[number], MIXED[number].settings
         result = optimize(
             here.model,
             objectives.mean(here.weights[given["drive"][0]]),

@@ -22,7 +22,7 @@ from berg_jax.experiments.sweeps import worker as running
 from berg_jax.experiments.sweeps.spec import read_spec
 
 from ...conftest import DATA
-from .made import BASE, Fake, environment, invoke, ran, written
+from .made import BASE, ONE_DEVICE, Fake, invoke, ran, written
 
 
 def test_dry_run_and_status_need_no_jax(tmp_path: Path) -> None:
@@ -188,8 +188,7 @@ done
 def test_jobs_of_an_array_share_the_sweep(
     demo: Path, slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XLA_FLAGS", ONE_DEVICE["XLA_FLAGS"])
     (slurm / "sbatch").write_text(RUNNING)
     launcher = (
         '[launcher]\nkind = "slurm"\nchunk = 2\nsetup = ["export SWEEP_SETUP=1", "test -n \\"$SWEEP_SETUP\\""]\n'
@@ -210,8 +209,7 @@ def test_jobs_of_an_array_share_the_sweep(
 def test_submitit_s_local_executor_runs_the_same_job(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XLA_FLAGS", ONE_DEVICE["XLA_FLAGS"])
     path, out = written(tmp_path, f"{DEMO}[launcher]\nchunk = 2\n"), tmp_path / "out"
     records.begin(out, read_spec(path))
     executor = submitit.LocalExecutor(tmp_path / "jobs")

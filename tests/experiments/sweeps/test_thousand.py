@@ -16,7 +16,7 @@ import pytest
 from berg_jax.experiments.sweeps.spec import read_spec
 
 from ...kills import Program
-from .made import environment, ran, written
+from .made import ONE_DEVICE, ran, written
 
 THOUSAND = """
 [base]
@@ -46,7 +46,7 @@ def has_records(output: Path, count: int) -> bool:
 @pytest.mark.timeout(1800)
 def test_1000_trials_survive_kill_9(demo: Path, tmp_path: Path) -> None:
     path, out = written(tmp_path, THOUSAND), tmp_path / "out"
-    sweep = partial(Program, "-c", MAIN, "sweep", environment=environment(tmp_path), patience=1200)
+    sweep = partial(Program, "-c", MAIN, "sweep", environment=ONE_DEVICE, patience=1200)
     random = np.random.default_rng(int(os.environ.get("SWEEP_SEED", "0")))
     kept: dict[str, bytes] = {}
     kills, began = [], time.monotonic()
@@ -89,7 +89,7 @@ def test_ctrl_c_and_sigterm_stop_cleanly(demo: Path, tmp_path: Path) -> None:
     path, out = written(tmp_path, THOUSAND), tmp_path / "out"
     for number in (signal.SIGINT, signal.SIGTERM):
         before = len(list((out / "records").glob("*.json")))
-        with Program("-c", MAIN, "sweep", path, "--output", out, environment=environment(tmp_path)) as process:
+        with Program("-c", MAIN, "sweep", path, "--output", out, environment=ONE_DEVICE) as process:
             process.until(partial(has_records, out, before + 1))
             process.send(number)
             assert process.end() == 75, process.said

@@ -60,16 +60,13 @@ def _read_checkpoint(path: Path) -> Any:
     return jax.tree.leaves(restore(path, fresh, "this one"))
 
 
+_ENTRY = "out/ledger/000000001.json"
+_STATE = "out/reducers/here-1.state.npz"
+_SETTINGS = "out/reducers/settings/top_k.npz"
 TARGETS = [
-    Target("ledger", "out/ledger/000000001.json", _output_seeds("out/ledger/000000001.json"), _read_output),
+    Target("ledger", _ENTRY, _output_seeds(_ENTRY), _read_output),
     Target("output", "out/zarr.json", _output_seeds("out/zarr.json"), _read_output),
-    Target(
-        *("state", "out/reducers/here-1.state.npz", _output_seeds("out/reducers/here-1.state.npz")),
-        *(_read_output, npz_repaired),
-    ),
-    Target(
-        *("settings", "out/reducers/settings/top_k.npz", _output_seeds("out/reducers/settings/top_k.npz")),
-        *(_read_output, npz_repaired),
-    ),
+    Target("state", _STATE, _output_seeds(_STATE), _read_output, npz_repaired),
+    Target("settings", _SETTINGS, _output_seeds(_SETTINGS), _read_output, npz_repaired),
     Target("checkpoint", "x.npz", _checkpoint_seeds, _read_checkpoint, npz_repaired),
 ]

@@ -31,7 +31,7 @@ def test_nsd_s_own_file(berg_dir: Path, tmp_path: Path) -> None:
         for number, image in zip(numbers, shown, strict=True):
             bricks[number] = image
     subject = berg_jax.Subject(berg_dir, 2, num_heads=3)
-    encode_images(path, berg_dir, 2, tmp_path / "o.zarr", images="test", roi="V3v")
+    encode_images(path, berg_dir, 2, tmp_path / "o.zarr", images="test", roi="V3v", batch_size=3)
     model = subject.model(roi="V3v")
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         assert data.image.values.tolist() == [str(number) for number in numbers]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from berg_jax.stream.store import places as storage
 
 from .buckets import BUCKET
+
+if TYPE_CHECKING:  # imported late, because it takes long and most tests need none
+    from moto.server import ThreadedMotoServer
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ThreadedMotoServer]:
     """An S3 server with one bucket."""
     import boto3
+    from moto.server import ThreadedMotoServer
 
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()

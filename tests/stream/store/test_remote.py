@@ -178,7 +178,14 @@ def test_a_run_that_died_as_it_began(url: str) -> None:
 def test_an_encoding(complement: Golden, url: str, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.random.default_rng(1).integers(0, 256, (3, 3, 32, 32), np.uint8))
     encode = partial(
-        encode_images, tmp_path / "images.npy", complement.folder, 2, roi="V3v", devices=1, show_progress=False
+        encode_images,
+        tmp_path / "images.npy",
+        complement.folder,
+        2,
+        roi="V3v",
+        batch_size=2,
+        devices=1,
+        show_progress=False,
     )
     encode(output=tmp_path / "o.zarr")
     assert f"compilation included): {url}" in encode(output=url)
