@@ -102,13 +102,8 @@ def test_demo_stands_for_the_subjects(subject: berg_jax.Subject, tmp_path: Path)
     assert (len(lh[0]), len(rh[0])) == (19, 19)
     folder = tmp_path / "faces.npy"
     np.save(folder, images("faces", 3))
-    assert "SYNTHETIC" in encode_images(
-        berg_jax.Subject("demo", 1),
-        folder,
-        tmp_path / "o.zarr",
-        selection=berg_jax.Selection("FFA-1"),
-        execution=berg_jax.Execution(batch_size=2),
-    )
+    options = {"selection": berg_jax.Selection("FFA-1"), "execution": berg_jax.Execution(batch_size=2)}
+    assert "SYNTHETIC" in encode_images(berg_jax.Subject("demo", 1), folder, tmp_path / "o.zarr", **options)
     with xarray.open_zarr(tmp_path / "o.zarr") as data:
         assert data.attrs["synthetic"] is True
         np.testing.assert_allclose(data.responses[:2], np.concatenate([lh, rh], axis=1), atol=1e-5)

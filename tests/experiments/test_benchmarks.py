@@ -46,6 +46,7 @@ def test_both_sides_take_turns() -> None:
     assert all(side["fastest"] <= side["median"] <= side["slowest"] for side in times.values())
 
 
+@pytest.mark.nightly  # it starts a process for each peak of memory
 @pytest.mark.torch
 def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
     lines = []
