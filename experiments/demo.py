@@ -23,6 +23,8 @@ from ..files.disk import explained
 from ..model.encoding_model import EncodingModel
 from ..model.nn.config import IMAGE
 from ..stream.encode import encode_images
+from ..stream.execution import Execution
+from ..stream.images import Images
 from ..stream.sources.image_files import fit_square, resize
 from ..subject import Subject
 
@@ -63,9 +65,8 @@ def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, 
     folder = output / "images"
     with explained("write", output):
         _write_images(folder)
-    summary = encode_images(
-        folder, "demo", subject_id, output / "responses.zarr", fit="crop", batch_size=4, show_progress=show_progress
-    )
+    execution = Execution(batch_size=4, show_progress=show_progress)
+    summary = encode_images(subject, Images(folder, fit="crop"), output / "responses.zarr", execution=execution)
     _draw_brain(subject, output)
     start = _photograph("flower.jpg")
     images_by_step, means = ascend(model, jnp.asarray(start[None]), STEPS, STEP)

@@ -80,10 +80,10 @@ def compile_for(
         int, typer.Option(min=4, help="Images that a chip computes at a time; a quarter as many for gradients.")
     ] = 64,
     chips: Annotated[
-        list[int] | None, typer.Option(help="Number of chips, 1 or 8 (default: first one, then eight)")
+        list[int] | None, typer.Option(help="Number of chips, 1 or 8; repeat it for both (default: both)")
     ] = None,
 ) -> None:
-    """Compile for a TPU or GPU that this machine does not have: memory, and of a TPU the estimated time."""
+    """Compile for a TPU or GPU that is not here; report its memory and, for TPUs, the estimated time."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # else JAX looks for the device, and the compiler is not there
     with messages():
         from ..experiments.benchmarks import compile_for
@@ -107,7 +107,7 @@ def bench_stream(
             min=0, help="Number of times that the model, bare and streamed, and decoding are timed; 0: only the loop."
         ),
     ] = 5,
-    seconds: Annotated[float, typer.Option(help="Seconds, about, that the bare model runs each time.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Approximate seconds that the bare model runs each time.")] = 5.0,
     output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
 ) -> None:
     """Measure what the stream costs: alone, next to the bare model, and in decoding JPEG files."""

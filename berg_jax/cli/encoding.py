@@ -35,10 +35,10 @@ def encode(
         typer.Option(help="Type of the stored responses; float16 takes half the room."),
     ] = "float32",
     on_error: Annotated[
-        Literal["error", "skip"], typer.Option(help="Treatment of an image that cannot be read: stop, or skip it.")
+        Literal["error", "skip"], typer.Option(help="What to do with an image that cannot be read: stop, or skip it.")
     ] = "error",
 ) -> str:
-    """Predict responses to images, into a zarr store. Given again after an interruption, it goes on."""
+    """Predict responses to images, into a zarr store. Rerun it to resume after an interruption."""
     from ..stream.encode import encode_images
 
     return encode_images(
@@ -55,7 +55,7 @@ def encode(
 
 @command(app, _GROUP)
 def status(output: _Run) -> str:
-    """Say how far a run is: what is done, by whom, how fast, and what was skipped."""
+    """Say how far along a run is: what is done, by whom, how fast, and what was skipped."""
     from ..stream.store.status import status_text
 
     return status_text(output)
@@ -63,7 +63,7 @@ def status(output: _Run) -> str:
 
 @command(app, _GROUP)
 def merge(output: _Run) -> str:
-    """Finish a run whose images are all done but that no process has finished: merge what its reducers hold."""
+    """Finish a run that no process has finished though all images are done: combine the partial results."""
     from ..stream.merge import merge_output
 
     return merge_output(output)

@@ -47,7 +47,7 @@ def retinotopy(
     execution: Execution,
     fit_sizes: Annotated[bool, typer.Option("--fit", help="Fit a Gaussian receptive field to each vertex.")] = False,
     fit_memory: Annotated[
-        float, typer.Option(help="GB that a fit's mean responses may take; more vertices are mapped in parts.")
+        float, typer.Option(help="Memory limit of --fit in GB; above it, vertices are mapped in parts.")
     ] = 8.0,
     probes: Annotated[
         list[ProbeKind] | None, typer.Option(help="Kind of probe; repeat it for more (default: gaussians)")
@@ -142,7 +142,11 @@ def accuracy(
         Path | None, typer.Option(help="CSV file with the columns image and session, a row for each trial.")
     ] = None,
     zscored: Annotated[
-        bool, typer.Option("--zscored", help="Take the array as it is: z-scored within sessions already.")
+        bool,
+        typer.Option(
+            "--zscored",
+            help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
+        ),
     ] = False,
     precision: Precision = "float32",
 ) -> str:
@@ -177,14 +181,19 @@ def rsa(
     ] = None,
     features: Annotated[
         list[str] | None,
-        typer.Option(help="Features (images × features) to compare with, such as 'layer5=layer5.npy'; repeatable."),
+        typer.Option(
+            help="Features (images × features) to compare with, such as 'layer5=layer5.npy'; repeat it for more."
+        ),
     ] = None,
     matrix: Annotated[
         list[str] | None,
         typer.Option(help="Dissimilarities to compare with, such as 'behavior=rdm.npy'; repeat it for more."),
     ] = None,
     searchlight: Annotated[
-        int | None, typer.Option(help="Nearest vertices of a searchlight, to map features and matrices with.")
+        int | None,
+        typer.Option(
+            help="Size of a searchlight in vertices, to map features and matrices over the cortex (default: none)"
+        ),
     ] = None,
     dinov2: Annotated[
         Path | None,
@@ -228,7 +237,12 @@ def control(
         typer.Option(help="Control mean responses, or with sets of images how alike the ROIs represent them."),
     ] = "univariate",
     k: Annotated[int, typer.Option("--k", min=1, help="Univariate: largest number of images for each goal.")] = 25,
-    margin: Annotated[float, typer.Option(help="Univariate: least distance from the mean image, in z units.")] = 0.04,
+    margin: Annotated[
+        float,
+        typer.Option(
+            help="Univariate: least distance of a chosen image's responses from the mean response, in z units."
+        ),
+    ] = 0.04,
     synthesize: Annotated[
         int, typer.Option(min=0, help="Univariate: number of images to be made for each goal, too.")
     ] = 0,

@@ -19,13 +19,14 @@ BergDir = Annotated[
     Path,
     typer.Option(
         "--berg-dir",
-        help="Folder that holds encoding_models/…, or 'demo' for the synthetic demo subjects.",
+        help="BERG directory, which holds encoding_models/…; or 'demo' for the synthetic demo subjects.",
         rich_help_panel=SUBJECTS,
     ),
 ]
-SubjectId = Annotated[int, typer.Option("--subject", help="Number of the subject.", rich_help_panel=SUBJECTS)]
+SubjectId = Annotated[int, typer.Option("--subject", help="ID of the subject, such as 1.", rich_help_panel=SUBJECTS)]
 SubjectIds = Annotated[
-    list[int], typer.Option("--subject", help="Number of a subject; repeat it for more.", rich_help_panel=SUBJECTS)
+    list[int],
+    typer.Option("--subject", help="ID of a subject, such as 1; repeat it for more.", rich_help_panel=SUBJECTS),
 ]
 Output = Annotated[Path, typer.Option(help="Folder to write, or to go on with.")]
 PrecisionName = Literal["float32", "tensorfloat32", "bfloat16"]
@@ -46,19 +47,25 @@ Precision = Annotated[
 ProcessIndex = Annotated[
     int | None,
     typer.Option(
-        help="Number of this process, from 0, among those that share the output (default: as the scheduler says)",
+        help=(
+            "Index of this process, from 0, among those that share the "
+            "output (default: from Slurm and the like, else 0)"
+        ),
         rich_help_panel=RUN,
     ),
 ]
 ProcessCount = Annotated[
     int | None,
     typer.Option(
-        help="Number of processes that share the output (default: as the scheduler says)", rich_help_panel=RUN
+        help="Number of processes that share the output (default: from Slurm and the like, else 1)",
+        rich_help_panel=RUN,
     ),
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option(help="Minutes after which to stop; the same command goes on later.", rich_help_panel=RUN),
+    typer.Option(
+        help="Stop after this many minutes; rerun the command to resume (default: no limit)", rich_help_panel=RUN
+    ),
 ]
 _debug = False
 

@@ -20,7 +20,9 @@ _GROUP = "Subjects"
 
 @command(app, _GROUP)
 def fetch(
-    subject_ids: Annotated[list[int], typer.Option("--subject", help="Number of a subject; repeat it for more.")],
+    subject_ids: Annotated[
+        list[int], typer.Option("--subject", help="ID of a subject, such as 1; repeat it for more.")
+    ],
     berg_dir: Annotated[Path, typer.Option("--berg-dir", help="Folder to fetch into.")] = Path("berg_dir"),
     metadata_only: Annotated[
         bool, typer.Option("--metadata-only", help="Fetch only the metadata, no weights.")
@@ -32,7 +34,7 @@ def fetch(
         typer.Option(help="Mirror of the bucket: s3://bucket, https://host or file:///folder (default: the bucket)"),
     ] = None,
 ) -> str:
-    """Fetch the files that subjects need from the public bucket: 2.3 GB a subject. Given again, it goes on."""
+    """Fetch the files that subjects need from the public bucket: 2.3 GB a subject. Rerun it to resume."""
     from ..published.fetch import fetch as fetch_files
     from ..published.fetch import plan, plan_text
     from ..published.mirror import PUBLIC
@@ -53,11 +55,14 @@ def convert(
     lora_scale: Annotated[float | None, typer.Option(help="Scale of the low-rank adapters (default: 0.2)")] = None,
     retina_sigma: Annotated[float | None, typer.Option(help="Sigma of the retina mapper (default: 0.01)")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="The model's config.yaml, which has the three numbers above.")
+        Path | None,
+        typer.Option(help="The model's config.yaml, which has --num-heads, --lora-scale and --retina-sigma."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the converted subject (default: …/model-huze/berg_jax/subjNN in the berg dir)"),
+        typer.Option(
+            help="Folder of the converted subject (default: …/model-huze/berg_jax/subjNN in the BERG directory)"
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a converted subject.")] = False,
 ) -> str:

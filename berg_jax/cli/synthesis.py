@@ -25,20 +25,28 @@ def synthesize(
     selection: Annotated[Selection, Only(("hemisphere", "min_ncsnr"))],
     recipe: Recipe,
     drive: Annotated[
-        list[str] | None, typer.Option(help="ROI expression to drive, such as 'FFA-1 + FFA-2'; repeat it for more.")
+        list[str] | None,
+        typer.Option(
+            help="ROI expression to drive, such as 'FFA-1 + FFA-2'; repeat it for more. Give this or --suppress."
+        ),
     ] = None,
     suppress: Annotated[
-        list[str] | None, typer.Option(help="ROI expression to suppress; repeat it for more.")
+        list[str] | None, typer.Option(help="ROI expression to suppress; repeat it for more. Give this or --drive.")
     ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
-            help="How far from 0, or from the baseline's mean, is far enough, in z units (default: no bound)"
+            help=(
+                "Response, in z units from 0 or the baseline's mean, beyond "
+                "which more counts for nothing (default: no bound)"
+            )
         ),
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Natural images, or a store of responses to them, that scores are relative to."),
+        typer.Option(
+            help="Natural images, or a store of responses to them, whose mean response counts as 0 (default: none)"
+        ),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of images, each from a start of its own.")] = 8,
     precision: Precision = "float32",
@@ -51,7 +59,7 @@ def synthesize(
     ] = 1,
     time_limit: TimeLimit = None,
 ) -> str:
-    """Make images that drive some regions and suppress others. Given again after an interruption, it goes on."""
+    """Make images that drive some regions and suppress others. Rerun it to resume after an interruption."""
     from ..experiments.synthesis.experiment import synthesize
 
     return synthesize(
@@ -90,7 +98,7 @@ def sweep(
     process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> str:
-    """Make images for every combination of settings. Given again after an interruption, it goes on."""
+    """Make images for every combination of settings. Rerun it to resume after an interruption."""
     from ..experiments.sweeps import records, submit
     from ..experiments.sweeps.spec import read_spec
 

@@ -26,10 +26,10 @@ class Images:
         Folder or list of image files, tar shards, or an array (``.npy``, HDF5 such as NSD's, zarr). See
         :func:`~berg_jax.stream.open_source`.
     rows
-        Rows of an array: ``test``, ``val`` or ``train`` (the subject's splits of NSD), numbers such as
-        ``3,5,10-19``, or a text file of numbers (default: all rows).
+        Rows to take of an array of images: ``test``, ``val`` or ``train`` (the subject's splits of NSD), numbers such
+        as ``3,5,10-19``, or a text file of numbers (default: all rows).
     fit
-        Treatment of images that are not square: refuse, crop, pad with grey, or stretch them.
+        What to do with images that are not square: stop, crop, pad with grey, or stretch them.
     layout
         Order of an array's axes, where its shape does not tell.
 

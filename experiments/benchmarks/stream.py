@@ -30,6 +30,7 @@ from PIL import Image
 from ...errors import InvalidParameterError
 from ...files.disk import explained, write_whole
 from ...machine import environment
+from ...stream.execution import Execution
 from ...stream.loop import stream
 from ...stream.sources.arrays import ArraySource
 from ...stream.sources.image_files import FolderSource, Source
@@ -175,9 +176,9 @@ def _jpeg(folder: Path, batch_size: int, repeats: int) -> dict[str, Any]:
 
 def _stream_seconds(path: Path, model: Callable, source: Source, batch_size: int, vertices: Vertices) -> float:
     """Return the seconds that a stream takes from its call to its return, with its start and its end."""
-    options = {"identity": "benchmark", "batch_size": batch_size, "show_progress": False}
-    devices = jax.local_devices()[:1]
-    return _seconds(lambda: stream(model, source, [Columns(vertices)], output=path, devices=devices, **options))
+    execution = Execution(batch_size=batch_size, devices=1, show_progress=False)
+    options = {"identity": "benchmark", "execution": execution}
+    return _seconds(lambda: stream(model, source, [Columns(vertices)], output=path, **options))
 
 
 class _Repeated:

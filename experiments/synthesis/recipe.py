@@ -21,12 +21,13 @@ class Recipe:
         Parametrization of the images: their pixels, Fourier coefficients, or phases alone with a natural magnitude
         spectrum (MACO).
     photographs
-        Photographs whose magnitude spectrum ``phases`` takes (default: those of matplotlib and scikit-learn).
+        Photographs that give ``--images phases`` its magnitude spectrum (default: matplotlib's and scikit-learn's).
         Anything that ``berg-jax encode`` takes will do; up to 1,000 of them are read.
     start
         Photograph to start from, with ``pixels`` or ``fourier`` (default: noise).
     radius
-        Largest distance of an image from that photograph: root mean square, in grey levels.
+        Largest root-mean-square distance of an image from the ``start`` photograph, in grey levels (default: no
+        limit).
     steps
         Number of steps of gradient ascent.
     learning_rate

@@ -61,7 +61,7 @@ def assert_same(found: Any, recorded: Any, what: str = "", merged: bool = False)
     if found.dtype.kind != "f" or (SAME_BITS and not merged):
         np.testing.assert_array_equal(found, recorded, err_msg=what)
     elif SAME_BITS:
-        np.testing.assert_allclose(found, recorded, rtol=1e-9, atol=1e-12, err_msg=what)
+        np.testing.assert_allclose(found, recorded, rtol=1e-6, atol=1e-7, err_msg=what)
     else:
         np.testing.assert_allclose(found, recorded, rtol=1e-3, atol=ROUNDING, err_msg=what)
 
