@@ -18,6 +18,8 @@ from .pages import blocks
 _FOLDERS = {"berg_jax": "berg_jax", "berg_jax.convert": "convert", "berg_jax.experiments": "experiments"}
 _LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}  # without a click
 
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+
 
 def _modules() -> dict[str, Path]:
     found = {}
@@ -100,7 +102,8 @@ def test_no_link_is_dead(site: dict[Path, _Page]) -> None:
 
 @pytest.mark.docs
 def test_nothing_is_loaded_from_elsewhere(site: dict[Path, _Page]) -> None:
-    assert {link for page in site.values() for link in page.loaded if urlsplit(link).netloc} == set()
+    elsewhere = {link for page in site.values() for link in page.loaded if urlsplit(link).netloc}
+    assert elsewhere <= {BADGE}  # the notebooks', for which one needs the network anyway
 
 
 @pytest.mark.docs

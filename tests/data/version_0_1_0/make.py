@@ -91,18 +91,9 @@ def run(text: str, expected: int = 0) -> None:
 def machine() -> dict[str, Any]:
     """What the rounding of a program depends on, as far as Linux tells."""
     told = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    facts = {
-        name.strip(): value.strip()
-        for name, _, value in (line.partition(":") for line in told)
-    }
-    found: dict[str, Any] = {
-        name: facts.get(name) for name in ("model name", "cpu family", "model")
-    }
-    vectors = [
-        flag
-        for flag in facts.get("flags", "").split()
-        if flag.startswith(("avx", "fma", "amx"))
-    ]
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told)}
+    found: dict[str, Any] = {name: facts.get(name) for name in ("model name", "cpu family", "model")}
+    vectors = [flag for flag in facts.get("flags", "").split() if flag.startswith(("avx", "fma", "amx"))]
     return {**found, "vectors": sorted(vectors), "cores": os.cpu_count()}
 
 
@@ -111,12 +102,8 @@ def images() -> None:
     y, x = np.mgrid[-1:1:32j, -1:1:32j]
     for number in range(6):
         kind, angle = ("faces", "places")[number // 3], number * np.pi / 6
-        wave = (
-            np.hypot(x, y) if kind == "faces" else x * np.cos(angle) + y * np.sin(angle)
-        )
-        pixels = 128 + 100 * np.sin((4 + 2 * number) * wave)[..., None] * np.roll(
-            [1, 0.5, -1], number
-        )
+        wave = np.hypot(x, y) if kind == "faces" else x * np.cos(angle) + y * np.sin(angle)
+        pixels = 128 + 100 * np.sin((4 + 2 * number) * wave)[..., None] * np.roll([1, 0.5, -1], number)
         path = Path("images", kind, f"{number}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((pixels // 16 * 16).astype(np.uint8)).save(path)
@@ -175,9 +162,7 @@ def reducers() -> None:
 
     def share(output: str, index: int) -> None:
         model, source = person.model(vertices), open_source("rows.npy")
-        loop.stream(
-            model, source, sinks, output=output, process=Process(index, 2), **options
-        )
+        loop.stream(model, source, sinks, output=output, process=Process(index, 2), **options)
 
     def die(*_: object) -> None:
         raise OSError("killed")
@@ -211,9 +196,7 @@ def experiments() -> dict[str, str]:
     for name, options in EXPERIMENTS.items():
         run(f"{name} {options} --output finished/{name}")
         if name == "retinotopy":  # of whose blocks the first step is only a part
-            run(
-                f"{name} {options} --output stopped/{name} --process-index 0 --process-count 2"
-            )
+            run(f"{name} {options} --output stopped/{name} --process-index 0 --process-count 2")
         else:
             run(f"{name} {options} --output stopped/{name} {AT_ONCE}", INTERRUPTED)
     for _ in range(2):  # to the end of the responses, and one generation on
@@ -222,34 +205,20 @@ def experiments() -> dict[str, str]:
             INTERRUPTED,
         )
     assert Path("stopped/control/align-subj02.npz").exists()
-    np.save(
-        "betas.npy", np.sin(np.arange(18 * 160)).reshape(18, 160).astype(np.float32)
-    )
-    names = sorted(
-        path.relative_to("images").as_posix() for path in Path("images").rglob("*.png")
-    )
+    np.save("betas.npy", np.sin(np.arange(18 * 160)).reshape(18, 160).astype(np.float32))
+    names = sorted(path.relative_to("images").as_posix() for path in Path("images").rglob("*.png"))
     rows = [f"{name},{session}" for session in (1, 2, 3) for name in names]
     Path("trials.csv").write_text("\n".join(["image,session", *rows]))
-    run(
-        f"accuracy images {SUBJECT} --betas betas.npy --table trials.csv --hemisphere lh --output finished/accuracy"
-    )
+    run(f"accuracy images {SUBJECT} --betas betas.npy --table trials.csv --hemisphere lh --output finished/accuracy")
     run(
         f"synthesize {SUBJECT} --drive 'FFA-1 + FFA-2' --suppress PPA --images pixels --start grey.png --radius 2 "
         "--n 1 --steps 2 --learning-rate 0.02 --jitter 0 --output finished/synthesize"
     )
     # And as most users give them, on the demo subjects.
-    run(
-        "retinotopy --berg-dir demo --subject 1 --roi 'V1 + hV4' --probes bars --output finished/retinotopy-demo"
-    )
-    run(
-        "localize --berg-dir demo --subject 1 --subject 2 --roi FFA-1 --min-ncsnr 1 --output finished/localize-demo"
-    )
-    run(
-        "rsa --berg-dir demo --subject 1 --roi FFA-1 --roi 'PPA - OPA' --output finished/rsa-demo"
-    )
-    run(
-        "control --berg-dir demo --subject 1 --k 2 --margin 0.1 --output finished/control-demo"
-    )
+    run("retinotopy --berg-dir demo --subject 1 --roi 'V1 + hV4' --probes bars --output finished/retinotopy-demo")
+    run("localize --berg-dir demo --subject 1 --subject 2 --roi FFA-1 --min-ncsnr 1 --output finished/localize-demo")
+    run("rsa --berg-dir demo --subject 1 --roi FFA-1 --roi 'PPA - OPA' --output finished/rsa-demo")
+    run("control --berg-dir demo --subject 1 --k 2 --margin 0.1 --output finished/control-demo")
     for path in sorted(Path("finished").glob("*/config.json")):
         found[path.parent.name] = json.loads(path.read_text())["command"]
     found["sweep"] = json.loads(Path("sweep/config.json").read_text())["command"]
@@ -260,15 +229,8 @@ def waves(images: Any) -> Any:
     """A model of images of 16 × 16 pixels, whose five vertices look for a pattern each; small and fast to compile."""
     import jax.numpy as jnp
 
-    patterns = (
-        np.sin(np.arange(3 * 16 * 16 * 5) ** 1.5)
-        .reshape(3, 16, 16, 5)
-        .astype(np.float32)
-        / 20
-    )
-    return jnp.tanh(
-        jnp.einsum("bchw,chwv->bv", images / 255 - 0.5, patterns, precision="highest")
-    )
+    patterns = np.sin(np.arange(3 * 16 * 16 * 5) ** 1.5).reshape(3, 16, 16, 5).astype(np.float32) / 20
+    return jnp.tanh(jnp.einsum("bchw,chwv->bv", images / 255 - 0.5, patterns, precision="highest"))
 
 
 WEIGHTS = np.array([0.5, 0.5, 0, 0, 0], np.float32)
@@ -314,9 +276,7 @@ def main() -> None:
     made = {"commit": "1a0a08e", "versions": versions, "machine": machine()}
     with tempfile.TemporaryDirectory() as work:
         os.environ["BERG_JAX_CACHE"] = "cache"
-        demo = os.environ.get(
-            "DEMO_CACHE"
-        )  # where demo subjects are already, to save a minute
+        demo = os.environ.get("DEMO_CACHE")  # where demo subjects are already, to save a minute
         os.chdir(work)
         if demo:
             Path("cache").symlink_to(demo)
@@ -344,11 +304,7 @@ def main() -> None:
         ]
         kept = [str(path) for path in sorted(Path("finished").glob("*/config.json"))]
         for name in EXPERIMENTS:
-            kept += [
-                str(path)
-                for path in sorted(Path("finished", name).rglob("*"))
-                if path.name in NUMBERS
-            ]
+            kept += [str(path) for path in sorted(Path("finished", name).rglob("*")) if path.name in NUMBERS]
         pack(folder, "subject", ["subject"])
         pack(folder, "encodings", ["images", "rows.npy", *stores])
         pack(folder, "reducers", ["reduced.zarr", "unmerged.zarr"])
