@@ -50,12 +50,8 @@ def reference(berg_dir: Path, subject: int, **options: object) -> ModuleType:
 @pytest.mark.parametrize(
     ("name", "gradients"),
     [
-        *((name, name in ("complement", "ViT-S")) for name in SUBJECTS),
-        *(
-            pytest.param(name, True, marks=pytest.mark.nightly)
-            for name in SUBJECTS
-            if name not in ("complement", "ViT-S")
-        ),
+        *((name, name == "complement") for name in SUBJECTS),
+        *(pytest.param(name, True, marks=pytest.mark.nightly) for name in SUBJECTS if name != "complement"),
     ],
 )
 def test_subjects_of_every_size(name: str, gradients: bool, tmp_path: Path) -> None:
