@@ -87,7 +87,8 @@ def test_images_that_go_the_farthest_are_chosen(
     assert page.count("<figure>") == 1 + 4  # of this size there are no brains
     assert page.count("<tr><td>") == 4
     assert (
-        f"{path} --berg-dir {complement.folder} --subject 2 --output {out} --k 3 --margin 0.01" in config["command"]
+        f"{path} --berg-dir {complement.folder} --subject 2 --output {out} --batch-size 24 --k 3 --margin 0.01"
+        in config["command"]
     )
     assert config["provenance"]["subj02"]["settings"]["k"] == 3
     first = next(row for row in rows if row["goal"] == "FFA-1 up, PPA down")
