@@ -10,10 +10,12 @@ from .reducers.moments import Covariance, Moments, WeightedSums
 from .reducers.probes import ArgmaxOverProbes
 from .reducers.regions import RoiMeans, TopK
 from .selection import Selection
-from .sources.arrays import ArraySource, Subset
+from .sources.arrays import ArraySource
+from .sources.folders import FolderSource, ListSource
 from .sources.generated import GeneratedSource
-from .sources.image_files import FolderSource, ListSource, Source
+from .sources.image_files import Source
 from .sources.open import open_source
+from .sources.subset import Subset
 from .sources.tars import TarSource
 from .store.output import Columns
 from .store.responses import Responses, open_responses

@@ -35,6 +35,7 @@ class Step(NamedTuple):
     images: Num[Array, "n 3 h w"]
     indices: Int[np.ndarray, " n"]
     valid: Bool[np.ndarray, " n"]
+    reasons: dict[int, str]  # why images could not be read, by index
 
 
 class Share:
@@ -85,6 +86,7 @@ class BlockRecorder:
         self.sinks = [RESPONSES] * self.output.stores_responses + [reducer.name for reducer in share.reducers]
         self.rows: dict[int, list[np.ndarray]] = {}
         self.skipped: dict[int, list[int]] = {}
+        self.reasons: dict[int, str] = {}  # of all skipped images
         self.open: dict[int, int] = {}  # incomplete blocks of the current group, and their first computed images
         self.ended: list[tuple[int, int]] = []  # device and block of the completed blocks of the current group
         # There is one state per device, along a leading axis that reducers do not see.
@@ -98,6 +100,7 @@ class BlockRecorder:
 
     def add(self, step: Step, responses: Float[Array, "n vertices"]) -> None:
         """Add the responses of a step."""
+        self.reasons |= step.reasons
         if not self.open:
             self.open = {slot.block: slot.start for slot in step.slots if slot.start < slot.stop}
         if self.share.reducers:
@@ -144,7 +147,10 @@ class BlockRecorder:
             facts = {"process": self.share.process.index, "host": socket.gethostname(), "sinks": self.sinks}
             skipped_before = self.share.entries.get(block, {}).get("skipped", [])
             skipped = sorted({*skipped_before, *self.skipped.pop(block, [])})
-            self.ledger.record(block, stop - start if images is None else images, skipped=skipped, **facts)
+            before = self.share.entries.get(block, {}).get("reasons", {})
+            reasons = before | {str(image): self.reasons[image] for image in skipped if image in self.reasons}
+            facts |= {"skipped": skipped, **({"reasons": reasons} if reasons else {})}
+            self.ledger.record(block, stop - start if images is None else images, **facts)
 
     def _reduce(self, step: Step, responses: Float[Array, "n vertices"]) -> None:
         already_reduced = np.repeat(

@@ -15,11 +15,14 @@ from ..subject import Subject
 from ..vertices import Vertices
 from .execution import Execution
 from .images import Images
-from .loop import OnError, stream
+from .loop import stream
 from .selection import Selection
+from .sources.account import account_text
+from .sources.image_files import OnError
 from .store.output import RESPONSES, Columns, is_complete
 from .store.places import Place, find_place
 from .store.remote_zarr import zarr_store
+from .store.status import account_of
 
 Dtype = Literal["float32", "float16"]
 _SHOWN = 10  # images that the summary lists
@@ -83,7 +86,9 @@ def encode_images(
     images = Images.of(images)
     images.require_there()
     vertices = selection.of(subject)
-    source = images.open(subject)  # after all that is checked faster than a million images
+    local = output if isinstance(output, Path) else None
+    # After all that is checked faster than a million images.
+    source = images.open(subject, output=local, on_error=on_error)
     run = {
         "model": MODEL_ID,
         "subject": subject.description.subject,
@@ -100,7 +105,8 @@ def encode_images(
     }
     columns = Columns(vertices, _membership(subject, vertices), dtype)
     # A complete output needs no model; an incomplete one is not begun before the model is loaded.
-    model = None if is_complete(output) else subject.model(vertices, precision=precision).crop()
+    before = is_complete(output)
+    model = None if before else subject.model(vertices, precision=precision).crop()
     start = time.perf_counter()
     stream(
         model,
@@ -115,7 +121,8 @@ def encode_images(
     )
     if not is_complete(output):
         return f"This process has done its share of {output}; others have not yet."
-    return _summary(output, subject, time.perf_counter() - start)
+    seconds = None if before else time.perf_counter() - start
+    return _summary(output, subject, seconds)
 
 
 def _membership(subject: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
@@ -129,7 +136,8 @@ def _membership(subject: Subject, vertices: Vertices) -> dict[str, np.ndarray]:
     }
 
 
-def _summary(path: Place, subject: Subject, seconds: float) -> str:
+def _summary(path: Place, subject: Subject, seconds: float | None) -> str:
+    """Return the table of the first images' responses; ``seconds`` is None if nothing had to be computed."""
     with xarray.open_zarr(zarr_store(path)) as data:
         responses = data[RESPONSES]
         images, vertices = responses.shape
@@ -148,5 +156,8 @@ def _summary(path: Place, subject: Subject, seconds: float) -> str:
             )
         if images > _SHOWN:
             lines.append(f"  … and {images - _SHOWN} more images")
-    lines.append(f"{images} images × {vertices} vertices in {seconds:.1f} s (compilation included): {path}")
+    if account := account_of(path):
+        lines.append(account_text(account))
+    took = "complete already, nothing was computed" if seconds is None else f"{seconds:.1f} s, compilation included"
+    lines.append(f"{images} images × {vertices} vertices ({took}): {path}")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 Fit = Literal["error", "crop", "pad", "stretch"]
 Layout = Literal["NCHW", "NHWC"]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,19 @@ class Images:
 
         require_there(self.path)
 
-    def open(self, subject: Subject) -> Source:
-        """Return the source of these images; the subject knows its splits of NSD.
+    def open(
+        self, subject: Subject, *, output: str | Path | None = None, on_error: Literal["error", "skip"] = "error"
+    ) -> Source:
+        """Return the source of these images, and log the account of the files that were found.
+
+        Parameters
+        ----------
+        subject
+            Subject whose splits of NSD ``rows`` may name.
+        output
+            Folder that the command writes, whose files are no stimuli.
+        on_error
+            Treatment of image files that cannot be used: see :func:`~berg_jax.stream.open_source`.
 
         Raises
         ------
@@ -79,10 +92,14 @@ class Images:
             Rows are asked of image files, or an array has no such rows.
         """
         from ..published.metadata import SPLITS
-        from .sources.arrays import ArraySource, Subset, parse_numbers
+        from .sources.arrays import ArraySource
+        from .sources.image_files import FilesSource
         from .sources.open import open_source
+        from .sources.subset import Subset, parse_numbers
 
-        source = open_source(self.path, self.fit, self.layout)
+        source = open_source(self.path, self.fit, self.layout, on_error=on_error, output=output)
+        if isinstance(source, FilesSource):
+            _log.info("Images in %s: %s", self.path, source.account)
         if self.rows is None:
             return source
         if not isinstance(source, ArraySource):

@@ -12,11 +12,11 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
 from ..model.nn.config import IMAGE
@@ -27,12 +27,12 @@ from .merge import finish, missing_blocks
 from .progress import progress, stop_requests
 from .reducers import Reducer, check_names, check_reducers, states
 from .reducers import saved as settings
-from .sources.image_files import Source
+from .sources.contents import content_digests
+from .sources.image_files import OnError, Source
 from .store.output import Columns, Output, is_there
 from .store.places import Place, find_place
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
-OnError = Literal["error", "skip"]
 _AHEAD = 2  # steps that are read while one is computed
 _log = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ def stream(
     run, attributes
         JSON values for the output's attributes: ``run`` are such that a resumed run must have the same.
     on_error
-        What to do with an image that cannot be read: ``"error"``, or ``"skip"``, which stores NaN, notes it in the
-        ledger, and leaves it out of every reducer.
+        What to do with an image that cannot be read: ``"error"``, or ``"skip"``, which stores NaN, notes it and why
+        in the ledger, and leaves it out of every reducer.
 
     Returns
     -------
@@ -108,7 +108,9 @@ def stream(
     vertices = len(columns.vertices if columns else getattr(model, "vertices", ()))
     if vertices:  # else a function of one's own, which does not say
         check_reducers(reducers, len(source), vertices, multiple)
-    place = open_output(find_place(output), source, description, multiple, columns, attributes or {})
+    account = getattr(source, "account", None)
+    facts = {**(attributes or {}), **({} if account is None else {"found": account.as_json()})}
+    place = open_output(find_place(output), source, description, multiple, columns, facts)
     if not place.complete:
         settings.save(place.reducers, reducers)
         share = Share(place, reducers, execution.process or Process())
@@ -128,14 +130,17 @@ def open_output(
     attributes: Mapping[str, Any],
 ) -> Output:
     """The output of this run, made if it is not there; another process may make it at the same time."""
+    digests = content_digests(source)
     versions = {name: importlib.metadata.version(name) for name in ("berg_jax", "jax", "flax")}
     if not is_there(path):
         try:
-            return Output.create(path, source.ids, run, multiple, columns, {**attributes, "versions": versions})
+            facts = {**attributes, "versions": versions}
+            return Output.create(path, source.ids, run, multiple, columns, facts, digests)
         except ResourceError:
             if not is_there(path):
                 raise
-    return Output.reopen(path, run, versions)
+    earlier = getattr(source, "earlier_fingerprint", None)
+    return Output.reopen(path, run, versions, source.ids, digests, earlier)
 
 
 def _sorted_sinks(sinks: Sequence[Columns | Reducer]) -> tuple[Columns | None, list[Reducer]]:
@@ -214,8 +219,10 @@ def _read_ahead(
         # What is not valid is filled up with images that are, so that one compiled program serves all.
         indices = np.concatenate(rows)
         indices = np.where(valid, indices, indices[valid][-1])
-        images, readable = _read(source, indices, on_error)
-        return Step(slots, devices.split(images) if devices.count > 1 else images, indices, valid & readable)
+        images, reasons = _read(source, indices, on_error)
+        readable = np.array([int(index) not in reasons for index in indices])
+        images = devices.split(images) if devices.count > 1 else images
+        return Step(slots, images, indices, valid & readable, reasons)
 
     waiting = collections.deque()
     with ThreadPoolExecutor(_AHEAD) as pool:
@@ -231,26 +238,25 @@ def _read_ahead(
                 step.cancel()
 
 
-def _read(source: Source, indices: Int[np.ndarray, " n"], on_error: str) -> tuple[Any, Bool[np.ndarray, " n"]]:
-    """Images, and which of them could be read; black stands for the others."""
+def _read(source: Source, indices: Int[np.ndarray, " n"], on_error: str) -> tuple[Any, dict[int, str]]:
+    """Images, and why some could not be read, by index; black stands for those."""
     try:
-        return source.read(indices), np.ones(len(indices), bool)
+        return source.read(indices), {}
     except StimulusError:
         if on_error == "error":
             raise
-    images: list[Any] = []
-    for index in indices:
+    found: dict[int, Any] = {}
+    reasons: dict[int, str] = {}
+    for index in map(int, indices):
+        if index in found or index in reasons:
+            continue
         try:
-            images.append(np.asarray(source.read([index])[0]))
+            found[index] = np.asarray(source.read([index])[0])
         except StimulusError as error:
             _log.warning("Skipped: %s", error)
-            images.append(None)
-    readable = np.array([image is not None for image in images])
-    if not readable.any():
-        side = (3, IMAGE, IMAGE)
-        return np.zeros((len(images), *side), np.float32), readable
-    like = images[int(readable.argmax())]
-    return np.stack([np.zeros_like(like) if image is None else image for image in images]), readable
+            reasons[index] = str(error)
+    like = next(iter(found.values()), np.zeros((3, IMAGE, IMAGE), np.float32))
+    return np.stack([found.get(int(index), np.zeros_like(like)) for index in indices]), reasons
 
 
 def _computed(model: Model, steps: Iterator[Step]) -> Iterator[tuple[Step, Float[Array, "n vertices"]]]:

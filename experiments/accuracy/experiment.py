@@ -110,7 +110,7 @@ def measure_accuracy(
         raise ModelNotFoundError(f"There is no folder or file {betas}. Give NSD's folder, or an array of betas.")
     if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
-    source = images.open(subject)
+    source = images.open(subject, output=output)
 
     def trials_of(part: slice) -> Trials:
         if betas.is_dir():

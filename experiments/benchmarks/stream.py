@@ -33,7 +33,8 @@ from ...machine import environment
 from ...stream.execution import Execution
 from ...stream.loop import stream
 from ...stream.sources.arrays import ArraySource
-from ...stream.sources.image_files import FolderSource, Source
+from ...stream.sources.folders import FolderSource
+from ...stream.sources.image_files import Source
 from ...stream.store.output import Columns
 from ...subject import Subject
 from ...vertices import Vertices

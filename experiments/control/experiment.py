@@ -249,7 +249,7 @@ def judges(count: int) -> list[Bool[np.ndarray, " subjects"]]:
 
 def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:
     if images is not None:
-        return images.open(subject)
+        return images.open(subject, output=output)
     require_demo(subject, "Give images: a folder or an array, such as NSD's.")
     return drawn(output, {"natural": _NATURAL, **dict.fromkeys(CATEGORIES, _EACH)}, _SEED)
 

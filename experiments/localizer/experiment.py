@@ -192,7 +192,7 @@ def _stimuli(
     contrasts: Sequence[str],
 ) -> tuple[Source, Design]:
     if images is not None:
-        source = images.open(subject)
+        source = images.open(subject, output=output)
         return source, design_of(source.ids, table, contrasts)
     require_demo(subject, "Give images: a folder that holds a folder for each category.")
     if table is not None:

@@ -196,7 +196,7 @@ def compare_representations(
 
 def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:
     if images is not None:
-        return images.open(subject)
+        return images.open(subject, output=output)
     require_demo(subject, "Give images: a folder or an array, such as NSD's with --images test.")
     return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED)
 

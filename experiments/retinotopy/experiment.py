@@ -131,7 +131,7 @@ def map_retinotopy(
     vertices = selection.of(subject)
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
-    filling = _filling(subject, images)
+    filling = _filling(subject, images, output)
     fitting = fit_sizes or set(probes) != {"gaussians"}
     found = []
     for part, folder in _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf):
@@ -247,9 +247,9 @@ def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:
     return kinds.join([kinds.KINDS[name](**options.get(name, {})) for name in names])
 
 
-def _filling(subject: Subject, images: Images | None) -> UInt8[np.ndarray, "n 3 224 224"]:
+def _filling(subject: Subject, images: Images | None, output: Path) -> UInt8[np.ndarray, "n 3 224 224"]:
     if images is not None:
-        return natural_images(images.open(subject))
+        return natural_images(images.open(subject, output=output))
     require_demo(
         subject,
         "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "

@@ -29,7 +29,7 @@ from berg_jax.experiments.retinotopy.receptive_fields import (
     polar,
 )
 from berg_jax.stream import Process
-from berg_jax.stream.sources.image_files import FolderSource
+from berg_jax.stream.sources.folders import FolderSource
 from berg_jax.vertices import HEMISPHERES
 
 from ..conftest import Golden

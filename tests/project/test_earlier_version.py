@@ -133,9 +133,12 @@ def test_responses_are_read_as_they_were_written() -> None:
     np.testing.assert_array_equal(chosen.values[0], expected[3, 80 + region.rh])
     assert responses.attributes["versions"]["berg_jax"] == "0.1.0"
     assert responses.attributes["identity"] == berg_jax.Subject("subject", 2).identity()
+    encode = f"encode images {MAKE.SUBJECT} --batch-size 2 --output finished.zarr"
+    assert "complete already" in run(encode)  # its fingerprint is upgraded
     before = changed(Path("finished.zarr"))
-    assert "places/3.png" in run(f"encode images {MAKE.SUBJECT} --batch-size 2 --output finished.zarr")
+    assert "complete already, nothing was computed" in run(encode)
     assert changed(Path("finished.zarr")) == before
+    np.testing.assert_array_equal(berg_jax.open_responses("finished.zarr").data.values, expected)
 
 
 @pytest.mark.parametrize(

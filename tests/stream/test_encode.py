@@ -20,7 +20,8 @@ import berg_jax
 from berg_jax.demo import photographs
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
 from berg_jax.stream.execution import Process
-from berg_jax.stream.sources.image_files import FolderSource, resize
+from berg_jax.stream.sources.folders import FolderSource
+from berg_jax.stream.sources.image_files import resize
 
 from ..conftest import Golden
 from .calls import encode_images

@@ -1,7 +1,9 @@
-from .arrays import ArraySource, Subset
+from .arrays import ArraySource
+from .folders import FolderSource, ListSource
 from .generated import GeneratedSource
-from .image_files import FolderSource, ListSource, Source
+from .image_files import Source
 from .open import open_source
+from .subset import Subset
 from .tars import TarSource
 
 __all__ = [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from ...files.disk import read_small, readable
 from ...files.npy import read_npy
 from ...model.images import check_images
 from ..store.output import LEDGER
+from .account import Account
+from .contents import LENGTH, fingerprint, sample
 from .decoding import check_area
 from .hdf5_chunks import HARMLESS, LARGEST_CHUNK, PackedDataset
-from .image_files import FITS, Source, fit_square, resize
+from .image_files import FITS, fit_square, resize
 from .zarr_chunks import blosc_key, check_blosc, chunk_shape
 
 NUMPY = (".npy",)
@@ -31,7 +33,7 @@ ZARR = (".zarr",)
 LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # axes of channels, rows and columns
 NSD_DATASET = "imgBrick"  # data set in nsd_stimuli.hdf5, channels last
 _DECLARED = 1_000_000  # images whose names take little memory
-_MOST_NUMBERS = 10_000_000
+_READ = 1 << 26  # bytes of rows that are read together for digests
 
 
 class ArraySource:
@@ -114,11 +116,46 @@ class ArraySource:
         """Names of the images, which are their row numbers, from 0."""
         return [str(row) for row in range(len(self))]
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of the array's shape, type and layout."""
+        """sha256 of the rows' numbers and contents."""
+        return fingerprint(self)
+
+    @property
+    def earlier_fingerprint(self) -> str:
+        """Fingerprint that version 0.1.0 gave this array, of its shape, type and layout alone."""
         facts = f"{self._array.shape} {self._array.dtype.str} {self.layout}"
         return hashlib.sha256(facts.encode()).hexdigest()
+
+    @property
+    def account(self) -> Account:
+        """Account of the rows, all of which are images."""
+        return Account(encoded=len(self))
+
+    def digests(self, rows: Int[np.ndarray, " n"]) -> dict[int, bytes]:
+        """Return digests of these rows by their positions among ``rows``; of more than 256 MB, of some rows only.
+
+        A digest is of a row's values, type and layout.
+        """
+        row_bytes = math.prod(self._array.shape[1:]) * self._array.dtype.itemsize
+        chunk_rows = (getattr(self._array, "chunks", None) or (1,))[0]
+        positions = sample(len(rows), row_bytes, chunk_rows)
+        at_once = max(1, _READ // row_bytes)
+        found: dict[int, bytes] = {}
+        for start in range(0, len(positions), at_once):
+            some = positions[start : start + at_once]
+            found |= dict(zip(some, self._row_digests(rows[some]), strict=True))
+        return found
+
+    def _row_digests(self, rows: Int[np.ndarray, " n"]) -> list[bytes]:
+        """Return the digest of each row; rows that cannot be read have one, too, and are found when they are read."""
+        order, where = np.unique(rows, return_inverse=True)
+        try:
+            values = np.asarray(self._array[order])[where]
+        except Exception:  # a damaged file can make a library raise any
+            return [b""] if len(rows) == 1 else [digest for row in rows for digest in self._row_digests(row[None])]
+        kind = f"{values.dtype.str} {self.layout}".encode()
+        return [hashlib.blake2b(np.ascontiguousarray(row), digest_size=LENGTH, key=kind).digest() for row in values]
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
         """Read images, RGB in 0–255, in the file's size and type, or as float32 at 224 × 224 if they are stretched.
@@ -145,98 +182,6 @@ class ArraySource:
         pixels = image.transpose(1, 2, 0)
         fitted = resize(pixels) if self.fit == "stretch" else fit_square(pixels, self.fit)
         return fitted.transpose(2, 0, 1)
-
-
-class Subset:
-    """Some images of a source, by number.
-
-    Parameters
-    ----------
-    source
-        Source of the images.
-    numbers
-        Numbers of the images, from 0, in the order of the subset.
-
-    Raises
-    ------
-    InvalidParameterError
-        A number is not in the source, or occurs twice.
-
-    Examples
-    --------
-    >>> from berg_jax.demo import photographs
-    >>> from berg_jax.stream import FolderSource
-    >>> source = FolderSource(photographs()["flower.jpg"].parent, fit="crop")
-    >>> Subset(source, [1]).ids
-    ['flower.jpg']
-    """
-
-    def __init__(self, source: Source, numbers: Int[np.ndarray, " n"]) -> None:
-        numbers = np.asarray(numbers)
-        outside = numbers[(numbers < 0) | (numbers >= len(source))]
-        if len(numbers) == 0 or len(outside):
-            what = f"image {outside[0]} is asked for" if len(outside) else "no image is asked for"
-            raise InvalidParameterError(f"The source has images 0 to {len(source) - 1}, but {what}.")
-        values, counts = np.unique(numbers, return_counts=True)
-        if (counts > 1).any():
-            raise InvalidParameterError(f"Image {values[counts > 1][0]} is asked for twice. Give each image once.")
-        self._source, self._numbers = source, numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @property
-    def ids(self) -> list[str]:
-        """Names of these images in the source."""
-        ids = self._source.ids
-        return [ids[number] for number in self._numbers]
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 of the source's fingerprint and the numbers."""
-        facts = self._source.fingerprint.encode() + self._numbers.astype("<i8").tobytes()
-        return hashlib.sha256(facts).hexdigest()
-
-    def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
-        """Read the images at these positions in the subset."""
-        return self._source.read(self._numbers[np.asarray(indices)])
-
-
-def parse_numbers(text: str) -> Int[np.ndarray, " n"]:
-    """Return the image numbers, from 0, in a text such as ``"3,5,10-19"``, or in a text file of this name.
-
-    Numbers in the file are separated by commas or line breaks.
-
-    Raises
-    ------
-    InvalidParameterError
-        The text has no such numbers, and is not the name of a file that has.
-
-    Examples
-    --------
-    >>> parse_numbers("3,5,10-12")
-    array([ 3,  5, 10, 11, 12])
-    """
-    path = Path(text)
-    if re.search(r"[^\d,\s-]", text):
-        try:
-            text = read_small(path).decode("utf-8")
-        except (OSError, ValueError) as error:
-            raise InvalidParameterError(
-                "images must be train, val, test, numbers such as '3,5,10-19', or a text file of them, got "
-                f"{text!r:.200}."
-            ) from error
-    numbers, count = [], 0
-    for item in re.split(r"[,\s]+", text.strip(" ,\t\r\n")):
-        match = re.fullmatch(r"(\d{1,8})(?:-(\d{1,8}))?", item)
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise InvalidParameterError(f"{item!r:.40} is no image number and no ascending range such as 10-19.")
-        first, last = int(match[1]), int(match[2] or match[1])
-        count += last - first + 1
-        if count > _MOST_NUMBERS:
-            raise InvalidParameterError(f"More than {_MOST_NUMBERS:,} image numbers are given. Give fewer at a time.")
-        numbers.append(np.arange(first, last + 1))
-    return np.concatenate(numbers)
 
 
 def _open(path: Path) -> Any:

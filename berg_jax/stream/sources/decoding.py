@@ -11,21 +11,25 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError, features
 from PIL import TiffImagePlugin as TIFF
 
 from ...errors import BERGError, StimulusError
+from .kinds import DECODED, explain
 
 try:
     import simplejpeg
 except ImportError:  # Pillow decodes the same pixels, at half the speed
     simplejpeg = None
 
-_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's name; others may start programs
+# Whatever a file's name; decoders of others may start programs, or take memory without bounds.
+_FORMATS = tuple(kind for kind in DECODED if kind != "AVIF" or features.check("avif"))
 _LARGEST_FILE = 1 << 30
 _LONGEST_SIDE = 1 << 15  # pixels; resizing needs a table for each side
 _JPEG = b"\xff\xd8\xff"
 _MOST_SCANS = 100  # of a JPEG; some have 10, and each may take as long as the whole picture
+_SUBFILE = 254  # tag of a page's kind
+_MOST_PAGES = 32  # of a TIFF, such as thumbnails
 _MOST_SCANNED = 1 << 30  # pixels in all scans of a JPEG
 
 
@@ -39,6 +43,10 @@ class ImageFile(Protocol):
     @property
     def size(self) -> int:
         """Size in bytes."""
+
+    @property
+    def problem(self) -> str:
+        """Why the file cannot be used, if that is known before it is opened, else an empty text."""
 
     def open(self) -> BinaryIO:
         """Open a new, seekable stream of the file's bytes."""
@@ -62,11 +70,29 @@ def check_file(file: ImageFile, fit: str) -> int | None:
             )
         if image.mode.startswith(("I", "F")):
             raise StimulusError(f"{file} has mode {image.mode}, expected 8 bits a channel. Convert it first.")
+        if count := _pictures(image):
+            raise StimulusError(f"{file} holds {count}, and one is expected. Save the one you want in a file.")
         if _cut_to_8_bits(image):
             raise StimulusError(f"{file} has more than 8 bits a channel, expected 8. Convert it first.")
     if fit == "stretch":
         return width if width == height else None
     return max(width, height) if fit == "pad" else min(width, height)
+
+
+def _pictures(image: Image.Image) -> str | None:
+    """Return in words what a file holds beyond one picture: an animation or further pages, but not thumbnails."""
+    if image.format == "JPEG" or image.format == "MPO" or not getattr(image, "is_animated", False):
+        return None  # cameras append previews to a JPEG
+    if image.format != "TIFF":
+        return f"an animation of {image.n_frames} pictures"
+    for page in range(1, _MOST_PAGES):
+        try:
+            image.seek(page)
+        except EOFError:
+            return None
+        if not image.tag_v2.get(_SUBFILE, 0) & 1:  # a page of its own, not a smaller version of another
+            return "several pages"
+    return "many pages"
 
 
 def _cut_to_8_bits(image: Image.Image) -> bool:
@@ -137,4 +163,16 @@ def named(file: ImageFile) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise StimulusError(f"{file} is too large: {error}. Make it smaller first.") from error
     except Exception as error:
-        raise StimulusError(f"{file} cannot be read as an image: {error}. Replace or remove it.") from error
+        raise StimulusError(
+            f"{file} cannot be read as an image: {_reason(file, error)}. Replace or remove it."
+        ) from error
+
+
+def _reason(file: ImageFile, error: Exception) -> str:
+    """Return what the file really is, or else what its decoder says."""
+    try:
+        with file.open() as stream:
+            known = explain(stream.read(512), file.size)
+    except Exception:  # what cannot be opened has no kind
+        known = None
+    return known if known and isinstance(error, UnidentifiedImageError) else str(error)

@@ -1,32 +1,34 @@
-"""Protocol of image sources, and sources of image files in folders and lists."""
+"""Protocol of image sources, and the source of image files, whose headers are read at the beginning."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float, Int, Num, UInt8
 
-from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
-from ...files.disk import readable
+from ...errors import BERGError, InvalidParameterError, StimulusError
 from ...model.nn.config import IMAGE
 from ...model.nn.preprocess import bilinear_matrix
+from .account import Account
+from .contents import WHOLE, file_digest, fingerprint
 from .decoding import ImageFile, check_file, decode, named
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+OnError = Literal["error", "skip"]
 FITS = ("error", "crop", "pad", "stretch")
 GREY = 128  # value of padding, the middle of 0–255
 
 _LARGEST_SIDE = 2 * IMAGE  # up to this side, an image of bytes is smaller than the resized one of floats
 _SCANNERS, _SCANNED = 8, 64  # threads, and files that each takes at a time
+_LISTED = 20  # unusable files that a message names
 
 
 class Source(Protocol):
@@ -43,7 +45,11 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 that distinguishes this source from others, of names and sizes, not of paths, times or contents."""
+        """Text that distinguishes this source from others by names and contents, not by paths or times.
+
+        Sources may also have a method ``digests``, by which a later run notices which of their images have changed,
+        and an ``account`` of the files that were found: see :class:`FilesSource`.
+        """
 
     def __len__(self) -> int: ...
 
@@ -58,6 +64,7 @@ class PathFile(NamedTuple):
     path: Path
     size: int
     listed: str = ""  # the list and line that name the file, for messages
+    problem: str = ""  # why the file cannot be used, if that is known before it is opened
 
     def __str__(self) -> str:
         return f"{self.listed}{self.path}"
@@ -82,24 +89,49 @@ class FilesSource:
     fit
         Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with
         grey), or ``"stretch"``.
+    on_error
+        Treatment of files that cannot be used: ``"error"``, or ``"skip"``, which keeps their places among the images
+        and raises StimulusError when they are read.
+    account
+        Account of the files that were found beside these.
+
+    Attributes
+    ----------
+    account
+        Account of all files that were found.
 
     Raises
     ------
     InvalidParameterError
-        There is no such ``fit``.
+        There is no such ``fit`` or ``on_error``.
     StimulusError
-        An image cannot be read, does not have 8 bits per channel, or is not square while ``fit`` is ``"error"``.
+        An image cannot be read, does not have 8 bits per channel, or is not square while ``fit`` is ``"error"``; the
+        message lists the first twenty. With ``"skip"``, no image at all can be used.
     """
 
-    def __init__(self, files: Sequence[ImageFile], fit: str = "error") -> None:
+    def __init__(
+        self,
+        files: Sequence[ImageFile],
+        fit: str = "error",
+        on_error: OnError = "error",
+        account: Account | None = None,
+    ) -> None:
         if fit not in FITS:
             raise InvalidParameterError(f"fit must be one of {list(FITS)}, got {fit!r}.")
+        if on_error not in get_args(OnError):
+            raise InvalidParameterError(f"on_error must be one of {list(get_args(OnError))}, got {on_error!r}.")
         self.files, self.fit = files, fit
-        chunks = [files[start : start + _SCANNED] for start in range(0, len(files), _SCANNED)]
-        with ThreadPoolExecutor(_SCANNERS) as pool:
-            sides = set().union(*pool.map(lambda chunk: {check_file(file, fit) for file in chunk}, chunks))
+        scanned = _scan(files, fit)
+        self._digests = [digest for digest, _, _ in scanned]
+        self._problems = {index: problem for index, (_, _, problem) in enumerate(scanned) if problem is not None}
+        if self._problems and (on_error == "error" or len(self._problems) == len(files)):
+            raise StimulusError(listing([str(problem) for problem in self._problems.values()], len(files)))
+        sides = {side for _, side, problem in scanned if problem is None}
         side = sides.pop() if len(sides) == 1 else None
         self.side = side if side is not None and side <= _LARGEST_SIDE else None  # None if sides differ
+        self.account = account or Account()
+        self.account.encoded = len(files) - len(self._problems)
+        self.account.skipped |= {files[index].name: str(problem) for index, problem in self._problems.items()}
 
     def __len__(self) -> int:
         return len(self.files)
@@ -109,11 +141,23 @@ class FilesSource:
         """Names of the files."""
         return [file.name for file in self.files]
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of the files' names and sizes."""
+        """sha256 of the files' names and contents."""
+        return fingerprint(self)
+
+    @property
+    def earlier_fingerprint(self) -> str:
+        """Fingerprint that version 0.1.0 gave these files, of their names and sizes alone."""
         facts = "".join(f"{file.name}\0{file.size}\n" for file in self.files)
-        return hashlib.sha256(facts.encode()).hexdigest()
+        return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def digests(self, rows: Int[np.ndarray, " n"]) -> dict[int, bytes]:
+        """Return a digest of each of these files, by its position among ``rows``.
+
+        If all files are 256 MB at most it is of all bytes, else of the size, the beginning, the middle and the end.
+        """
+        return {position: self._digests[row] for position, row in enumerate(rows)}
 
     def read(self, indices: Sequence[int]) -> Num[np.ndarray, "n 3 h w"]:
         """Read the images at these indices, RGB in 0–255.
@@ -130,6 +174,8 @@ class FilesSource:
         for row, index in enumerate(indices):
             if row and index == indices[row - 1]:  # filling at the end of a batch
                 images[row] = images[row - 1]
+            elif index in self._problems:
+                raise self._problems[index]
             else:
                 images[row] = self._image(self.files[index]).transpose(2, 0, 1)
         return images
@@ -143,105 +189,48 @@ class FilesSource:
         return resize(pixels) if self.side is None else pixels
 
 
-class FolderSource(FilesSource):
-    """The image files of a folder and its subfolders, in natural order (2 before 10).
-
-    Parameters
-    ----------
-    folder
-        Folder of the files. Files whose names are not those of images are ignored.
-    fit
-        Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with
-        grey), or ``"stretch"``; see :class:`FilesSource`.
-
-    Raises
-    ------
-    ModelNotFoundError
-        There is no such folder.
-    StimulusError
-        The folder has no images, or one that cannot be used.
-
-    See Also
-    --------
-    ListSource, TarSource, ArraySource : Other sources of images.
-
-    Examples
-    --------
-    >>> from berg_jax.demo import photographs
-    >>> source = FolderSource(photographs()["flower.jpg"].parent, fit="crop")
-    >>> source.ids
-    ['china.jpg', 'flower.jpg']
-    """
-
-    def __init__(self, folder: str | Path, fit: str = "error") -> None:
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise ModelNotFoundError(f"There is no folder {folder}. Give a folder of image files.")
-        with readable(folder, StimulusError, "Check its permissions, and that folders are not nested too deeply."):
-            paths = [p for p in self.folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file()]
-            files = [PathFile(p.relative_to(self.folder).as_posix(), p, p.stat().st_size) for p in paths]
-        if not files:
-            raise StimulusError(f"{folder} holds no image files ({', '.join(EXTENSIONS)}).")
-        super().__init__(sorted(files, key=lambda file: natural(file.name)), fit)
+class _Scanned(NamedTuple):
+    digest: bytes
+    side: int | None
+    problem: BERGError | None
 
 
-class ListSource(FilesSource):
-    """The image files that a text file lists, in its order.
+def _scan(files: Sequence[ImageFile], fit: str) -> list[_Scanned]:
+    """Read every file's header and enough of its contents for a digest, in threads."""
+    whole = sum(file.size for file in files) <= WHOLE
 
-    Parameters
-    ----------
-    path
-        Text file with one path per line, absolute or relative to the list's folder. Empty lines and lines that begin
-        with ``#`` are ignored. The name of an image is its path; from absolute paths, the folder that they all share
-        is removed.
-    fit
-        Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with
-        grey), or ``"stretch"``; see :class:`FilesSource`.
+    def scan(chunk: Sequence[ImageFile]) -> list[_Scanned]:
+        return [_scan_file(file, fit, whole) for file in chunk]
 
-    Raises
-    ------
-    ModelNotFoundError
-        There is no such list, or no file at one of its paths.
-    StimulusError
-        The list is not text, is empty, or has an image twice or one that cannot be used.
+    chunks = [files[start : start + _SCANNED] for start in range(0, len(files), _SCANNED)]
+    with ThreadPoolExecutor(_SCANNERS) as pool:
+        return [one for some in pool.map(scan, chunks) for one in some]
 
-    See Also
-    --------
-    FolderSource, TarSource, ArraySource : Other sources of images.
-    """
 
-    def __init__(self, path: str | Path, fit: str = "error") -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise ModelNotFoundError(f"There is no file {path}. Give a text file with the path of one image a line.")
-        try:
-            lines = [line.strip() for line in self.path.read_text(encoding="utf-8-sig").split("\n")]
-        except (OSError, UnicodeDecodeError) as error:
-            raise StimulusError(
-                f"{path} cannot be read as text: {error}. Give the path of one image a line."
-            ) from error
-        # Python, unlike the system, treats two slashes at the beginning as another root than one.
-        lines = [re.sub("^//+", "/", line) for line in lines]
-        listed = {number: Path(line) for number, line in enumerate(lines, 1) if line and line[0] != "#"}
-        if not listed:
-            raise StimulusError(f"{path} lists no images. Give the path of one image a line.")
-        absolute = [str(file.parent) for file in listed.values() if file.is_absolute()]
-        shared = os.path.commonpath(absolute) if absolute else ""
-        files: dict[str, PathFile] = {}
-        first: dict[str, int] = {}
-        for number, file in listed.items():
-            name = (file.relative_to(shared) if file.is_absolute() else file).as_posix()
-            where = f"{path}, line {number}: "
-            if name in files:
-                raise StimulusError(f"{where}{name!r} stands in line {first[name]} already. List each image once.")
-            target = self.path.parent / file
-            with readable(f"{where}{str(target)[:200]}", StimulusError, "Give the path of one image a line."):
-                size = target.stat().st_size if target.is_file() else None
-            if size is None:
-                raise ModelNotFoundError(f"{where}there is no file {target}. Give the path of one image a line.")
-            first[name] = number
-            files[name] = PathFile(name, target, size, where)
-        super().__init__(list(files.values()), fit)
+def _scan_file(file: ImageFile, fit: str, whole: bool) -> _Scanned:
+    digest, side = b"", None
+    try:
+        if file.problem:
+            raise StimulusError(file.problem)
+        side = check_file(file, fit)
+        with named(file), file.open() as stream:
+            digest = file_digest(stream, file.size, whole)
+    except BERGError as error:
+        with contextlib.suppress(Exception), file.open() as stream:
+            digest = file_digest(stream, min(file.size, WHOLE), False)
+        return _Scanned(digest, None, error)
+    return _Scanned(digest, side, None)
+
+
+def listing(problems: Sequence[str], total: int) -> str:
+    """Return one message for what is wrong with files: the only problem, or the first twenty and their number."""
+    if len(problems) == 1:
+        return problems[0]
+    shown = [f"  {problem}" for problem in problems[:_LISTED]]
+    if len(problems) > _LISTED:
+        shown.append(f"  … and {len(problems) - _LISTED:,} more")
+    advice = "" if len(problems) == total else " Mend or remove them; encode's --on-error skip leaves them out."
+    return "\n".join([f"{len(problems):,} of {total:,} images cannot be used.{advice}", *shown])
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

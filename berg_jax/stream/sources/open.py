@@ -7,11 +7,12 @@ from pathlib import Path
 from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ...files.disk import readable
 from .arrays import HDF5, NUMPY, ZARR, ArraySource
-from .image_files import EXTENSIONS, FolderSource, ListSource, Source
+from .folders import TARS, FolderSource, ListSource, search
+from .image_files import OnError, Source
+from .kinds import is_picture, passed_over
 from .tars import COMPRESSED, TarSource, refusal
 
 LISTS = (".txt", ".csv")
-TARS = (".tar",)
 
 
 _EXPECTED = f"a folder of image files, or a {', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file"
@@ -33,7 +34,14 @@ def require_there(path: str | Path) -> None:
         raise ModelNotFoundError(f"There is no {kind} {path}. Give {_EXPECTED}.")
 
 
-def open_source(path: str | Path, fit: str = "error", layout: str | None = None) -> Source:
+def open_source(
+    path: str | Path,
+    fit: str = "error",
+    layout: str | None = None,
+    *,
+    on_error: OnError = "error",
+    output: str | Path | None = None,
+) -> Source:
     """The images at a path.
 
     Parameters
@@ -44,7 +52,12 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
     fit
         What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``.
     layout
-        Of an array, ``"NCHW"`` or ``"NHWC"``, where its shape does not tell.
+        Order of an array's axes, ``"NCHW"`` or ``"NHWC"``, where its shape does not tell.
+    on_error
+        Treatment of image files that cannot be used: ``"error"``, or ``"skip"``, which leaves them to be found when
+        they are read.
+    output
+        Folder that the command writes. Files in it are no stimuli.
 
     Raises
     ------
@@ -63,19 +76,26 @@ def open_source(path: str | Path, fit: str = "error", layout: str | None = None)
     if layout is not None:
         raise InvalidParameterError(f"layout is for arrays, and {path} is none. Leave it out.")
     if path.is_dir():
-        return TarSource(path, fit) if _holds_shards(path) else FolderSource(path, fit)
+        if output is not None and path.resolve() == Path(output).resolve():
+            raise InvalidParameterError(
+                f"{path} is the folder of the images; results beside them become images of a "
+                "later run. Choose another output."
+            )
+        shards = _holds_shards(path)
+        return TarSource(path, fit, on_error) if shards else FolderSource(path, fit, on_error, output)
     if suffix in LISTS:
-        return ListSource(path, fit)
+        return ListSource(path, fit, on_error)
     if suffix in TARS:
-        return TarSource(path, fit)
+        return TarSource(path, fit, on_error)
     if suffix in COMPRESSED:
         raise InvalidParameterError(refusal(path, suffix))
     raise InvalidParameterError(f"{path} is no source of images: give {_EXPECTED}.")
 
 
 def _holds_shards(folder: Path) -> bool:
-    """Whether there are tar files in a folder, and no images."""
+    """Return whether there are tar files in a folder, and neither images nor folders of images beside them."""
     with readable(folder, StimulusError, "Check its permissions, and that folders are not nested too deeply."):
-        if not any(path.suffix.lower() in TARS for path in folder.iterdir()):
+        entries = [entry for entry in folder.iterdir() if passed_over(entry.name) is None]
+        if not any(entry.suffix.lower() in TARS for entry in entries):
             return False
-        return not any(path.suffix.lower() in EXTENSIONS for path in folder.rglob("*"))
+    return not any(is_picture(entry.name, None) or entry.is_dir() for entry in entries) or not search(folder).files

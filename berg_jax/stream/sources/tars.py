@@ -12,7 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from ...errors import BERGError, ModelNotFoundError, ResourceError, StimulusError
-from .image_files import EXTENSIONS, FilesSource, natural
+from .account import Account
+from .folders import TARS
+from .image_files import FilesSource, OnError, natural
+from .kinds import is_picture, passed_over
 
 COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -35,6 +38,8 @@ class TarSource(FilesSource):
         compressed.
     fit
         Treatment of images that are not square: see :class:`~berg_jax.stream.sources.image_files.FilesSource`.
+    on_error
+        Treatment of images that cannot be used, ``"error"`` or ``"skip"``; a damaged shard is always an error.
 
     Raises
     ------
@@ -51,13 +56,17 @@ class TarSource(FilesSource):
     FolderSource, ListSource : Images in separate files.
     """
 
-    def __init__(self, shards: str | Path | Sequence[str | Path], fit: str = "error") -> None:
-        paths = _paths(shards)
-        members = [member for path in paths for member in _members(_Shard(path))]
+    def __init__(
+        self, shards: str | Path | Sequence[str | Path], fit: str = "error", on_error: OnError = "error"
+    ) -> None:
+        account = Account()
+        paths = _paths(shards, account)
+        members = [member for path in paths for member in _members(_Shard(path), account)]
         if not members:
             where = f"{paths[0]} and {len(paths) - 1} more hold" if len(paths) > 1 else f"{paths[0]} holds"
-            raise StimulusError(f"{where} no image files ({', '.join(EXTENSIONS)}).")
-        super().__init__(members, fit)
+            others = ", ".join(f"{count:,} {reason}" for reason, count in sorted(account.passed_over.items()))
+            raise StimulusError(f"{where} no image files{f'; passed over: {others}' if others else ''}.")
+        super().__init__(members, fit, on_error, account)
 
 
 class _Shard:
@@ -91,6 +100,7 @@ class _Member(NamedTuple):
     size: int
     offset: int
     shard: _Shard
+    problem: str = ""
 
     def __str__(self) -> str:
         return f"{self.shard.path}: {self.name.partition('/')[2]!r}"
@@ -150,13 +160,20 @@ class _Headers:
         return found
 
 
-def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
+def _paths(shards: str | Path | Sequence[str | Path], account: Account) -> list[Path]:
     """Return the files of the shards, whose names without ``.tar`` must differ."""
     if isinstance(shards, (str, Path)):
         path = Path(shards)
         if not path.is_dir():
             return [path]
-        paths = [p for p in path.iterdir() if p.suffix.lower() == ".tar" and p.is_file()]
+        paths = []
+        for entry in path.iterdir():
+            if why := passed_over(entry.name):
+                account.passed_over[why] += 1
+            elif entry.suffix.lower() in TARS and entry.is_file():
+                paths.append(entry)
+            elif entry.is_file():
+                account.passed_over[f"no tar file ({entry.suffix.lower() or 'no suffix'})"] += 1
         paths.sort(key=lambda p: natural(p.name))
     else:
         paths = [Path(shard) for shard in shards]
@@ -170,7 +187,7 @@ def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _members(shard: _Shard) -> list[_Member]:
+def _members(shard: _Shard, account: Account) -> list[_Member]:
     """Return the images of a shard, for which only headers are read."""
     members: list[_Member] = []
     keys: dict[tuple[str, str], str] = {}
@@ -189,15 +206,20 @@ def _members(shard: _Shard) -> list[_Member]:
                 archive.members.clear()  # tarfile would keep all members that it has read
                 name = item.name.removeprefix("./")
                 folder, _, base = name.rpartition("/")
-                if item.isdir() or base.startswith(".") or PurePosixPath(base).suffix.lower() not in EXTENSIONS:
+                if item.isdir():
                     continue
-                _check(shard, name, item, end)
+                if why := _passed_over(shard, name, item):
+                    account.passed_over[why] += 1
+                    continue
+                problem = _problem(name, item)
+                _check_size(shard, name, item, end)
                 key = folder, base.partition(".")[0]
                 if key in keys:
                     both = f"{keys[key]!r} and {name!r}"
                     raise StimulusError(f"{shard.path} holds {both}, two images of one key. Keep one of them.")
                 keys[key] = name
-                members.append(_Member(f"{shard.path.stem}/{name}", item.size, item.offset_data, shard))
+                problem = problem and f"{shard.path} holds {name!r}, {problem}"
+                members.append(_Member(f"{shard.path.stem}/{name}", item.size, item.offset_data, shard, problem))
             _check_end(shard, stream, archive.offset)
     except BERGError:
         raise
@@ -218,14 +240,28 @@ def refusal(path: Path, kind: str) -> str:
     )
 
 
-def _check(shard: _Shard, name: str, item: tarfile.TarInfo, end: int) -> None:
-    """Raise StimulusError unless an image is a plain file whose name does not lead out of the shard."""
+def _passed_over(shard: _Shard, name: str, item: tarfile.TarInfo) -> str | None:
+    """Return why a member is no stimulus, or None if it is one."""
+    if why := next(filter(None, map(passed_over, name.split("/"))), None):
+        return why
+    head = io.BytesIO(os.pread(shard.descriptor, 32, item.offset_data) if item.isreg() and item.size > 0 else b"")
+    suffix = PurePosixPath(name).suffix.lower()
+    return None if is_picture(name, head) else f"no picture ({suffix or 'no suffix'})"
+
+
+def _problem(name: str, item: tarfile.TarInfo) -> str:
+    """Return what is wrong with an image that is no plain file or whose name leads out of the shard."""
     if name.startswith("/") or ".." in name.split("/"):
-        raise StimulusError(f"{shard.path} holds {name!r}, a name that leads out of it. Rename it.")
+        return "a name that leads out of it. Rename it."
     if item.islnk() or item.issym():
-        raise StimulusError(f"{shard.path} holds {name!r}, a link to {item.linkname!r}. Put the image itself there.")
+        return f"a link to {item.linkname!r}. Put the image itself there."
     if not item.isreg() or item.issparse():
-        raise StimulusError(f"{shard.path} holds {name!r}, which is no plain file. Put the image itself there.")
+        return "which is no plain file. Put the image itself there."
+    return ""
+
+
+def _check_size(shard: _Shard, name: str, item: tarfile.TarInfo, end: int) -> None:
+    """Raise StimulusError unless a member ends before its shard does."""
     if not 0 <= item.size <= end - item.offset_data:  # a global header may set any size
         raise StimulusError(f"{shard.path} ends before its member {name!r} does. Get it again.")
 

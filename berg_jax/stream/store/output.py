@@ -2,6 +2,7 @@
 
 responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
 image       names of the images
+digest      (image,) digests of the images' contents, 0 where none was made; absent if the source has none
 vertex      index within the hemisphere
 hemisphere  "lh" or "rh" of each vertex
 roi         names of the subject's ROIs; absent without metadata
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ import numpy as np
 import tensorstore
 import xarray
 import zarr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt64
 from zarr.storage import MemoryStore
 
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files import disk as files
 from ...vertices import Vertices
+from .changes import DIGEST, Changes, differences_of
 from .ledger import Ledger
 from .places import Place, Remote, exists, explained, find_place, read, write, write_new
 from .remote_zarr import zarr_store
@@ -154,6 +156,7 @@ class Output:
         multiple: int,
         columns: Columns | None,
         attributes: Mapping[str, Any],
+        digests: UInt64[np.ndarray, " images"] | None = None,
     ) -> Output:
         """Create an output, which appears complete with all its coordinates.
 
@@ -171,6 +174,8 @@ class Output:
             Columns of the responses, or None if they are not stored.
         attributes
             Further JSON values, for readers of the output.
+        digests
+            Digests of the images' contents, 0 for those that were not looked at.
 
         Raises
         ------
@@ -185,6 +190,8 @@ class Output:
             files.require_space(path, len(ids) * row, "Storing the responses")
         block = _block(multiple, len(ids), row)
         coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
+        if digests is not None:
+            coordinates[DIGEST] = ("image", digests)
         if columns:
             coordinates |= _coordinates(columns)
         everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
@@ -198,10 +205,33 @@ class Output:
         return cls(path)
 
     @classmethod
-    def reopen(cls, path: Place, run: Mapping[str, Any], versions: Mapping[str, str]) -> Output:
+    def reopen(
+        cls,
+        path: Place,
+        run: Mapping[str, Any],
+        versions: Mapping[str, str],
+        names: Sequence[str],
+        digests: UInt64[np.ndarray, " images"] | None = None,
+        earlier: str | None = None,
+    ) -> Output:
         """Open an output that an earlier run with the same description has begun.
 
         Other versions of libraries only cause a warning.
+
+        Parameters
+        ----------
+        path
+            Folder of the output, or place in an object store.
+        run
+            Description of this run.
+        versions
+            Versions of libraries.
+        names, digests
+            Names of the images, and digests of their contents, by which the message says which have changed. Images
+            may change as long as they have not been encoded, such as one that could not be read.
+        earlier
+            Fingerprint of the images in outputs of version 0.1.0, which did not know their contents. Such an output
+            is given today's, with a warning.
 
         Raises
         ------
@@ -209,7 +239,24 @@ class Output:
             There is no such output, or it belongs to another run; the message says what differs.
         """
         output = cls(path)
-        differences = _differences(output.attributes.get("run", {}), run)
+        recorded = output.attributes.get("run", {})
+        if earlier is not None and recorded.get("images") == earlier:
+            _log.warning(
+                "%s was begun by version 0.1.0, which did not record the contents of images: whether they have "
+                "changed since cannot be told. From now on it can.",
+                path,
+            )
+            recorded = {**recorded, "images": run["images"]}
+            output.set_attributes(run=recorded)
+        differences = differences_of(recorded, {**run, "images": recorded.get("images")})
+        if recorded.get("images") != run["images"]:
+            before = output.attributes.get("changed", {})
+            changes = Changes.of(path, output.ledger, before, names, digests)
+            if changes.accepted and not differences:
+                _log.warning("%s: %s. None of them had been encoded, so it goes on.", path, changes)
+                output.set_attributes(run={**recorded, "images": run["images"]}, changed=changes.accepted)
+            else:
+                differences.insert(0, str(changes))
         if differences:
             raise ResourceError(
                 f"{path} exists and belongs to another run: {'; '.join(differences)}. Choose another output, or "
@@ -245,13 +292,26 @@ class Output:
 
     def finish(self) -> None:
         """Mark the output as complete, in a single write."""
+        self.set_attributes(complete=True)
+
+    def set_attributes(self, **values: Any) -> None:
+        """Set attributes of the output, in a single write."""
         if isinstance(self.path, Path):
             with files.explained("write", self.path):
-                zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs["complete"] = True
+                zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs.update(values)
         else:
             root = json.loads(read(self.path / _ROOT))
-            root["attributes"]["complete"] = True
+            root["attributes"] |= values
             write(self.path / _ROOT, json.dumps(root).encode())
+        self.attributes |= values
+
+    def names(self, images: Sequence[int]) -> list[str]:
+        """Return the names of these images."""
+        if not images:
+            return []
+        with explained("read", self.path):
+            every = zarr.open_group(zarr_store(self.path), mode="r", use_consolidated=False)["image"][:]
+        return [str(every[image]) for image in images]
 
     def _open(self) -> Any:
         spec: dict[str, Any] = {"driver": "zarr3", "recheck_cached_data": "open"}
@@ -268,20 +328,6 @@ class Output:
                 return tensorstore.open(spec).result()
             except ValueError as error:
                 raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
-
-
-def _differences(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the differences between two runs' descriptions in words, entry by entry for nested values."""
-    found = []
-    for name, value in now.items():
-        other = recorded.get(name)
-        if other == value:
-            continue
-        if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
-            found += _differences(other, value, f"{name}'s ")
-        else:
-            found.append(f"{prefix}{name} is {other!r:.80} there and {value!r:.80} now")
-    return found
 
 
 def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:

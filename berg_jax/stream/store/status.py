@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+from typing import Any
 
+from ..sources.account import account_text
 from .output import Output
 from .places import Place
 
@@ -45,4 +47,28 @@ def status_text(path: str | Place) -> str:
     if skipped := sorted(image for entry in entries.values() for image in entry.get("skipped", [])):
         shown = ", ".join(map(str, skipped[:10])) + (", …" if len(skipped) > 10 else "")
         lines.append(f"  {len(skipped)} images could not be read and were skipped: {shown}")
+    if account := account_of(path):
+        lines.append(f"  images: {account_text(account)}")
     return "\n".join(lines)
+
+
+def account_of(path: str | Place) -> dict[str, Any] | None:
+    """Return the account of the images that an output was made from, or None for an output of version 0.1.0.
+
+    Returns
+    -------
+    dict
+        ``found``, ``encoded``, ``skipped`` (why, by name) and ``passed_over`` (number, by reason); images that could
+        not be decoded are among the skipped ones.
+    """
+    output = Output.existing(path)
+    account = output.attributes.get("found")
+    if account is None:
+        return None
+    reasons: dict[int, str] = {}
+    for entry in output.ledger.entries().values():
+        reasons |= {int(image): why for image, why in entry.get("reasons", {}).items()}
+    names = dict(zip(sorted(reasons), output.names(sorted(reasons)), strict=True))
+    skipped = {**account["skipped"], **{names[image]: why for image, why in sorted(reasons.items())}}
+    encoded = account["found"] - len(skipped) - sum(account["passed_over"].values())
+    return {**account, "skipped": skipped, "encoded": encoded}

@@ -22,7 +22,7 @@ from berg_jax.experiments.synthesis.judging.natural import natural_baseline, rel
 from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.experiments.synthesis.search.stored import area_weights, search, search_control, store_values
 from berg_jax.stream.loop import stream
-from berg_jax.stream.sources.image_files import FolderSource
+from berg_jax.stream.sources.folders import FolderSource
 from berg_jax.stream.store.output import Columns
 from berg_jax.vertices import Vertices
 

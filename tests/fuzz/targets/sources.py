@@ -14,8 +14,8 @@ import numpy as np
 import zarr
 from PIL import Image
 
-from berg_jax.stream.sources.arrays import parse_numbers
 from berg_jax.stream.sources.open import open_source
+from berg_jax.stream.sources.subset import parse_numbers
 
 from ..by_chance import Target
 from .common import pixels, written

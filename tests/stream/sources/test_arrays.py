@@ -12,7 +12,8 @@ import xarray
 import berg_jax
 from berg_jax.errors import InvalidParameterError, StimulusError
 from berg_jax.published.berg_dir import SubjectFiles
-from berg_jax.stream.sources.arrays import ArraySource, Subset, parse_numbers
+from berg_jax.stream.sources.arrays import ArraySource
+from berg_jax.stream.sources.subset import Subset, parse_numbers
 
 from ...conftest import Golden
 from ..calls import encode_images

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from berg_jax.errors import InvalidParameterError, StimulusError
-from berg_jax.stream.sources.arrays import Subset
 from berg_jax.stream.sources.generated import GeneratedSource
+from berg_jax.stream.sources.subset import Subset
 
 
 def noise(key: jax.Array, indices: jax.Array) -> jax.Array:

@@ -17,8 +17,9 @@ from berg_jax.demo import photographs
 from berg_jax.errors import ModelNotFoundError, StimulusError
 from berg_jax.model.nn.preprocess import STD, preprocess
 from berg_jax.stream.sources import decoding
-from berg_jax.stream.sources.arrays import Subset
-from berg_jax.stream.sources.image_files import FolderSource, ListSource, fit_square
+from berg_jax.stream.sources.folders import FolderSource, ListSource
+from berg_jax.stream.sources.image_files import fit_square
+from berg_jax.stream.sources.subset import Subset
 
 from .image_files import by_pillow, encoded, pixels
 

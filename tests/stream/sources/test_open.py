@@ -10,7 +10,7 @@ import zarr
 
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from berg_jax.stream.sources.arrays import ArraySource
-from berg_jax.stream.sources.image_files import FolderSource, ListSource
+from berg_jax.stream.sources.folders import FolderSource, ListSource
 from berg_jax.stream.sources.open import open_source
 from berg_jax.stream.sources.tars import TarSource
 
@@ -44,7 +44,11 @@ def test_what_a_path_stands_for(tmp_path: Path) -> None:
         with pytest.raises(InvalidParameterError, match="fit must be one of"):
             open_source(tmp_path / name, "zoom")
     (tmp_path / "shards" / "b.png").write_bytes(encoded(pixels(1)))
-    assert open_source(tmp_path / "shards").ids == ["b.png"]
+    with pytest.raises(StimulusError, match=r"holds 1 image files and 1 tar files, such as a\.tar\. Give"):
+        open_source(tmp_path / "shards")
+    mixed = open_source(tmp_path / "shards", on_error="skip")
+    assert mixed.ids == ["b.png"]
+    assert mixed.account.skipped == {"a.tar": "a tar file beside images"}
     assert open_source(tmp_path / "a.zarr", layout="NHWC").layout == "NHWC"
 
 

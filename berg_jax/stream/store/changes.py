@@ -1,0 +1,94 @@
+"""Changes between the run that began an output and one that goes on with it: of its settings and of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import zarr
+from jaxtyping import UInt64
+
+from .ledger import Ledger
+from .places import Place, explained
+from .remote_zarr import zarr_store
+
+DIGEST = "digest"  # coordinate of the images' digests
+_SHOWN = 5  # changed images that a message names
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changes of images in words, and those that may be accepted.
+
+    Attributes
+    ----------
+    words
+        How the images differ from those that the output was begun with.
+    accepted
+        Digest of each changed image, by its number, if none of them has been encoded.
+    """
+
+    words: str
+    accepted: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.words
+
+    @classmethod
+    def of(
+        cls,
+        path: Place,
+        ledger: Ledger,
+        accepted_before: Mapping[str, str],
+        names: Sequence[str],
+        digests: UInt64[np.ndarray, " images"] | None,
+    ) -> Changes:
+        """Return the changes since an output was begun.
+
+        Parameters
+        ----------
+        path, ledger
+            The output, which records names and digests, and its ledger.
+        accepted_before
+            Changes that were accepted before.
+        names, digests
+            Names of the images now, and digests of their contents.
+        """
+        with explained("read", path):
+            group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
+            before = group["image"][:].tolist()
+            known = group[DIGEST][:] if DIGEST in group else None
+        if len(before) != len(names):
+            return cls(f"it has {len(before):,} images, and there are {len(names):,} now")
+        if others := [(old, new) for old, new in zip(before, names, strict=True) if old != new]:
+            old, new = others[0]
+            return cls(f"{len(others):,} images have other names, such as {new!r:.80} in place of {old!r:.80}")
+        if known is None or digests is None:
+            return cls("the images have changed: they have the same names, but other contents, sizes or types")
+        for image, digest in accepted_before.items():
+            known[int(image)] = int(digest, 16)
+        changed = np.flatnonzero(known != digests)
+        done = np.zeros(len(names), bool)
+        for block, count in ledger.done().items():
+            start, _ = ledger.range(block)
+            done[start : start + count] = True
+        first = ", ".join(repr(names[image]) for image in changed[:_SHOWN])
+        words = f"{len(changed):,} images have changed since: {first}{', …' if len(changed) > _SHOWN else ''}"
+        accepted = {} if done[changed].any() else {str(image): f"{int(digests[image]):x}" for image in changed}
+        return cls(words, {**accepted_before, **accepted} if accepted else {})
+
+
+def differences_of(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the differences between two runs' descriptions in words, entry by entry for nested values."""
+    found = []
+    for name, value in now.items():
+        other = recorded.get(name)
+        if other == value:
+            continue
+        if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
+            found += differences_of(other, value, f"{name}'s ")
+        else:
+            found.append(f"{prefix}{name} is {other!r:.80} there and {value!r:.80} now")
+    return found
