@@ -11,7 +11,7 @@ import typer
 
 from . import benchmarks, encoding, experiments, subjects, synthesis
 from .options import show_tracebacks
-from .start import install_handlers
+from .signals import install_handlers
 
 app = typer.Typer(
     name="berg-jax",

@@ -13,7 +13,7 @@ import typer
 
 from ..errors import BERGError, Interrupted, ResourceError, Unfinished
 from ..stream.schedulers import ends_together
-from .start import INTERRUPTED
+from .signals import INTERRUPTED
 
 UNFINISHED = 76  # exit code: this process has done its share, and others still owe theirs
 SUBJECTS, RUN = "Subjects", "Run"  # panels of the help
