@@ -16,6 +16,7 @@ from ..vertices import Vertices
 from .execution import Execution
 from .images import Images
 from .loop import stream
+from .owed import unfinished
 from .selection import Selection
 from .sources.account import account_text
 from .sources.image_files import OnError
@@ -75,6 +76,8 @@ def encode_images(
         fills up later is found before work starts.
     Interrupted
         Ctrl-C, SIGTERM or the time limit came, and what was finished is recorded.
+    Unfinished
+        This process has done its share, and others still owe theirs; the message says which.
 
     See Also
     --------
@@ -120,7 +123,7 @@ def encode_images(
         attributes=attributes,
     )
     if not is_complete(output):
-        return f"This process has done its share of {output}; others have not yet."
+        raise unfinished(output, [output], execution.process)
     seconds = None if before else time.perf_counter() - start
     return _summary(output, subject, seconds)
 
