@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 
+from .files.trouble import device_trouble
 from .published.berg_dir import cache_folder
 
 _PACKAGES = (
@@ -82,7 +83,7 @@ def _devices() -> str:
 
         return ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
     except Exception as error:  # the report must also describe a broken installation
-        return f"none: {type(error).__name__}: {error}"
+        return f"none: {device_trouble(error) or f'{type(error).__name__}: {error}'}"
 
 
 def keep_compiled() -> None:

@@ -41,8 +41,8 @@ class TarSource(FilesSource):
     ModelNotFoundError
         There is no such file or folder.
     StimulusError
-        A shard is compressed, damaged, truncated or not a tar file; two shards have one name, or two images one key
-        (the name up to its first dot); an image is a link or a device, or cannot be used.
+        A shard is compressed, damaged, truncated or not a tar file; two shards or two images have one name; an image
+        is a link or a device, or cannot be used.
     ResourceError
         There are more shards than files that may be open at once.
 
@@ -173,7 +173,7 @@ def _paths(shards: str | Path | Sequence[str | Path]) -> list[Path]:
 def _members(shard: _Shard) -> list[_Member]:
     """Return the images of a shard, for which only headers are read."""
     members: list[_Member] = []
-    keys: dict[tuple[str, str], str] = {}
+    there: set[str] = set()
     try:
         with (
             open(shard.descriptor, "rb", closefd=False) as stream,
@@ -188,15 +188,13 @@ def _members(shard: _Shard) -> list[_Member]:
                 after = archive.offset
                 archive.members.clear()  # tarfile would keep all members that it has read
                 name = item.name.removeprefix("./")
-                folder, _, base = name.rpartition("/")
+                base = name.rpartition("/")[2]
                 if item.isdir() or base.startswith(".") or PurePosixPath(base).suffix.lower() not in EXTENSIONS:
                     continue
                 _check(shard, name, item, end)
-                key = folder, base.partition(".")[0]
-                if key in keys:
-                    both = f"{keys[key]!r} and {name!r}"
-                    raise StimulusError(f"{shard.path} holds {both}, two images of one key. Keep one of them.")
-                keys[key] = name
+                if name in there:
+                    raise StimulusError(f"{shard.path} holds {name!r} twice. Write it again, each image once.")
+                there.add(name)
                 members.append(_Member(f"{shard.path.stem}/{name}", item.size, item.offset_data, shard))
             _check_end(shard, stream, archive.offset)
     except BERGError:
