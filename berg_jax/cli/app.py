@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -25,6 +26,11 @@ for group in (subjects, encoding, experiments, synthesis, benchmarks):
 
 def main() -> None:
     """Run the command line."""
+    os.environ["MPLBACKEND"] = "agg"  # no windows, and never a notebook's backend, which the shell may have inherited
+    for stream in (sys.stdout, sys.stderr):
+        # A finished run must not fail at its last words, if a terminal or a log lacks one of their letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app([at_home(argument) for argument in sys.argv[1:]])
 
 
