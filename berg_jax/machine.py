@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import os
 import platform
 import sys
 
+from .errors import ResourceError
+from .files.trouble import device_trouble
 from .published.berg_dir import cache_folder
 
 _PACKAGES = (
@@ -43,7 +46,7 @@ def environment() -> str:
         f"system {platform.platform()}",
         f"processor {processor()}, {os.cpu_count()} cores",
         f"memory {_memory()}",
-        f"cache {cache_folder()}",
+        f"cache {_cache()}",
         f"devices {_devices()}",
     ]
     lines += [f"{name} {_version(name)}" for name in _PACKAGES]
@@ -67,6 +70,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _cache() -> str:
+    try:
+        return str(cache_folder())
+    except ResourceError as error:
+        return f"none: {error}"
+
+
 def _memory() -> str:
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -82,7 +92,7 @@ def _devices() -> str:
 
         return ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
     except Exception as error:  # the report must also describe a broken installation
-        return f"none: {type(error).__name__}: {error}"
+        return f"none: {device_trouble(error) or f'{type(error).__name__}: {error}'}"
 
 
 def keep_compiled() -> None:
@@ -95,7 +105,8 @@ def keep_compiled() -> None:
     import jax
 
     if jax.default_backend() != "cpu" and jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+        with contextlib.suppress(ResourceError):  # without a cache folder, they are compiled anew
+            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
 def tell(log: logging.Logger, message: str, *arguments: object) -> None:

@@ -18,7 +18,6 @@ from PIL import Image
 
 from .. import surface
 from ..demo import images, photographs
-from ..errors import ResourceError
 from ..files.disk import explained
 from ..model.encoding_model import EncodingModel
 from ..model.nn.config import IMAGE
@@ -27,6 +26,7 @@ from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.sources.image_files import fit_square, resize
 from ..subject import Subject
+from ..surface.style import default_style
 
 CATEGORIES = ("faces", "places", "bodies", "words")
 OUTLINED = ("V1", "FFA-1", "OFA", "PPA", "OPA", "RSC")
@@ -161,6 +161,7 @@ def _draw_brain(subject: Subject, output: Path) -> None:
     )
 
 
+@default_style(math=True)
 def _draw_ascent(
     start: Float[np.ndarray, "3 224 224"],
     end: Float[np.ndarray, "3 224 224"],
@@ -168,10 +169,8 @@ def _draw_ascent(
     roi: str,
     path: Path,
 ) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ResourceError("matplotlib is not installed: pip install 'berg_jax[demo]'.") from error
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     before, after, curve = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
     for axes, image, title in ((before, start, "before"), (after, end, f"after {STEPS} steps")):

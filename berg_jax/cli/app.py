@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -12,6 +13,13 @@ import typer
 from . import benchmarks, encoding, experiments, subjects, synthesis
 from .options import show_tracebacks
 from .signals import install_handlers
+
+# Settings by which other programs of JAX debug, or compute otherwise. Devices and caches are not among them.
+_OF_OTHERS = (
+    *("JAX_DEBUG_INFS", "JAX_DEBUG_NANS", "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION"),
+    *("JAX_DEFAULT_PRNG_IMPL", "JAX_DISABLE_JIT", "JAX_ENABLE_CHECKS", "JAX_ENABLE_X64"),
+    *("JAX_NUMPY_DTYPE_PROMOTION", "JAX_NUMPY_RANK_PROMOTION", "JAX_THREEFRY_PARTITIONABLE", "JAX_TRANSFER_GUARD"),
+)
 
 app = typer.Typer(
     name="berg-jax",
@@ -25,8 +33,15 @@ for group in (subjects, encoding, experiments, synthesis, benchmarks):
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, whatever settings of other programs the shell has inherited."""
     install_handlers()
+    os.environ["MPLBACKEND"] = "agg"  # no windows, and never a notebook's backend
+    for name in [name for name in os.environ if name.startswith(_OF_OTHERS)]:
+        del os.environ[name]
+    for stream in (sys.stdout, sys.stderr):
+        # A finished run must not fail at its last words, if a terminal or a log lacks one of their letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app([at_home(argument) for argument in sys.argv[1:]])
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import BERGError, Interrupted, ResourceError, Unfinished
+from ..files.trouble import device_trouble
 from ..stream.schedulers import ends_together
 from .signals import INTERRUPTED
 
@@ -102,6 +103,12 @@ def messages(extra: str | None = None) -> Iterator[None]:
         if _debug:
             raise
         typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except Exception as error:
+        trouble = None if _debug else device_trouble(error)
+        if trouble is None:
+            raise
+        typer.echo(f"Error: {trouble[0].upper()}{trouble[1:]}", err=True)
         raise typer.Exit(2) from error
 
 

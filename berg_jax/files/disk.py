@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import BERGError, IntegrityError, ModelLoadError, ResourceError
+from .trouble import machine_trouble
 
 _PARTIAL, _PARTIAL_FILE = ".partial-", ".partial"
 _OLD = 24 * 3600  # seconds after which a partial file of another machine has been left by a process that was killed
@@ -110,6 +111,10 @@ def explained(action: str, path: Path) -> Iterator[None]:
         raise ResourceError(f"Cannot {action} {path}: {error.strerror or error}. {remedy}") from error
 
 
+class Unsuitable(Exception):
+    """A whole file that does not fit, with sentences on why and what to do in place of :func:`readable`'s remedy."""
+
+
 @contextlib.contextmanager
 def readable(
     path: object,
@@ -118,18 +123,24 @@ def readable(
 ) -> Iterator[None]:
     """Turn any exception that is raised while a file is read into an error of type ``kind`` that names the file.
 
-    A damaged file can make a library raise any exception, and callers should not have to know them all.
+    A damaged file can make a library raise any exception, and callers should not have to know them all. The remedy is
+    for a damaged file: :class:`Unsuitable` and trouble with the machine bring their own.
     """
     problem = "is damaged" if issubclass(kind, IntegrityError) else "cannot be read"
     try:
         yield
+    except Unsuitable as error:
+        raise kind(f"{path} {problem}: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise kind(f"{path} {problem}: it is nested too deeply or asks for too much memory. {remedy}") from error
     except BERGError as error:
         raise kind(f"{path} {problem}: {str(error).removesuffix('.')}. {remedy}") from error
     except Exception as error:
+        trouble = machine_trouble(error)
         reason = f"{type(error).__name__}: {error}"[:300]
-        raise kind(f"{path} {problem}: {reason}. {remedy}") from error
+        raise kind(
+            f"{path} cannot be read: {trouble}" if trouble else f"{path} {problem}: {reason}. {remedy}"
+        ) from error
 
 
 def read_small(path: Path, limit: int = _SMALL) -> bytes:

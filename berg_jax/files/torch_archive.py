@@ -24,6 +24,7 @@ from .disk import readable
 from .npy import read_header
 from .pickle_machine import no_storage, unpickle
 from .pickle_objects import abbreviated
+from .trouble import machine_trouble
 
 _LARGEST_PICKLE = 1 << 28  # bytes, each of which may take a hundred when unpickled
 
@@ -62,6 +63,8 @@ def read_torch(path: str | Path) -> Any:
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
     except Exception as error:  # zipfile raises many kinds of exceptions at damaged archives
+        if trouble := machine_trouble(error):
+            raise ModelLoadError(f"{path} cannot be read: {trouble}") from error
         raise ModelLoadError(
             f"{path} is not a PyTorch file: expected the zip archive that torch.save writes, got {error}. "
             "It may be truncated (compare its size with the original's) or saved by PyTorch before 1.6 "

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import IntegrityError, ModelLoadError, ModelNotFoundError
+from ..errors import BERGError, IntegrityError, ModelLoadError, ModelNotFoundError, ResourceError
 from ..files.disk import atomic_folder, explained, read_small, readable, reserve, sha256_many
 from ..files.npy import read_npy
+from ..files.trouble import device_trouble, machine_trouble
 from ..published.berg_dir import DESCRIPTION, METADATA
 from ..vertices import Vertices, check_vertices
 from .encoding_model import EncodingModel, Part, build
@@ -153,7 +154,8 @@ def read_description(folder: Path) -> Description:
             )
         return Description.from_json(text)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise IntegrityError(f"{folder / DESCRIPTION} is damaged: {error}. Convert the subject again.") from error
+        problem = f"is damaged: {error}. Convert the subject again."
+        raise _unreadable(folder / DESCRIPTION, error, problem) from error
 
 
 def write_converted(
@@ -223,7 +225,8 @@ def verify(folder: Path, parts: Iterable[str] = ("part1", "part2")) -> None:
         )
     skipped = tuple(f"{name}/" for name in ("part1", "part2") if name not in parts)
     checked = [name for name in sorted(recorded) if not name.startswith(skipped)]
-    hashes = sha256_many(folder / name for name in checked)
+    with explained("read", folder):
+        hashes = sha256_many(folder / name for name in checked)
     changed = [name for name, digest in zip(checked, hashes, strict=True) if digest != recorded[name]]
     if changed:
         raise IntegrityError(f"{folder} is damaged: {', '.join(changed[:3])} changed since it was written. {_REMEDY}")
@@ -240,7 +243,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
     try:
         text = read_small(folder / MANIFEST).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise IntegrityError(f"{folder / MANIFEST} cannot be read: {error}. {_REMEDY}") from error
+        raise _unreadable(folder / MANIFEST, error, f"cannot be read: {error}. {_REMEDY}") from error
     recorded = {}
     for line in text.removesuffix("\n").split("\n"):
         match = _MANIFEST_LINE.fullmatch(line)
@@ -273,6 +276,8 @@ def load_model(
     ------
     ModelNotFoundError, IntegrityError, InvalidParameterError
         There is no such folder; files are damaged; vertices or the precision do not exist.
+    ResourceError
+        JAX has no device, its memory is full, or the files may not be read.
 
     See Also
     --------
@@ -324,7 +329,12 @@ def _save(path: Path, weights: dict[str, Any]) -> None:
     try:
         with _plainly_named(path.parent) as parent:
             ocp.save(parent / path.name, weights)
-    except (ValueError, RuntimeError) as error:  # the form in which tensorstore reports errors of the system
+    except Exception as error:
+        if trouble := device_trouble(error):
+            raise ResourceError(f"{path.name} cannot be written: {trouble}") from error
+        if not isinstance(error, (ValueError, RuntimeError)):
+            raise
+        # The form in which tensorstore reports errors of the system.
         code = re.search(r"os_error_code='(\d+)'", str(error))
         raise (OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error)[:300])) from error
 
@@ -347,7 +357,14 @@ def _read_weights(folder: Path) -> dict[str, Any]:
             return ocp.load(parent / folder.name)
     except Exception as error:  # of any type; does not happen with verified checkpoints
         reason = str(error).partition("\n")[0][:200]
-        raise IntegrityError(f"{folder} cannot be read: {reason}. Convert the subject again.") from error
+        raise _unreadable(folder, error, f"cannot be read: {reason}. Convert the subject again.") from error
+
+
+def _unreadable(path: Path, error: Exception, problem: str) -> BERGError:
+    """Return the error for a part of a subject that cannot be read: of the machine, or else of the file."""
+    if trouble := machine_trouble(error):
+        return ResourceError(f"{path} cannot be read: {trouble}")
+    return IntegrityError(f"{path} {problem}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidParameterError, ModelNotFoundError
+from ..errors import InvalidParameterError, ModelNotFoundError, ResourceError
 from ..files.disk import read_small
 
 MODEL_FOLDER = Path("encoding_models/modality-fmri/train_dataset-nsd_fsaverage/model-huze")
@@ -37,9 +37,18 @@ def check_subject_id(subject_id: int) -> int:
 
 
 def cache_folder() -> Path:
-    """Return the folder for files that berg_jax can make again: ``BERG_JAX_CACHE``, or one in the user's cache."""
+    """Return the folder for files that berg_jax can make again: ``BERG_JAX_CACHE``, or one in the user's cache.
+
+    Raises
+    ------
+    ResourceError
+        The user has no home folder, as in some containers.
+    """
     cache = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "berg_jax"
-    return Path(cache).expanduser()
+    try:
+        return Path(cache).expanduser()
+    except RuntimeError as error:
+        raise ResourceError(f"You have no home folder here. Set {CACHE_VARIABLE} to a folder.") from error
 
 
 def demo_folder() -> Path:

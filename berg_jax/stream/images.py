@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .sources.image_files import Source
 
 Fit = Literal["error", "crop", "pad", "stretch"]
-Layout = Literal["NCHW", "NHWC"]
+Layout = Literal["NCHW", "NHWC", "NCWH", "NWHC"]
 _log = logging.getLogger(__name__)
 
 
@@ -25,15 +25,15 @@ class Images:
     Parameters
     ----------
     path
-        Folder or list of image files, tar shards, or an array (``.npy``, HDF5 such as NSD's, zarr). See
-        :func:`~berg_jax.stream.open_source`.
+        Folder or list of image files, tar shards, or an array (``.npy``, HDF5 such as NSD's, zarr). Of several
+        arrays in a file, ``images.h5::name`` is one. See :func:`~berg_jax.stream.open_source`.
     rows
         Rows to take of an array of images: ``test``, ``val`` or ``train`` (the subject's splits of NSD), numbers such
         as ``3,5,10-19``, or a text file of numbers (default: all rows).
     fit
         What to do with images that are not square: stop, crop, pad with grey, or stretch them.
     layout
-        Order of an array's axes, where its shape does not tell.
+        Order of an array's axes, where its shape does not tell; NCWH and NWHC are MATLAB's.
 
     Raises
     ------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,22 @@ def require(*packages: str) -> None:
     """Raise ResourceError unless these packages are installed."""
     for package in packages:
         try:
-            importlib.import_module(package)
+            _import(package)
         except ImportError as error:
             raise ResourceError(f"The cortical surface needs {package}: pip install 'berg_jax[plot]'.") from error
+
+
+def _import(package: str) -> None:
+    """Import a package, even where MPLBACKEND has a backend that matplotlib, which it may import, does not know."""
+    backend = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        importlib.import_module(package)
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend and "matplotlib" in sys.modules:
+        with contextlib.suppress(ValueError):
+            sys.modules["matplotlib"].rcParams["backend"] = backend  # as matplotlib itself would have done
 
 
 def is_here(size: int) -> bool:

@@ -22,6 +22,7 @@ from .maps import GIFTI, read, save
 from .meshes import SHOWN, require
 from .page import html
 from .spaces import resolution, to_fsaverage5, to_shown, whole_map
+from .style import default_style
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -136,23 +137,22 @@ def plot(
     else:
         scale = color_scale(np.concatenate(shown), limit, colormap)
 
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(dpi=DPI)
-    FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
     kind = "angles" if wheel else "names" if labels is not None else "values"
     small_print = " · ".join(filter(None, (note, resolution(size, len(shown[0])))))
-    with rc_context({"text.parse_math": False}):  # names are printed literally, even with dollar signs
+    with default_style():
+        figure = Figure(dpi=DPI)
+        FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
         bottom = draw_rows(axes, rows, shown, regions, scale, kind)
         bottom = draw_legend(axes, regions, bottom, kind)
         draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
-    if output is not None:
-        with explained("write", Path(output)):
-            figure.savefig(output)
+        if output is not None:
+            with explained("write", Path(output)):
+                figure.savefig(output)
     return figure
 
 

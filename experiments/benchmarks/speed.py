@@ -32,6 +32,7 @@ from ...model.gradients import value_and_pixel_gradient
 from ...model.nn.readout import TILE
 from ...published.berg_dir import cache_folder
 from ...subject import Subject
+from ...surface.style import default_style
 from ...vertices import Vertices
 from .measures import count_operations, part1_rows, peak_memory, product_rate, synthesis_memory, time_in_turn
 
@@ -158,6 +159,7 @@ def _span(times: dict[str, float]) -> str:
     return f"{times['median']:.3g} s ({times['fastest']:.3g} to {times['slowest']:.3g})"
 
 
+@default_style(math=True)
 def draw(report: dict[str, Any], path: Path) -> None:
     """Draw the milliseconds an image of each case, a bar for each side."""
     from matplotlib.figure import Figure

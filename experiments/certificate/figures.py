@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from ...surface.style import default_style
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -18,6 +20,7 @@ _DPI = 160
 _SMALLEST, _LARGEST = 1e-9, 10  # z units; errors beyond them, such as 0, are drawn at them
 
 
+@default_style(math=True)
 def draw_scatter(ours: Float[np.ndarray, "stimuli n"], theirs: Float[np.ndarray, "stimuli n"], path: Path) -> None:
     """Draw the density of our responses (z units) against the reference's."""
     figure, axes = _axes(4.8, 3.9)
@@ -33,6 +36,7 @@ def draw_scatter(ours: Float[np.ndarray, "stimuli n"], theirs: Float[np.ndarray,
     figure.savefig(path, dpi=_DPI)
 
 
+@default_style(math=True)
 def draw_histogram(
     ours: Mapping[tuple[str, str], Float[np.ndarray, "stimuli n"]],
     theirs: Float[np.ndarray, "stimuli n"],
@@ -58,6 +62,7 @@ def draw_histogram(
     figure.savefig(path, dpi=_DPI)
 
 
+@default_style(math=True)
 def draw_regions(rows: Sequence[Mapping[str, Any]], limit: float, path: Path) -> None:
     """Draw the largest error and its 99.9th percentile (z units) in each region, from rows of the error table."""
     figure, axes = _axes(4.8, 1 + 0.19 * len(rows))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...files.disk import explained
-from ...surface.meshes import require
+from ...surface.style import default_style
 
 _COLORS = ("tab:red", "tab:blue", "tab:orange", "tab:green")
 _LINEAR = 2.0  # z units within which the axes are linear; farther out they are compressed
@@ -35,6 +35,7 @@ class Chosen(NamedTuple):
     made: Float[np.ndarray, "n 2"] | None = None
 
 
+@default_style()
 def draw_quadrants(
     means: Float[np.ndarray, "images 2"],
     rois: Sequence[str],
@@ -85,6 +86,7 @@ def draw_quadrants(
     _save(figure, axes, path)
 
 
+@default_style()
 def draw_sets(
     random_sets: Float[np.ndarray, " sets"],
     rois: Sequence[str],
@@ -116,7 +118,6 @@ def draw_sets(
 
 def _figure(title: str, note: str | None) -> tuple[Any, Any]:
     """Return a figure small enough for a phone, and its axes."""
-    require("matplotlib")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 5.6), layout="constrained", dpi=150)

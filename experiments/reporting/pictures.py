@@ -13,8 +13,8 @@ from ... import surface
 from ...errors import InvalidParameterError
 from ...files.disk import explained
 from ...subject import Subject
-from ...surface.meshes import require
 from ...surface.spaces import to_shown, whole_map
+from ...surface.style import default_style
 from ...vertices import Vertices
 from .page import Picture
 from .results import OUTLINED, can_draw, note, outlined
@@ -116,13 +116,10 @@ def draw_table(
         raise InvalidParameterError(
             f"A table of {len(rows)} rows and {len(columns)} columns needs as many values, got {values.shape}."
         )
-    require("matplotlib")
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False}):  # names are names, whatever signs are in them
+    with default_style():
         figure = _table(values, rows, columns, label, title, note)
-    with explained("write", Path(path)):
-        figure.savefig(path)
+        with explained("write", Path(path)):
+            figure.savefig(path)
 
 
 def _table(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...files.disk import explained, write_whole
+from ...surface.style import default_style
 from ..reporting.page import Gallery, Picture, Section, Table, write_report
 from ..reporting.results import SYNTHETIC
 from .records import IMAGES, SPEC, Entry
@@ -165,11 +166,10 @@ def _summary(name: str, label: str, rows: Sequence[Row]) -> tuple[Any, ...]:
 
 def _draw(axes: Sequence[Axis], path: Path, note: str | None) -> None:
     """Draw a row of dots for each group; rows leave room for long names, and fit on a phone."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     heights = [len(axis.groups) + 1.2 for axis in axes]
-    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
+    with default_style():
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(5.6, 0.24 * sum(heights) + 0.7), layout="constrained", dpi=150)
         panels = figure.subplots(len(axes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         for axis, panel in zip(axes, panels, strict=True):

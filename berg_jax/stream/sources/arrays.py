@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
-import json
+import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,27 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
-from ...files.disk import read_small, readable
+from ...files.disk import Unsuitable, readable
 from ...files.npy import read_npy
 from ...model.images import check_images
 from ..store.output import LEDGER
 from .account import Account
 from .contents import LENGTH, fingerprint, sample
 from .decoding import check_area
-from .hdf5_chunks import HARMLESS, LARGEST_CHUNK, PackedDataset
+from .hdf5_chunks import LARGEST_CHUNK, NSD_DATASET, open_dataset, written_by_matlab
 from .image_files import FITS, fit_square, resize
-from .zarr_chunks import blosc_key, check_blosc, chunk_shape
+from .zarr_chunks import ZarrArray
 
 NUMPY = (".npy",)
 HDF5 = (".h5", ".hdf5")
 ZARR = (".zarr",)
-LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2)}  # axes of channels, rows and columns
-NSD_DATASET = "imgBrick"  # data set in nsd_stimuli.hdf5, channels last
+# Axes of channels, rows and columns. The last two are those of MATLAB's and Julia's arrays in HDF5, reversed.
+LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2), "NCWH": (1, 3, 2), "NWHC": (3, 2, 1)}
+_USUAL = ("NCHW", "NHWC")
 _DECLARED = 1_000_000  # images whose names take little memory
 _READ = 1 << 26  # bytes of rows that are read together for digests
+_NAMED = re.compile(r"(.+?\.(?:h5|hdf5|zarr))::(.+)", re.IGNORECASE | re.DOTALL)
+_log = logging.getLogger(__name__)
 
 
 class ArraySource:
@@ -46,14 +49,16 @@ class ArraySource:
     ----------
     path
         The file, or zarr's folder. From HDF5, the data set ``imgBrick`` (NSD's name) or the only one with four axes
-        is read; from zarr, the array itself or the only one with four axes in a group. A missing zarr chunk has the
-        fill value, as usual in zarr.
+        is read; from zarr, the array itself or the only one with four axes in a group. ``images.h5::test/images``
+        names one of several, and ``images.zarr::test`` likewise. A missing zarr chunk has the fill value, as usual in
+        zarr.
     fit
         Treatment of images that are not square: ``"error"``, ``"crop"`` (to the middle square), ``"pad"`` (with grey)
         or ``"stretch"``. The last three need 8-bit integers.
     layout
-        ``"NCHW"`` (images, channels, height, width) or ``"NHWC"``. By default it is recognized by the axis of length
-        3.
+        ``"NCHW"`` (images, channels, height, width) or ``"NHWC"``; ``"NCWH"`` or ``"NWHC"`` if rows and columns are
+        exchanged, as in HDF5 that MATLAB or Julia wrote of H × W × 3 × N or 3 × H × W × N. By default it is
+        ``"NCHW"`` or ``"NHWC"``, recognized by the axis of length 3; what MATLAB has marked as its own is refused.
 
     Raises
     ------
@@ -81,22 +86,27 @@ class ArraySource:
 
     def __init__(self, path: str | Path, fit: str = "error", layout: str | None = None) -> None:
         self.path, self.fit = Path(path), fit
+        file, name = split_name(path)
         if fit not in FITS:
             raise InvalidParameterError(f"fit must be one of {list(FITS)}, got {fit!r}.")
         if layout is not None and layout not in LAYOUTS:
             raise InvalidParameterError(f"layout must be one of {list(LAYOUTS)}, got {layout!r}.")
-        zarr = self.path.suffix.lower() in ZARR
-        if not (self.path.is_dir() if zarr else self.path.is_file()):
-            raise ModelNotFoundError(f"There is no {'folder' if zarr else 'file'} {path}.")
-        if zarr and (self.path / LEDGER).is_dir():
+        zarr = file.suffix.lower() in ZARR
+        if not (file.is_dir() if zarr else file.is_file()):
+            raise ModelNotFoundError(f"There is no {'folder' if zarr else 'file'} {file}.")
+        if zarr and (file / LEDGER).is_dir():
             raise StimulusError(
                 f"{path} is what a run has written, responses and no images; berg_jax.open_responses opens it. Give "
                 "the images."
             )
         with readable(path, StimulusError, "Get the file again."):
-            self._array = _open(self.path)
-        self.layout = _layout(self._array.shape, layout, self.path)
-        _check_amount(self._array, LAYOUTS[self.layout], self.path)
+            self._array = _open(file, name)
+            check_packing(getattr(self._array, "attrs", {}))
+        self.layout = _layout(self._array, layout, self.path)
+        if layout is None and file.suffix.lower() in HDF5 and self._array.name.strip("/") != NSD_DATASET:
+            said = "%s is read as %s. If its pictures lie on their side (MATLAB, Julia), give the layout."
+            _log.info(said, path, self.layout)
+        _check_amount(self._array, LAYOUTS[self.layout], file)
         _, self._height, self._width = (self._array.shape[axis] for axis in LAYOUTS[self.layout])
         if self._height != self._width and fit == "error":
             raise StimulusError(
@@ -184,30 +194,29 @@ class ArraySource:
         return fitted.transpose(2, 0, 1)
 
 
-def _open(path: Path) -> Any:
+def split_name(path: str | Path) -> tuple[Path, str | None]:
+    """Return the file and the name of the array in it, of a path such as ``images.h5::test/images``.
+
+    A path without ``::`` has no name, and neither does that of a file whose own name has such colons.
+
+    Examples
+    --------
+    >>> split_name("images.h5::test/images")
+    (PosixPath('images.h5'), 'test/images')
+    >>> split_name("images.npy")
+    (PosixPath('images.npy'), None)
+    """
+    match = _NAMED.fullmatch(str(path))
+    if match is None or os.path.lexists(path):
+        return Path(path), None
+    return Path(match[1]), match[2].strip("/")
+
+
+def _open(path: Path, name: str | None) -> Any:
     """Open a memory map, an HDF5 data set, or a zarr array."""
     if path.suffix.lower() in ZARR:
-        return _Zarr(path)
-    if path.suffix.lower() in NUMPY:
-        return read_npy(path)
-    import h5py
-
-    file = h5py.File(path, "r")
-    found: dict[str, Any] = {}
-    file.visititems(lambda name, item: found.update({name: item}) if getattr(item, "ndim", 0) == 4 else None)
-    if NSD_DATASET not in found and len(found) != 1:
-        raise StimulusError(
-            f"it has {len(found)} datasets of four axes {sorted(found)[:5]}, expected {NSD_DATASET!r} or exactly one"
-        )
-    dataset = found.get(NSD_DATASET) or next(iter(found.values()))
-    if dataset.is_virtual or dataset.external:
-        raise StimulusError("its images lie in other files, which are not read. Copy them into one file")
-    plain = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32
-    facts = dataset.id.get_create_plist()
-    if sum(facts.get_filter(place)[0] not in plain for place in range(facts.get_nfilters())) > 1:
-        raise StimulusError("its chunks are packed several times. Pack them once")
-    harmless = dataset.compression is None or path.stat().st_size <= min(HARMLESS.values())
-    return dataset if harmless else PackedDataset(dataset)
+        return ZarrArray(path, name)
+    return read_npy(path) if path.suffix.lower() in NUMPY else open_dataset(path, name)
 
 
 def _check_amount(array: Any, axes: tuple[int, int, int], path: Path) -> None:
@@ -237,71 +246,44 @@ def _bytes(path: Path, enough: int) -> int:
     return total
 
 
-class _Zarr:
-    """A zarr array, read by TensorStore, which is fast and, unlike pickle codecs of zarr, never runs Python code."""
-
-    def __init__(self, path: Path) -> None:
-        import tensorstore
-
-        found = dict(_zarr_arrays(path))
-        if len(found) != 1:
-            raise StimulusError(f"it has {len(found)} arrays of four axes {sorted(found)[:5]}, expected exactly one")
-        ((name, (driver, facts)),) = found.items()
-        chunks = chunk_shape(facts)
-        if math.prod(chunks) > LARGEST_CHUNK:
-            raise StimulusError(f"it has chunks of {math.prod(chunks):,} values. Make them smaller")
-        kvstore = {"driver": "file", "path": str((path / name).resolve())}  # tensorstore does not accept ".."
-        self._rows = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
-        self.shape, self.dtype = self._rows.shape, self._rows.dtype.numpy_dtype
-        self.chunks = self._rows.chunk_layout.read_chunk.shape
-        self._key = blosc_key(facts)
-        self._folder, self._stored = path / name, chunks
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n a b c"]:
-        if self._key is not None:
-            first, *rest = self._stored
-            limit = math.prod(self._stored) * self.dtype.itemsize
-            ranges = [range(-(-n // step)) for n, step in zip(self.shape[1:], rest, strict=True)]
-            for position in itertools.product(np.unique(rows // first).tolist(), *ranges):
-                check_blosc(self._folder / self._key(position), limit)
-        return self._rows[rows].read().result()
-
-
-def _zarr_arrays(path: Path) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
-    """Yield the name, TensorStore's driver and the metadata of each array with four axes below a folder.
-
-    Links to folders are not followed, because they may be circular. Pipes and devices are refused, because reading
-    them may never end.
-    """
-    for folder, _, names in os.walk(path):
-        for name in names:
-            if not (Path(folder) / name).is_file():
-                raise StimulusError(f"{(Path(folder) / name).relative_to(path)} is no file")
-        metadata = next((name for name in ("zarr.json", ".zarray") if name in names), None)
-        if metadata is None:
-            continue
-        facts = json.loads(read_small(Path(folder) / metadata))
-        if metadata == "zarr.json" and facts["node_type"] != "array":
-            continue
-        if len(facts["shape"]) == 4:
-            name = Path(folder).relative_to(path).as_posix()
-            yield "" if name == "." else name, ("zarr" if metadata == ".zarray" else "zarr3", facts)
-
-
-def _layout(shape: tuple[int, ...], layout: str | None, path: Path) -> str:
+def _layout(array: Any, layout: str | None, path: Path) -> str:
+    """Return the order of an array's axes, given or recognized by the one of length 3."""
+    shape = array.shape
     if len(shape) != 4 or 0 in shape:
         raise StimulusError(
             f"{path} has shape {shape}, expected (images, 3, height, width) or (images, height, width, 3)."
         )
-    fitting = [name for name, (channels, _, _) in LAYOUTS.items() if shape[channels] == 3]
+    fitting = [name for name in LAYOUTS if shape[LAYOUTS[name][0]] == 3]
     if layout is not None:
         if layout not in fitting:
             raise StimulusError(f"{path} has shape {shape}, which is not {layout} of 3 channels.")
         return layout
-    if len(fitting) != 1:
-        why = "has no axis of 3 channels" if not fitting else "may be NCHW or NHWC: give the layout (--layout)"
-        raise StimulusError(f"{path} of shape {shape} {why}.")
-    return fitting[0]
+    usual = [name for name in fitting if name in _USUAL]
+    if not usual:
+        why = "has no axis of 3 channels."
+        if 3 in shape:
+            why = (
+                "has its 3 channels on another axis than (images, 3, height, width) and (images, height, width, 3). "
+                "MATLAB and Julia write HDF5 with axes in reverse order. Transpose it."
+            )
+        raise StimulusError(f"{path} of shape {shape} {why}")
+    if len(usual) > 1:
+        raise StimulusError(f"{path} of shape {shape} may be NCHW or NHWC: give the layout (--layout).")
+    if written_by_matlab(array):
+        theirs, sides = ("H × W × 3 × N", "NCWH") if usual[0] == "NCHW" else ("3 × H × W × N", "NWHC")
+        raise StimulusError(
+            f"{path} was written by MATLAB, whose axes lie in reverse order in HDF5: shape {shape} was "
+            f"{' × '.join(map(str, shape[::-1]))} there. Give the layout: --layout {sides} if it was {theirs}, or "
+            f"--layout {usual[0]} if rows and columns were exchanged there already."
+        )
+    return usual[0]
+
+
+def check_packing(attributes: Mapping[str, Any]) -> None:
+    """Raise Unsuitable if an array's attributes say that its numbers are to be scaled or shifted (CF conventions)."""
+    for name, neutral in (("scale_factor", 1), ("add_offset", 0)):
+        if name in attributes and not np.all(np.asarray(attributes[name]) == neutral):
+            raise Unsuitable(
+                f"its attribute {name} is {attributes[name]}, so its numbers are not yet pixels' values. Write it "
+                "decoded (xarray decodes on reading: drop the encoding), in 0–255."
+            )

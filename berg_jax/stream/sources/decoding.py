@@ -27,6 +27,9 @@ _FORMATS = tuple(kind for kind in DECODED if kind != "AVIF" or features.check("a
 _LARGEST_FILE = 1 << 30
 _LONGEST_SIDE = 1 << 15  # pixels; resizing needs a table for each side
 _JPEG = b"\xff\xd8\xff"
+_END, _SCAN, _ALONE = b"\xff\xd9", b"\xff\xda", (b"\xff\x01", b"\xff\xd8")
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)  # no escaped byte, and none by which scans restart
+_MOST_SEGMENTS = 100_000  # of a JPEG
 _MOST_SCANS = 100  # of a JPEG; some have 10, and each may take as long as the whole picture
 _SUBFILE = 254  # tag of a page's kind
 _MOST_PAGES = 32  # of a TIFF, such as thumbnails
@@ -136,9 +139,27 @@ def decode(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
 def _check_work(contents: bytes, size: tuple[int, int], file: ImageFile) -> None:
     """Raise StimulusError if decoding an image takes too much memory or time."""
     check_area(size, str(file))
-    scans = contents.count(b"\xff\xda") if contents.startswith(_JPEG) else 1  # a marker that pixels never contain
+    scans = _scans(contents) if contents.startswith(_JPEG) else 1
     if scans > _MOST_SCANS or scans * math.prod(size) > _MOST_SCANNED:
         raise StimulusError(f"{file} has {scans} scans of its {math.prod(size):,} pixels. Write it again.")
+
+
+def _scans(jpeg: bytes) -> int:
+    """Return the number of scans of a JPEG up to its end marker, behind which phones put videos.
+
+    More segments than any picture has count as too many scans. Decoders pass over the same bytes: those that a
+    segment declares, and between segments all that are no marker.
+    """
+    place, scans = 0, 0
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(jpeg, place)
+        if found is None or found[0] == _END:
+            return scans
+        scans += found[0] == _SCAN
+        place = found.end()
+        if found[0] not in _ALONE:
+            place += max(2, int.from_bytes(jpeg[place : place + 2], "big"))
+    return _MOST_SEGMENTS
 
 
 def check_area(size: tuple[int, int], name: str) -> None:

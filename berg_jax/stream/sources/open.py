@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ...files.disk import readable
-from .arrays import HDF5, NUMPY, ZARR, ArraySource
+from .arrays import HDF5, NUMPY, ZARR, ArraySource, split_name
 from .folders import TARS, FolderSource, ListSource, search
 from .image_files import OnError, Source
 from .kinds import is_picture, passed_over
@@ -26,7 +26,7 @@ def require_there(path: str | Path) -> None:
     ModelNotFoundError, StimulusError
         There is nothing; it cannot be looked at.
     """
-    path = Path(path)
+    path, _ = split_name(path)
     with readable(str(path)[:200], StimulusError, "Check the path and its permissions."):
         there = path.exists()  # which raises at names that are too long, or in folders that may not be entered
     if not there:
@@ -48,11 +48,12 @@ def open_source(
     ----------
     path
         A folder of image files, or of ``.tar`` files and no images; a ``.tar`` file; a ``.txt`` or ``.csv`` file
-        with the path of one image a line; or an array: ``.npy``, ``.h5``, ``.hdf5`` or a ``.zarr`` folder.
+        with the path of one image a line; or an array: ``.npy``, ``.h5``, ``.hdf5`` or a ``.zarr`` folder, of the
+        last three also one by name, such as ``images.h5::test``.
     fit
         What to do with images that are not square: ``"error"``, ``"crop"``, ``"pad"`` or ``"stretch"``.
     layout
-        Order of an array's axes, ``"NCHW"`` or ``"NHWC"``, where its shape does not tell.
+        Order of an array's axes, ``"NCHW"``, ``"NHWC"``, ``"NCWH"`` or ``"NWHC"``, where its shape does not tell.
     on_error
         Treatment of image files that cannot be used: ``"error"``, or ``"skip"``, which leaves them to be found when
         they are read.
@@ -68,11 +69,11 @@ def open_source(
     InvalidParameterError
         An option makes no sense here, or the path's name does not say what it holds.
     """
-    path = Path(path)
+    whole, (path, name) = path, split_name(path)
     require_there(path)
     suffix = path.suffix.lower()
-    if suffix in ZARR or (suffix in NUMPY + HDF5 and not path.is_dir()):
-        return ArraySource(path, fit, layout)
+    if suffix in ZARR or name is not None or (suffix in NUMPY + HDF5 and not path.is_dir()):
+        return ArraySource(whole, fit, layout)
     if layout is not None:
         raise InvalidParameterError(f"layout is for arrays, and {path} is none. Leave it out.")
     if path.is_dir():

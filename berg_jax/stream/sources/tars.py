@@ -46,8 +46,8 @@ class TarSource(FilesSource):
     ModelNotFoundError
         There is no such file or folder.
     StimulusError
-        A shard is compressed, damaged, truncated or not a tar file; two shards have one name, or two images one key
-        (the name up to its first dot); an image is a link or a device, or cannot be used.
+        A shard is compressed, damaged, truncated or not a tar file; two shards or two images have one name; an image
+        is a link or a device, or cannot be used.
     ResourceError
         There are more shards than files that may be open at once.
 
@@ -190,7 +190,7 @@ def _paths(shards: str | Path | Sequence[str | Path], account: Account) -> list[
 def _members(shard: _Shard, account: Account) -> list[_Member]:
     """Return the images of a shard, for which only headers are read."""
     members: list[_Member] = []
-    keys: dict[tuple[str, str], str] = {}
+    there: set[str] = set()
     try:
         with (
             open(shard.descriptor, "rb", closefd=False) as stream,
@@ -205,19 +205,16 @@ def _members(shard: _Shard, account: Account) -> list[_Member]:
                 after = archive.offset
                 archive.members.clear()  # tarfile would keep all members that it has read
                 name = item.name.removeprefix("./")
-                folder, _, base = name.rpartition("/")
                 if item.isdir():
                     continue
                 if why := _passed_over(shard, name, item):
                     account.passed_over[why] += 1
                     continue
-                problem = _problem(name, item)
                 _check_size(shard, name, item, end)
-                key = folder, base.partition(".")[0]
-                if key in keys:
-                    both = f"{keys[key]!r} and {name!r}"
-                    raise StimulusError(f"{shard.path} holds {both}, two images of one key. Keep one of them.")
-                keys[key] = name
+                if name in there:
+                    raise StimulusError(f"{shard.path} holds {name!r} twice. Write it again, each image once.")
+                there.add(name)
+                problem = _problem(name, item)
                 problem = problem and f"{shard.path} holds {name!r}, {problem}"
                 members.append(_Member(f"{shard.path.stem}/{name}", item.size, item.offset_data, shard, problem))
             _check_end(shard, stream, archive.offset)
