@@ -1,7 +1,8 @@
-"""Pages that are made while the site is built: the API reference, the command line, the house, the notebooks."""
+"""Pages that are made while the site is built: API reference, command line, house, notebooks, situations."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import shutil
@@ -13,6 +14,18 @@ from sphinx.application import Sphinx
 OUT = "generated"  # in docs/, and not in the repository
 ORDER = ("berg_jax.stream", "berg_jax.surface", "berg_jax.demo", "berg_jax.experiments", "berg_jax.model")
 ORDER += ("berg_jax.convert", "berg_jax.published", "berg_jax.files")
+SITUATIONS = {
+    "Files of images": ["stream/sources/test_*.py"],
+    "Images that change between two runs": ["stream/test_changed_input.py"],
+    "Stored responses": ["stream/store/test_*.py"],
+    "Measured data and tables": ["experiments/test_*.py", "surface/test_*.py"],
+    "Schedulers and processes": [
+        "stream/test_schedulers.py",
+        "cli/test_processes.py",
+        "experiments/sweeps/test_*.py",
+    ],
+    "Devices, environments, versions": ["files/test_*.py", "cli/test_inherited_environment.py", "project/test_*.py"],
+}
 
 
 def write(path: Path, text: str) -> None:
@@ -180,6 +193,24 @@ def notebooks(folder: Path) -> None:
         (folder / stale).unlink()
 
 
+def situations(folder: Path) -> None:
+    """Write the table of what happens in situations that people meet: tests whose docstrings say "this → that"."""
+    text = title("What it does with the files and clusters people have")
+    text += "Each row is a test; the table is made of their docstrings.\n\n"
+    for topic, places in SITUATIONS.items():
+        rows = []
+        for path in sorted(path for place in places for path in (ROOT / "tests").glob(place)):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                line = " ".join((ast.get_docstring(node) or "").split()) if isinstance(node, ast.FunctionDef) else ""
+                situation, arrow, outcome = line.partition(" → ")
+                if arrow:
+                    test = f"{path.relative_to(ROOT / 'tests')}, {node.name.removeprefix('test_').replace('_', ' ')}"
+                    rows.append(f"   * - {_plain(situation)}\n     - {_plain(outcome)}\n     - {_plain(test)}\n")
+        text += title(topic, "-") + ".. list-table::\n   :header-rows: 1\n   :widths: 45 35 20\n\n"
+        text += "   * - situation\n     - outcome\n     - test\n" + "".join(rows) + "\n"
+    write(folder / "situations.rst", text)
+
+
 def make(app: Sphinx) -> None:
     """Make all pages."""
     folder = Path(app.srcdir) / OUT
@@ -188,6 +219,7 @@ def make(app: Sphinx) -> None:
         stale.unlink()
     house(folder)
     commands(folder)
+    situations(folder)
     notebooks(folder / "notebooks")
 
 

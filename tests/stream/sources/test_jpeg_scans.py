@@ -12,7 +12,7 @@ from PIL import Image
 
 from berg_jax.errors import StimulusError
 from berg_jax.stream.sources.decoding import _scans
-from berg_jax.stream.sources.image_files import FolderSource
+from berg_jax.stream.sources.folders import FolderSource
 
 from .image_files import by_pillow, encoded, pixels
 
