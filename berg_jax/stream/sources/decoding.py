@@ -18,7 +18,7 @@ from ...errors import BERGError, StimulusError
 
 try:
     import simplejpeg
-except ImportError:  # Pillow decodes the same pixels, at half the speed
+except Exception:  # ValueError if built for another NumPy; Pillow decodes the same pixels, at half the speed
     simplejpeg = None
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever a file's name; others may start programs
