@@ -29,7 +29,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("berg_jax") is None:  # on Colab, or before the first installation
+# On Colab, or before the first installation. A checkout's folder of that name is found, but has no origin.
+if getattr(importlib.util.find_spec("berg_jax"), "origin", None) is None:
     checkout = Path.cwd().parent
     source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
     package = f"berg_jax[demo] @ {source}"

@@ -83,6 +83,7 @@ def test_changed_names_and_numbers_are_named(complement: Golden, tmp_path: Path)
 def test_large_arrays_are_sampled(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An array is too large to be read for its digest → rows spread over all of it are."""
     monkeypatch.setattr(contents, "WHOLE", 40 * 16 * 16 * 3)
+    monkeypatch.setattr(contents, "_SAMPLE", 40 * 16 * 16 * 3)
     before = images(0, 500)
     path = write(tmp_path / name, before)
     first, read = open_source(path).fingerprint, len(open_source(path).digests(np.arange(500)))

@@ -89,7 +89,9 @@ def test_merging_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
         merge_output(output)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "finish", lambda *_: None)
-        with pytest.raises(FileNotFoundError):  # nothing was finished, so there are no results to load
+        with pytest.raises(
+            ResourceError, match="are not there"
+        ):  # nothing was finished, so there are no results to load
             share(process=Process(1, 2))
     with pytest.raises(ResourceError, match="'sum' is none of this package"):
         merge_output(output)

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ...errors import IntegrityError, ValidationError
+from ...errors import IntegrityError, ResourceError, ValidationError
 from ...files.disk import readable
 from ...files.npy import read_npz
-from ..store.places import Place, list_folder, read, write
+from ..store.places import Place, list_folder, listed, read, write
 from . import Reducer
 
 _SUFFIX = ".state.npz"
@@ -47,8 +47,8 @@ def reduced_blocks(folder: Place) -> set[int]:
 
     Raises
     ------
-    IntegrityError, ValidationError
-        A file is damaged, or two files contain the same block.
+    IntegrityError, ResourceError, ValidationError
+        A file is damaged, or has vanished since it was listed; or two files contain the same block.
     """
     found: dict[int, Place] = {}
     for path in list_folder(folder, _SUFFIX):
@@ -85,11 +85,25 @@ def write_results(folder: Place, results: dict[str, dict[str, np.ndarray]]) -> N
 
 
 def read_results(folder: Place, name: str) -> dict[str, np.ndarray]:
-    """Read the results of the reducer of this name."""
+    """Read the results of the reducer of this name.
+
+    Raises
+    ------
+    ResourceError
+        There are none.
+    IntegrityError
+        The file is damaged.
+    """
     path = folder / f"{name}.npz"
-    if isinstance(path, Path) and not path.exists():
-        raise FileNotFoundError(f"There is no {path}.")
-    source = _opened(path)  # raises the same error if an object store has no such object
+    try:
+        if isinstance(path, Path) and not path.exists():
+            raise FileNotFoundError(f"There is no {path}.")
+        source = _opened(path)  # raises the same error if an object store has no such object
+    except FileNotFoundError as error:
+        raise ResourceError(
+            f"The results {path} are not there: they were removed, or not written. Bring them back, or remove the "
+            "whole output and run the command again."
+        ) from error
     with readable(path, IntegrityError, "Remove it, and finish the run again (berg-jax merge)."):
         return read_npz(source)
 
@@ -116,7 +130,7 @@ def _blocks(path: Place) -> list[int]:
 
 @contextlib.contextmanager
 def _damaged(path: Place) -> Iterator[None]:
-    with readable(path, IntegrityError, "Remove it, and its blocks are computed again."):
+    with listed(path), readable(path, IntegrityError, "Remove it, and its blocks are computed again."):
         yield
 
 

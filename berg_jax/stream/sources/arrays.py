@@ -159,9 +159,14 @@ class ArraySource:
 
     def _row_digests(self, rows: Int[np.ndarray, " n"]) -> list[bytes]:
         """Return the digest of each row; rows that cannot be read have one, too, and are found when they are read."""
-        order, where = np.unique(rows, return_inverse=True)
+        consecutive = len(rows) > 1 and (np.diff(rows) == 1).all()
         try:
-            values = np.asarray(self._array[order])[where]
+            if consecutive and not isinstance(self._array, ZarrArray):
+                values = np.asarray(self._array[rows[0] : rows[-1] + 1])
+            elif isinstance(self._array, ZarrArray):
+                values = np.asarray(self._array[rows])
+            else:  # HDF5 takes far longer for many rows at a time
+                values = np.stack([self._array[row] for row in rows])
         except Exception:  # a damaged file can make a library raise any
             return [b""] if len(rows) == 1 else [digest for row in rows for digest in self._row_digests(row[None])]
         kind = f"{values.dtype.str} {self.layout}".encode()

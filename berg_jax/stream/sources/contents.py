@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 WHOLE = 1 << 28  # bytes up to which a source is read whole; of larger ones a sample is
+_SAMPLE = 1 << 26  # bytes of the sample of an array, with what is read beside it
 _PIECE = 4096  # bytes read at the beginning, middle and end of a large file
 LENGTH = 16  # bytes of a digest
 _VERSION = "2:"  # of fingerprints; those before had no contents and no prefix
@@ -39,7 +40,7 @@ def sample(count: int, row_bytes: int, chunk_rows: int = 1) -> list[int]:
     chunk_rows
         Rows that are read together, whichever of them is asked for.
     """
-    most = count if count * row_bytes <= WHOLE else max(8, WHOLE // (row_bytes * chunk_rows))
+    most = count if count * row_bytes <= WHOLE else max(8, _SAMPLE // (row_bytes * chunk_rows))
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 

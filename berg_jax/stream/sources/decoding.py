@@ -19,7 +19,7 @@ from .kinds import DECODED, explain
 
 try:
     import simplejpeg
-except ImportError:  # Pillow decodes the same pixels, at half the speed
+except Exception:  # ValueError if built for another NumPy; Pillow decodes the same pixels, at half the speed
     simplejpeg = None
 
 # Whatever a file's name; decoders of others may start programs, or take memory without bounds.

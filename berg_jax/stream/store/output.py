@@ -42,6 +42,7 @@ DTYPES = ("float32", "float16")
 LEDGER, _REDUCERS = "ledger", "reducers"
 _ROOT = "zarr.json"
 _BLOCK_BYTES = 2**23
+_CHUNK_BYTES = 2**19  # less makes a vertex faster to read, and everything else slower: docs/performance/stores.md
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little if few vertices are stored
 _BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes can share them
 _log = logging.getLogger(__name__)
@@ -99,7 +100,10 @@ class Columns:
 
 
 class Output:
-    """Output of a stream, which is written block by block. A block is one chunk of the responses.
+    """Output of a stream, which is written block by block. A block is one file or object of the responses: a shard.
+
+    A shard is divided into chunks of vertices, so that one vertex is read without all others. A small block is one
+    chunk, as every block was in earlier versions.
 
     Use :meth:`create`, :meth:`reopen` or :meth:`existing` to get one.
 
@@ -291,18 +295,35 @@ class Output:
             self._responses[start : start + len(responses)].write(stored).result()
 
     def finish(self) -> None:
-        """Mark the output as complete, in a single write."""
+        """Mark the output as complete, in a single write.
+
+        Raises
+        ------
+        ResourceError
+            The output's description cannot be read or written, such as while another process writes it into a store
+            whose writes are not atomic.
+        """
         self.set_attributes(complete=True)
 
     def set_attributes(self, **values: Any) -> None:
-        """Set attributes of the output, in a single write."""
-        if isinstance(self.path, Path):
-            with files.explained("write", self.path):
-                zarr.open_group(self.path, mode="r+", use_consolidated=True).attrs.update(values)
-        else:
-            root = json.loads(read(self.path / _ROOT))
+        """Set attributes of the output, in a single write.
+
+        Raises
+        ------
+        ResourceError
+            As :meth:`finish` does.
+        """
+        path = self.path / _ROOT
+        try:
+            root = json.loads(read(path))
             root["attributes"] |= values
-            write(self.path / _ROOT, json.dumps(root).encode())
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ResourceError(
+                f"{path} cannot be read now ({type(error).__name__}: {str(error)[:200]}): another process may be "
+                "writing it. What is encoded is safe; run the same command again, or, if all images are done, "
+                "berg-jax merge, which marks the output as complete."
+            ) from error
+        write(path, json.dumps(root, indent=2 if isinstance(path, Path) else None).encode())
         self.attributes |= values
 
     def names(self, images: Sequence[int]) -> list[str]:
@@ -335,11 +356,15 @@ def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block
     dataset.to_zarr(store, zarr_format=3, consolidated=False, mode="a")
     if columns:
         shape = dataset.sizes["image"], dataset.sizes["vertex"]
+        block = min(block, shape[0])
+        chunk = _chunk(block, shape[1], np.dtype(columns.dtype).itemsize)
+        shard = (block, -(-shape[1] // chunk) * chunk)
         zarr.open_group(store, mode="r+", use_consolidated=False).create_array(
             RESPONSES,
             shape=shape,
             dtype=columns.dtype,
-            chunks=(min(block, shape[0]), shape[1]),
+            chunks=(block, chunk),
+            shards=None if chunk == shape[1] else shard,
             compressors=None,  # responses are like noise to a compressor, which saves 8% at best
             fill_value=np.nan,
             dimension_names=("image", "vertex"),
@@ -393,6 +418,12 @@ def _block(multiple: int, images: int, row: int) -> int:
     """Return the number of images in a block of about 8 MB, or fewer in a small run; an image takes ``row`` bytes."""
     most = min(_BLOCK_BYTES // max(row, 1), _BLOCK_IMAGES, images // _BLOCKS)
     return multiple * max(1, most // multiple)
+
+
+def _chunk(block: int, vertices: int, itemsize: int) -> int:
+    """Return the number of vertices in a chunk of a block, about 0.5 MB, so that few numbers are padding."""
+    chunks = max(1, block * vertices * itemsize // _CHUNK_BYTES)
+    return -(-vertices // chunks)
 
 
 def _consolidate(store: Any) -> None:

@@ -151,17 +151,41 @@ def read(place: Place) -> bytes:
 
 
 def read_all(folder: Place, suffix: str) -> Iterator[tuple[Place, bytes]]:
-    """Yield the files or objects directly in a folder whose name has this suffix, sorted by name, and their bytes."""
+    """Yield the files or objects directly in a folder whose name has this suffix, sorted by name, and their bytes.
+
+    Raises
+    ------
+    IntegrityError
+        A file cannot be read.
+    ResourceError
+        A file or object that was listed has vanished since; the object store does not answer.
+    """
     found = list_folder(folder, suffix)
     if isinstance(folder, Path):
         for path in found:
-            with files.readable(path, IntegrityError, "Remove it."):
+            with listed(path), files.readable(path, IntegrityError, "Remove it."):
                 data = files.read_small(path)
             yield path, data
         return
     store = folder.store()
     for place, result in [(place, store.read(place.key)) for place in found]:  # all requests at once
-        yield place, _read(place, result)
+        with listed(place):
+            data = _read(place, result)
+        yield place, data
+
+
+@contextlib.contextmanager
+def listed(place: Place) -> Iterator[None]:
+    """Turn the error of a file or object that has vanished since it was listed into a ResourceError that says so."""
+    try:
+        yield
+    except (FileNotFoundError, IntegrityError) as error:
+        if not isinstance(error, FileNotFoundError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise ResourceError(
+            f"{place} was there a moment ago and is gone: another process is removing or replacing it, or the store "
+            "lists what it does not have. The same command goes on with what is there."
+        ) from error
 
 
 def list_folder(folder: Place, suffix: str) -> list[Place]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,9 +12,11 @@ from jaxtyping import Bool
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...rois import UNIONS
 from ...vertices import check_hemisphere
-from .output import RESPONSES
+from .output import RESPONSES, Output
 from .places import Place, find_place
 from .remote_zarr import zarr_store
+
+_log = logging.getLogger(__name__)
 
 
 class Responses:
@@ -102,6 +105,10 @@ class Responses:
 def open_responses(path: str | Place) -> Responses:
     """Open the responses that a run has stored in a folder or an object store. They are read when they are needed.
 
+    The responses of an unfinished run can be opened, too: rows that are not there yet are NaN, and a warning says how
+    many are. The data are no dask arrays, even where dask is installed: ``responses.data.chunk(image=64)`` makes them
+    some.
+
     Parameters
     ----------
     path
@@ -111,6 +118,8 @@ def open_responses(path: str | Place) -> Responses:
     ------
     ModelNotFoundError
         There are no stored responses at this path.
+    ResourceError, IntegrityError
+        The object store does not answer; the ledger of an unfinished run is damaged.
 
     See Also
     --------
@@ -124,7 +133,17 @@ def open_responses(path: str | Place) -> Responses:
         responses = berg_jax.open_responses("responses.zarr")
         faces = responses.sel(roi="FFA", hemisphere="rh").values  # (images, vertices), z units
     """
+    place = find_place(path)
     try:
-        return Responses(xarray.open_zarr(zarr_store(find_place(path))))
+        # With dask, chunks of its own would be the stored ones, which are small: thousands of tasks for one ROI.
+        responses = Responses(xarray.open_zarr(zarr_store(place), chunks=None))
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"There are no stored responses at {path}: {error}.") from error
+    if responses.attributes.get("complete") is False:
+        ledger = Output(place).ledger
+        _log.warning(
+            "%s is not finished: %d of %d images are there, and the rows of the others are NaN. berg-jax status says "
+            "who is to do the rest; the command that began it goes on with it.",
+            *(path, sum(ledger.done().values()), ledger.images),
+        )
+    return responses

@@ -84,7 +84,7 @@ CASES = [
     ),
     Hostile("image", "a pipe beside the images", beside(lambda folder: os.mkfifo(folder / "a.png")), None),
     Hostile("image", "a socket beside the images", beside(lambda folder: bound(folder / "a.png")), None),
-    Hostile("image", "links to the folder itself", beside(looping), None),
+    Hostile("image", "links to the folder itself", beside(looping), "is a broken link to"),
     Hostile(
         "image",
         "a link to zeros without end",

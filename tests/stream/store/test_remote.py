@@ -88,7 +88,7 @@ def test_two_workers_and_the_command_line(url: str, tmp_path: Path, monkeypatch:
     assert command("merge", url)[0] == 2
     with monkeypatch.context() as patch:
         patch.setattr(loop, "finish", lambda *_: None)
-        with pytest.raises(FileNotFoundError):  # the last one dies before it finishes
+        with pytest.raises(ResourceError, match="are not there"):  # the last one dies before it finishes
             run(Source(), SINKS, output=url, process=Process(0, 2))
     assert "to be finished (berg-jax merge)" in command("status", url)[1]
     assert not is_complete(find_place(url))
