@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Num, UInt8
 
 from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ...files.disk import readable
+from ...files.names import on_disk
 from ...model.nn.config import IMAGE
 from ...model.nn.preprocess import bilinear_matrix
 from .decoding import ImageFile, check_file, decode, named
@@ -236,6 +237,7 @@ class ListSource(FilesSource):
                 raise StimulusError(f"{where}{name!r} stands in line {first[name]} already. List each image once.")
             target = self.path.parent / file
             with readable(f"{where}{str(target)[:200]}", StimulusError, "Give the path of one image a line."):
+                target = on_disk(target)
                 size = target.stat().st_size if target.is_file() else None
             if size is None:
                 raise ModelNotFoundError(f"{where}there is no file {target}. Give the path of one image a line.")
