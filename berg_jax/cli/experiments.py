@@ -189,6 +189,15 @@ def rsa(
         list[str] | None,
         typer.Option(help="Dissimilarities to compare with, such as 'behavior=rdm.npy'; repeat it for more."),
     ] = None,
+    feature_names: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Text file with the image of each row of --features and --matrix, a name a line "
+                "(default: the images' own order)"
+            )
+        ),
+    ] = None,
     searchlight: Annotated[
         int | None,
         typer.Option(
@@ -212,6 +221,7 @@ def rsa(
         selection=selection,
         features=_pairs("--features", features or []),
         matrices=_pairs("--matrix", matrix or []),
+        feature_names=feature_names,
         searchlight=searchlight,
         dinov2=dinov2,
         precision=precision,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from ..files.disk import explained, read_small, readable
+from ..files.disk import Unsuitable, explained, read_small, readable
 from ..files.gifti import check_gifti
 from ..files.npy import read_npy, read_npz
 from ..vertices import HEMISPHERES, Vertices
@@ -174,13 +174,19 @@ def _from_image(path: Path) -> Float[np.ndarray, " n"]:
     with readable(path, ValidationError, "Get the file again."):
         if path.name.endswith(".gii"):
             check_gifti(path)
-            values = nibabel.load(path).darrays[0].data
+            arrays = nibabel.load(path).darrays
+            if len(arrays) != 1:
+                raise Unsuitable(
+                    f"it has {len(arrays)} arrays, expected one map. Write that map to a file of its own."
+                )
+            values = arrays[0].data
         else:
             image = MGHImage.from_bytes(_unpacked(path))
             _check_amount(math.prod(map(int, image.shape)))  # before its numbers are read
             values = np.asanyarray(image.dataobj)
         if max(values.shape) != values.size:
-            raise ValueError(f"it has shape {values.shape}, expected one value for each vertex")
+            shape = values.shape
+            raise Unsuitable(f"it has shape {shape}, expected one value for each vertex. Write one map to a file.")
         return _real(values.reshape(-1))
 
 

@@ -22,6 +22,8 @@ from ...stream.execution import Execution
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
+from ...stream.sources.arrays import ArraySource
+from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
@@ -112,11 +114,13 @@ def measure_accuracy(
     if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
     source = images.open(subject, output=output)
+    whole = source.whole if isinstance(source, Subset) else source
+    known = whole.ids if isinstance(whole, ArraySource) else None  # of a folder, a table may name others
 
     def trials_of(part: slice) -> Trials:
         if betas.is_dir():
             return read_nsd(betas, subject.description.subject, vertices, source.ids, part)
-        return read_array(betas, table, vertices, source.ids, zscored, part)
+        return read_array(betas, table, vertices, source.ids, zscored, part, known)
 
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts

@@ -22,10 +22,13 @@ from ...errors import InvalidParameterError, ModelNotFoundError, ValidationError
 from ...files.csv_tables import read_table
 from ...files.disk import readable
 from ...files.matlab import read_matrices
+from ...files.names import NameIndex
 from ...files.npy import read_npy
+from ...stream.sources.image_files import natural
 from ...surface.meshes import require
 from ...surface.spaces import hint
 from ...vertices import Vertices
+from .image_names import image_numbers
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
 BETAS = "nsddata_betas/ppdata/subj{:02d}/fsaverage/betas_fithrf_GLMdenoise_RR"
@@ -63,6 +66,7 @@ def read_nsd(
     vertices
         Vertices of the surface to read; all others are left out.
     images
+        The images' names, from which their numbers are read: see :func:`image_numbers`. Those of an array's rows are
         NSD image numbers, counted from 0.
     part
         Slice of ``vertices`` to read. Only this part of each file is read, so that parts take little memory.
@@ -74,7 +78,7 @@ def read_nsd(
     ValidationError
         A file cannot be read, or has other trials or vertices than it should.
     InvalidParameterError
-        An image was never shown.
+        An image was never shown, or a name has no number.
 
     See Also
     --------
@@ -82,20 +86,24 @@ def read_nsd(
     """
     folder = Path(folder)
     shown = shown_images(folder / DESIGN, subject_id)
-    index_of = {name: index for index, name in enumerate(images)}
+    sessions = dict(_sessions(folder / BETAS.format(subject_id)))
+    images_of = {number: shown[(number - 1) * SESSION : number * SESSION] for number in sessions}
+    numbers = image_numbers(images, np.concatenate(list(images_of.values())), _shared(folder / DESIGN))
+    index_of = {number: index for index, number in enumerate(numbers)}
     chosen, size = vertices.global_indices[part], vertices.hemisphere_size
     chosen_by_hemisphere = (chosen[chosen < size], chosen[chosen >= size] - size)
     responses, image_indices = [], []
-    for session, paths in _sessions(folder / BETAS.format(subject_id)):
-        session_images = shown[(session - 1) * SESSION : session * SESSION]
-        wanted = np.flatnonzero([str(image) in index_of for image in session_images])
+    for session, paths in sessions.items():
+        session_images = images_of[session]
+        wanted = np.flatnonzero([int(image) in index_of for image in session_images])
         betas = [
             _session(path, len(session_images), size, rows)
             for path, rows in zip(paths, chosen_by_hemisphere, strict=True)
         ]
         responses.append(z_scored(np.concatenate(betas).T)[wanted])
-        image_indices += [index_of[str(image)] for image in session_images[wanted]]
-    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images)
+        image_indices += [index_of[int(image)] for image in session_images[wanted]]
+    example = f"the first trial showed image {shown[0]}, counted from 0"
+    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
 
 
 def shown_images(path: Path, subject_id: int) -> Int[np.ndarray, " trials"]:
@@ -125,6 +133,15 @@ def shown_images(path: Path, subject_id: int) -> Int[np.ndarray, " trials"]:
     raise InvalidParameterError(problem)
 
 
+def _shared(path: Path) -> Int[np.ndarray, " shared"] | None:
+    """Return the shared images in their order, counted from 1, if the design has them."""
+    with readable(path, ValidationError, "Get the file again."):
+        try:
+            return _counted_from_1(read_matrices(path, ["sharedix"])["sharedix"])[0]
+        except KeyError:
+            return None
+
+
 def read_array(
     betas: str | Path,
     table: str | Path,
@@ -132,6 +149,7 @@ def read_array(
     images: Sequence[str],
     zscored: bool = False,
     part: slice = slice(None),
+    known: Sequence[str] | None = None,
 ) -> Trials:
     """Read all trials of the given images from an array.
 
@@ -141,7 +159,8 @@ def read_array(
         A ``.npy`` file of (trials, vertices). The vertices are all of the surface's, left hemisphere first, or only
         the chosen ones.
     table
-        A ``.csv`` file with the columns ``image`` and ``session`` and a row for each trial.
+        A ``.csv`` file with the columns ``image`` and ``session`` and a row for each trial. Accents in names may be
+        in another form (NFC, NFD) than in the images' names. Trials of other images are left out.
     vertices, part
         See :func:`read_nsd`.
     images
@@ -149,13 +168,16 @@ def read_array(
     zscored
         Take the betas as they are, because they are already z-scored within each session. A warning gives their
         standard deviation if they do not look so; only the first part is checked.
+    known
+        Names of all images that there are, of which ``images`` may be some. A table that names another one is
+        refused, because it may count from 1. By default such trials are left out, with a warning.
 
     Raises
     ------
     ModelNotFoundError
         A file is not there.
     InvalidParameterError
-        The array fits neither the table nor the vertices.
+        The array fits neither the table nor the vertices, or the table names an image that is not known.
     ValidationError
         A file cannot be read.
 
@@ -181,7 +203,7 @@ def read_array(
             f"{len(vertices)} that are chosen."
         )
     columns = (vertices.global_indices if array.shape[1] == size else np.arange(len(vertices)))[part]
-    index_of = {name: index for index, name in enumerate(images)}
+    image_of = _image_of([row["image"] for row in rows], images, known, table, quiet=bool(part.start))
     trials_by_session: dict[str, list[int]] = {}
     for trial, row in enumerate(rows):
         trials_by_session.setdefault(row["session"], []).append(trial)
@@ -192,10 +214,33 @@ def read_array(
             session_betas = _finite(np.asarray(array[np.ix_(trials, columns)], np.float32), betas)
         if zscored and not part.start:
             _warn_unless_z(session_betas, betas, session)
-        wanted = [index for index, trial in enumerate(trials) if rows[trial]["image"] in index_of]
+        wanted = [index for index, trial in enumerate(trials) if image_of[trial] is not None]
         responses.append((session_betas if zscored else z_scored(session_betas))[wanted])
-        image_indices += [index_of[rows[trial]["image"]] for trial in trials[wanted]]
-    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images)
+        image_indices += [image_of[trial] for trial in trials[wanted]]
+    example = f"the first trial is of {rows[0]['image']!r}"
+    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
+
+
+def _image_of(
+    trials: Sequence[str], images: Sequence[str], known: Sequence[str] | None, table: str | Path, quiet: bool
+) -> list[int | None]:
+    """Return the position of each trial's image among the images, None if it is not one of them."""
+    index = NameIndex(images)
+    found = [index.find(name) for name in trials]
+    others = [name for name, position in zip(trials, found, strict=True) if position is None]
+    if known is not None:
+        all_names = NameIndex(known)
+        if unknown := sorted({name for name in others if all_names.find(name) is None}, key=natural):
+            raise InvalidParameterError(
+                f"{table} names {len(unknown)} images that are not there, such as {unknown[-1]!r}; there are "
+                f"{known[0]!r} to {known[-1]!r}. Images are counted from 0: if the table counts from 1, subtract 1."
+            )
+    elif others and not quiet:
+        _log.warning(
+            "%s has %d of %d trials of images that are not given, such as %r; they are left out.",
+            *(table, len(others), len(trials), others[0]),
+        )
+    return found
 
 
 def z_scored(betas: Float[np.ndarray, "trials vertices"]) -> Float[np.ndarray, "trials vertices"]:
@@ -277,13 +322,13 @@ def _counted_from_1(values: Any) -> Int[np.ndarray, "a b"]:
     return numbers.astype(np.int64)
 
 
-def _complete(trials: Trials, images: Sequence[str]) -> Trials:
-    """Return the trials, or raise if an image has none."""
+def _complete(trials: Trials, images: Sequence[str], example: str) -> Trials:
+    """Return the trials, or raise if an image has none; the example shows how trials name their images."""
     counts = np.bincount(trials.images, minlength=len(images))
     if (counts == 0).any():
         missing = [images[index] for index in np.flatnonzero(counts == 0)]
         raise InvalidParameterError(
-            f"{len(missing)} of the {len(images)} images were never shown in these sessions, such as {missing[0]!r}. "
-            "Leave them out, or give more sessions."
+            f"{len(missing)} of the {len(images)} images were never shown in these sessions, such as {missing[0]!r}; "
+            f"{example}. Leave them out, give more sessions, or give images the trials' names."
         )
     return trials

@@ -13,6 +13,7 @@ from scipy import stats
 
 from ...errors import InvalidParameterError
 from ...files.csv_tables import read_table
+from ...files.names import NameIndex
 
 _FEWEST = 2  # images a category needs
 
@@ -115,10 +116,15 @@ def _from_table(ids: Sequence[str], path: Path) -> list[str]:
         if not row["category"] or categories.get(row["image"], row["category"]) != row["category"]:
             raise InvalidParameterError(f"{path}, line {number}: image {row['image']!r} must have one category.")
         categories[row["image"]] = row["category"]
-    missing = [name for name in ids if name not in categories]
+    index, values = NameIndex(list(categories)), list(categories.values())
+    positions = [index.find(name) for name in ids]
+    missing = [name for name, position in zip(ids, positions, strict=True) if position is None]
     if missing:
-        raise InvalidParameterError(f"{path} has no category for {len(missing)} images, such as {missing[0]!r}.")
-    return [categories[name] for name in ids]
+        raise InvalidParameterError(
+            f"{path} has no category for {len(missing)} images, such as {missing[0]!r}; it has names such as "
+            f"{next(iter(categories))!r}."
+        )
+    return [values[position] for position in positions]
 
 
 def _contrast(text: str, categories: Sequence[str]) -> Float[np.ndarray, " categories"]:

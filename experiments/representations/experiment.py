@@ -16,9 +16,8 @@ from jaxtyping import Float
 
 from ...convert.dinov2 import load_dinov2
 from ...demo.stimuli import CATEGORIES
-from ...errors import InvalidParameterError, ModelNotFoundError, ValidationError
-from ...files.disk import explained, readable
-from ...files.npy import read_npy
+from ...errors import InvalidParameterError
+from ...files.disk import explained
 from ...stream.execution import Execution
 from ...stream.images import Images
 from ...stream.owed import unfinished
@@ -35,12 +34,12 @@ from ..stimuli import check_subjects, drawn, require_demo
 from .dinov2_baseline import class_tokens
 from .dissimilarity import (
     dissimilarities,
-    from_square,
     neighborhoods,
     searchable_vertices,
     searchlights,
     similarities,
 )
+from .given import given_dissimilarities
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22
@@ -57,6 +56,7 @@ def compare_representations(
     selection: Selection = Selection(),
     features: Mapping[str, str | Path] | None = None,
     matrices: Mapping[str, str | Path] | None = None,
+    feature_names: str | Path | None = None,
     searchlight: int | None = None,
     dinov2: str | Path | None = None,
     precision: str = "float32",
@@ -84,6 +84,9 @@ def compare_representations(
         ``.npy`` files of (images, features), such as a network layer's, by name.
     matrices
         ``.npy`` files of dissimilarities (images, images), such as of behavior, by name.
+    feature_names
+        Text file with the name of an image a line, in the order of the rows of features and matrices, which may have
+        more images than are given. By default the order is taken to be that of the images, and a line says so.
     searchlight
         Number of nearest vertices around every vertex, with whose patterns the features and matrices are compared,
         too. The responses of all vertices (that pass the thresholds) are then computed.
@@ -121,6 +124,7 @@ def compare_representations(
         roi=rois,
         features=features,
         matrix=matrices,
+        feature_names=feature_names,
         searchlight=searchlight,
         dinov2=dinov2,
         precision=precision,
@@ -130,7 +134,7 @@ def compare_representations(
     if small := [name for found in regions for name, region in found.items() if len(region) < 2]:
         raise InvalidParameterError(f"ROI {small[0]!r} has only one vertex; a pattern needs more.")
     source = _stimuli(subjects[0], output, images)
-    targets = _given(features or {}, matrices or {}, len(source))
+    targets = given_dissimilarities(features or {}, matrices or {}, source.ids, feature_names)
     baseline = None if dinov2 is None else load_dinov2(dinov2)
     if baseline is not None:
         targets |= {
@@ -200,31 +204,6 @@ def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:
         return images.open(subject, output=output)
     require_demo(subject, "Give images: a folder or an array, such as NSD's with --images test.")
     return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED)
-
-
-def _given(
-    features: Mapping[str, str | Path], matrices: Mapping[str, str | Path], images: int
-) -> dict[str, Float[np.ndarray, " pairs"]]:
-    """Dissimilarities of given features and matrices, by name."""
-    if clash := set(features) & set(matrices):
-        raise InvalidParameterError(f"{sorted(clash)} are names of features and of matrices. Rename them.")
-    found = {}
-    for name, path in {**features, **matrices}.items():
-        if "/" in name or "\\" in name:
-            raise InvalidParameterError(f"{name!r} names files that are written, so it must be without slashes.")
-        if not Path(path).is_file():
-            raise ModelNotFoundError(f"There is no file {path}.")
-        with readable(path, ValidationError, "Get the file again."):
-            array = read_npy(Path(path))
-        if array.dtype.kind not in "fiu" or array.ndim < 2 or len(array) != images:
-            raise InvalidParameterError(
-                f"{path} must be numbers for each of the {images} images, got {array.dtype} of shape {array.shape}."
-            )
-        flat = name in features
-        found[name] = dissimilarities(array.reshape(images, -1)) if flat else from_square(array, str(path))
-        if np.isnan(found[name]).any():
-            raise InvalidParameterError(f"{path} has dissimilarities that are NaN: an image's features do not vary.")
-    return found
 
 
 def _draw_maps(

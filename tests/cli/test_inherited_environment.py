@@ -47,8 +47,6 @@ SLURM = {
 WORDS = {
     "LANG": "C",
     "LC_ALL": "C",
-    "PYTHONCOERCECLOCALE": "0",
-    "PYTHONUTF8": "0",
     "PYTHONIOENCODING": "ascii:strict",
 }
 

@@ -95,6 +95,18 @@ def test_nsd_s_files(nsd: tuple[Path, np.ndarray, np.ndarray]) -> None:
     assert np.isnan(found.responses[:, 0]).all()
 
 
+def test_a_folder_of_nsd_s_images_is_matched_by_their_names(nsd: tuple[Path, np.ndarray, np.ndarray]) -> None:
+    """NSD's betas and a folder of `nsd00012.png` → the trials of those images, counted from 0 or from 1."""
+    root, shown, _ = nsd
+    chosen = np.unique(shown[:1500])[[4, 100, 17]]
+    vertices = Vertices([3], [], SIZE)
+    expected = read_nsd(root, 1, vertices, [str(image) for image in chosen])
+    for first in (0, 1):
+        found = read_nsd(root, 1, vertices, [f"seen/nsd{image + first:05d}.png" for image in chosen])
+        np.testing.assert_array_equal(found.images, expected.images)
+        np.testing.assert_array_equal(found.responses, expected.responses)
+
+
 def test_arrays_of_trials(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     random = np.random.default_rng(0)
     betas = random.normal(5, 3, (12, 2 * SIZE)).astype(np.float32)
@@ -366,6 +378,10 @@ def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
         ({"betas": "nowhere", "images": first}, ModelNotFoundError, "There is no folder or file nowhere. Give NSD's"),
         ({"betas": tmp_path, "images": first}, ModelNotFoundError, "There is no file .*nsd_expdesign.mat"),
     ]
+    np.save(tmp_path / "betas.npy", np.zeros((2, 2 * study.subject.hemisphere_size), np.float32))
+    (tmp_path / "from_1.csv").write_text("image,session\n1,1\n73000,1\n")
+    counted = {"betas": tmp_path / "betas.npy", "table": tmp_path / "from_1.csv", "images": first}
+    wrong.append((counted, InvalidParameterError, "names 1 images that are not there, such as '73000'.*subtract 1"))
     for more, kind, said in wrong:
         with pytest.raises(kind, match=said):
             measure_accuracy(**options, **more)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...errors import ModelNotFoundError, StimulusError
 from ...files.disk import readable
+from ...files.names import on_disk
 from .account import Account
 from .image_files import FilesSource, OnError, PathFile, listing, natural
 from .kinds import is_picture, passed_over
@@ -273,6 +274,7 @@ class ListSource(FilesSource):
                 account.passed_over[why] += 1
                 continue
             with readable(f"{where}{str(target)[:200]}", StimulusError, "Give the path of one image a line."):
+                target = on_disk(target)
                 size = target.stat().st_size if target.is_file() else None
             problem = ""
             if size is None:

@@ -60,6 +60,11 @@ class Subset:
         return len(self._numbers)
 
     @property
+    def whole(self) -> Source:
+        """The source that these are images of."""
+        return self._source
+
+    @property
     def ids(self) -> list[str]:
         """Names of these images in the source."""
         ids = self._source.ids

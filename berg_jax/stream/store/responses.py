@@ -10,6 +10,7 @@ import xarray
 from jaxtyping import Bool
 
 from ...errors import InvalidParameterError, ModelNotFoundError
+from ...files.names import NameIndex
 from ...rois import UNIONS
 from ...vertices import check_hemisphere
 from .output import RESPONSES, Output
@@ -56,7 +57,7 @@ class Responses:
         hemisphere
             ``"lh"`` or ``"rh"``.
         image
-            Name of an image, or names of several, in the desired order.
+            Name of an image, or names of several, in the desired order. Accents may be in another form (NFC, NFD).
 
         Returns
         -------
@@ -76,11 +77,13 @@ class Responses:
         if image is not None:
             names = self.data.image.values.tolist()
             wanted = [image] if isinstance(image, str) else list(image)
-            missing = [name for name in wanted if name not in names]
+            index = NameIndex(names)
+            positions = [index.find(name) for name in wanted]
+            missing = [name for name, position in zip(wanted, positions, strict=True) if position is None]
             if missing:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 raise InvalidParameterError(f"There is no image {missing[0]!r}; there are {names[:5]}{more}.")
-            selected = selected.isel(image=[names.index(name) for name in wanted])
+            selected = selected.isel(image=positions)
         return selected.isel(vertex=np.flatnonzero(is_selected))
 
     def members(self, roi: str | Sequence[str]) -> Bool[np.ndarray, " vertices"]:
