@@ -13,7 +13,8 @@ from jaxtyping import Bool
 from ..stream.execution import Execution
 from ..stream.loop import stream
 from ..stream.sources.image_files import Source
-from ..stream.store.output import Columns, is_complete
+from ..stream.store.layout import Columns
+from ..stream.store.output import is_complete
 from ..stream.store.responses import open_responses
 from ..subject import Subject
 from ..vertices import Vertices

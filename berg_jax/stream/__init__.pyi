@@ -17,7 +17,7 @@ from .sources.image_files import Source
 from .sources.open import open_source
 from .sources.subset import Subset
 from .sources.tars import TarSource
-from .store.output import Columns
+from .store.layout import Columns
 from .store.responses import Responses, open_responses
 from .store.status import status_text
 

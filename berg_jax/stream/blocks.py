@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from .devices import Devices
 from .execution import Process
 from .reducers import Reducer, states
-from .store.output import RESPONSES, Output
+from .store.layout import RESPONSES
+from .store.output import Output
 
 _SAVE_SECONDS = 30  # between two saves of reducers' states
 

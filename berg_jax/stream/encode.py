@@ -20,7 +20,8 @@ from .owed import unfinished
 from .selection import Selection
 from .sources.account import account_text
 from .sources.image_files import OnError
-from .store.output import RESPONSES, Columns, is_complete
+from .store.layout import RESPONSES, Columns
+from .store.output import is_complete
 from .store.places import Place, find_place
 from .store.remote_zarr import zarr_store
 from .store.status import account_of
@@ -52,7 +53,7 @@ def encode_images(
         The images, or the path of all of them.
     output
         The zarr store to write, a folder or ``s3://bucket/prefix`` and the like: see
-        :mod:`berg_jax.stream.store.output` and :mod:`~berg_jax.stream.store.places`.
+        :mod:`berg_jax.stream.store.layout` and :mod:`~berg_jax.stream.store.places`.
     selection
         The vertices, by default all.
     precision

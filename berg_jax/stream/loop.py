@@ -29,7 +29,8 @@ from .reducers import Reducer, check_names, check_reducers, states
 from .reducers import saved as settings
 from .sources.contents import content_digests
 from .sources.image_files import OnError, Source
-from .store.output import Columns, Output, is_there
+from .store.layout import Columns
+from .store.output import Output, is_there
 from .store.places import Place, find_place
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
@@ -62,7 +63,7 @@ def stream(
     source
         The images.
     sinks
-        :class:`~berg_jax.stream.store.output.Columns`, to store the responses at these vertices, and any number of
+        :class:`~berg_jax.stream.store.layout.Columns`, to store the responses at these vertices, and any number of
         reducers (:mod:`berg_jax.stream.reducers`).
     output
         The run's folder, or its URL in an object store (:mod:`berg_jax.stream.store.places`): ledger, responses,

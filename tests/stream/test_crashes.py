@@ -27,7 +27,8 @@ from berg_jax.stream.reducers import (
     Moments,
     states,
 )
-from berg_jax.stream.store.output import Columns, Output
+from berg_jax.stream.store.layout import Columns
+from berg_jax.stream.store.output import Output
 from berg_jax.vertices import Vertices
 
 from ..kills import HELD, Program

@@ -1,4 +1,5 @@
-from .output import Columns, is_complete
+from .layout import Columns
+from .output import is_complete
 from .responses import Responses, open_responses
 from .status import status_text
 

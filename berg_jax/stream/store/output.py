@@ -1,24 +1,10 @@
-"""Output of a stream: a zarr v3 store of responses that xarray opens with named coordinates.
-
-responses   (image, vertex) float32 or float16, z units; NaN where nothing was written; absent if only reducers ran
-image       names of the images
-digest      (image,) digests of the images' contents, 0 where none was made; absent if the source has none
-vertex      index within the hemisphere
-hemisphere  "lh" or "rh" of each vertex
-roi         names of the subject's ROIs; absent without metadata
-membership  (roi, vertex) whether a vertex belongs to a ROI; absent without metadata
-attributes  run (values that a resumed run must have, too), block, complete; subject, weights, versions, …
-ledger/     finished blocks: see :mod:`berg_jax.stream.store.ledger`
-reducers/   settings and states of reducers, and at the end their results
-"""
+"""Output of a stream: responses written block by block, or results of reducers, and the ledger of what is done."""
 
 from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +12,17 @@ import numpy as np
 import tensorstore
 import xarray
 import zarr
-from jaxtyping import Bool, Float, UInt64
-from zarr.storage import MemoryStore
+from jaxtyping import Float, UInt64
 
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files import disk as files
-from ...vertices import Vertices
 from .changes import DIGEST, Changes, differences_of
+from .layout import RESPONSES, ROOT, Columns, block_size, coordinates_of, lay_out, put
 from .ledger import Ledger
-from .places import Place, Remote, exists, explained, find_place, read, write, write_new
+from .places import Place, exists, explained, find_place, read, write
 from .remote_zarr import zarr_store
 
-RESPONSES = "responses"
-DTYPES = ("float32", "float16")
 LEDGER, _REDUCERS = "ledger", "reducers"
-_ROOT = "zarr.json"
-_BLOCK_BYTES = 2**23
-_CHUNK_BYTES = 2**19  # less makes a vertex faster to read, and everything else slower: docs/performance/stores.md
-_BLOCK_IMAGES = 256  # at most, so that a crash costs little if few vertices are stored
-_BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes can share them
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +34,7 @@ def is_there(path: Place) -> bool:
     ResourceError
         The object store cannot be reached, or refuses access; the message says why.
     """
-    return path.exists() if isinstance(path, Path) else exists(path / _ROOT)
+    return path.exists() if isinstance(path, Path) else exists(path / ROOT)
 
 
 def is_complete(path: Place) -> bool:
@@ -73,30 +51,6 @@ def is_complete(path: Place) -> bool:
         return bool(zarr.open_group(zarr_store(path), mode="r", use_consolidated=False).attrs["complete"])
     except Exception:  # zarr raises many kinds of exceptions if there is no store
         return False
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns of the stored responses.
-
-    Attributes
-    ----------
-    vertices
-        Vertices of the columns.
-    membership
-        For each ROI, whether each of the vertices belongs to it.
-    dtype
-        Type of the stored responses, ``"float32"`` or ``"float16"``. The latter takes half the space and keeps three
-        digits; a response that it cannot hold, from 65,520 on, is an error.
-    """
-
-    vertices: Vertices
-    membership: dict[str, Bool[np.ndarray, " vertices"]] = field(default_factory=dict)
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InvalidParameterError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}.")
 
 
 class Output:
@@ -119,7 +73,7 @@ class Output:
         self.path = path = find_place(path)
         try:
             if isinstance(path, Path):
-                files.read_small(path / _ROOT)  # raises an error at a pipe, for which zarr would wait
+                files.read_small(path / ROOT)  # raises an error at a pipe, for which zarr would wait
             group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
             self.attributes = dict(group.attrs)
             images, block = self.attributes["images"], self.attributes["block"]
@@ -129,7 +83,7 @@ class Output:
                 raise ValueError("its run is not described")
             stores = RESPONSES in group
         except Exception as error:  # zarr raises many kinds of exceptions if there is no store
-            reason = f"it lacks {_ROOT}" if isinstance(error, FileNotFoundError) else error
+            reason = f"it lacks {ROOT}" if isinstance(error, FileNotFoundError) else error
             raise ResourceError(
                 f"{path} exists and is no output of berg_jax ({reason}). Choose another one."
             ) from error
@@ -192,20 +146,20 @@ class Output:
         row = vertices * np.dtype(columns.dtype).itemsize if columns else 0
         if isinstance(path, Path):
             files.require_space(path, len(ids) * row, "Storing the responses")
-        block = _block(multiple, len(ids), row)
+        block = block_size(multiple, len(ids), row)
         coordinates: dict[str, Any] = {"image": ("image", np.array(ids, dtype=np.dtypes.StringDType()))}
         if digests is not None:
             coordinates[DIGEST] = ("image", digests)
         if columns:
-            coordinates |= _coordinates(columns)
+            coordinates |= coordinates_of(columns)
         everything = {**attributes, "run": dict(run), "images": len(ids), "block": block, "complete": False}
         # Without indexes, because nothing is looked up by name here, and an index of a million names takes 100 MB.
         dataset = xarray.Dataset(coords=xarray.Coordinates(coordinates, indexes={}), attrs=everything)
         if isinstance(path, Path):
             with files.explained("write", path), files.atomic_folder(path, replace=False) as folder:
-                _lay_out(folder, dataset, columns, block)
+                lay_out(folder, dataset, columns, block)
         else:
-            _put(path, dataset, columns, block)
+            put(path, dataset, columns, block)
         return cls(path)
 
     @classmethod
@@ -313,7 +267,7 @@ class Output:
         ResourceError
             As :meth:`finish` does.
         """
-        path = self.path / _ROOT
+        path = self.path / ROOT
         try:
             root = json.loads(read(path))
             root["attributes"] |= values
@@ -351,53 +305,6 @@ class Output:
                 raise IntegrityError(f"{self.path} cannot be opened: {error}. Choose another output.") from error
 
 
-def _lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
-    """Write coordinates, attributes and the metadata of the responses into a zarr store."""
-    dataset.to_zarr(store, zarr_format=3, consolidated=False, mode="a")
-    if columns:
-        shape = dataset.sizes["image"], dataset.sizes["vertex"]
-        block = min(block, shape[0])
-        chunk = _chunk(block, shape[1], np.dtype(columns.dtype).itemsize)
-        shard = (block, -(-shape[1] // chunk) * chunk)
-        zarr.open_group(store, mode="r+", use_consolidated=False).create_array(
-            RESPONSES,
-            shape=shape,
-            dtype=columns.dtype,
-            chunks=(block, chunk),
-            shards=None if chunk == shape[1] else shard,
-            compressors=None,  # responses are like noise to a compressor, which saves 8% at best
-            fill_value=np.nan,
-            dimension_names=("image", "vertex"),
-            attributes={"units": "z", "long_name": "predicted fMRI response"},
-        )
-    _consolidate(store)
-
-
-def _put(path: Remote, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
-    """Write the beginning of an output into an object store, where the output appears with its last object.
-
-    Several processes may do this at the same time, or one may have died meanwhile, so existing objects must be equal.
-    """
-    objects: dict[str, Any] = {}
-    _lay_out(MemoryStore(objects), dataset, columns, block)
-    for key in sorted(objects, key=lambda key: key == _ROOT):
-        data = objects[key].to_bytes()
-        if not write_new(path / key, data) and (key == _ROOT or read(path / key) != data):
-            raise ResourceError(f"{path} holds {key} of another run. Choose another output, or remove it first.")
-
-
-def _coordinates(columns: Columns) -> dict[str, Any]:
-    vertices, membership = columns.vertices, columns.membership
-    found: dict[str, Any] = {
-        "vertex": ("vertex", vertices.indices.astype(np.int32)),
-        "hemisphere": ("vertex", vertices.hemispheres.astype(np.dtypes.StringDType())),
-    }
-    if membership:
-        found["roi"] = ("roi", np.array(list(membership), dtype=np.dtypes.StringDType()))
-        found["membership"] = (("roi", "vertex"), np.stack(list(membership.values())))
-    return found
-
-
 def _narrowed(
     responses: Float[np.ndarray, "images vertices"], start: int, dtype: np.dtype
 ) -> Float[np.ndarray, "images vertices"]:
@@ -412,24 +319,3 @@ def _narrowed(
             f"{dtype} holds ({np.finfo(dtype).max:g}). Store it as float32, in another output."
         )
     return stored
-
-
-def _block(multiple: int, images: int, row: int) -> int:
-    """Return the number of images in a block of about 8 MB, or fewer in a small run; an image takes ``row`` bytes."""
-    most = min(_BLOCK_BYTES // max(row, 1), _BLOCK_IMAGES, images // _BLOCKS)
-    return multiple * max(1, most // multiple)
-
-
-def _chunk(block: int, vertices: int, itemsize: int) -> int:
-    """Return the number of vertices in a chunk of a block, about 0.5 MB, so that few numbers are padding."""
-    chunks = max(1, block * vertices * itemsize // _CHUNK_BYTES)
-    return -(-vertices // chunks)
-
-
-def _consolidate(store: Any) -> None:
-    """Consolidate the metadata, which also keeps zarr from looking for arrays in the ledger."""
-    with warnings.catch_warnings():
-        # Libraries other than zarr and xarray may not know consolidated metadata; they ignore them.
-        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
-        zarr.consolidate_metadata(store)

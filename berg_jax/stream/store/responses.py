@@ -13,7 +13,8 @@ from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.names import NameIndex
 from ...rois import UNIONS
 from ...vertices import check_hemisphere
-from .output import RESPONSES, Output
+from .layout import RESPONSES
+from .output import Output
 from .places import Place, find_place
 from .remote_zarr import zarr_store
 

@@ -12,8 +12,9 @@ import berg_jax
 from berg_jax.errors import IntegrityError, InvalidParameterError, ResourceError
 from berg_jax.stream.loop import stream
 from berg_jax.stream.sources.arrays import ArraySource
+from berg_jax.stream.store.layout import Columns
 from berg_jax.stream.store.ledger import Ledger
-from berg_jax.stream.store.output import Columns, Output
+from berg_jax.stream.store.output import Output
 from berg_jax.stream.store.places import find_place
 from berg_jax.vertices import Vertices
 

@@ -14,7 +14,8 @@ import zarr
 import berg_jax
 from berg_jax.errors import StimulusError
 from berg_jax.stream.store import output as output_module
-from berg_jax.stream.store.output import RESPONSES, Columns, Output
+from berg_jax.stream.store.layout import RESPONSES, Columns
+from berg_jax.stream.store.output import Output
 from berg_jax.stream.store.places import find_place
 from berg_jax.stream.store.remote_zarr import zarr_store
 from berg_jax.vertices import Vertices
