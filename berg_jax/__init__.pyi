@@ -9,6 +9,7 @@ from .errors import (
     ModelNotFoundError,
     ResourceError,
     StimulusError,
+    Unfinished,
     UnsafeFileError,
     ValidationError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Selection",
     "StimulusError",
     "Subject",
+    "Unfinished",
     "UnsafeFileError",
     "ValidationError",
     "Vertices",

@@ -39,3 +39,7 @@ class ValidationError(BERGError):
 
 class Interrupted(BERGError):
     """The work was asked to stop; finished work is recorded, and the same call continues with the rest."""
+
+
+class Unfinished(BERGError):
+    """A process has done its share, and others still owe theirs: the output is not complete yet."""

@@ -11,6 +11,7 @@ import typer
 
 from . import benchmarks, encoding, experiments, subjects, synthesis
 from .options import show_tracebacks
+from .signals import install_handlers
 
 app = typer.Typer(
     name="berg-jax",
@@ -25,6 +26,7 @@ for group in (subjects, encoding, experiments, synthesis, benchmarks):
 
 def main() -> None:
     """Run the command line."""
+    install_handlers()
     app([at_home(argument) for argument in sys.argv[1:]])
 
 

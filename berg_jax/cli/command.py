@@ -22,7 +22,18 @@ from ..machine import keep_compiled
 from ..stream.execution import Execution, find_process
 from ..stream.images import Images
 from ..stream.selection import Selection
-from .options import RUN, BergDir, ProcessCount, ProcessIndex, SubjectId, SubjectIds, TimeLimit, messages, seconds
+from .options import (
+    RUN,
+    BergDir,
+    ProcessCount,
+    ProcessIndex,
+    Share,
+    SubjectId,
+    SubjectIds,
+    TimeLimit,
+    messages,
+    seconds,
+)
 
 _PANELS = {Selection: "Vertices", Images: "Images", Recipe: "Recipe", Execution: RUN}
 # Types on the command line, where those in Python allow more.
@@ -122,6 +133,7 @@ def _value(hint: Any) -> _Value | None:
         return _Value(options, _images if kind is Images else _optional_images)
     if kind is Execution:
         options = _field_options(Execution, ("batch_size", "devices"))
+        options["share"] = _option("share", Share, default=False)
         options |= {
             name: _option(name, annotation, None)
             for name, annotation in (
@@ -199,11 +211,12 @@ def _optional_images(path: Path | None, rows: str | None, fit: Any, layout: Any)
 def _execution(
     batch_size: int,
     devices: int | None,
+    share: bool,
     process_index: int | None,
     process_count: int | None,
     time_limit: float | None,
 ) -> Execution:
-    process = find_process(process_index, process_count)
+    process = find_process(process_index, process_count, share=share)
     execution = Execution(batch_size, devices, process, seconds(time_limit))
     if devices is not None:
         execution.local_devices()  # refused now, if there are not so many

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import BERGError, Interrupted, ResourceError
+from ..errors import BERGError, Interrupted, ResourceError, Unfinished
+from ..stream.schedulers import ends_together
+from .signals import INTERRUPTED
 
-INTERRUPTED = 75  # exit code (EX_TEMPFAIL): run the same command again
+UNFINISHED = 76  # exit code: this process has done its share, and others still owe theirs
 SUBJECTS, RUN = "Subjects", "Run"  # panels of the help
 
 BergDir = Annotated[
@@ -44,22 +47,24 @@ Precision = Annotated[
     PrecisionName,
     typer.Option(help="Precision of the network; float32 is exact, the others are faster.", rich_help_panel=RUN),
 ]
+Share = Annotated[
+    bool,
+    typer.Option(
+        "--share",
+        help="Share the output with the other processes that Slurm, MPI or Kubernetes has started: each does a part.",
+        rich_help_panel=RUN,
+    ),
+]
 ProcessIndex = Annotated[
     int | None,
     typer.Option(
-        help=(
-            "Index of this process, from 0, among those that share the "
-            "output (default: from Slurm and the like, else 0)"
-        ),
+        help="Index of this process, from 0, among those that share the output, where --share cannot know it.",
         rich_help_panel=RUN,
     ),
 ]
 ProcessCount = Annotated[
     int | None,
-    typer.Option(
-        help="Number of processes that share the output (default: from Slurm and the like, else 1)",
-        rich_help_panel=RUN,
-    ),
+    typer.Option(help="Number of processes that share the output (default: 1, this one alone)", rich_help_panel=RUN),
 ]
 TimeLimit = Annotated[
     float | None,
@@ -80,6 +85,8 @@ def show_tracebacks(shown: bool) -> None:
 def messages(extra: str | None = None) -> Iterator[None]:
     """Turn errors about the user's input into one message on stderr and exit code 2; an interruption exits with 75.
 
+    A process that has done its share while others have not exits with 76; with 0 where it was started by mpirun or is
+    one of several tasks of srun, which would stop the others, and whose own code at the end is that of all.
     If the command needs one of the package's extras, a missing module is such an error, too.
     """
     try:
@@ -88,6 +95,9 @@ def messages(extra: str | None = None) -> Iterator[None]:
     except Interrupted as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(INTERRUPTED) from stopped
+    except Unfinished as share:
+        typer.echo(str(share), err=True)
+        raise typer.Exit(0 if ends_together(os.environ) else UNFINISHED) from share
     except BERGError as error:
         if _debug:
             raise

@@ -12,7 +12,7 @@ from ..experiments.synthesis.recipe import Recipe
 from ..stream.execution import find_process
 from ..stream.selection import Selection
 from .command import OneSubject, Only, command
-from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, TimeLimit, seconds
+from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, TimeLimit, seconds
 
 app = typer.Typer()
 _GROUP = "Stimuli"
@@ -94,12 +94,13 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute the trials again that are recorded as failed.")
     ] = False,
+    share: Share = False,
     process_index: ProcessIndex = None,
     process_count: ProcessCount = None,
     time_limit: TimeLimit = None,
 ) -> str:
     """Make images for every combination of settings. Rerun it to resume after an interruption."""
-    from ..experiments.sweeps import records, submit
+    from ..experiments.sweeps import submit
     from ..experiments.sweeps.spec import read_spec
 
     plan = read_spec(spec)
@@ -108,13 +109,14 @@ def sweep(
     if output is None:
         raise InvalidParameterError("Give --output, the folder to write; --dry-run needs none.")
     if status:
-        return records.status_text(output, plan)
+        return submit.status_text(output, plan)
     typer.echo(submit.plan_text(plan, every=False), err=True)
-    explicit = process_index is not None or process_count is not None
+    divided = share or process_index is not None or process_count is not None
+    submits = plan.launcher.kind == "slurm" and not divided
     return submit.sweep(
         plan,
         output,
-        process=find_process(process_index, process_count) if explicit else None,
+        process=None if submits else find_process(process_index, process_count, share=share),
         retry_failed=retry_failed,
         time_limit=seconds(time_limit),
     )

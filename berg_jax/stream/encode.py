@@ -16,6 +16,7 @@ from ..vertices import Vertices
 from .execution import Execution
 from .images import Images
 from .loop import OnError, stream
+from .owed import unfinished
 from .selection import Selection
 from .store.output import RESPONSES, Columns, is_complete
 from .store.places import Place, find_place
@@ -72,6 +73,8 @@ def encode_images(
         fills up later is found before work starts.
     Interrupted
         Ctrl-C, SIGTERM or the time limit came, and what was finished is recorded.
+    Unfinished
+        This process has done its share, and others still owe theirs; the message says which.
 
     See Also
     --------
@@ -114,7 +117,7 @@ def encode_images(
         attributes=attributes,
     )
     if not is_complete(output):
-        return f"This process has done its share of {output}; others have not yet."
+        raise unfinished(output, [output], execution.process)
     return _summary(output, subject, time.perf_counter() - start)
 
 

@@ -5,23 +5,19 @@ Nothing here changes a result but for the last bits, which depend on the batch s
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidParameterError
+from . import schedulers
 
 if TYPE_CHECKING:
     import jax
 
-# Where schedulers tell a process its number, how many there are, and the number of the first one if it is not 0.
-_SCHEDULERS = (
-    ("SLURM_PROCID", "SLURM_NTASKS"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-    ("JOB_COMPLETION_INDEX", "JOB_COMPLETION_COUNT"),  # Kubernetes; the second one is set by the user's manifest
-)
+_log = logging.getLogger(__name__)
 
 
 class Process(NamedTuple):
@@ -93,12 +89,17 @@ class Execution:
 
 
 def find_process(
-    index: int | None = None, count: int | None = None, environment: Mapping[str, str] = os.environ
+    index: int | None = None,
+    count: int | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    share: bool = False,
 ) -> Process:
-    """Return this process among those that share an output: as given, else as the scheduler says, else alone.
+    """Return this process among those that share an output: as given, or as the scheduler says if asked, else alone.
 
-    Slurm (``srun`` with several tasks, or an array), Open MPI and Kubernetes' indexed jobs (with
-    ``JOB_COMPLETION_COUNT`` set to the number of completions) are known.
+    With ``share``, Slurm (``srun`` with several tasks, an array, or both), Open MPI, MPICH and its relatives, and
+    Kubernetes' indexed jobs (with ``JOB_COMPLETION_COUNT`` set to the number of completions) are known. Without it, a
+    scheduler's variables divide nothing; if they tell of other processes, a line is logged that says so.
 
     Parameters
     ----------
@@ -106,25 +107,34 @@ def find_process(
         Number of this process, from 0, and number of processes.
     environment
         Environment variables, in which schedulers leave these numbers.
+    share
+        Whether to divide the work as the scheduler's variables say.
 
     Raises
     ------
     InvalidParameterError
-        Only one of the two is given, or they make no sense.
+        Only one of the two is given, or they make no sense; ``share`` is given, too, or the scheduler does not tell
+        the numbers; the message says what was found.
+
+    Examples
+    --------
+    >>> find_process(1, 4)
+    Process(index=1, count=4)
+    >>> array = {f"SLURM_ARRAY_TASK_{name}": value for name, value in (("ID", "7"), ("MIN", "3"), ("MAX", "7"))}
+    >>> find_process(environment={**array, "SLURM_ARRAY_TASK_COUNT": "2"}, share=True)
+    Process(index=1, count=2)
     """
-    if index is None and count is None:
-        index, count = _scheduled(environment)
+    given = index is not None or count is not None
+    if share and given:
+        raise InvalidParameterError("Give --share, or --process-index and --process-count, not both.")
+    if share:
+        return Process(*schedulers.shared(environment))
+    if not given:
+        if line := schedulers.notice(environment):
+            _log.warning("%s", line)
+        return Process()
     if index is None or count is None or not 0 <= index < count:
         raise InvalidParameterError(
             f"Process {index} of {count} makes no sense: give an index from 0 to count − 1, and a count."
         )
     return Process(index, count)
-
-
-def _scheduled(environment: Mapping[str, str]) -> tuple[int, int]:
-    for names in _SCHEDULERS:
-        values = [environment.get(name, "") for name in names]
-        if all(value.isdecimal() for value in values) and int(values[1]) > 1:
-            index, count, *first = map(int, values)
-            return index - sum(first), count
-    return 0, 1

@@ -113,7 +113,7 @@ def stream(
         settings.save(place.reducers, reducers)
         share = Share(place, reducers, execution.process or Process())
         _compute(share, model, source, execution, on_error)
-        if missing_blocks(place, bool(reducers))[0]:
+        if missing_blocks(place, bool(reducers)):
             return {}
         finish(place, reducers)
     return {reducer.name: states.read_results(place.reducers, reducer.name) for reducer in reducers}

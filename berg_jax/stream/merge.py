@@ -6,7 +6,6 @@ the output without the model.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from ..errors import IntegrityError, ResourceError
@@ -18,8 +17,8 @@ from .store.places import Place
 _SHOWN = 5  # blocks listed in a message
 
 
-def missing_blocks(output: Output, reduced: bool) -> tuple[int, list[int]]:
-    """Return the number of blocks that are missing from an output, and the first ones.
+def missing_blocks(output: Output, reduced: bool) -> list[int]:
+    """Return the blocks that are missing from an output.
 
     If responses are reduced, blocks that are in no state of the reducers are missing, too.
     """
@@ -31,8 +30,7 @@ def missing_blocks(output: Output, reduced: bool) -> tuple[int, list[int]]:
         for start, stop in [ledger.range(block)]
         if count == stop - start and block in in_states
     }
-    first = itertools.islice((block for block in range(ledger.blocks) if block not in whole), _SHOWN)
-    return ledger.blocks - len(whole), list(first)
+    return [block for block in range(ledger.blocks) if block not in whole]
 
 
 def finish(output: Output, reducers: Sequence[Reducer]) -> None:
@@ -70,12 +68,11 @@ def merge_output(path: str | Place) -> str:
     fingerprints = output.attributes.get("run", {}).get("reducers")
     if not isinstance(fingerprints, dict):
         raise IntegrityError(f"{path} does not say which reducers it is of. Run the program that began it again.")
-    left, first = missing_blocks(output, bool(fingerprints))
-    if left:
-        ranges = [output.ledger.range(block) for block in first]
-        shown = ", ".join(f"{start}–{stop - 1}" for start, stop in ranges) + (", …" if left > _SHOWN else "")
+    if left := missing_blocks(output, bool(fingerprints)):
+        ranges = [output.ledger.range(block) for block in left[:_SHOWN]]
+        shown = ", ".join(f"{start}–{stop - 1}" for start, stop in ranges) + (", …" if len(left) > _SHOWN else "")
         raise ResourceError(
-            f"{path} cannot be finished: {left} of {output.ledger.blocks} blocks are missing, of images "
+            f"{path} cannot be finished: {len(left)} of {output.ledger.blocks} blocks are missing, of images "
             f"{shown}. Run the command that began it again, which computes them and finishes."
         )
     finish(output, saved_settings.load(output.reducers, fingerprints))

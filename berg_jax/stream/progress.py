@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 _LOG_SECONDS = 30
+_USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _log = logging.getLogger(__name__)
 
 
@@ -36,12 +37,12 @@ def stop_requests(time_limit: float | None) -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():  # signals cannot be handled there
         yield stopped
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _USUAL}
 
     def request(number: int, frame: object) -> None:
         _log.warning("Stopping after the batch at hand. Once more to stop at once.")
         requested.set()
-        signal.signal(number, before[number])
+        signal.signal(number, _USUAL[signal.Signals(number)])
 
     try:
         for number in before:

@@ -20,14 +20,15 @@ from ...files.csv_tables import write_table
 from ...published.metadata import noise_ceiling
 from ...stream.execution import Execution
 from ...stream.images import Images
+from ...stream.owed import unfinished
 from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Picture, Section, Table, write_report
 from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import note, origin, provenance, regions_of, unfinished, write_results
-from ..responses import keep_responses
+from ..reporting.results import note, origin, provenance, regions_of, write_results
+from ..responses import STORE, keep_responses
 from .trials import Trials, read_array, read_nsd
 
 # Correlations that the table of ROIs draws, of what with what.
@@ -123,7 +124,7 @@ def measure_accuracy(
         [subject], [vertices], source, [output], precision=precision, execution=execution, crop=True
     )
     if kept is None:
-        return unfinished(output)
+        raise unfinished(output, [output / STORE], execution.process)
     predicted = kept[0]
     ncsnr = np.concatenate([subject.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
     found = []

@@ -23,14 +23,15 @@ from ...errors import InvalidParameterError
 from ...files.csv_tables import write_table
 from ...stream.execution import Execution
 from ...stream.images import Images
+from ...stream.owed import unfinished
 from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import counted, folder_of, note, provenance, unfinished, write_numbers, write_results
-from ..responses import keep_responses
+from ..reporting.results import counted, folder_of, note, provenance, write_numbers, write_results
+from ..responses import STORE, keep_responses
 from ..stimuli import check_subjects, drawn, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
@@ -189,7 +190,7 @@ def control_regions(
         run={"rois": rois, "precision": precision, **limits},
     )
     if kept is None:
-        return unfinished(output)
+        raise unfinished(output, [folder / STORE for folder in folders], execution.process)
     known = []
     for subject, (vertices, weights), responses in zip(subjects, regions, kept, strict=True):
         values = responses.values.astype(np.float32)

@@ -22,6 +22,7 @@ from ...files.csv_tables import write_table
 from ...stream.execution import Execution
 from ...stream.images import Images
 from ...stream.loop import stream
+from ...stream.owed import unfinished
 from ...stream.reducers import GLM, RoiMeans, roi_weights
 from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
@@ -29,7 +30,7 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import counted, folder_of, origin, provenance, regions_of, unfinished, write_results
+from ..reporting.results import counted, folder_of, origin, provenance, regions_of, write_results
 from ..stimuli import check_subjects, drawn, require_demo
 from .contrasts import Design, design_of, over_subjects, preferences, significance
 from .report import count_selective, draw, key_numbers, over_subjects_table, roi_preferences, t_map_names
@@ -128,7 +129,7 @@ def localize(
             )
         )
     if not all(found):
-        return unfinished(output)
+        raise unfinished(output, [folder_of(output, subject) / "stream" for subject in subjects], execution.process)
     tables, lines, sections, facts = [], [], [], {}
     for subject, vertices, inside, reduced in zip(subjects, chosen, regions, found, strict=True):
         folder = folder_of(output, subject)

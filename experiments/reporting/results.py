@@ -63,11 +63,6 @@ def counted(subjects: Sequence[Subject]) -> str:
     return f"{len(subjects)} subject{'s' * (len(subjects) > 1)}{origin(subjects[0])}"
 
 
-def unfinished(output: Path) -> str:
-    """Return the message of a process that has done its share while others have not."""
-    return f"This process has done its share of {output}; others have not yet."
-
-
 def folder_of(output: Path, subject: Subject) -> Path:
     """Return the folder of one subject in the output of an experiment on several."""
     return output / f"subj{subject.description.subject:02d}"

@@ -21,6 +21,7 @@ from ...files.disk import explained, readable
 from ...files.npy import read_npy
 from ...stream.execution import Execution
 from ...stream.images import Images
+from ...stream.owed import unfinished
 from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
@@ -28,8 +29,8 @@ from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Picture, Section, Table, write_report
 from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import counted, folder_of, note, outlined, provenance, unfinished, write_results
-from ..responses import keep_responses
+from ..reporting.results import counted, folder_of, note, outlined, provenance, write_results
+from ..responses import STORE, keep_responses
 from ..stimuli import check_subjects, drawn, require_demo
 from .dinov2_baseline import class_tokens
 from .dissimilarity import (
@@ -153,7 +154,7 @@ def compare_representations(
     folders = [folder_of(output, subject) for subject in subjects]
     kept = keep_responses(subjects, chosen, source, folders, precision=precision, execution=execution)
     if kept is None:
-        return unfinished(output)
+        raise unfinished(output, [folder / STORE for folder in folders], execution.process)
     own, facts, pictures = [], {}, []
     for index, (subject, vertices, found) in enumerate(zip(subjects, chosen, regions, strict=True)):
         folder = folder_of(output, subject)

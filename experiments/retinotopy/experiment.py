@@ -28,13 +28,14 @@ from ...model.encoding_model import EncodingModel
 from ...stream.execution import Execution
 from ...stream.images import Images
 from ...stream.loop import stream
+from ...stream.owed import unfinished
 from ...stream.reducers import ArgmaxOverProbes, GroupMeans, Moments
 from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
 from ..reporting.page import write_report
-from ..reporting.results import EARLY, origin, outlined, provenance, unfinished, write_results
+from ..reporting.results import EARLY, origin, outlined, provenance, write_results
 from ..stimuli import is_demo, require_demo
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
@@ -133,8 +134,9 @@ def map_retinotopy(
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
     filling = _filling(subject, images)
     fitting = fit_sizes or set(probes) != {"gaussians"}
+    parts = _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf)
     found = []
-    for part, folder in _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf):
+    for part, folder in parts:
         found.append(
             probe_model(
                 subject.model(part, precision=precision).crop(),
@@ -147,7 +149,7 @@ def map_retinotopy(
             )
         )
     if not all(found):
-        return unfinished(output)
+        raise unfinished(output, [output / folder for _, folder in parts], execution.process)
     maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     best = "fit" if "fit_x" in maps else "probe"
     centers = np.stack([maps[f"{best}_x"], maps[f"{best}_y"]], axis=1)

@@ -22,7 +22,7 @@ from berg_jax.errors import (
     StimulusError,
 )
 from berg_jax.stream import loop
-from berg_jax.stream.execution import Execution, Process, find_process
+from berg_jax.stream.execution import Execution, Process
 from berg_jax.stream.loop import stream
 from berg_jax.stream.reducers import (
     ArgmaxOverProbes,
@@ -208,31 +208,6 @@ def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
     assert not (tmp_path / "o.zarr").exists()
     with pytest.raises(ModelNotFoundError, match="Give the output of a run"):
         status_text(tmp_path / "o.zarr")
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, (0, 1)),
-        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, (0, 1)),
-        (
-            {
-                **{"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_ARRAY_TASK_ID": "6"},
-                **{"SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "5"},
-            },
-            (1, 4),
-        ),
-        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, (1, 2)),
-        ({"JOB_COMPLETION_INDEX": "4", "JOB_COMPLETION_COUNT": "5"}, (4, 5)),
-    ],
-)
-def test_schedulers(environment: dict[str, str], expected: tuple[int, int]) -> None:
-    assert find_process(environment=environment) == expected
-    assert find_process(1, 3, environment) == (1, 3)
-    for wrong in ((1, None), (None, 2), (3, 3), (-1, 2)):
-        with pytest.raises(InvalidParameterError, match="makes no sense"):
-            find_process(*wrong, environment)
 
 
 def test_responses_by_name(tmp_path: Path) -> None:
