@@ -76,5 +76,3 @@ def mpirun() -> list[str]:
     """Open MPI's command, which starts two processes."""
     install({"mpirun": "openmpi-bin"})
     return ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
-
-

@@ -36,9 +36,10 @@ def test_a_sweep_whose_jobs_are_stopped_cancelled_and_lose_a_node_has_one_proces
 ) -> None:
     """A sweep's jobs meet a time limit's signal, a node that dies and scancel → the images of one process."""
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    run(["berg-jax", "sweep", str(specification(complement.folder, tmp_path / "a.toml", "[launcher]\nchunk = 1\n")),
-         "--output", str(alone)])
-    command = ["berg-jax", "sweep", specification(complement.folder, tmp_path / "s.toml", LAUNCHER), "--output", shared]
+    here = specification(complement.folder, tmp_path / "here.toml", "[launcher]\nchunk = 1\n")
+    run(["berg-jax", "sweep", str(here), "--output", str(alone)])
+    there = specification(complement.folder, tmp_path / "slurm.toml", LAUNCHER)
+    command = ["berg-jax", "sweep", str(there), "--output", str(shared)]
 
     said = slurm.run(*command)
     assert f"2 jobs for {TRIALS} chunks submitted" in said
