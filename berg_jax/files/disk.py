@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from ..errors import BERGError, IntegrityError, ModelLoadError, ResourceError
 
-_PARTIAL = ".partial-"
+_PARTIAL, _PARTIAL_FILE = ".partial-", ".partial"
+_OLD = 24 * 3600  # seconds after which a partial file of another machine has been left by a process that was killed
 _SMALL = 1 << 26  # largest number of bytes that are read at once
 _log = logging.getLogger(__name__)
 
@@ -50,12 +52,35 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file durably and atomically: at any moment it has either its old contents or all of the new ones."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{_place()}{os.getpid()}{_PARTIAL_FILE}")
     with partial.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what processes that were killed in the middle of :func:`write_whole` have left in a folder.
+
+    Files of living processes stay: of this machine's processes it is known which are gone, and another machine's file
+    is removed when it is a day old.
+    """
+    for path in folder.glob(f"*{_PARTIAL_FILE}"):
+        _, here, process = path.name.removesuffix(_PARTIAL_FILE).rpartition(f".{_place()}")
+        with contextlib.suppress(OSError):  # another process may remove it at the same time
+            gone = not _alive(int(process)) if here and process.isdecimal() else None
+            if gone if gone is not None else time.time() - path.stat().st_mtime > _OLD:
+                path.unlink()
+
+
+def _place() -> str:
+    """Return the name of this machine, and of its numbers of processes, which containers have of their own."""
+    try:
+        numbers = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not Linux
+        numbers = 0
+    return f"{socket.gethostname()}-{numbers}-"
 
 
 def reserve(folder: Path, needed: int) -> None:

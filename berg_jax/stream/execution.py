@@ -17,6 +17,7 @@ from . import schedulers
 if TYPE_CHECKING:
     import jax
 
+_SHOWN = 10  # processes that a message lists
 _log = logging.getLogger(__name__)
 
 
@@ -138,3 +139,13 @@ def find_process(
             f"Process {index} of {count} makes no sense: give an index from 0 to count − 1, and a count."
         )
     return Process(index, count)
+
+
+def waiting_for(owed: Mapping[int, int], count: int, things: str) -> str:
+    """Return in words which processes of ``count`` owe how many things."""
+    indices = sorted(owed)
+    more = ", …" if len(indices) > _SHOWN else ""
+    shown = ", ".join(f"{index}" for index in indices[:_SHOWN]) + more
+    each = f" ({', '.join(f'{owed[index]:,}' for index in indices[:_SHOWN])}{more})" if len(indices) > 1 else ""
+    processes = "processes" if len(indices) > 1 else "process"
+    return f"waiting for {processes} {shown} of {count}, counted from 0: {sum(owed.values()):,} {things}{each}"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import Unfinished
-from .execution import Process
+from .execution import Process, waiting_for
 from .merge import missing_blocks
 from .store.output import Output, is_complete
 from .store.places import Place, find_place
-
-_SHOWN = 10  # processes that a message lists
 
 
 def owed_images(output: Output, count: int) -> dict[int, int]:
@@ -44,20 +42,9 @@ def unfinished(path: str | Path | Place, stores: Iterable[str | Place], process:
     for store in map(find_place, stores):
         if not is_complete(store):
             owed.update(owed_images(Output.existing(store), count))
+    if not owed:
+        return Unfinished(f"This process has done its share of {path}, and another one is completing it.")
     return Unfinished(
-        f"This process has done its share of {path}, which is not complete: {_who(owed, count)}. It is complete when "
-        f"they have ended; where one has died or was stopped, run its command again."
-        if owed
-        else f"This process has done its share of {path}, and another one is completing it."
-    )
-
-
-def _who(owed: Mapping[int, int], count: int) -> str:
-    indices = sorted(owed)
-    shown = ", ".join(f"{index}" for index in indices[:_SHOWN]) + (", …" if len(indices) > _SHOWN else "")
-    plural = len(indices) > 1
-    images = ", ".join(f"{owed[index]:,}" for index in indices[:_SHOWN])
-    each = f" ({images})" if plural else ""
-    return (
-        f"waiting for process{'es' * plural} {shown} of {count}, counted from 0: {sum(owed.values()):,} images{each}"
+        f"This process has done its share of {path}, which is not complete: {waiting_for(owed, count, 'images')}. "
+        "It is complete when they have ended; where one has died or was stopped, run its command again."
     )

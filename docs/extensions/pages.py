@@ -140,7 +140,8 @@ def commands(folder: Path) -> None:
     group = typer.main.get_command(application)
     text = title("Command line")
     text += "``berg-jax COMMAND --help`` says the same in a terminal. Exit codes: 0 done, 1 an error, 2 a wrong\n"
-    text += "option, 75 stopped before the end: the same command goes on.\n\n"
+    text += "option, 75 stopped before the end: the same command goes on, 76 this process has done its share, and\n"
+    text += "others still owe theirs.\n\n"
     for name, command in group.commands.items():
         if command.hidden:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +20,11 @@ from ...subject import Subject
 from ..synthesis import ascent, augmentations, objectives, priors
 from ..synthesis.areas import union
 from ..synthesis.ascent import Problem, State
+from ..synthesis.checkpoints import Saved
 from ..synthesis.checks import diagnose
 from ..synthesis.parametrizations.base import Parametrization
 from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_squares
+from .checkpoint import Checkpoint
 from .chunks import Chunk
 from .trial import Settings, Trial
 
@@ -96,7 +98,11 @@ def load_regions(subject: Subject, names: list[str], settings: Settings) -> Regi
 
 
 def run_chunk(
-    regions: Regions, chunk: Chunk, microbatch: int | None = None, stopped: Callable[[], bool] = lambda: False
+    regions: Regions,
+    chunk: Chunk,
+    microbatch: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    checkpoint: Path | None = None,
 ) -> list[Outcome]:
     """Optimize the images of a chunk's trials, and return the outcomes in the trials' order.
 
@@ -113,11 +119,16 @@ def run_chunk(
         Number of trials that are computed at a time; None for all.
     stopped
         Function that says whether to stop.
+    checkpoint
+        File in which the state is saved now and then, and when the work is stopped. If it is there, the chunk goes on
+        from it, to the same bits.
 
     Raises
     ------
     Interrupted
         The work was asked to stop.
+    ResourceError
+        The checkpoint cannot be written.
     """
     outcomes: dict[str, Outcome] = {}
     problems, states = [], []
@@ -136,7 +147,9 @@ def run_chunk(
         problem = _stacked([problems[place] for place in places])
         state = _stacked([states[place] for place in places])
         batch = microbatch or chunk.size
-        final, history, lengths = _run_steps(regions.model, problem, state, running[0].settings, batch, stopped)
+        identity = _identity(regions, running, chunk.size, batch)
+        kept = Checkpoint(checkpoint, identity)
+        final, history, lengths = _run_steps(regions.model, problem, state, running[0].settings, batch, stopped, kept)
         images, values, responses = jax.device_get(_evaluate(regions.model, problem, final.best_latents, batch))
         best_values, best_steps, skipped = map(np.asarray, (final.best_value, final.best_step, final.skipped))
         for place, trial in enumerate(running):
@@ -268,6 +281,12 @@ def _stacked(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+def _identity(regions: Regions, trials: Sequence[Trial], size: int, microbatch: int) -> str:
+    """Return a hash of all that a chunk's steps depend on."""
+    parts = [regions.facts.get("identity"), size, microbatch, *(trial.id for trial in trials)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
 def _run_steps(
     model: EncodingModel,
     problem: Problem,
@@ -275,20 +294,28 @@ def _run_steps(
     settings: Settings,
     microbatch: int,
     stopped: Callable[[], bool],
+    kept: Checkpoint,
 ) -> tuple[State, Float[np.ndarray, "steps n"], Float[np.ndarray, "steps n"]]:
     """Make all steps of all trials, and return their states with each step's values and gradient lengths."""
-    history, lengths = [], []
-    optimizer = _optimizer(settings["optimizer"])
-    for start in range(0, settings["steps"], EVERY):
+    optimizer, steps = _optimizer(settings["optimizer"]), settings["steps"]
+    empty = np.zeros((0, len(state.step)), np.float32)
+    saved = kept.restore(Saved(states=state, history=empty, gradient_lengths=empty, looks=empty))
+    while (start := len(saved.history)) < steps:
         if stopped():
-            raise Interrupted(f"Stopped after {start} of {settings['steps']} steps of a chunk, which is left.")
-        count = min(EVERY, settings["steps"] - start)
-        state, values, new_lengths, _ = _advance(
-            model, problem, state, count, optimizer=optimizer, microbatch=microbatch
+            kept.save(saved, at_once=True)
+            raise Interrupted(f"Stopped after {start} of {steps} steps of a chunk, which is left.")
+        count = min(EVERY, steps - start)
+        state, values, lengths, _ = _advance(
+            model, problem, saved.states, count, optimizer=optimizer, microbatch=microbatch
         )
-        history.append(np.asarray(values)[:, :count].T)
-        lengths.append(np.asarray(new_lengths)[:, :count].T)
-    return state, np.concatenate(history), np.concatenate(lengths)
+        saved = Saved(
+            states=state,
+            history=np.concatenate([saved.history, np.asarray(values)[:, :count].T]),
+            gradient_lengths=np.concatenate([saved.gradient_lengths, np.asarray(lengths)[:, :count].T]),
+            looks=empty,
+        )
+        kept.save(saved)
+    return saved.states, saved.history, saved.gradient_lengths
 
 
 @partial(jax.jit, static_argnames=("optimizer", "microbatch"))

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
-from ...files.disk import explained, write_whole
+from ...files.disk import explained, remove_partial_files, write_whole
 from .spec import Spec, describe_settings, read_spec, varying
 from .trial import Trial
 
-SPEC, RECORDS, IMAGES = "sweep.json", "records", "images"
+SPEC, RECORDS, IMAGES, CHECKPOINTS = "sweep.json", "records", "images", "checkpoints"
 _SHOWN = 5  # failures that a message lists
 
 Entry = dict[str, Any]
@@ -95,10 +95,17 @@ def record(output: Path, name: str, entries: Sequence[Entry], **facts: Any) -> N
         write_whole(path, text.encode())
 
 
-def entries(output: Path) -> dict[str, Entry]:
+def entries(output: Path, read: dict[str, int] | None = None) -> dict[str, Entry]:
     """Read the entries of all recorded trials by id, each with the facts of its chunk.
 
     If a trial has several entries, the newest counts.
+
+    Parameters
+    ----------
+    output
+        The sweep's folder.
+    read
+        Records that have been read before, which are left out; those that are read now are added.
 
     Raises
     ------
@@ -106,8 +113,12 @@ def entries(output: Path) -> dict[str, Entry]:
         A record is damaged.
     """
     found: dict[str, Entry] = {}
+    read = {} if read is None else read
     for path in sorted((output / RECORDS).glob("*.json")):
         try:
+            written = path.stat().st_mtime_ns
+            if read.get(path.name) == written:
+                continue
             chunk = json.loads(path.read_text(encoding="utf-8"))
             facts = {name: value for name, value in chunk.items() if name != "trials"}
             for entry in chunk["trials"]:
@@ -118,6 +129,7 @@ def entries(output: Path) -> dict[str, Entry]:
             raise IntegrityError(
                 f"{path} is damaged: {error!r}. Remove it, and its trials are computed again."
             ) from error
+        read[path.name] = written
     return found
 
 
@@ -126,13 +138,23 @@ def finished(found: Mapping[str, Entry], retry_failed: bool = False) -> set[str]
     return {name for name, entry in found.items() if not (retry_failed and entry["failed"])}
 
 
-def remove_leftovers(output: Path, trials: Sequence[Trial]) -> None:
-    """Remove partial files of these trials, left by workers that were killed. No other worker writes such files."""
-    ids = tuple(trial.id for trial in trials)
-    for folder in (output / IMAGES, output / RECORDS):
-        for path in folder.glob("*.partial"):
-            if path.name.startswith(ids):
-                path.unlink(missing_ok=True)
+def checkpoint(output: Path, name: str) -> Path:
+    """Return the file that holds the state of a chunk between two of its steps."""
+    return output / CHECKPOINTS / f"{name}.npz"
+
+
+def progress(output: Path, trials: Sequence[Trial]) -> set[tuple[str, int]]:
+    """Return the files that the progress on these trials consists of, each with the time when it was written."""
+    ids = {trial.id for trial in trials}
+    files = [*(output / RECORDS).glob("*.json"), *(output / CHECKPOINTS).glob("*.npz")]
+    # A chunk's name begins with the id of its first trial.
+    return {(path.name, path.stat().st_mtime_ns) for path in files if path.name.partition("-")[0] in ids}
+
+
+def remove_leftovers(output: Path) -> None:
+    """Remove partial files, left by workers that were killed. Those of living workers stay."""
+    for folder in (output, output / IMAGES, output / RECORDS, output / CHECKPOINTS):
+        remove_partial_files(folder)
 
 
 def status_text(output: Path, spec: Spec) -> str:

@@ -6,23 +6,30 @@ Neither needs JAX before that.
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import BERGError, InvalidParameterError, ResourceError
+from ...errors import BERGError, Interrupted, InvalidParameterError, ResourceError, Unfinished
+from ...files.disk import locked
 from ...published.berg_dir import SubjectFiles, check_subject_id
 from ...published.metadata import Metadata, find_metadata
 from ...rois import resolve
-from ...stream.execution import Process, find_process
+from ...stream.execution import Process, waiting_for
 from . import records
 from .chunks import make_chunks
-from .launcher import Launcher
+from .jobs import JOBS, forget_stalls, left_by_job, note_stall, queued, status_lines, submitted
+from .launcher import SIGNAL_SECONDS, Launcher, check_submission
 from .spec import Spec, describe_settings, varying
 from .trial import Trial
 
-JOBS = "jobs"  # the folder of what Slurm's jobs say
-_MOST_TIMEOUTS = 1000  # how often a job that met its time limit goes on
+_MOST_TIMEOUTS = 1000  # number of times that a job that met its time limit goes on, if it comes further each time
+_EARLY_SECONDS = 90  # by which a life may be shorter than its time: Slurm signals up to a minute early, after a start
+_log = logging.getLogger(__name__)
 
 
 def sweep(
@@ -47,8 +54,9 @@ def sweep(
     output
         The folder.
     process
-        This process among those that share the output. By default Slurm's jobs are submitted where the
-        specification's launcher says so; else see :func:`~berg_jax.stream.find_process`.
+        This process among those that share the output: see :func:`~berg_jax.stream.find_process`. By default Slurm's
+        jobs are submitted where the specification's launcher says so, unless some of this sweep are in its queue;
+        else this process works alone.
     retry_failed, time_limit, show_progress
         As of :func:`~berg_jax.experiments.sweeps.worker.work`.
 
@@ -62,24 +70,49 @@ def sweep(
         Something of this makes no sense, is not there, or cannot be written.
     Interrupted
         It was asked to stop; the same call goes on.
+    Unfinished
+        This process has done its share, and others still owe theirs; the message says which.
     """
     output = Path(output)
     check_regions(spec.trials)
+    if spec.launcher.kind == "slurm" and process is None:
+        check_submission(spec.launcher)
+        with locked(output / JOBS / "submitting", f"Another process submits the jobs of {output}; waiting for it."):
+            if lines := _submit_what_is_left(output, spec, retry_failed):
+                return lines
     records.begin(output, spec)
-    left = len(spec.trials) - len(records.finished(records.entries(output), retry_failed))
-    if spec.launcher.kind == "slurm" and left and process is None:
-        return submit(slurm_executor(output, spec.launcher), output, spec, retry_failed)
     from ...machine import keep_compiled
     from .worker import work
 
     keep_compiled()
-    return work(
-        output,
-        process or find_process(),
-        retry_failed=retry_failed,
-        time_limit=time_limit,
-        show_progress=show_progress,
-    )
+    process = process or Process()
+    text = work(output, process, retry_failed=retry_failed, time_limit=time_limit, show_progress=show_progress)
+    left = left_by_job(spec, records.entries(output), process.count)
+    if owed := {index: number for index, number in enumerate(left) if number}:
+        raise Unfinished(f"{text}\nThis process has done its share; {waiting_for(owed, process.count, 'trials')}.")
+    return text
+
+
+def status_text(output: Path, spec: Spec) -> str:
+    """Return how far a sweep is, and which of its jobs Slurm has in its queue, in a few lines."""
+    return "\n".join([records.status_text(output, spec), *status_lines(output, spec, records.entries(output))])
+
+
+def _submit_what_is_left(output: Path, spec: Spec, retry_failed: bool) -> str | None:
+    """Submit jobs for the trials that are left, unless jobs are there; None if nothing is left."""
+    done = records.finished(records.entries(output), retry_failed)
+    if all(trial.id in done for trial in spec.trials):
+        return None
+    if queued(submitted(output)):
+        return f"{status_text(output, spec)}\nNothing was submitted, because jobs of this sweep are in Slurm's queue."
+    forget_stalls(output, spec.launcher)
+    if "SBATCH_ARRAY_INX" in os.environ:
+        raise InvalidParameterError(
+            "The variable SBATCH_ARRAY_INX is set, which sbatch would take for the ids of the jobs. Unset it."
+        )
+    executor = slurm_executor(output, spec.launcher)
+    records.begin(output, spec)
+    return submit(executor, output, spec, retry_failed)
 
 
 def plan_text(spec: Spec, every: bool = True) -> str:
@@ -129,36 +162,80 @@ def check_regions(trials: Sequence[Trial]) -> None:
 
 
 class Job:
-    """What a Slurm job does, as submitit wants it: called, and when its time is up, submitted again.
+    """Task of a Slurm job, as submitit calls it; when its time is up, it is submitted again.
 
     Parameters
     ----------
     output
         The sweep's folder.
     count
-        How many jobs share the sweep.
+        Number of jobs that share the sweep.
     retry_failed
-        As of :func:`~berg_jax.experiments.sweeps.worker.work`.
+        See :func:`~berg_jax.experiments.sweeps.worker.work`.
     """
+
+    # Progress at the beginning of this life, and when that was. A job that is stopped before has none.
+    began: tuple[set[tuple[str, int]], float] | None = None
 
     def __init__(self, output: str, count: int, retry_failed: bool = False) -> None:
         self.output, self.count, self.retry_failed = output, count, retry_failed
 
     def __call__(self, index: int) -> str:
         """Do the share of the ``index``-th job."""
+        from submitit import JobEnvironment
+
         from ...machine import keep_compiled
         from .worker import work
 
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         logging.getLogger("berg_jax").setLevel(logging.INFO)
+        self.began = self._progress(index), time.monotonic()
+        # submitit's handler ends the program wherever it is. First the steps at hand are finished and kept.
+        number, asked = getattr(signal, f"SIG{JobEnvironment.USR_SIG}"), threading.Event()
+        submit_again = signal.signal(number, lambda *_: asked.set())
         keep_compiled()
-        return work(Path(self.output), Process(index, self.count), retry_failed=self.retry_failed)
+        process = Process(index, self.count)
+        try:
+            return work(Path(self.output), process, retry_failed=self.retry_failed, asked=asked.is_set)
+        except Interrupted:
+            if not asked.is_set() or not callable(submit_again):
+                raise
+        finally:
+            signal.signal(number, submit_again)
+        submit_again(number, None)
+        raise Interrupted("Slurm was asked to queue this job again.")  # which ends the program
 
     def checkpoint(self, index: int) -> Any:
-        """The same again: what is done is on the disk. What was tried again is not tried once more."""
+        """Return the same task again, as what is done is on the disk; None after a life that came no further.
+
+        Failed trials that were tried again are not tried once more.
+        """
+        if self._has_stalled(index):
+            launcher = records.read_begun(Path(self.output)).launcher
+            said = (
+                f"Job {index} was not queued again: in its {launcher.time} minutes it recorded no trial and came to "
+                "no checkpoint. Give it more time, or a smaller launcher.chunk or microbatch."
+            )
+            note_stall(Path(self.output), index, launcher, said)
+            _log.warning("%s", said)
+            return None
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Job(self.output, self.count), index)
+
+    def _has_stalled(self, index: int) -> bool:
+        """Return whether this life used up its time, and nothing came of it. One that was cut short may go on."""
+        if self.began is None:
+            return False
+        progress, start = self.began
+        minutes = records.read_begun(Path(self.output)).launcher.time
+        lived = time.monotonic() - start > 60 * minutes - SIGNAL_SECONDS - _EARLY_SECONDS
+        return lived and self._progress(index) <= progress
+
+    def _progress(self, index: int) -> set[tuple[str, int]]:
+        spec = records.read_begun(Path(self.output))
+        chunks = make_chunks(spec.trials, spec.launcher.chunk, spec.launcher.microbatch)[index :: self.count]
+        return records.progress(Path(self.output), [trial for chunk in chunks for trial in chunk.trials])
 
 
 def slurm_executor(output: Path, launcher: Launcher) -> Any:
@@ -178,6 +255,7 @@ def slurm_executor(output: Path, launcher: Launcher) -> Any:
             "There is no Slurm here (no srun on the PATH): run this on a login node, or set launcher.kind to 'local'."
         ) from error
     options = {name: getattr(launcher, name) for name in ("partition", "gres", "mem", "cpus_per_task", "setup")}
+    options |= {"signal_delay_s": SIGNAL_SECONDS}
     options |= {"time": launcher.time, "array_parallelism": launcher.max_parallel, "job_name": "berg-jax-sweep"}
     options |= {"additional_parameters": launcher.extra}
     executor.update_parameters(**{name: value for name, value in options.items() if value is not None})

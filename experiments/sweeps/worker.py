@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import logging
+import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ...errors import Interrupted
+from ...errors import Interrupted, ResourceError
 from ...machine import environment
 from ...model.encoding_model import check_precision
 from ...stream.execution import Process
@@ -41,10 +42,12 @@ def work(
     retry_failed: bool = False,
     time_limit: float | None = None,
     show_progress: bool = True,
+    asked: Callable[[], bool] = lambda: False,
 ) -> str:
     """Compute this worker's share of the sweep in a folder, and write the results of all trials that are done there.
 
-    Workers share nothing but the folder. Each takes every ``count``-th chunk, and none repeats recorded trials.
+    Workers share nothing but the folder. Each takes every ``count``-th chunk, and none repeats what is recorded when
+    it comes to it, whoever has recorded it.
 
     Parameters
     ----------
@@ -55,10 +58,12 @@ def work(
     retry_failed
         Compute trials again that are recorded as failed.
     time_limit
-        Seconds after which to stop. Ctrl-C and SIGTERM stop, too. The steps in progress are finished; their chunk
-        remains to be computed.
+        Seconds after which to stop. Ctrl-C and SIGTERM stop, too. The steps in progress are finished and kept in a
+        checkpoint, from which their chunk goes on.
     show_progress
         Show a progress bar, or log a line now and then where there is no terminal.
+    asked
+        Function that says whether to stop for another reason.
 
     Returns
     -------
@@ -80,32 +85,46 @@ def work(
     spec = records.read_begun(output)
     launcher = spec.launcher
     chunks = make_chunks(spec.trials, launcher.chunk, launcher.microbatch)[process.index :: process.count]
-    done = records.finished(records.entries(output), retry_failed)
+    read: dict[str, int] = {}
+    done = records.finished(records.entries(output, read), retry_failed)
     remaining = remaining_chunks(chunks, done, launcher.chunk, launcher.microbatch)
     for precision in {chunk.trials[0].settings["precision"] for chunk in remaining}:
         check_precision(precision)
-    records.remove_leftovers(output, [trial for chunk in remaining for trial in chunk.trials])
+    records.remove_leftovers(output)
     subjects = {_subject_key(chunk): Subject(*_subject_key(chunk)) for chunk in remaining}
     try:
         with stop_requests(time_limit) as stopped:
-            _work_through(output, spec, remaining, subjects, process, stopped, show_progress)
+            _work_through(
+                output, spec, remaining, subjects, process, read, lambda: stopped() or asked(), show_progress
+            )
     except Interrupted as stop:
         raise Interrupted(f"{stop}\n{_finish(output, spec)}\nThe same command goes on.") from stop
     return _finish(output, spec)
 
 
-def attempt(regions: Regions, chunk: Chunk, microbatch: int | None, stopped: Callable[[], bool]) -> list[Outcome]:
-    """Run a chunk; if it fails as a whole, run its trials one by one, so that only those fail that fail alone."""
+def attempt(
+    output: Path, regions: Regions, chunk: Chunk, microbatch: int | None, stopped: Callable[[], bool]
+) -> Iterator[tuple[Chunk, list[Outcome]]]:
+    """Run a chunk; if it fails as a whole, run its trials one by one, so that only those fail that fail alone.
+
+    Yields
+    ------
+    The chunk, or each chunk of one trial, with the outcomes of its trials.
+    """
     try:
-        return run_chunk(regions, chunk, microbatch, stopped)
-    except Interrupted:
+        checkpoint = records.checkpoint(output, chunk.name)
+        outcomes = run_chunk(regions, chunk, microbatch, stopped, checkpoint)
+    except (Interrupted, ResourceError):  # a full disk is no trial's fault
         raise
     except Exception as error:  # any error is recorded, and must not stop the other trials
         if len(chunk.trials) == 1:
-            return [failure(chunk.trials[0], error)]
-        _log.warning("A chunk of %d trials failed, and is run one by one: %s", len(chunk.trials), error)
-    single_chunks = [Chunk([trial], 1) for trial in chunk.trials]
-    return [outcome for single in single_chunks for outcome in attempt(regions, single, None, stopped)]
+            outcomes = [failure(chunk.trials[0], error)]
+        else:
+            _log.warning("A chunk of %d trials failed, and is run one by one: %s", len(chunk.trials), error)
+            for trial in chunk.trials:
+                yield from attempt(output, regions, Chunk([trial], 1), None, stopped)
+            return
+    yield chunk, outcomes
 
 
 def _work_through(
@@ -114,31 +133,50 @@ def _work_through(
     chunks: Sequence[Chunk],
     subjects: dict[Any, Subject],
     process: Process,
+    read: dict[str, int],
     stopped: Callable[[], bool],
     show_progress: bool,
 ) -> None:
+    launcher = spec.launcher
     count = sum(len(chunk.trials) for chunk in chunks)
     worker_facts = {"host": socket.gethostname(), "process": process.index, "versions": _versions()}
     worker_facts["environment"] = environment().splitlines()
     regions, loaded = None, None
+    by_others: set[str] = set()
     with progress(count, 0, show_progress) as advance:
-        for chunk in chunks:
+        for planned in chunks:
             if stopped():
                 raise Interrupted("Stopped between two chunks.")
-            settings = chunk.trials[0].settings
-            model_settings = [settings[name] for name in _MODEL_SETTINGS]
-            if model_settings != loaded:
-                regions = None  # one model at a time is in memory
-                names = _roi_names(spec.trials, model_settings)
-                regions = load_regions(subjects[_subject_key(chunk)], names, settings)
-                loaded = model_settings
-            start = time.monotonic()
-            outcomes = attempt(regions, chunk, spec.launcher.microbatch, stopped)
-            images = {outcome.entry["id"]: _png(outcome.image) for outcome in outcomes if outcome.image is not None}
-            records.write_images(output, images)
-            facts = {"time": time.time(), "seconds": time.monotonic() - start, **regions.facts, **worker_facts}
-            records.record(output, chunk.name, [outcome.entry for outcome in outcomes], **facts)
-            advance(len(chunk.trials))
+            by_others |= records.entries(output, read).keys()
+            remaining = remaining_chunks([planned], by_others, launcher.chunk, launcher.microbatch)
+            advance(len(planned.trials) - sum(len(chunk.trials) for chunk in remaining))
+            for chunk in remaining:
+                settings = chunk.trials[0].settings
+                model_settings = [settings[name] for name in _MODEL_SETTINGS]
+                if model_settings != loaded:
+                    regions = None  # one model at a time is in memory
+                    names = _roi_names(spec.trials, model_settings)
+                    regions = load_regions(subjects[_subject_key(chunk)], names, settings)
+                    loaded = model_settings
+                start = time.monotonic()
+                for done, outcomes in attempt(output, regions, chunk, launcher.microbatch, stopped):
+                    facts = {
+                        "time": time.time(),
+                        "seconds": time.monotonic() - start,
+                        **regions.facts,
+                        **worker_facts,
+                    }
+                    _record(output, done, outcomes, facts)
+                    advance(len(done.trials))
+                    start = time.monotonic()
+                records.checkpoint(output, chunk.name).unlink(missing_ok=True)
+
+
+def _record(output: Path, chunk: Chunk, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> None:
+    images = {outcome.entry["id"]: _png(outcome.image) for outcome in outcomes if outcome.image is not None}
+    records.write_images(output, images)
+    records.record(output, chunk.name, [outcome.entry for outcome in outcomes], **facts)
+    records.checkpoint(output, chunk.name).unlink(missing_ok=True)
 
 
 def _finish(output: Path, spec: Spec) -> str:
@@ -150,6 +188,8 @@ def _finish(output: Path, spec: Spec) -> str:
     lines: list[str] = []
     while entries != (entries := records.entries(output)):
         lines = write_results(output, spec, entries)
+    if len(entries) == len(spec.trials):
+        shutil.rmtree(output / records.CHECKPOINTS, ignore_errors=True)
     return "\n".join([records.status_text(output, spec), *lines])
 
 

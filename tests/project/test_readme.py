@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import click
@@ -46,6 +48,31 @@ def test_commands_exist_with_these_options(command: str) -> None:
     chosen = group.get_command(click.Context(group), name)
     assert chosen is not None, f"there is no berg-jax {name}"
     chosen.make_context(name, arguments)  # raises where an option is unknown, missing or of the wrong type
+
+
+def test_shell_blocks_are_what_bash_can_read() -> None:
+    text = "\n".join(f"{{\n{block}\n}}" for page in PAGES for block in blocks(page, "bash"))
+    outcome = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert outcome.stderr == ""
+    assert text.count("berg-jax") > 50
+
+
+@pytest.mark.parametrize(
+    ("code", "requeued", "ends"), [(0, [], 0), (75, ["requeue 100_3"], 75), (76, [], 0), (2, [], 2)]
+)
+def test_the_array_script_queues_its_own_task_again(
+    code: int, requeued: list[str], ends: int, tmp_path: Path
+) -> None:
+    """The last task of an array, whose SLURM_JOB_ID is the array's → it queues itself again, and not its siblings."""
+    (script,) = (block for block in blocks(ROOT / "docs" / "how-to" / "slurm.md", "bash") if "#SBATCH" in block)
+    for name, text in (("srun", f"exit {code}"), ("scontrol", 'echo "$@" >>calls')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "calls").touch()
+    slurm = {"SLURM_JOB_ID": "100", "SLURM_ARRAY_JOB_ID": "100", "SLURM_ARRAY_TASK_ID": "3"}
+    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, check=False).returncode == ends
+    assert (tmp_path / "calls").read_text().splitlines() == requeued
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optax
 import pytest
 
+from berg_jax.errors import Interrupted
 from berg_jax.experiments.sweeps import program
 from berg_jax.experiments.sweeps.chunks import Chunk, make_chunks, remaining_chunks
 from berg_jax.experiments.sweeps.program import run_chunk
@@ -101,6 +103,27 @@ def test_a_chunk_is_its_trials_one_by_one(compared: list[int]) -> None:
     assert "After its first steps its numbers are not finite" in lost.entry["error"]
     assert absent.entry["error"] == "OPA is not in this subject."
     assert "The gradient does not flow" in met.entry["error"]
+
+
+def test_a_chunk_that_is_stopped_within_goes_on_to_the_same_bits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A job's time is up within a chunk → the next one goes on from the steps that were made."""
+    here, path = regions(), tmp_path / "checkpoints" / "chunk.npz"
+    whole = run_chunk(here, Chunk(MIXED, 5))
+    looks = iter([False, True])
+    with pytest.raises(Interrupted, match="Stopped after 16 of 18 steps"):
+        run_chunk(here, Chunk(MIXED, 5), None, lambda: next(looks), path)
+    written = path.stat().st_mtime_ns
+    with pytest.raises(Interrupted, match="Stopped after 16 of 18 steps"):  # a life that makes no step is no progress
+        run_chunk(here, Chunk(MIXED, 5), None, lambda: True, path)
+    assert path.stat().st_mtime_ns == written
+    for one, other in zip(whole, run_chunk(here, Chunk(MIXED, 5), None, lambda: False, path), strict=True):
+        assert one.entry == other.entry
+        np.testing.assert_array_equal(one.image, other.image)
+    with pytest.raises(Interrupted, match="Stopped after 0 of 18 steps"):
+        run_chunk(here, Chunk(MIXED[:3], 5), None, lambda: True, path)
+    assert "A chunk begins anew" in caplog.text
 
 
 @pytest.mark.nightly

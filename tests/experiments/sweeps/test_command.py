@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from berg_jax.experiments.sweeps import worker as running
 from berg_jax.experiments.sweeps.spec import read_spec
 
 from ...conftest import DATA
+from .conftest import SBATCH
 from .made import BASE, ONE_DEVICE, Fake, invoke, ran, written
 
 
@@ -101,34 +101,6 @@ setup = ["module load cuda", "export BERG_JAX_TEST='a b'"]
 max_parallel = 2
 jobs = 3
 extra = {account = "vision"}
-"""
-
-# What Slurm is to its user: a script is taken, and its tasks are run with what they must know.
-SBATCH = """#!/bin/bash
-cp "$1" "$SLURM_FAKE/script.sh"
-echo "Submitted batch job 42"
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with commands of Slurm's names, first on the path."""
-    folder = tmp_path / "slurm"
-    folder.mkdir()
-    for name, text in (("sbatch", SBATCH), ("srun", SRUN)):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_FAKE", str(folder))
-    return folder
-
-
-# Options, then the command, whose output goes to the files that they name.
-SRUN = """#!/bin/bash
-while [[ "$1" == --* ]]; do
-  case "$1" in --output|--error) shift 2;; *) shift;; esac
-done
-exec "$@"
 """
 
 
