@@ -39,12 +39,23 @@ def documented_script(page: str, containing: str) -> str:
     return block
 
 
+def slow_program(folder: Path) -> str:
+    """A folder for the PATH with a ``berg-jax`` whose images come slowly: see :mod:`tests.engines.slow`."""
+    folder.mkdir()
+    program = folder / "berg-jax"
+    program.write_text(f'#!/bin/bash\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.engines.slow "$@"\n')
+    program.chmod(0o755)
+    return str(folder)
+
+
 class Slurm:
-    """Slurm's commands, run in a folder that holds the jobs' scripts and what they say."""
+    """Slurm's commands, run in a folder that holds the jobs' scripts and what they say. Jobs get slow images."""
 
     def __init__(self, state: Path, folder: Path) -> None:
         self.state, self.folder = state, folder
-        self.environment = program_environment() | {"SLURM_CONF": str(state / "slurm.conf")}
+        ours = program_environment()
+        path = f"{slow_program(folder / 'slow')}:{ours['PATH']}"
+        self.environment = ours | {"SLURM_CONF": str(state / "slurm.conf"), "PATH": path}
 
     def run(self, *command: object) -> str:
         done = subprocess.run(
@@ -57,9 +68,7 @@ class Slurm:
         """Submit a script and return the job's ID. Its output is added to ``log-*.txt``, a file for each task."""
         path = self.folder / "job.sh"
         path.write_text(script)
-        return self.run(
-            "sbatch", "--parsable", "--open-mode=append", "--output=log-%A_%a.txt", *options, path
-        ).strip()
+        return self.run("sbatch", "--parsable", "--output=log-%A_%a.txt", *options, path).strip()
 
     def queue(self) -> dict[str, tuple[str, str]]:
         """State and node of each task that is waiting or running, by its ID."""

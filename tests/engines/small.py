@@ -1,4 +1,4 @@
-"""Images of a small subject, as many as keep one process busy for a stated time, and stores compared bit by bit."""
+"""Images for a small subject, the command that encodes them, and stores compared bit by bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zarr
 
 from .cluster import program_environment
 
-BLOCK = 256  # images in a block of the output
+BATCH = 8  # images, by default
 
 
 def write_images(path: Path, count: int) -> Path:
@@ -32,14 +32,6 @@ def run(command: list[str], codes: tuple[int, ...] = (0,), **environment: str) -
     )
     assert done.returncode in codes, f"{done.returncode}: {done.stdout}"
     return done.stdout
-
-
-def images_for(seconds: float, berg_dir: Path, subject_id: int, folder: Path) -> int:
-    """How many images, in whole blocks, keep one process of this machine busy for so long."""
-    command = encode(write_images(folder / "trial.npy", 100 * BLOCK), berg_dir, subject_id, folder / "trial.zarr")
-    run([*command, "--time-limit", "0.3"], codes=(75,))
-    rate = sum(ledger(folder / "trial.zarr").values()) / 18
-    return BLOCK * max(1, round(rate * seconds / BLOCK))
 
 
 def ledger(store: Path) -> dict[str, int]:

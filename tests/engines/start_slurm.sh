@@ -51,6 +51,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=5,bf_interval=5
 SlurmdTimeout=15
+OverTimeLimit=1
 KillWait=5
 CompleteWait=0
 ReturnToService=2

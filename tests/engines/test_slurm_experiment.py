@@ -26,18 +26,17 @@ def test_an_experiment_that_is_stopped_and_loses_a_node_has_the_maps_of_one_proc
 
     def command(output: Path) -> list[str]:
         images, folder = str(tmp_path / "photographs.npy"), str(complement.folder)
-        return f"berg-jax retinotopy {images} --berg-dir {folder} --subject 2 --grid 20 --output {output}".split()
+        return f"berg-jax retinotopy {images} --berg-dir {folder} --subject 2 --grid 8 --output {output}".split()
 
     run(command(alone))
     script = documented_script("how-to/slurm.md", "#SBATCH --array")
-    line = re.search(r"srun berg-jax encode (.*)\n", script)[0]
-    more = " --share" if "--share" in line else ""
-    script = script.replace(line, f"srun {' '.join(command(shared))}{more}\n")
+    line = re.search(r"srun berg-jax encode .* --share .*\n", script)[0]
+    script = script.replace(line, f"srun {' '.join(command(shared))} --share\n")
 
-    job = slurm.submit(script, "--array=0-1", "--gres=none", "--time=2", "--signal=TERM@5")
+    job = slurm.submit(script, "--array=0-1", "--gres=none", "--time=30")
     stopped, dying = f"{job}_0", f"{job}_1"
     wait_until(lambda: {0, 1} <= owners(shared / "stream"), 600, slurm.said)
-    slurm.run("scancel", "--signal=TERM", stopped)  # what a time limit sends
+    slurm.run("scancel", "--signal=TERM", stopped)  # to the step, as before a time limit
     node = slurm.running()[dying]
     slurm.kill_node(node)
     wait_until(lambda: int(slurm.facts(stopped)["Restarts"]), 120, slurm.said)

@@ -43,6 +43,7 @@ def test_a_sweep_whose_jobs_are_stopped_cancelled_and_lose_a_node_has_one_proces
 
     said = slurm.run(*command)
     assert f"2 jobs for {TRIALS} chunks submitted" in said
+    assert "Nothing was submitted, because jobs of this sweep are in Slurm's queue" in slurm.run(*command)
     wait_until(lambda: len(slurm.running()) == 2 and values(shared), 600, said.__str__)
     stopped, dying = sorted(slurm.running())
     slurm.run("scancel", "--signal=USR2", stopped)  # what submitit has Slurm send before a time limit
