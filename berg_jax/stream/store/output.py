@@ -168,7 +168,7 @@ class Output:
         path: Place,
         run: Mapping[str, Any],
         versions: Mapping[str, str],
-        names: Sequence[str],
+        names: Sequence[str] = (),
         digests: UInt64[np.ndarray, " images"] | None = None,
         earlier: str | None = None,
     ) -> Output:

@@ -13,7 +13,7 @@ import zarr
 
 import berg_jax
 from berg_jax.errors import StimulusError
-from berg_jax.stream.store import output as output_module
+from berg_jax.stream.store import layout
 from berg_jax.stream.store.layout import RESPONSES, Columns
 from berg_jax.stream.store.output import Output
 from berg_jax.stream.store.places import find_place
@@ -32,7 +32,7 @@ ONE_DEVICE = jax.devices()[:1]
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 4 images and 5 vertices in three chunks, of which the last one is padded."""
-    monkeypatch.setattr(output_module, "_CHUNK_BYTES", 4 * 5 * 4 // 3)
+    monkeypatch.setattr(layout, "_CHUNK_BYTES", 4 * 5 * 4 // 3)
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -121,7 +121,7 @@ def test_a_store_of_whole_blocks_is_resumed_as_it_began(tmp_path: Path, monkeypa
     run(Source(COUNT), [COLUMNS], output=tmp_path / "whole.zarr", devices=ONE_DEVICE)
     with pytest.raises(StimulusError):
         run(Source(COUNT, bad=(14,)), [COLUMNS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
-    monkeypatch.setattr(output_module, "_CHUNK_BYTES", 4 * 5 * 4 // 3)
+    monkeypatch.setattr(layout, "_CHUNK_BYTES", 4 * 5 * 4 // 3)
 
     run(Source(COUNT), [COLUMNS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
 
