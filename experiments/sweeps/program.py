@@ -23,10 +23,11 @@ from ..synthesis.ascent import Problem, State
 from ..synthesis.checkpoints import Saved
 from ..synthesis.checks import diagnose
 from ..synthesis.parametrizations.base import Parametrization
+from ..synthesis.parametrizations.inputs import input_contents
 from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_squares
 from .checkpoint import Checkpoint
 from .chunks import Chunk
-from .trial import Settings, Trial
+from .trial import INPUTS, Settings, Trial
 
 EVERY = 16  # steps between looks without augmentation
 _NOT_FINITE = "After its first steps its numbers are not finite. A smaller learning rate may help."
@@ -199,6 +200,7 @@ def _success(
     entry = {
         "id": trial.id,
         "settings": trial.settings,
+        "inputs": _inputs(*(trial.settings[name] for name in INPUTS)),
         "error": None,
         "value": float(progress.value),
         "best_step": int(progress.best_step),
@@ -208,6 +210,12 @@ def _success(
         "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
     }
     return Outcome(image=image, entry=entry)
+
+
+@cache  # as photographs themselves are
+def _inputs(*paths: str | None) -> dict[str, str]:
+    """Return fingerprints of the photographs that a trial starts from."""
+    return input_contents(dict(zip(INPUTS, paths, strict=True)))
 
 
 def failure(trial: Trial, error: Exception) -> Outcome:

@@ -13,6 +13,7 @@ from ...stream.selection import Selection
 from ..synthesis.recipe import Kind, Recipe
 
 Settings = dict[str, Any]  # plain JSON
+INPUTS = ("start", "photographs")  # settings that are paths of images
 _DIGITS = 16  # of an id
 
 

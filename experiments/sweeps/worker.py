@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
+import json
 import logging
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from ...stream.execution import Process
 from ...stream.progress import progress, stop_requests
 from ...subject import Subject
 from ...surface.meshes import require
+from ..synthesis.parametrizations.inputs import check_inputs
 from . import records
 from .chunks import Chunk, make_chunks, remaining_chunks
 from .program import Outcome, Regions, failure, load_regions, run_chunk
 from .spec import Spec
 from .tables import write_results
-from .trial import Trial
+from .trial import INPUTS, Trial
 
 _MODEL_SETTINGS = ("berg_dir", "subject", "hemisphere", "min_ncsnr", "precision")  # settings that determine a model
 _log = logging.getLogger(__name__)
@@ -86,7 +88,9 @@ def work(
     launcher = spec.launcher
     chunks = make_chunks(spec.trials, launcher.chunk, launcher.microbatch)[process.index :: process.count]
     read: dict[str, int] = {}
-    done = records.finished(records.entries(output, read), retry_failed)
+    entries = records.entries(output, read)
+    _check_inputs(output, entries)
+    done = records.finished(entries, retry_failed)
     remaining = remaining_chunks(chunks, done, launcher.chunk, launcher.microbatch)
     for precision in {chunk.trials[0].settings["precision"] for chunk in remaining}:
         check_precision(precision)
@@ -170,6 +174,16 @@ def _work_through(
                     advance(len(done.trials))
                     start = time.monotonic()
                 records.checkpoint(output, chunk.name).unlink(missing_ok=True)
+
+
+def _check_inputs(output: Path, entries: Mapping[str, records.Entry]) -> None:
+    """Raise InvalidParameterError if photographs that recorded trials started from have changed since."""
+    checked: set[str] = set()
+    for entry in entries.values():
+        paths = {name: entry["settings"].get(name) for name in INPUTS}
+        if any(paths.values()) and entry["error"] is None and (key := json.dumps(paths)) not in checked:
+            checked.add(key)
+            check_inputs(entry.get("inputs"), paths, output)
 
 
 def _record(output: Path, chunk: Chunk, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> None:

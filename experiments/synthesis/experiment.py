@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from .areas import union
 from .judging.natural import natural_baseline, relative_scores
 from .judging.sheets import contact_sheet, scores_csv
 from .optimize import Result, optimize
+from .parametrizations.inputs import check_inputs, input_contents
 from .parametrizations.photographs import make_parametrization, projection, read_squares
 from .recipe import Recipe
 
@@ -117,11 +118,12 @@ def synthesize(
     if set(drive) & set(suppress):
         raise InvalidParameterError(f"A ROI cannot be driven and suppressed: {sorted(set(drive) & set(suppress))}.")
     settings = {name: value for name, value in command.settings.items() if name != "output"}
-    if _is_done(output, settings):
-        return f"Everything was there already: {output}"
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
     vertices, area = union(subject, areas, selection)
+    inputs = {"start": recipe.start, "photographs": recipe.photographs, "baseline": baseline}
+    if _is_done(output, settings, subject.identity(vertices, precision), inputs):
+        return f"Complete already, nothing was computed: {output}"
     model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
@@ -164,6 +166,7 @@ def synthesize(
         relative = relative_scores(scores, {"value": natural.values(directions, margin), **natural.areas})
     facts = {
         "settings": settings,
+        "inputs": input_contents(inputs),
         "weights": subject.description.origin,
         "identity": subject.identity(vertices, precision),
         "vertices": {name: int((weights > 0).sum()) for name, weights in area.items()},
@@ -235,18 +238,25 @@ def _report(
     )
 
 
-def _is_done(output: Path, settings: dict[str, Any]) -> bool:
+def _is_done(output: Path, settings: dict[str, Any], identity: str, inputs: Mapping[str, str | Path | None]) -> bool:
+    """Return whether the folder holds this synthesis; raise an error if it holds one of anything else."""
     path = output / "synthesis.json"
     if not path.exists():
         return False
     with readable(path, IntegrityError, "Remove it, or give another folder."):
-        settings_there = dict(json.loads(read_small(path))["settings"])
+        facts = json.loads(read_small(path))
+        settings_there, identity_there = dict(facts["settings"]), str(facts.get("identity", identity))
         there = {_RENAMED.get(name, name): value for name, value in settings_there.items()}
     other = [name for name in settings if there.get(name) != settings[name]]
     if other:
         raise InvalidParameterError(
             f"{output} holds a synthesis of other settings ({', '.join(other)}). Give another folder."
         )
+    if identity_there != identity:
+        raise InvalidParameterError(
+            f"{output} holds a synthesis with other weights or vertices. Give another folder."
+        )
+    check_inputs(facts.get("inputs"), inputs, output)
     return True
 
 

@@ -74,13 +74,20 @@ def read_squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], in
     count
         Number of images at the path.
     """
-    path = Path(path)
-    if path.is_file() and path.suffix.lower() in Image.registered_extensions():
-        source: Source = FilesSource([PathFile(path.name, path, path.stat().st_size)], "crop")
-    else:
-        source = open_source(path, fit="crop")
+    source: Source = read_photograph(path) if is_photograph(path) else open_source(path, fit="crop")
     first = np.asarray(source.read(range(min(len(source), _MOST))))
     return np.stack([_resized(image.transpose(1, 2, 0)) for image in first]), len(source)
+
+
+def is_photograph(path: str | Path) -> bool:
+    """Return whether a path is that of a single image file."""
+    return Path(path).is_file() and Path(path).suffix.lower() in Image.registered_extensions()
+
+
+def read_photograph(path: str | Path) -> FilesSource:
+    """Return the source of a single image file, cropped to a square."""
+    path = Path(path)
+    return FilesSource([PathFile(path.name, path, path.stat().st_size)], "crop")
 
 
 def _resized(image: Num[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 224 224"]:
