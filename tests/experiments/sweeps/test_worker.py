@@ -17,7 +17,7 @@ from berg_jax.experiments.sweeps.spec import Spec
 from berg_jax.stream.execution import Process
 
 from ...kills import HELD, Program
-from .made import Fake, begun, ran, work
+from .made import Fake, begun, parsed, ran, work
 
 
 def test_a_trial_that_breaks_its_chunk_breaks_only_itself(
@@ -142,3 +142,19 @@ def test_kill_9_costs_the_chunk_at_hand(tmp_path: Path) -> None:
     assert done.items() <= there.items()
     assert Counter(ran(tmp_path)) == Counter({one.id: 1 for one in spec.trials})
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_sweep_notices_other_photographs(tiny: None, tmp_path: Path) -> None:
+    """A sweep goes on after the photograph that it starts from was replaced → refused, not mixed."""
+    start, output = tmp_path / "start.bmp", tmp_path / "out"
+    base = 'base = {berg_dir = "demo", subject = 1, drive = "FFA-1", steps = 2, images = "pixels", '
+    base += f'start = "{start}"}}\n'
+    Image.new("RGB", (64, 64), "red").save(start)
+    records.begin(output, parsed("grid = {seed = [0]}\n", base))
+    assert "1 of 1 trials done" in work(output)
+    records.begin(output, parsed("grid = {seed = [0, 1]}\n", base))
+    Image.new("RGB", (64, 64), "blue").save(start)
+    with pytest.raises(InvalidParameterError, match=r"other contents of start"):
+        work(output)
+    Image.new("RGB", (64, 64), "red").save(start)
+    assert "2 of 2 trials done" in work(output)

@@ -11,9 +11,6 @@ from PIL import Image
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.synthesis.parametrizations.inputs import check_inputs, input_contents
 
-from ..sweeps.conftest import tiny  # noqa: F401
-from ..sweeps.made import parsed, work
-
 
 def photograph(path: Path, seed: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,19 +36,3 @@ def test_changed_photographs_are_named(tmp_path: Path, caplog: pytest.LogCapture
     assert not caplog.text
     check_inputs(None, paths, "out")
     assert "does not record the contents" in caplog.text
-
-
-def test_a_sweep_notices_other_photographs(tiny: None, tmp_path: Path) -> None:
-    """A sweep goes on after the photograph that it starts from was replaced → refused, not mixed."""
-    from berg_jax.experiments.sweeps import records
-
-    start = photograph(tmp_path / "start.bmp", 0)
-    base = f'base = {{berg_dir = "demo", subject = 1, drive = "FFA-1", steps = 2, start = "{start}", images = "pixels"}}\n'
-    records.begin(tmp_path / "out", parsed("grid = {seed = [0]}\n", base))
-    assert "1 of 1 trials done" in work(tmp_path / "out")
-    records.begin(tmp_path / "out", parsed("grid = {seed = [0, 1]}\n", base))
-    photograph(start, 1)
-    with pytest.raises(InvalidParameterError, match=r"other contents of start"):
-        work(tmp_path / "out")
-    photograph(start, 0)
-    assert "2 of 2 trials done" in work(tmp_path / "out")
