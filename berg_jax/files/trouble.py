@@ -20,7 +20,7 @@ _SYSTEM = {
     errno.ETIMEDOUT: _DISK.format("it took too long"),
 }
 _BACKEND = "jax._src.xla_bridge"  # the module in which JAX looks for devices
-_NO_ROOM = "RESOURCE_EXHAUSTED"
+_NO_ROOM = ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY")
 _FAILED = ("ABORTED", "DATA_LOSS", "FAILED_PRECONDITION", "INTERNAL", "UNAVAILABLE", "UNKNOWN")  # not by our fault
 
 
@@ -44,14 +44,15 @@ def device_trouble(error: BaseException) -> str | None:
     for one in _chain(error):
         reason = str(one).strip().partition("\n")[0][:300].removesuffix(".")
         ours = type(one).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
-        if _NO_ROOM in reason and (ours or reason.startswith(_NO_ROOM)):
+        searching = _raised_in_jax(one)
+        if any(word in reason for word in _NO_ROOM) and (ours or searching or reason.startswith(_NO_ROOM)):
             return (
                 f"the device's memory is full ({reason}). Close other programs on it, compute fewer images at a time "
                 "(--batch-size) or fewer vertices (--roi), or set JAX_PLATFORMS=cpu."
             )
         if ours and reason.startswith(_FAILED):
             return f"JAX failed on its device ({reason}). berg-jax env prints versions and devices."
-        if _raised_in_jax(one):
+        if searching:
             wanted = os.environ.get("JAX_PLATFORMS")
             asked = f"JAX has no device of JAX_PLATFORMS={wanted}" if wanted else "JAX has no device"
             return (

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from berg_jax.cli.app import app
 
@@ -79,44 +80,36 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_cheap_commands(demo: Path, tmp_path: Path) -> None:
+def test_cheap_commands(tmp_path: Path) -> None:
     """A shell with a notebook's MPLBACKEND, SLURM_*, JAX_*, LANG=C, ASCII output and no HOME → commands answer."""
     environment = inherited(tmp_path, "module://matplotlib_inline.backend_inline", **JAX, **SLURM)
     assert "retinotopy" in run(environment, tmp_path, "--help")
     assert "devices cpu" in run(environment, tmp_path, "env")
-    assert "DOI" in run(environment, tmp_path, "describe").upper()
     run(environment, tmp_path, "info", "--berg-dir", "nowhere", "--subject", 1, code=2)
-    code = "import sys; from berg_jax.cli.app import main; sys.argv[1:] = ['--version']; main()"
-    assert subprocess.check_output([sys.executable, "-c", code], env=environment).startswith(b"berg_jax")
 
 
-def test_words_that_a_terminal_lacks_do_not_stop_a_finished_run(tmp_path: Path) -> None:
+def test_words_that_a_terminal_lacks_do_not_stop_a_finished_run() -> None:
     """A finished run whose summary has letters that the terminal lacks → the letters are escaped."""
     code = (
-        "import sys, typer; from berg_jax.cli import app as cli\n"
+        "import typer; from berg_jax.cli import app as cli\n"
         "cli.app = lambda arguments: typer.echo('3 × 4, r² – caf\\u00e9 \\u2192 \\udcff')\n"
         "cli.main()"
     )
-    for encoding in ("latin-1", "ascii:strict", "utf-8", "cp1252"):
+    for encoding in ("latin-1", "ascii:strict"):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True).stdout
         assert said.startswith(b"3 ")
         assert said.rstrip().endswith((rb"\udcff", b"?"))  # click replaces letters if Python's output is ASCII
 
 
-def test_a_user_without_a_home_folder_is_told_what_to_set(tmp_path: Path) -> None:
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container whose user has no home folder → `BERG_JAX_CACHE` is named where it is needed."""
-    code = (
-        "import os; os.path.expanduser = lambda path: path\n"
-        "from berg_jax.cli.app import main; import sys; sys.argv[1:] = {}; main()"
-    )
-    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "BERG_JAX_CACHE")}
-    environment.pop("XDG_CACHE_HOME", None)
-    for arguments, returned in ((["env"], 0), (["info", "--berg-dir", "demo", "--subject", "1"], 2)):
-        command = [sys.executable, "-c", code.format(arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        assert result.returncode == returned, result.stderr
-        assert "Set BERG_JAX_CACHE to a folder" in result.stdout + result.stderr
+    for name in ("HOME", "BERG_JAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    for arguments, code in ((["env"], 0), (["info", "--berg-dir", "demo", "--subject", "1"], 2)):
+        result = CliRunner().invoke(app, arguments)
+        assert (result.exit_code, "Set BERG_JAX_CACHE to a folder" in result.output) == (code, True)
 
 
 COMMANDS: dict[str, list[str]] = {
@@ -203,15 +196,13 @@ def test_figures_are_drawn_under_default_settings(tmp_path: Path) -> None:
 def test_a_backend_that_matplotlib_does_not_know_is_no_error(tmp_path: Path) -> None:
     """`MPLBACKEND` with a name that matplotlib does not know → figures are drawn; a backend that it knows is kept."""
     code = (
-        "from berg_jax.experiments.reporting.pictures import draw_table\n"
-        "draw_table([[1.0]], ['a'], ['b'], 'z', 'a.png')\n"
+        "from berg_jax.surface.style import default_style\n"
+        "with default_style():\n"
+        "    from matplotlib.figure import Figure\n"
+        "    Figure().savefig('a.png')\n"
         "import matplotlib; print(matplotlib.get_backend())"
     )
-    for backend, kept in (
-        ("nonsense", "agg"),
-        ("svg", "svg"),
-        ("module://nowhere.backend", "module://nowhere.backend"),
-    ):
+    for backend, kept in (("nonsense", "agg"), ("svg", "svg")):
         environment = {**os.environ, "MPLBACKEND": backend}
         options = {"cwd": tmp_path, "capture_output": True, "text": True, "env": environment}
         result = subprocess.run([sys.executable, "-c", code], **options, check=False)

@@ -82,7 +82,7 @@ def test_a_full_gpu_in_a_command_is_one_message(capsys: pytest.CaptureFixture[st
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+@pytest.mark.parametrize("platform", ["cuda", pytest.param("nonsense", marks=pytest.mark.nightly)])
 def test_a_jax_without_the_device_is_no_damaged_subject(platform: str, complement: Golden) -> None:
     """`JAX_PLATFORMS=cuda` where JAX has no CUDA → the error says how to install it; no word of converting again."""
     code = f"import berg_jax; berg_jax.load({str(complement.folder)!r}, {complement.subject})"
@@ -109,9 +109,26 @@ def test_a_subject_that_may_not_be_read_is_not_damaged(complement: Golden, monke
     assert "again" not in str(found.value)
 
 
-def test_env_says_why_there_is_no_device() -> None:
-    environment = {**os.environ, "JAX_PLATFORMS": "cuda"}
-    code = "from berg_jax.machine import environment; print(environment())"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    assert "devices none: JAX has no device of JAX_PLATFORMS=cuda" in result.stdout
-    assert CliRunner().invoke(app, ["env"]).exit_code == 0
+def test_env_says_why_there_is_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def search() -> None:
+        raise FULL
+
+    monkeypatch.setattr(jax, "devices", search)
+    result = CliRunner().invoke(app, ["env"])
+    assert result.exit_code == 0
+    assert "devices none: the device's memory is full" in result.output
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("CUDA_ERROR_OUT_OF_MEMORY: out of memory", "the device's memory is full"),
+        ("no CUDA-capable device is detected", "JAX has no device"),
+    ],
+)
+def test_a_gpu_that_is_full_while_jax_looks_for_it_is_not_to_be_installed_again(reason: str, said: str) -> None:
+    """Another program has filled the GPU before JAX starts → its memory is full; JAX is not to be installed again."""
+    code = f"raise RuntimeError({reason!r})"
+    with pytest.raises(RuntimeError) as found:
+        exec(code, {"__name__": "jax._src.xla_bridge"})
+    assert device_trouble(found.value).startswith(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,19 @@ def test_a_file_that_was_never_closed_names_the_tool_that_clears_it(tmp_path: Pa
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(StimulusError, match=r"marked as open for writing.*h5clear"):
         ArraySource(path)
+
+
+def test_a_file_system_without_locks_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An HDF5 file on a file system without locks (some NFS, Lustre) → `HDF5_USE_FILE_LOCKING` is named."""
+    path = write_hdf5(tmp_path / "a.h5", x=IMAGES)
+
+    def refuse(*given: object) -> None:
+        raise OSError(errno.ENOLCK, "Unable to open file (unable to lock file, errno = 37, 'No locks available')")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(StimulusError, match=r"its file system has no locks.*HDF5_USE_FILE_LOCKING=FALSE") as found:
+        ArraySource(path)
+    assert "Get the file" not in str(found.value)
 
 
 def packed_by_plugin(path: Path, number: int = 32_004) -> Path:
