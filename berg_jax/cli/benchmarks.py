@@ -122,3 +122,21 @@ def bench_stream(
             "output": output,
         }
         typer.echo(bench_stream(images, batch_size, **options))
+
+
+@app.command("bench-store", rich_help_panel=_GROUP)
+def bench_store(
+    images: Annotated[int, typer.Option(min=1, help="Number of images; one of the whole brain takes 1.3 MB.")] = 1000,
+    chunk_bytes: Annotated[
+        int, typer.Option(min=1, help="Approximate size of a chunk of vertices; a large one: a block is one chunk.")
+    ] = 2**19,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of times that each read is timed.")] = 3,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the store (default: for temporary files)")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
+) -> None:
+    """Measure how fast responses of the whole brain are written and read: by vertex, by region, by image."""
+    with messages():
+        from ..experiments.benchmarks.stores import bench_store
+
+        options = {"chunk_bytes": chunk_bytes, "repeats": repeats, "folder": folder, "output": output}
+        typer.echo(bench_store(images, **options))

@@ -1,7 +1,9 @@
 """Ahead-of-time compilation of the encoding and gradient steps for TPUs and GPUs, on a machine that has none.
 
-berg-jax compile-for v5e --berg-dir … --subject 1        needs pip install 'berg_jax[tpu]'
-berg-jax compile-for h100 --berg-dir … --subject 1       needs pip install 'berg_jax[cuda12]'
+::
+
+    berg-jax compile-for v5e --berg-dir … --subject 1        needs pip install 'berg_jax[tpu]'
+    berg-jax compile-for h100 --berg-dir … --subject 1       needs pip install 'berg_jax[cuda12]'
 
 It shows that XLA's own compilers accept the programs, that the encoding step has no communication between chips, how
 much memory a chip needs and, for TPUs, how many cycles the compiler estimates. An estimate is no measurement.

@@ -1,6 +1,8 @@
 """Errors of lower precisions: correlation of each vertex's responses with its responses in float32.
 
-berg-jax bench-precision --berg-dir … --subject 1 --images 200
+::
+
+    berg-jax bench-precision --berg-dir … --subject 1 --images 200
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Speed and memory benchmark beside PyTorch: the same inputs in one process, in turn, with the answers compared.
 
-berg-jax bench                                   a synthetic subject of published size; made on the first run
-berg-jax bench --berg-dir … --subject 1          any subject
-berg-jax bench --precision float32 --precision bfloat16
+::
+
+    berg-jax bench                                   a synthetic subject of published size; made on the first run
+    berg-jax bench --berg-dir … --subject 1          any subject
+    berg-jax bench --precision float32 --precision bfloat16
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Certificate: shows, on your machine and with your files, that the converted model equals the PyTorch one.
 
-berg-jax verify --berg-dir DIR --subject N --output FOLDER                             with PyTorch
-berg-jax verify --berg-dir DIR --subject N --output FOLDER --against certificate.json  without it
+::
+
+    berg-jax verify --berg-dir DIR --subject N --output FOLDER                             with PyTorch
+    berg-jax verify --berg-dir DIR --subject N --output FOLDER --against certificate.json  without it
 
 The reference is ``convert/torch_reference.py``; where the published ``berg`` package is installed, responses are
 its own. (That path follows the package's documented interface; it has only been run with our own class of the

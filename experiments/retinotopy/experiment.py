@@ -75,7 +75,8 @@ def map_retinotopy(
         (from the best probe), ``fit_*`` (with a fit) and ``model_*`` (the model's own), each of ``x``, ``y``,
         ``eccentricity`` (degrees of visual angle; y is up) and ``angle`` (degrees counterclockwise from the right);
         ``probe_quality``, how far the best probe's mean response is above the mean of all images, in standard
-        deviations over images; ``fit_size`` (degrees) and ``fit_r2``.
+        deviations over images, whose last digits depend on how many devices and processes shared the work (see
+        :class:`~berg_jax.stream.reducers.Moments`); ``fit_size`` (degrees) and ``fit_r2``.
     images
         Natural images to fill the probes with (drawings by default, for the demo subjects only).
     selection

@@ -16,6 +16,7 @@ from berg_jax.experiments.benchmarks import measures as benchmark_measures
 from berg_jax.experiments.benchmarks.measures import count_operations, time_in_turn
 from berg_jax.experiments.benchmarks.precision import ALL, precision_errors
 from berg_jax.experiments.benchmarks.speed import benchmark
+from berg_jax.experiments.benchmarks.stores import bench_store
 from berg_jax.experiments.benchmarks.synthesis import STEPS, ascend, start
 from berg_jax.experiments.synthesis import objectives
 from berg_jax.experiments.synthesis.optimize import ADAM, optimize
@@ -113,3 +114,20 @@ def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
     np.testing.assert_allclose(errors.difference, np.abs(x - y).max(), rtol=1e-3)
     with pytest.raises(InvalidParameterError, match="at least 3 images"):
         next(precision_errors(complement.folder, complement.subject, n_images=2))
+
+
+def test_the_store_s_benchmark_writes_and_reads_what_it_says(tmp_path: Path) -> None:
+    said = bench_store(
+        20, hemisphere_size=50, chunk_bytes=1000, repeats=1, folder=tmp_path, output=tmp_path / "b.json"
+    )
+    figures = json.loads((tmp_path / "b.json").read_text())
+
+    assert said.startswith("20 images × 100 vertices, ")
+    assert (figures["files"], figures["images_per_block"]) == (4, 8)  # a block each, and the description
+    assert figures["bytes"] >= 20 * 100 * 4
+    kinds = ["one vertex", "100 scattered vertices", "one image", "the mean image"]
+    assert all(list(reads) == kinds for reads in figures["reads"].values())
+    assert list(tmp_path.iterdir()) == [tmp_path / "b.json"]  # the store is gone
+    for wrong in ({"n_images": 0}, {"repeats": 0}, {"chunk_bytes": 0}):
+        with pytest.raises(InvalidParameterError, match="must be at least 1"):
+            bench_store(**wrong)

@@ -22,7 +22,7 @@ def make(folder: Path) -> Path:
     uv = tool / "bin" / "uv"
     _say(uv, "venv", "--quiet", "--python", sys.executable, folder)
     install = (uv, "pip", "install", "--quiet", "--python", python, *_index(tool / "bin" / "python"))
-    _say(*install, "--resolution", "lowest-direct", f"{ROOT}[{EXTRAS}]")
+    _say(*install, "--resolution", "lowest-direct", "-e", f"{ROOT}[{EXTRAS}]")
     _say(*install, "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "setuptools", "wheel")
     return python
 

@@ -22,7 +22,7 @@ from berg_jax.stream.store.ledger import Ledger
 from berg_jax.stream.store.output import Output
 
 from ..kills import at_call, die, hold
-from .numbered import COLUMNS, Source, Sum, model
+from .numbered import COLUMNS, SHARDS, Source, Sum, model
 
 
 class Model:
@@ -35,7 +35,7 @@ class Model:
         return model(images)
 
 
-SINKS = {"columns": COLUMNS, "sum": Sum(), "moments": Moments(5)}
+SINKS = {"columns": COLUMNS, "shards": SHARDS, "sum": Sum(), "moments": Moments(5)}
 MOMENTS = {
     "decode": (Source, "read"),
     "compute": (Model, "__call__"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,6 +22,8 @@ from .calls import executed
 
 VERTICES = Vertices(np.arange(3), np.arange(2), 4)
 COLUMNS = Columns(VERTICES, {"V1v": np.array([True, False, False, True, False]), "V1d": np.arange(5) == 1})
+# Blocks of 4 images in three chunks of vertices, of which the last one is padded.
+SHARDS = replace(COLUMNS, chunk_bytes=4 * 5 * 4 // 3)
 
 
 class Source:

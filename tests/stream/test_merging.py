@@ -79,6 +79,23 @@ def test_a_run_that_no_process_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(run(Source(), [COLUMNS, *of_all_kinds()], output=output)) == set(whole)
 
 
+def test_three_processes_have_one_s_best_probes_to_the_bit_and_its_moments_but_for_rounding(tmp_path: Path) -> None:
+    """As the documentation says of ``probe_quality``, which is made of both."""
+    source, sinks = Source(count=60), [ArgmaxOverProbes(15, 4, 5), Moments(5)]
+    alone, shared = (
+        [
+            run(source, sinks, output=tmp_path / str(count), devices=jax.devices()[:1], process=Process(index, count))
+            for index in range(count)
+        ][-1]
+        for count in (1, 3)
+    )
+    for key, value in alone["argmax_over_probes"].items():
+        np.testing.assert_array_equal(shared["argmax_over_probes"][key], value, err_msg=key)
+    assert shared["moments"]["count"] == alone["moments"]["count"] == 60
+    for key in ("mean", "std"):
+        np.testing.assert_allclose(shared["moments"][key], alone["moments"][key], rtol=0, atol=1e-7)
+
+
 def test_merging_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "o.zarr"
     with pytest.raises(ModelNotFoundError, match="Give the output of a run"):

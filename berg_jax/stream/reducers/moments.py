@@ -1,4 +1,8 @@
-"""Reducers of means, variances, covariances and weighted sums, which merge without cancellation."""
+"""Reducers of means, variances, covariances and weighted sums, which merge without cancellation.
+
+A state is kept for each device of each run, and states are merged at the end. Rounding therefore depends on how many
+devices and processes shared the work and on interruptions: results differ by about 1e-8 of the responses' spread.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +77,8 @@ class Moments(Comoments):
     """Mean and variance of each vertex's response.
 
     Results are ``mean``, ``variance`` (of n − 1, in z units squared) and ``std``, each (vertices,) float64, NaN if
-    there are too few images, and ``count``.
+    there are too few images, and ``count``. They differ by about 1e-8 of the responses' spread between numbers of
+    devices or processes, because their states are merged in another order.
 
     Parameters
     ----------

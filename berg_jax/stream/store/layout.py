@@ -32,7 +32,6 @@ RESPONSES = "responses"
 ROOT = "zarr.json"
 DTYPES = ("float32", "float16")
 _BLOCK_BYTES = 2**23
-_CHUNK_BYTES = 2**19  # less makes a vertex faster to read, and everything else slower: docs/performance/stores.md
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little if few vertices are stored
 _BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes can share them
 
@@ -50,15 +49,21 @@ class Columns:
     dtype
         Type of the stored responses, ``"float32"`` or ``"float16"``. The latter takes half the space and keeps three
         digits; a response that it cannot hold, from 65,520 on, is an error.
+    chunk_bytes
+        Approximate size of a chunk, which holds some vertices of a block's images. A smaller one makes one vertex
+        faster to read, and scattered vertices and whole stores slower (``berg-jax bench-store``).
     """
 
     vertices: Vertices
     membership: dict[str, Bool[np.ndarray, " vertices"]] = field(default_factory=dict)
     dtype: str = "float32"
+    chunk_bytes: int = 2**19
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InvalidParameterError(f"dtype must be one of {list(DTYPES)}, got {self.dtype!r}.")
+        if self.chunk_bytes < 1:
+            raise InvalidParameterError(f"chunk_bytes must be at least 1, got {self.chunk_bytes}.")
 
 
 def lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block: int) -> None:
@@ -67,7 +72,7 @@ def lay_out(store: Any, dataset: xarray.Dataset, columns: Columns | None, block:
     if columns:
         shape = dataset.sizes["image"], dataset.sizes["vertex"]
         block = min(block, shape[0])
-        chunk = _chunk(block, shape[1], np.dtype(columns.dtype).itemsize)
+        chunk = _chunk(block * shape[1] * np.dtype(columns.dtype).itemsize, shape[1], columns.chunk_bytes)
         shard = (block, -(-shape[1] // chunk) * chunk)
         zarr.open_group(store, mode="r+", use_consolidated=False).create_array(
             RESPONSES,
@@ -115,9 +120,9 @@ def block_size(multiple: int, images: int, row: int) -> int:
     return multiple * max(1, most // multiple)
 
 
-def _chunk(block: int, vertices: int, itemsize: int) -> int:
-    """Return the number of vertices in a chunk of a block, about 0.5 MB, so that few numbers are padding."""
-    chunks = max(1, block * vertices * itemsize // _CHUNK_BYTES)
+def _chunk(block_bytes: int, vertices: int, chunk_bytes: int) -> int:
+    """Return the number of vertices in a chunk of a block, such that little of the last chunk is padding."""
+    chunks = max(1, block_bytes // chunk_bytes)
     return -(-vertices // chunks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import jax
@@ -13,26 +14,20 @@ import zarr
 
 import berg_jax
 from berg_jax.errors import StimulusError
-from berg_jax.stream.store import layout
 from berg_jax.stream.store.layout import RESPONSES, Columns
 from berg_jax.stream.store.output import Output
 from berg_jax.stream.store.places import find_place
 from berg_jax.stream.store.remote_zarr import zarr_store
 from berg_jax.vertices import Vertices
 
-from ..numbered import COLUMNS, EXPECTED, Source, responses, run
+from ...kills import HELD, Program
+from ..numbered import COLUMNS, EXPECTED, SHARDS, Source, responses, run
 
 COUNT = 22  # images, of which the last block has two
 BLOCKS = 6
 RESULT = EXPECTED[:COUNT]
 CHUNK = 2  # vertices, of five
 ONE_DEVICE = jax.devices()[:1]
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 4 images and 5 vertices in three chunks, of which the last one is padded."""
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 4 * 5 * 4 // 3)
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -69,8 +64,8 @@ def test_a_block_is_one_shard_of_chunks_of_half_a_megabyte(
     assert chunk_and_shard(tmp_path / "o.zarr") == expected
 
 
-def test_a_vertex_is_read_without_the_others(small: None, tmp_path: Path) -> None:
-    run(Source(COUNT), [COLUMNS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
+def test_a_vertex_is_read_without_the_others(tmp_path: Path) -> None:
+    run(Source(COUNT), [SHARDS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
     before = bytes_read()
     column = Output.existing(tmp_path / "o.zarr")._responses[:, 3].read().result()
     index = BLOCKS * (3 * 16 + 4)  # where each of a shard's three chunks lies, and a checksum
@@ -81,9 +76,9 @@ def test_a_vertex_is_read_without_the_others(small: None, tmp_path: Path) -> Non
     assert len(files(tmp_path / "o.zarr")) == BLOCKS
 
 
-def test_xarray_and_zarr_read_what_was_written(small: None, tmp_path: Path) -> None:
+def test_xarray_and_zarr_read_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "o.zarr"
-    run(Source(COUNT), [COLUMNS], output=path, devices=ONE_DEVICE)
+    run(Source(COUNT), [SHARDS], output=path, devices=ONE_DEVICE)
 
     assert chunk_and_shard(path) == ((4, 2), (4, 6))
     np.testing.assert_array_equal(responses(path), RESULT)
@@ -94,10 +89,10 @@ def test_xarray_and_zarr_read_what_was_written(small: None, tmp_path: Path) -> N
     np.testing.assert_array_equal(berg_jax.open_responses(path).sel(roi="V1v"), RESULT[:, [0, 3]])
 
 
-def test_a_block_whose_beginning_was_written_is_completed(small: None, tmp_path: Path) -> None:
+def test_a_block_whose_beginning_was_written_is_completed(tmp_path: Path) -> None:
     """An unreadable image interrupts a block of 8 images after its first 4 → the rest is added to the same bits."""
     path = tmp_path / "o.zarr"
-    output = Output.create(path, Source(COUNT).ids, {}, 8, COLUMNS, {})
+    output = Output.create(path, Source(COUNT).ids, {}, 8, SHARDS, {})
 
     output.write(0, RESULT[:3])
     first = Output.existing(path)._responses[:8].read().result()
@@ -110,29 +105,28 @@ def test_a_block_whose_beginning_was_written_is_completed(small: None, tmp_path:
     assert sorted(files(path)) == ["0/0", "2/0"]
 
     with pytest.raises(StimulusError, match="image 14 is broken"):
-        run(Source(COUNT, bad=(14,)), [COLUMNS], output=tmp_path / "run.zarr", devices=ONE_DEVICE)
+        run(Source(COUNT, bad=(14,)), [SHARDS], output=tmp_path / "run.zarr", devices=ONE_DEVICE)
     assert 0 < len(files(tmp_path / "run.zarr")) < BLOCKS
-    run(Source(COUNT), [COLUMNS], output=tmp_path / "run.zarr", devices=ONE_DEVICE)
+    run(Source(COUNT), [SHARDS], output=tmp_path / "run.zarr", devices=ONE_DEVICE)
     np.testing.assert_array_equal(responses(tmp_path / "run.zarr"), RESULT)
 
 
-def test_a_store_of_whole_blocks_is_resumed_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_of_whole_blocks_is_resumed_as_it_began(tmp_path: Path) -> None:
     """A store written before there were shards → it goes on with one chunk a block, to the same bytes."""
     run(Source(COUNT), [COLUMNS], output=tmp_path / "whole.zarr", devices=ONE_DEVICE)
     with pytest.raises(StimulusError):
         run(Source(COUNT, bad=(14,)), [COLUMNS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
-    monkeypatch.setattr(layout, "_CHUNK_BYTES", 4 * 5 * 4 // 3)
 
-    run(Source(COUNT), [COLUMNS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
+    run(Source(COUNT), [SHARDS], output=tmp_path / "o.zarr", devices=ONE_DEVICE)
 
     assert chunk_and_shard(tmp_path / "o.zarr") == ((4, 5), None)
     assert files(tmp_path / "o.zarr") == files(tmp_path / "whole.zarr")
 
 
-def test_a_block_of_nan_is_an_object_like_any_other(small: None) -> None:
+def test_a_block_of_nan_is_an_object_like_any_other() -> None:
     """All images of a block skipped, in an object store → its shard is written, and later completed."""
     place = find_place("memory://shards/")
-    output = Output.create(place, Source(COUNT).ids[:12], {}, 4, COLUMNS, {})
+    output = Output.create(place, Source(COUNT).ids[:12], {}, 4, SHARDS, {})
     output.write(0, EXPECTED[:4])
     output.write(4, np.full((4, 5), np.nan, np.float32))
     output.write(0, np.full((4, 5), np.nan, np.float32))
@@ -142,3 +136,23 @@ def test_a_block_of_nan_is_an_object_like_any_other(small: None) -> None:
     assert np.isnan(zarr.open_group(zarr_store(place), mode="r")[RESPONSES][:]).all()
     output.write(0, EXPECTED[:4])
     np.testing.assert_array_equal(zarr.open_group(zarr_store(place), mode="r")[RESPONSES][:4], EXPECTED[:4])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("moment", ["compute", "write", "record", "name"])
+def test_a_killed_run_of_shards_resumes_to_the_same_bits(moment: str, tmp_path: Path) -> None:
+    """Killed with signal 9 → the data of every block in the ledger are there, and the same command ends with all."""
+    path = tmp_path / "o.zarr"
+    with Program("-m", "tests.stream.alone", path, "shards", "--hold", moment) as process:
+        process.until(HELD)
+        process.end(signal.SIGKILL)
+
+    output = Output(path)
+    done = output.ledger.done()
+    assert 0 < len(done) < output.ledger.blocks
+    stored = zarr.open_group(path, mode="r")[RESPONSES]
+    for block in done:
+        rows = slice(*output.ledger.range(block))
+        np.testing.assert_array_equal(stored[rows], EXPECTED[rows])
+    run(Source(), [SHARDS], output=path, devices=ONE_DEVICE)
+    np.testing.assert_array_equal(responses(path), EXPECTED)
