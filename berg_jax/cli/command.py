@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 
 import docstring_parser
 import typer
+from typer.core import TyperCommand
 
 from ..errors import InvalidParameterError
 from ..experiments.synthesis.recipe import Recipe
@@ -56,6 +58,18 @@ class Alias(NamedTuple):
 
     field: str
     option: str
+
+
+class _Once(TyperCommand):
+    """A command that refuses an option given twice of which it would take the last."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, count in Counter(order).items():
+            takes_one = parameter.param_type_name == "option" and not parameter.multiple and not parameter.is_flag
+            if takes_one and count > 1:
+                ctx.fail(f"{parameter.opts[0]} is given {count} times, and one is taken. Give it once.")
+        return super().parse_args(ctx, args)
 
 
 class _Value(NamedTuple):
@@ -106,7 +120,7 @@ def command(
 
         run.__signature__ = inspect.Signature(parameters)
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, rich_help_panel=group, hidden=hidden)(run)
+        app.command(name, cls=_Once, rich_help_panel=group, hidden=hidden)(run)
         return run
 
     return register

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from ..errors import InvalidParameterError
 from ..vertices import Vertices, check_vertices, places_in
-from .images import check_shape
+from .images import check_shape, check_values
 from .nn.config import DEFAULT_PLAN, ComputePlan, PartConfig, Window, window_around
 from .nn.heads import Heads
 from .nn.precision import PRECISIONS, Precision, x64_enabled
@@ -97,13 +97,18 @@ class EncodingModel:
     hemisphere_size: Int[Array, ""]
     config: ModelConfig = flax.struct.field(pytree_node=False)
 
-    def __call__(self, images: Num[Array, "batch 3 height width"]) -> Float[Array, "batch vertices"]:
+    def __call__(
+        self, images: Num[Array, "batch 3 height width"], *, check: bool = True
+    ) -> Float[Array, "batch vertices"]:
         """Return the predicted responses to images.
 
         Parameters
         ----------
         images
             NumPy or JAX array (batch, 3, height, width), square, RGB, integers or floats in 0–255.
+        check
+            Whether to check the values, too, which waits for a JAX array to be computed. Under a trace, such as of
+            ``jit`` or ``grad``, they are not known and not checked.
 
         Returns
         -------
@@ -113,9 +118,9 @@ class EncodingModel:
         Raises
         ------
         StimulusError
-            The shape or type of the images is wrong. Values are not checked here.
+            The shape or type of the images is wrong, or values are not in 0–255 or look like 0–1.
         """
-        check_shape(images)
+        (check_values if check else check_shape)(images)
         _check_x64(self.config.precision)
         if isinstance(images, np.ndarray):
             images = images.astype(images.dtype.newbyteorder("="), copy=False)  # JAX would ignore the byte order

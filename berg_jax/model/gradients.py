@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from ..errors import InvalidParameterError
 from .encoding_model import EncodingModel
-from .images import check_shape
+from .images import check_shape, check_values
 from .stacking import StackedModel
 
 Objective = Callable[[Float[Array, "... vertices"]], Float[Array, ""]]
@@ -23,6 +23,7 @@ def value_and_pixel_gradient(
     objective: Objective,
     *,
     microbatch: int | None = None,
+    check: bool = True,
 ) -> tuple[Float[Array, " batch"], Float[Array, "batch 3 height width"]]:
     """Return an objective's value for each image, and its gradient with respect to the image's pixels.
 
@@ -39,6 +40,8 @@ def value_and_pixel_gradient(
         loops.
     microbatch
         Number of images computed at a time, which limits the memory. The default is all at once.
+    check
+        Whether to check the values of the images, too, which waits for a JAX array to be computed.
 
     Returns
     -------
@@ -47,9 +50,9 @@ def value_and_pixel_gradient(
     Raises
     ------
     StimulusError
-        The shape or type of the images is wrong.
+        The shape or type of the images is wrong, or values are not in 0–255 or look like 0–1.
     InvalidParameterError
-        ``microbatch`` is below 1, or does not divide the batch.
+        The objective does not return one number; ``microbatch`` is below 1, or does not divide the batch.
 
     See Also
     --------
@@ -65,7 +68,7 @@ def value_and_pixel_gradient(
     >>> values.shape, gradients.shape
     ((2,), (2, 3, 224, 224))
     """
-    check_shape(images)
+    (check_values if check else check_shape)(images)
     batch = len(images)
     microbatch = batch if microbatch is None else microbatch
     if microbatch < 1 or batch % microbatch:
@@ -80,6 +83,12 @@ def _value_and_gradient(
     def total(few_images: Float[Array, "m 3 h w"]) -> tuple[Float[Array, ""], Float[Array, " m"]]:
         responses = model(few_images)
         values = jax.vmap(objective, in_axes=responses.ndim - 2)(responses)
+        shape = getattr(values, "shape", None)  # None if it returned several things
+        if shape != (len(few_images),):
+            found = type(values).__name__ if shape is None else f"an array of shape {shape[1:]}"
+            raise InvalidParameterError(
+                f"The objective must return one number for an image's responses, got {found}. Take a mean or a sum."
+            )
         return values.sum(), values
 
     def one_step(few_images: Float[Array, "m 3 h w"]) -> tuple[Float[Array, " m"], Float[Array, "m 3 h w"]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import StimulusError
@@ -55,12 +57,35 @@ def check_images(images: Any) -> None:
     if not isinstance(images, np.ndarray):
         raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
     check_shape(images)
-    low, high = images.min(), images.max()
+    _check_range(images.min(), images.max(), images.dtype.kind == "f")
+
+
+def check_values(images: Any) -> None:
+    """Raise StimulusError unless images are a NumPy or JAX array as for :func:`check_images`.
+
+    The extreme values of a JAX array are found on its device. Under a trace, such as of ``jit`` or ``grad``, values
+    are not known, and only the shape and type are checked.
+    """
+    check_shape(images)
+    if isinstance(images, np.ndarray):
+        check_images(images)
+    elif not isinstance(images, jax.core.Tracer):
+        low, high = np.asarray(_bounds(images))
+        _check_range(low, high, jnp.issubdtype(images.dtype, jnp.floating))
+
+
+@jax.jit
+def _bounds(images: jax.Array) -> jax.Array:
+    values = images.astype(jnp.promote_types(images.dtype, jnp.float32))
+    return jnp.stack([values.min(), values.max()])
+
+
+def _check_range(low: Any, high: Any, floats: bool) -> None:
     if not np.isfinite([low, high]).all():
         raise StimulusError("Stimulus holds NaN or infinity; values must be in 0–255.")
     if low < 0 or high > 255:
         raise StimulusError(f"Stimulus values must be in 0–255, got {low} to {high}. Undo any normalization first.")
-    if images.dtype.kind == "f" and 0 < high <= 1:
+    if floats and 0 < high <= 1:
         raise StimulusError(
             f"Stimulus values must be in 0–255, got floats from {low} to {high}, which look like 0–1. Scale them."
         )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Num
 
 from ..errors import InvalidParameterError
 from .encoding_model import EncodingModel
+from .images import check_shape, check_values
 from .nn.readout import TILE, tile_count
 
 
@@ -35,14 +36,24 @@ class StackedModel:
     models: EncodingModel
     mask: Bool[Array, "subjects vertices"]
 
-    def __call__(self, images: Num[Array, "batch 3 height width"]) -> Float[Array, "subjects batch vertices"]:
+    def __call__(
+        self, images: Num[Array, "batch 3 height width"], *, check: bool = True
+    ) -> Float[Array, "subjects batch vertices"]:
         """Return each subject's responses (z units) to the same images; they are 0 where ``mask`` is false.
+
+        Parameters
+        ----------
+        images
+            NumPy or JAX array (batch, 3, height, width), square, RGB, integers or floats in 0–255.
+        check
+            Whether to check the values, too: see :meth:`EncodingModel.__call__`.
 
         Raises
         ------
         StimulusError
-            The shape or type of the images is wrong.
+            The shape or type of the images is wrong, or values are not in 0–255 or look like 0–1.
         """
+        (check_values if check else check_shape)(images)
         return _responses(self, images)
 
 

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, get_args
 
 import jax
@@ -19,7 +20,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
+from ..model.encoding_model import EncodingModel
 from ..model.nn.config import IMAGE
+from ..model.stacking import StackedModel
 from .blocks import BlockRecorder, Share, Slot, Step
 from .devices import Devices
 from .execution import Execution, Process
@@ -170,6 +173,8 @@ def _compute(share: Share, model: Model, source: Source, execution: Execution, o
     total = sum(stop - start for start, stop in map(share.ledger.range, share.own))
     left = sum(map(share.remaining, todo))
     model = devices.replicate(model)
+    if isinstance(model, EncodingModel | StackedModel):
+        model = partial(model, check=False)  # sources have checked the values, and a check waits for the device
     kept = BlockRecorder(share, devices)
     with (
         stop_requests(execution.time_limit) as stopped,
