@@ -74,7 +74,6 @@ def test_an_option_is_given_once(arguments: str, option: str) -> None:
 
 
 def test_options_of_several_are_given_often() -> None:
-    result = CliRunner().invoke(
-        app, ["localize", "--berg-dir", "demo", "--subject", "1", "--subject", "2", "--output", "x", "--alpha", "2"]
-    )
+    arguments = "localize --berg-dir demo --subject 1 --subject 2 --output x --alpha 2"
+    result = CliRunner().invoke(app, arguments.split())
     assert "alpha must be between 0 and 1" in result.output
