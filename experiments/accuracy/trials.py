@@ -66,8 +66,9 @@ def read_nsd(
     vertices
         Vertices of the surface to read; all others are left out.
     images
-        The images' names, from which their numbers are read: see :func:`image_numbers`. Those of an array's rows are
-        NSD image numbers, counted from 0.
+        The images' names, from which their numbers are read: see
+        :func:`~berg_jax.experiments.accuracy.image_names.image_numbers`. Those of an array's rows are NSD image
+        numbers, counted from 0.
     part
         Slice of ``vertices`` to read. Only this part of each file is read, so that parts take little memory.
 
