@@ -74,7 +74,7 @@ def bench_store(
 
     See Also
     --------
-    berg_jax.experiments.benchmarks.bench_stream : Measure the loop that fills a store.
+    berg_jax.experiments.benchmarks.stream.bench_stream : Measure the loop that fills a store.
     """
     for name, value in (("n_images", n_images), ("hemisphere_size", hemisphere_size), ("repeats", repeats)):
         if value < 1:
