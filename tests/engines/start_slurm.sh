@@ -56,6 +56,7 @@ KillWait=5
 CompleteWait=0
 ReturnToService=2
 JobRequeue=1
+MinJobAge=7200
 NodeName=node[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1))-$((port + 2)) CPUs=1 RealMemory=4000
 PartitionName=main Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP
 END

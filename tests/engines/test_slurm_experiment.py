@@ -49,7 +49,9 @@ def test_an_experiment_that_is_stopped_and_loses_a_node_has_the_maps_of_one_proc
     assert "Interrupted: " in said
     maps, expected = (np.load(folder / "maps.npz") for folder in (shared, alone))
     assert set(maps) == set(expected)
-    for name in expected:
+    # A mean's rounding depends on the number of processes, as the documentation says; what is best does not.
+    np.testing.assert_allclose(maps["probe_quality"], expected["probe_quality"], rtol=1e-6)
+    for name in set(expected) - {"probe_quality"}:
         np.testing.assert_array_equal(maps[name], expected[name], err_msg=name)
     agreement, known = (json.loads((folder / "results.json").read_text())["agreement"] for folder in (shared, alone))
     assert agreement == known
