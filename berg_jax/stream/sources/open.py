@@ -13,6 +13,7 @@ from .kinds import is_picture, passed_over
 from .tars import COMPRESSED, TarSource, refusal
 
 LISTS = (".txt", ".csv")
+PACKED = (".zip", ".7z", ".rar")
 
 
 _EXPECTED = f"a folder of image files, or a {', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file"
@@ -90,7 +91,8 @@ def open_source(
         return TarSource(path, fit, on_error)
     if suffix in COMPRESSED:
         raise InvalidParameterError(refusal(path, suffix))
-    raise InvalidParameterError(f"{path} is no source of images: give {_EXPECTED}.")
+    advice = "Unpack it and give the folder" if suffix in PACKED else f"Give {_EXPECTED}"
+    raise InvalidParameterError(f"{path} is no source of images. {advice}.")
 
 
 def _holds_shards(folder: Path) -> bool:

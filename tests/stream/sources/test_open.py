@@ -54,8 +54,11 @@ def test_what_a_path_stands_for(tmp_path: Path) -> None:
 
 def test_paths_that_stand_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
-    with pytest.raises(InvalidParameterError, match=r"a\.mp4 is no source of images: give a folder.*\.npy.*\.tar"):
+    with pytest.raises(InvalidParameterError, match=r"a\.mp4 is no source of images\. Give a folder.*\.npy.*\.tar"):
         open_source(tmp_path / "a.mp4")
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(InvalidParameterError, match=r"a\.zip is no source of images\. Unpack it and give the folder"):
+        open_source(tmp_path / "a.zip")
     for name, said in (
         ("no", r"folder .*no\. Give a folder of image files, or a \.npy"),
         ("no.png", r"file .*no\.png\. Give a folder of image files, or a \.npy"),
