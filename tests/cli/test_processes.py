@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import berg_jax
@@ -36,10 +37,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Tiny:
     """A model that compiles at once: every vertex's response is the image's mean."""
 
-    vertices: int = flax.struct.field(pytree_node=False)
+    count: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def vertices(self) -> range:
+        return range(self.count)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        return jnp.repeat(images.mean((1, 2, 3))[:, None], self.vertices, axis=1)
+        return jnp.repeat(images.mean((1, 2, 3))[:, None], self.count, axis=1)
 
     def crop(self) -> Tiny:
         return self
@@ -187,3 +192,29 @@ def test_a_stop_during_the_start_ends_with_75(
         assert "Run the same command again to go on." in process.said
         assert "Traceback" not in process.said
     assert not (tmp_path / "out.zarr").exists()
+
+
+def in_categories(images: Path, folder: Path) -> Path:
+    for index, pixels in enumerate(np.load(images)):
+        path = folder / "ab"[index % 2] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command", [pytest.param("retinotopy", marks=pytest.mark.nightly), "localize", "rsa", "control"]
+)
+def test_an_experiment_that_others_keep_waiting_says_so(
+    command: str, scheduled: pytest.MonkeyPatch, images: Path, complement: Golden, tmp_path: Path
+) -> None:
+    """One of two processes of an experiment ends first → 76, and no result is written from half the responses."""
+    stimuli, output = in_categories(images, tmp_path / "stimuli"), tmp_path / "out"
+    rois = ["--roi", "V3v", "--roi", "PPA"] if command in ("rsa", "control") else ["--roi", "V3v"]
+    where = ["--berg-dir", str(complement.folder), "--subject", "2", "--batch-size", "1"]
+    where += ["--grid", "3"] if command == "retinotopy" else []
+    arguments = [command, str(stimuli), *where, *rois, "--output", str(output)]
+    code, said, error = encode(scheduled, array(0, LISTED, 1), arguments, "--share")
+    assert (code, said) == (76, ""), error
+    assert "waiting for processes 1, 2, 3 of 4" in error
+    assert not list(output.rglob("results.json"))

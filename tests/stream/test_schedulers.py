@@ -102,7 +102,7 @@ UNKNOWN = {
     "a job of several tasks without srun": (batch(4), r"Slurm has 4 tasks for this job .* write 'srun berg-jax"),
     "salloc's shell": (srun(0, 1, of_job=4, step="4294967290") | {"SLURM_NTASKS": "4"}, "Slurm has 4 tasks"),
     "what ssh starts": (srun(0, 2, step="4294967292"), "Slurm has 2 tasks"),
-    "an array with gaps": (array(7, [1, 2, 7], 1), r"have gaps \(3 ids from 1 to 7\), .* such as --array=0-2"),
+    "an array with gaps": (array(7, [1, 2, 7], 1), r"have gaps \(3 ids from 1 to 7\), .*such as --array=0-2"),
     "its first task": (array(1, [1, 2, 7], 1), "have gaps"),
     "an array of which only the span is even": (array(1, [0, 1, 5, 6], 1), "have gaps"),
     "an array without a count": ({"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_COUNT is None"),

@@ -8,7 +8,7 @@ import pytest
 
 from berg_jax.experiments.sweeps import records
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .cluster import Slurm, wait_until
 from .small import run
 

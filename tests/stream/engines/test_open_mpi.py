@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .cluster import Slurm
 from .small import assert_same_bits, encode, owners, run, write_images
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .cluster import Slurm, documented_script, wait_until
 from .small import owners, run
 

@@ -26,7 +26,7 @@ from berg_jax.cli.options import UNFINISHED
 from berg_jax.stream.store.places import find_place, list_folder
 from berg_jax.stream.store.status import status_text
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .cluster import program_environment, wait_until
 from .conftest import free_ports, install
 from .small import encode, run, write_images

@@ -8,7 +8,7 @@ import pytest
 
 from berg_jax.stream.store.status import status_text
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .cluster import Slurm, documented_script, wait_until
 from .small import BATCH, assert_same_bits, encode, ledger, owners, run, write_images
 
