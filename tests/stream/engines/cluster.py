@@ -40,10 +40,11 @@ def documented_script(page: str, containing: str) -> str:
 
 
 def slow_program(folder: Path) -> str:
-    """A folder for the PATH with a ``berg-jax`` whose images come slowly: see :mod:`tests.cli.engines.slow`."""
+    """A folder for the PATH with a ``berg-jax`` whose images come slowly: see :mod:`tests.stream.engines.slow`."""
     folder.mkdir()
     program = folder / "berg-jax"
-    program.write_text(f'#!/bin/bash\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.cli.engines.slow "$@"\n')
+    command = f'PYTHONPATH="{ROOT}" exec "{sys.executable}" -m tests.stream.engines.slow "$@"'
+    program.write_text(f"#!/bin/bash\n{command}\n")
     program.chmod(0o755)
     return str(folder)
 
