@@ -14,7 +14,8 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError, features
 from PIL import TiffImagePlugin as TIFF
 
-from ...errors import BERGError, StimulusError
+from ...errors import BERGError, ResourceError, StimulusError
+from ...files.trouble import machine_trouble
 from .kinds import DECODED, explain
 
 try:
@@ -176,7 +177,7 @@ def check_area(size: tuple[int, int], name: str) -> None:
 
 @contextlib.contextmanager
 def named(file: ImageFile) -> Iterator[None]:
-    """Turn any exception of a decoder into a StimulusError that names the file."""
+    """Turn any exception of a decoder into a StimulusError that names the file, and trouble of the machine apart."""
     try:
         yield
     except BERGError:
@@ -184,6 +185,10 @@ def named(file: ImageFile) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise StimulusError(f"{file} is too large: {error}. Make it smaller first.") from error
     except Exception as error:
+        if trouble := machine_trouble(error):
+            # Which is no reason to skip an image, but for a file of its own that may not be read.
+            kind = StimulusError if isinstance(error, PermissionError) else ResourceError
+            raise kind(f"{file} cannot be read: {trouble}") from error
         raise StimulusError(
             f"{file} cannot be read as an image: {_reason(file, error)}. Replace or remove it."
         ) from error

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Array, Float, Int, Num, UInt8
 
-from ...errors import BERGError, InvalidParameterError, StimulusError
+from ...errors import InvalidParameterError, StimulusError
 from ...model.nn.config import IMAGE
 from ...model.nn.preprocess import bilinear_matrix
 from .account import Account
@@ -192,7 +192,7 @@ class FilesSource:
 class _Scanned(NamedTuple):
     digest: bytes
     side: int | None
-    problem: BERGError | None
+    problem: StimulusError | None
 
 
 def _scan(files: Sequence[ImageFile], fit: str) -> list[_Scanned]:
@@ -215,7 +215,7 @@ def _scan_file(file: ImageFile, fit: str, whole: bool) -> _Scanned:
         side = check_file(file, fit)
         with named(file), file.open() as stream:
             digest = file_digest(stream, file.size, whole)
-    except BERGError as error:
+    except StimulusError as error:
         with contextlib.suppress(Exception), file.open() as stream:
             digest = file_digest(stream, min(file.size, WHOLE), False)
         return _Scanned(digest, None, error)

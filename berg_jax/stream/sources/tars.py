@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from ...errors import BERGError, ModelNotFoundError, ResourceError, StimulusError
+from ...files.trouble import machine_trouble
 from .account import Account
 from .folders import TARS
 from .image_files import FilesSource, OnError, natural
@@ -225,6 +226,8 @@ def _members(shard: _Shard, account: Account) -> list[_Member]:
         for magic, kind in _MAGIC.items():
             if start.startswith(magic):
                 raise StimulusError(refusal(shard.path, kind)) from error
+        if trouble := machine_trouble(error):
+            raise ResourceError(f"{shard.path} cannot be read: {trouble}") from error
         raise StimulusError(f"{shard.path} cannot be read as a tar file: {error}. Get it again.") from error
     return members
 

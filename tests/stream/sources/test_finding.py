@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from berg_jax.errors import InvalidParameterError, ModelNotFoundError, StimulusError
+from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
 from berg_jax.stream.sources.folders import FolderSource, ListSource
+from berg_jax.stream.sources.image_files import PathFile
 from berg_jax.stream.sources.open import open_source
 from berg_jax.stream.sources.tars import TarSource
 
@@ -297,3 +299,19 @@ def test_links_in_tars_are_skipped(tmp_path: Path) -> None:
     assert source.account.skipped == {
         "x/b.png": f"{path} holds 'b.png', a link to '/etc/passwd'. Put the image itself there."
     }
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_trouble_of_the_machine_skips_no_image(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk, the network or the number of open files fails while images are read → an error, skip or not."""
+    images = make(tmp_path / "images", pictures("a.png", "b.png"))
+    source = FolderSource(images, on_error="skip")
+
+    def fail(file: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(PathFile, "open", fail)
+    with pytest.raises(ResourceError, match=r"a\.png cannot be read: (too many|the disk|the machine's memory)"):
+        source.read([0])
+    with pytest.raises(ResourceError, match=r"\.png cannot be read"):
+        FolderSource(images, on_error="skip")
