@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import Unfinished
 from .execution import Process, waiting_for
 from .merge import missing_blocks
-from .store.output import Output, is_complete
+from .store.output import Output, is_complete, is_there
 from .store.places import Place, find_place
 
 
@@ -40,7 +40,7 @@ def unfinished(path: str | Path | Place, stores: Iterable[str | Place], process:
     count = (process or Process()).count
     owed: collections.Counter[int] = collections.Counter()
     for store in map(find_place, stores):
-        if not is_complete(store):
+        if is_there(store) and not is_complete(store):
             owed.update(owed_images(Output.existing(store), count))
     if not owed:
         return Unfinished(f"This process has done its share of {path}, and another one is completing it.")

@@ -151,7 +151,17 @@ def test_experiments_make_the_same_pictures(
 def test_every_command_is_known_here() -> None:
     """A new command must be tried, too, or be named here as one that draws and counts nothing."""
     names = {command.name or command.callback.__name__ for group in app.registered_groups for command in _of(group)}
-    others = {"accuracy", "bench", "bench-precision", "bench-stream", "compile-for", "convert", "describe", "env"}
+    others = {
+        "accuracy",
+        "bench",
+        "bench-precision",
+        "bench-store",
+        "bench-stream",
+        "compile-for",
+        "convert",
+        "describe",
+        "env",
+    }
     others |= {"fetch", "info", "make-synthetic-subject", "merge", "photographs", "status", "sweep", "verify"}
     assert names - {"synthesize-subject"} == set(COMMANDS) | others
 
