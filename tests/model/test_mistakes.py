@@ -75,4 +75,4 @@ def test_an_option_is_given_once(arguments: str, option: str) -> None:
 
 def test_options_of_several_are_given_often(tmp_path: Path) -> None:
     arguments = f"localize --berg-dir {tmp_path} --subject 1 --subject 2 --output x"
-    assert "There is no subject" in CliRunner().invoke(app, arguments.split()).output
+    assert "encoding_models" in CliRunner().invoke(app, arguments.split()).output
