@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -179,7 +180,13 @@ def commands(folder: Path) -> None:
 
 def _plain(text: str) -> str:
     """Return a help text as reStructuredText that means nothing but itself."""
-    return "".join(f"\\{letter}" if letter in "\\*`|_" else letter for letter in text).strip() or "\\ "
+    return "".join(f"\\{letter}" if letter in "\\*`|_" else letter for letter in text) or "\\ "
+
+
+def _literals(text: str) -> str:
+    """Return a docstring's text as reStructuredText, whose code is between single or double backquotes."""
+    parts = re.split(r"``?([^`]+)``?", text)
+    return "".join(f"``{part}``" if number % 2 else _plain(part) for number, part in enumerate(parts)).strip()
 
 
 def notebooks(folder: Path) -> None:
@@ -205,10 +212,12 @@ def situations(folder: Path) -> None:
                 line = " ".join((ast.get_docstring(node) or "").split()) if isinstance(node, ast.FunctionDef) else ""
                 situation, arrow, outcome = line.partition(" → ")
                 if arrow:
-                    test = f"{path.relative_to(ROOT / 'tests')}, {node.name.removeprefix('test_').replace('_', ' ')}"
-                    rows.append(f"   * - {_plain(situation)}\n     - {_plain(outcome)}\n     - {_plain(test)}\n")
-        text += title(topic, "-") + ".. list-table::\n   :header-rows: 1\n   :widths: 45 35 20\n\n"
-        text += "   * - situation\n     - outcome\n     - test\n" + "".join(rows) + "\n"
+                    test = path.relative_to(ROOT / "tests")
+                    rows.append(f"   * - {_literals(situation)}\n     - {_literals(outcome)}\n     - ``{test}``\n")
+        text += (
+            title(topic, "-") + ".. list-table::\n   :class: options\n   :header-rows: 1\n   :widths: 38 38 24\n\n"
+        text += title(topic, "-") + ".. list-table::\n   :class: options\n   :header-rows: 1\n   :widths: 38 38 24\n"
+        text += "\n   * - situation\n     - outcome\n     - test\n" + "".join(rows) + "\n"
     write(folder / "situations.rst", text)
 
 

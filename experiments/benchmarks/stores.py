@@ -55,7 +55,7 @@ def bench_store(
     hemisphere_size
         Vertices of a hemisphere, all of which are stored.
     chunk_bytes
-        Size of a chunk: see :class:`~berg_jax.stream.store.output.Columns`.
+        Size of a chunk: see :class:`~berg_jax.stream.store.layout.Columns`.
     repeats
         Number of times that each read is timed.
     folder
