@@ -213,11 +213,11 @@ def situations(folder: Path) -> None:
                 situation, arrow, outcome = line.partition(" → ")
                 if arrow:
                     test = path.relative_to(ROOT / "tests")
-                    rows.append(f"   * - {_literals(situation)}\n     - {_literals(outcome)}\n     - ``{test}``\n")
-        text += (
-            title(topic, "-") + ".. list-table::\n   :class: options\n   :header-rows: 1\n   :widths: 38 38 24\n\n"
-        text += title(topic, "-") + ".. list-table::\n   :class: options\n   :header-rows: 1\n   :widths: 38 38 24\n"
-        text += "\n   * - situation\n     - outcome\n     - test\n" + "".join(rows) + "\n"
+                    rows.append(
+                        f"   * - {_literals(situation)}\n     - {_literals(outcome)}\n     - {_plain(str(test))}\n"
+                    )
+        options = ".. list-table::\n   :class: options\n   :header-rows: 1\n   :widths: 38 38 24\n\n"
+        text += title(topic, "-") + options + "   * - situation\n     - outcome\n     - test\n" + "".join(rows) + "\n"
     write(folder / "situations.rst", text)
 
 
