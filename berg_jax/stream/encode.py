@@ -152,10 +152,14 @@ def _summary(path: Place, subject: Subject, seconds: float | None) -> str:
         ]
         for index in range(min(images, _SHOWN)):
             row = responses[index].load().astype(np.float32)
-            best = row[int(row.values.argmax())]
             name = str(row.image.values)
+            shown = f"  {name if len(name) < 32 else '…' + name[-30:]:<32}"
+            if np.isnan(row.values).all():
+                lines.append(f"{shown} skipped")
+                continue
+            best = row[int(row.values.argmax())]
             lines.append(
-                f"  {name if len(name) < 32 else '…' + name[-30:]:<32}{float(row.mean()):8.3f}{float(row.std()):8.3f}"
+                f"{shown}{float(row.mean()):8.3f}{float(row.std()):8.3f}"
                 f"  {best.hemisphere.values} {int(best.vertex)}: {float(best):.3f}"
             )
         if images > _SHOWN:

@@ -251,6 +251,8 @@ def _read(source: Source, indices: Int[np.ndarray, " n"], on_error: str) -> tupl
     except StimulusError:
         if on_error == "error":
             raise
+    account = getattr(source, "account", None)
+    told = set(account.skipped.values()) if account else set()
     found: dict[int, Any] = {}
     reasons: dict[int, str] = {}
     for index in map(int, indices):
@@ -259,7 +261,8 @@ def _read(source: Source, indices: Int[np.ndarray, " n"], on_error: str) -> tupl
         try:
             found[index] = np.asarray(source.read([index])[0])
         except StimulusError as error:
-            _log.warning("Skipped: %s", error)
+            if str(error) not in told:
+                _log.warning("Skipped: %s", error)
             reasons[index] = str(error)
     like = next(iter(found.values()), np.zeros((3, IMAGE, IMAGE), np.float32))
     return np.stack([found.get(int(index), np.zeros_like(like)) for index in indices]), reasons
