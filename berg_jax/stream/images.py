@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 Fit = Literal["error", "crop", "pad", "stretch"]
 Layout = Literal["NCHW", "NHWC", "NCWH", "NWHC"]
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,11 @@ class Images:
         """
         from ..published.metadata import SPLITS
         from .sources.arrays import ArraySource
-        from .sources.image_files import FilesSource
-        from .sources.open import open_source
+        from .sources.open import log_account, open_source
         from .sources.subset import Subset, parse_numbers
 
         source = open_source(self.path, self.fit, self.layout, on_error=on_error, output=output)
-        if isinstance(source, FilesSource):
-            _log.info("Images in %s: %s", self.path, source.account)
+        log_account(self.path, source)
         if self.rows is None:
             return source
         if not isinstance(source, ArraySource):

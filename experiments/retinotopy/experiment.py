@@ -133,7 +133,7 @@ def map_retinotopy(
     vertices = selection.of(subject)
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
-    filling = _filling(subject, images, output)
+    filling, found_images = _filling(subject, images, output)
     fitting = fit_sizes or set(probes) != {"gaussians"}
     parts = _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf)
     found = []
@@ -157,7 +157,7 @@ def map_retinotopy(
     rows = _comparisons(subject, vertices, centers, maps, theirs, demo)
     made = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
     facts = provenance(subject, vertices, precision, experiment="retinotopy", **made)
-    write_results(output, vertices, maps, {"agreement": rows, **facts})
+    write_results(output, vertices, maps, {"agreement": rows, **found_images, **facts})
     write_report(
         output,
         "Retinotopy",
@@ -250,15 +250,19 @@ def _probes(names: Sequence[str], grid: int, sigma: float) -> Probes:
     return kinds.join([kinds.KINDS[name](**options.get(name, {})) for name in names])
 
 
-def _filling(subject: Subject, images: Images | None, output: Path) -> UInt8[np.ndarray, "n 3 224 224"]:
+def _filling(
+    subject: Subject, images: Images | None, output: Path
+) -> tuple[UInt8[np.ndarray, "n 3 224 224"], dict[str, Any]]:
+    """Return natural images, and for the results what was found where they are."""
     if images is not None:
-        return natural_images(images.open(subject, output=output))
+        source = images.open(subject, output=output)
+        return natural_images(source), {"found": source.account.as_json()}
     require_demo(
         subject,
         "Probes are filled with natural images: give a folder or an array, such as NSD's nsd_stimuli.hdf5 with "
         "--images test.",
     )
-    return drawings("natural", DEMO_IMAGES)
+    return drawings("natural", DEMO_IMAGES), {}
 
 
 def _measured(folder: Path, vertices: Vertices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ...files.disk import readable
 from .arrays import HDF5, NUMPY, ZARR, ArraySource, split_name
 from .folders import TARS, FolderSource, ListSource, search
-from .image_files import OnError, Source
+from .image_files import FilesSource, OnError, Source
 from .kinds import is_picture, passed_over
 from .tars import COMPRESSED, TarSource, refusal
 
 LISTS = (".txt", ".csv")
+_log = logging.getLogger(__name__)
 PACKED = (".zip", ".7z", ".rar")
 
 
@@ -93,6 +95,12 @@ def open_source(
         raise InvalidParameterError(refusal(path, suffix))
     advice = "Unpack it and give the folder" if suffix in PACKED else f"Give {_EXPECTED}"
     raise InvalidParameterError(f"{path} is no source of images. {advice}.")
+
+
+def log_account(path: object, source: Source) -> None:
+    """Log how many of the image files at a path are encoded, skipped and passed over."""
+    if isinstance(source, FilesSource):
+        _log.info("Images in %s: %s", path, source.account)
 
 
 def _holds_shards(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ....errors import InvalidParameterError, ModelNotFoundError
 from ....model.batches import filled_batches
 from ....model.encoding_model import EncodingModel
-from ....stream.sources.open import open_source
+from ....stream.sources.open import log_account, open_source
 from ....stream.store.responses import Responses, open_responses
 from ....vertices import Vertices, places_in
 from ..search.stored import directed_shifts
@@ -92,6 +92,7 @@ def natural_baseline(
         stored = open_responses(path)
     except ModelNotFoundError:
         images = open_source(path, fit="crop")
+        log_account(path, images)
         blocks = [model(images.read(rows))[:new] @ weights for rows, new in filled_batches(len(images), batch)]
         source = f"{len(images)} images of {path}"
     else:

@@ -13,7 +13,7 @@ from ....demo import photographs
 from ....errors import InvalidParameterError
 from ....model.nn.config import IMAGE
 from ....stream.sources.image_files import FilesSource, PathFile, Source, resize
-from ....stream.sources.open import open_source
+from ....stream.sources.open import log_account, open_source
 from .. import priors
 from .base import Parametrization
 from .fourier import fourier, measure_spectrum, phases
@@ -75,6 +75,7 @@ def read_squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], in
         Number of images at the path.
     """
     source: Source = read_photograph(path) if is_photograph(path) else open_source(path, fit="crop")
+    log_account(path, source)
     first = np.asarray(source.read(range(min(len(source), _MOST))))
     return np.stack([_resized(image.transpose(1, 2, 0)) for image in first]), len(source)
 

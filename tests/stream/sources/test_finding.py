@@ -17,7 +17,7 @@ from PIL import Image
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError
 from berg_jax.stream.sources.folders import FolderSource, ListSource
 from berg_jax.stream.sources.image_files import PathFile
-from berg_jax.stream.sources.open import open_source
+from berg_jax.stream.sources.open import log_account, open_source
 from berg_jax.stream.sources.tars import TarSource
 
 from .image_files import encoded, member, pixels, write_tar
@@ -316,3 +316,12 @@ def test_trouble_of_the_machine_skips_no_image(code: int, tmp_path: Path, monkey
         source.read([0])
     with pytest.raises(ResourceError, match=r"\.png cannot be read"):
         FolderSource(images, on_error="skip")
+
+
+def test_the_account_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A command reads a folder of images → it says how many files are encoded, skipped and passed over."""
+    images = make(tmp_path / "images", {**pictures("a.png", "b.png"), "notes.txt": b"", ".x.png": b""})
+    with caplog.at_level("INFO", logger="berg_jax"):
+        log_account(images, open_source(images))
+    said = "4 found = 2 encoded + 0 skipped + 2 passed over (1 hidden, 1 no picture (.txt))"
+    assert caplog.messages == [f"Images in {images}: {said}"]
