@@ -14,11 +14,9 @@ from .kinds import is_picture, passed_over
 from .tars import COMPRESSED, TarSource, refusal
 
 LISTS = (".txt", ".csv")
-_log = logging.getLogger(__name__)
 PACKED = (".zip", ".7z", ".rar")
-
-
 _EXPECTED = f"a folder of image files, or a {', '.join(NUMPY + HDF5 + ZARR + TARS + LISTS)} file"
+_log = logging.getLogger(__name__)
 
 
 def require_there(path: str | Path) -> None:
