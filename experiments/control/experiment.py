@@ -40,7 +40,8 @@ from ..synthesis.parametrizations.fourier import fourier
 from ..synthesis.search.sets import evolve_sets, random_sets, set_values
 from ..synthesis.search.stored import control_among
 from .pictures import Chosen, draw_quadrants, draw_sets
-from .report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section
+from .report import PICTURE, SELF_JUDGED, draw_maps, goal_maps, images_sections, numbers_section
+from .uncertainty import alignment_interval, goal_p, shift_intervals
 
 KINDS = ("univariate", "multivariate")
 _GOALS = {"align": objectives.align, "disentangle": objectives.disentangle}
@@ -270,13 +271,14 @@ def _univariate(
     away = np.stack([one.means - baseline for one, baseline in zip(subjects, baselines, strict=True)])
     rows, named, shown, chosen = [], [], [], [{} for _ in subjects]
     for goal, directions in goals(rois).items():
-        gone = []
+        gone, intervals = [], []
         for index, choosing in enumerate(judges(len(subjects))):
             found = control_among(
                 source.ids, away[choosing].mean(axis=0), directions, k=k, margin=margin, baseline=np.zeros(2)
             ).found
             own = np.array(directions) * away[index][found.indices]
             gone.append(own.mean(axis=0) if len(own) else np.full(2, np.nan))
+            intervals.append(shift_intervals(own))
             chosen[index][goal] = found.indices
             named += [
                 (goal, subjects[index].number, image, *way) for image, way in zip(found.names, own, strict=True)
@@ -284,6 +286,7 @@ def _univariate(
         shown.append(Chosen(goal, subjects[0].means[chosen[0][goal]]))
         counts = [len(own[goal]) for own in chosen]
         rows.append({"goal": goal, "directions": directions, "ways": gone, "images": counts[0], "counts": counts})
+        rows[-1]["intervals"] = intervals
         if goal in made:
             means = [own[goal] @ one.by_region for one, own in zip(subjects, answers, strict=True)]
             rows[-1]["synthesized"] = [
@@ -312,7 +315,7 @@ def _multivariate(
     before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(subjects))]
     rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in subjects]
     for goal, objective in _GOALS.items():
-        reached = []
+        reached, p, intervals = [], [], []
         for index, choosing in enumerate(judges(len(subjects))):
             number = subjects[index].number
             among = objectives.group(objective(*(w[choosing] for w in weights)))
@@ -320,12 +323,16 @@ def _multivariate(
             result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
             own = objectives.align(*(w[index] for w in weights))
             reached.append(float(set_values(every[index], own, result.latents)[0]))
+            p.append(goal_p(goal, reached[-1], before[index]))
+            intervals.append(alignment_interval(every[index][result.latents[0]], *(w[index] for w in weights)))
             best = np.sort(there[result.latents[0]])
             chosen[index][goal] = best
             named += [(goal, number, source.ids[image]) for image in best]
         shown.append(Chosen(goal, np.array(reached)))
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
+        ends = [np.quantile(values, [0.025, 0.975]) for values in before]
+        rows[-1] |= {"intervals": intervals, "random range": ends, "p": p, "random count": _BASELINE}
     write_table(output / "images.csv", ("goal", "subject", "image"), named)
     options = {"note": note(subjects[0].subject), "title": _title(subjects, len(source))}
     draw_sets(before[0], rois, shown, output / PICTURE, **options)
@@ -370,7 +377,8 @@ def _summary(
     lines = [f"Control of {rois[0]} and {rois[1]} in {counted(subjects)}: {images} images, {_judged(subjects)}"]
     for row in rows:
         if "ways" not in row:
-            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}"
+            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}; "
+            text += f"p {', '.join(f'{p:.3g}' for p in row['p'])} against {row['random count']:,} of them"
         elif not row["images"]:
             text = "no image passes the margin"
         else:
@@ -380,4 +388,6 @@ def _summary(
             own = row["synthesized"][0]
             text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
         lines.append(f"  {row['goal']:<28}{text}")
+    if "p" in rows[0] and len(subjects) == 1:
+        lines.append(f"  {SELF_JUDGED}")
     return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])

@@ -195,6 +195,27 @@ def weighted_correlation(
         return both / np.sqrt(np.maximum(var_x, 0) * np.maximum(var_y, 0))
 
 
+def weighted_pair_correlation(
+    weights: Float[np.ndarray, "rows n"], a: Float[np.ndarray, "n n"], b: Float[np.ndarray, "n n"]
+) -> Float[np.ndarray, " rows"]:
+    """Return Pearson's correlation of two symmetric matrices over pairs of different units, for each row of weights.
+
+    A pair counts as often as one of its units is drawn times how often the other is; pairs of a unit with its own
+    copy do not count.
+    """
+    off = ~np.eye(len(a), dtype=bool)
+    a, b = (np.where(off, x - x[off].mean(), 0.0) for x in (a, b))
+
+    def total(x: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " rows"]:
+        return ((weights @ x) * weights).sum(1)
+
+    pairs = total(off.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_a, mean_b = total(a) / pairs, total(b) / pairs
+        var_a, var_b = (total(x**2) / pairs - m**2 for x, m in ((a, mean_a), (b, mean_b)))
+        return (total(a * b) / pairs - mean_a * mean_b) / np.sqrt(np.maximum(var_a, 0) * np.maximum(var_b, 0))
+
+
 def permutation_p(as_good: Float[np.ndarray, " n"]) -> float:
     """Return (1 + number of draws that are at least as good) / (1 + number of draws) [1]_.
 
