@@ -28,14 +28,17 @@ from ...subject import Subject
 from ...vertices import HEMISPHERES
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import origin, provenance, regions_of, write_results
+from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
 from ..responses import STORE, keep_responses
+from ..stimuli import require_images
 from .ceiling import CeilingSource, agreement, choose_ceiling, ncsnr_of_trials
 from .report import CEILINGS, agreement_table, draw, key_numbers, summary, titles_of
 from .trials import Trials, read_array, read_nsd
 from .uncertainty import MedianIntervals, sampled_vertices
 
+FEWEST_IMAGES = 3  # two have a correlation of 1 or −1, whatever they are
+NOTHING_MEASURED = "No vertex has measured responses that vary. Choose other vertices or sessions."
 _AT_ONCE, _CHUNK = 16_384, 4096  # vertices that are read, and computed, at a time
 
 
@@ -110,12 +113,14 @@ def measure_accuracy(
         noise_ceiling=noise_ceiling,
         precision=precision,
     )
+    require_reporting()
     vertices = selection.of(subject)
     if not betas.exists():
         raise ModelNotFoundError(f"There is no folder or file {betas}. Give NSD's folder, or an array of betas.")
     if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
     source = images.open(subject, output=output)
+    require_images(source, FEWEST_IMAGES, "A correlation over images")
     whole = source.whole if isinstance(source, Subset) else source
     known = whole.ids if isinstance(whole, ArraySource) else None  # of a folder, a table may name others
 
@@ -127,8 +132,17 @@ def measure_accuracy(
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
     ceiling = choose_ceiling(noise_ceiling, np.bincount(trials.images, minlength=len(source)))
+    if len(parts) == 1 and np.isnan(trials.responses).any(axis=0).all():
+        raise InvalidParameterError(NOTHING_MEASURED)
     kept = keep_responses(
-        [subject], [vertices], source, [output], precision=precision, execution=execution, crop=True
+        [subject],
+        [vertices],
+        source,
+        [output],
+        precision=precision,
+        execution=execution,
+        facts={"selection": selection.as_json()},
+        crop=True,
     )
     if kept is None:
         raise unfinished(output, [output / STORE], execution.process)
@@ -147,7 +161,7 @@ def measure_accuracy(
         resampled.add(part, own, trials, given)
     maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     if np.isnan(maps["r"]).all():
-        raise InvalidParameterError("No vertex has measured responses that vary. Choose other vertices or sessions.")
+        raise InvalidParameterError(NOTHING_MEASURED)
     medians = _medians(maps, inside)
     intervals = {
         name: resampled.of(those[~np.isnan(maps["r"][those])], medians[name]) for name, those in sampled.items()

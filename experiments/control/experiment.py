@@ -30,9 +30,9 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import counted, folder_of, note, provenance, write_numbers, write_results
+from ..reporting.results import counted, folder_of, note, provenance, require_reporting, write_numbers, write_results
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, require_demo
+from ..stimuli import check_subjects, drawn, refusing, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize
@@ -40,7 +40,7 @@ from ..synthesis.parametrizations.fourier import fourier
 from ..synthesis.search.sets import evolve_sets, random_sets, set_values
 from ..synthesis.search.stored import control_among
 from .pictures import Chosen, draw_quadrants, draw_sets
-from .report import PICTURE, SELF_JUDGED, draw_maps, goal_maps, images_sections, numbers_section
+from .report import PICTURE, draw_maps, goal_maps, images_sections, judged, numbers_section, summary
 from .uncertainty import alignment_interval, goal_p, shift_intervals
 
 KINDS = ("univariate", "multivariate")
@@ -162,21 +162,32 @@ def control_regions(
         seed=seed,
         precision=precision,
     )
+    require_reporting()
     if len(set(rois)) != 2 or len(rois) != 2:
         raise InvalidParameterError(f"Control is of two ROIs, got {rois}.")
     if kind not in KINDS:
         raise InvalidParameterError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
-    if k < 1 or synthesize < 0:
-        raise InvalidParameterError(f"Give k of at least 1 and synthesize of at least 0, got {k} and {synthesize}.")
+    if k < 1 or synthesize < 0 or steps < 1:
+        raise InvalidParameterError(
+            f"Give k and steps of at least 1 and synthesize of at least 0, got {k}, {steps} and {synthesize}."
+        )
     limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
     regions = [union(subject, {name: name for name in rois}, selection) for subject in subjects]
     if kind == "multivariate":
         for name, size in ((name, (w > 0).sum()) for _, weights in regions for name, w in weights.items()):
             if size < 2:
                 raise InvalidParameterError(f"ROI {name!r} has only one vertex; a pattern needs more.")
-    source = _stimuli(subjects[0], output, images)
-    if kind == "multivariate" and 2 * set_size > len(source):
-        raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
+        for name, number, least in (
+            ("set_size", set_size, 3),
+            ("population", population, 8),
+            ("generations", generations, 1),
+        ):
+            if number < least:
+                raise InvalidParameterError(f"{name} must be at least {least}, got {number}.")
+    with refusing(output):
+        source = _stimuli(subjects[0], output, images)
+        if kind == "multivariate" and 2 * set_size > len(source):
+            raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
     if selection.hemisphere == "both":
         del limits["hemisphere"]  # which runs of earlier versions do not have
     folders = [folder_of(output, subject) for subject in subjects]
@@ -189,6 +200,7 @@ def control_regions(
         execution=execution,
         membership=[{name: own > 0 for name, own in weights.items()} for _, weights in regions],
         run={"rois": rois, "precision": precision, **limits},
+        facts={"hemisphere": selection.hemisphere},
     )
     if kept is None:
         raise unfinished(output, [folder / STORE for folder in folders], execution.process)
@@ -224,13 +236,13 @@ def control_regions(
         output,
         "Control",
         parts,
-        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(subjects)}, {_judged(subjects)}.",
+        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(subjects)}, {judged(subjects)}.",
         command=command.line,
         settings=command.settings,
         provenance=facts,
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return _summary(subjects, rois, rows, len(source), output)
+    return summary(subjects, rois, rows, len(source), output)
 
 
 def goals(rois: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -365,29 +377,3 @@ def _answers(
 def _title(subjects: Sequence[_Known], images: int) -> str:
     whose = "its own responses" if len(subjects) == 1 else "other subjects' responses"
     return f"Subject {subjects[0].number}: of {images} images those chosen by {whose}"
-
-
-def _judged(subjects: Sequence[Any]) -> str:
-    return "judged by the one who chose" if len(subjects) == 1 else "chosen by all but one, judged by that one"
-
-
-def _summary(
-    subjects: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
-) -> str:
-    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(subjects)}: {images} images, {_judged(subjects)}"]
-    for row in rows:
-        if "ways" not in row:
-            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}; "
-            text += f"p {', '.join(f'{p:.3g}' for p in row['p'])} against {row['random count']:,} of them"
-        elif not row["images"]:
-            text = "no image passes the margin"
-        else:
-            ways = np.nanmean(row["ways"], axis=0)
-            text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
-        if "synthesized" in row:
-            own = row["synthesized"][0]
-            text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
-        lines.append(f"  {row['goal']:<28}{text}")
-    if "p" in rows[0] and len(subjects) == 1:
-        lines.append(f"  {SELF_JUDGED}")
-    return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])

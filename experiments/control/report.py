@@ -18,7 +18,7 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.page import Gallery, Picture, Section, Table
 from ..reporting.pictures import draw_brain
-from ..reporting.results import NUMBERS
+from ..reporting.results import NUMBERS, counted
 from ..reporting.statistics import Interval
 
 PICTURE = "control.png"
@@ -173,6 +173,34 @@ def draw_maps(
             title=title,
         )
     return pictures
+
+
+def judged(subjects: Sequence[Any]) -> str:
+    """Return the words that say who chose the images and who judges them."""
+    return "judged by the one who chose" if len(subjects) == 1 else "chosen by all but one, judged by that one"
+
+
+def summary(
+    subjects: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
+) -> str:
+    """Return how far the images drive or suppress each region, or how alike sets are represented, in lines."""
+    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(subjects)}: {images} images, {judged(subjects)}"]
+    for row in rows:
+        if "ways" not in row:
+            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}; "
+            text += f"p {', '.join(f'{p:.3g}' for p in row['p'])} against {row['random count']:,} of them"
+        elif not row["images"]:
+            text = "no image passes the margin"
+        else:
+            ways = np.nanmean(row["ways"], axis=0)
+            text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
+        if "synthesized" in row:
+            own = row["synthesized"][0]
+            text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
+        lines.append(f"  {row['goal']:<28}{text}")
+    if "p" in rows[0] and len(subjects) == 1:
+        lines.append(f"  {SELF_JUDGED}")
+    return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])
 
 
 def _earlier_goals(output: Path) -> list[str]:

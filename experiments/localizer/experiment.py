@@ -30,9 +30,10 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import counted, folder_of, origin, provenance, regions_of, write_results
+from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import fdr
-from ..stimuli import check_subjects, drawn, require_demo
+from ..responses import run_facts
+from ..stimuli import check_subjects, drawn, refusing, require_demo
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
 from .report import count_selective, draw, key_numbers, over_subjects_table, t_map_names, too_few
 from .rois import RoiPreference, roi_preferences
@@ -109,14 +110,17 @@ def localize(
         measured=measured,
         precision=precision,
     )
+    require_reporting()
     if not 0 < alpha < 1:
         raise InvalidParameterError(f"alpha must be between 0 and 1, got {alpha!r}.")
     chosen = [selection.of(subject) for subject in subjects]
     maps = {name: surface.read(path, subjects[0].hemisphere_size) for name, path in (measured or {}).items()}
-    source, design = _stimuli(subjects[0], output, images, table, contrasts)
-    if unknown := set(maps) - set(design.names):
-        raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
+    with refusing(output):
+        source, design = _stimuli(subjects[0], output, images, table, contrasts)
+        if unknown := set(maps) - set(design.names):
+            raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
     regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
+    planned = {"categories": design.categories, "contrasts": design.names, "selection": selection.as_json()}
     found = []
     for subject, vertices, inside in zip(subjects, chosen, regions, strict=True):
         found.append(
@@ -130,6 +134,7 @@ def localize(
                 output=folder_of(output, subject) / "stream",
                 identity=subject.identity(vertices, precision),
                 execution=execution,
+                attributes=run_facts(subject, vertices, precision, **planned),
             )
         )
     if not all(found):

@@ -449,7 +449,7 @@ def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
     root = study.nsd
     options: dict[str, Any] = {"subject": study.subject, "output": tmp_path / "out"}
     (tmp_path / "x.npy").touch()
-    first = Images(study.stimuli, "1")
+    first = Images(study.stimuli, "1,2,3")
     every = {"betas": root, "images": Images(study.stimuli, "0-72999")}
     wrong: list[tuple[dict[str, Any], type[BERGError], str]] = [
         (every, InvalidParameterError, "images were never shown in these sessions"),
@@ -461,9 +461,15 @@ def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
     (tmp_path / "from_1.csv").write_text("image,session\n1,1\n73000,1\n")
     counted = {"betas": tmp_path / "betas.npy", "table": tmp_path / "from_1.csv", "images": first}
     wrong.append((counted, InvalidParameterError, "names 1 images that are not there, such as '73000'.*subtract 1"))
-    (tmp_path / "once.csv").write_text("image,session\n1,1\n2,1\n")
-    once = {"betas": tmp_path / "betas.npy", "table": tmp_path / "once.csv", "images": Images(study.stimuli, "1,2")}
-    wrong.append((once, InvalidParameterError, "Each of the 2 images was shown once.*--noise-ceiling metadata"))
+    np.save(tmp_path / "three.npy", np.eye(3, 2 * study.subject.hemisphere_size, dtype=np.float32))
+    (tmp_path / "once.csv").write_text("image,session\n1,1\n2,1\n3,1\n")
+    once = {"betas": tmp_path / "three.npy", "table": tmp_path / "once.csv", "images": Images(study.stimuli, "1,2,3")}
+    wrong.append((once, InvalidParameterError, "Each of the 3 images was shown once.*--noise-ceiling metadata"))
+    flat = {**once, "betas": tmp_path / "flat.npy", "noise_ceiling": "metadata"}
+    np.save(tmp_path / "flat.npy", np.zeros((3, 2 * study.subject.hemisphere_size), np.float32))
+    wrong.append((flat, InvalidParameterError, "No vertex has measured responses that vary"))
+    two = {**once, "images": Images(study.stimuli, "1,2")}
+    wrong.append((two, InvalidParameterError, "A correlation over images needs at least 3 images, got 2"))
     for more, kind, said in wrong:
         with pytest.raises(kind, match=said):
             measure_accuracy(**options, **more)

@@ -231,7 +231,11 @@ def test_none_may_pass_and_a_missing_image_does_not() -> None:
         ({"rois": ["PPA", "V9"]}, InvalidParameterError, "Invalid ROI"),
         ({"subjects": [2, 2]}, InvalidParameterError, "each once"),
         ({"kind": "other"}, InvalidParameterError, "must be one of"),
-        ({"k": 0}, InvalidParameterError, "k of at least 1"),
+        ({"k": 0}, InvalidParameterError, "k and steps of at least 1"),
+        ({"synthesize": 1, "steps": 0}, InvalidParameterError, "k and steps of at least 1"),
+        ({"kind": "multivariate", "set_size": 2}, InvalidParameterError, "set_size must be at least 3, got 2"),
+        ({"kind": "multivariate", "population": 1}, InvalidParameterError, "population must be at least 8, got 1"),
+        ({"kind": "multivariate", "generations": 0}, InvalidParameterError, "generations must be at least 1, got 0"),
         ({"kind": "multivariate", "set_size": 13}, InvalidParameterError, "half of the 24 images, got 13"),
         ({"images": "nowhere"}, ModelNotFoundError, "nowhere"),
         ({"images": None}, InvalidParameterError, "Give images"),
@@ -249,6 +253,13 @@ def test_mistakes(
     arguments["subjects"] = [berg_jax.Subject(complement.folder, number) for number in arguments["subjects"]]
     with pytest.raises(kind, match=said):
         control_regions(output=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_of_too_many_drawings_leaves_no_folder(demo: Path, tmp_path: Path) -> None:
+    """A set larger than half of the demo's drawings → refused, and no folder with drawings alone is left."""
+    with pytest.raises(InvalidParameterError, match="half of the 300 images, got 151"):
+        control_regions([berg_jax.Subject("demo", 1)], tmp_path / "out", kind="multivariate", set_size=151)
     assert not (tmp_path / "out").exists()
 
 
