@@ -18,8 +18,21 @@ from ..stream.store.output import is_complete
 from ..stream.store.responses import open_responses
 from ..subject import Subject
 from ..vertices import Vertices
+from .reporting.command import plain
 
 STORE = "responses.zarr"
+
+
+def run_facts(subject: Subject, vertices: Vertices, precision: str, **facts: Any) -> dict[str, Any]:
+    """Return attributes of an experiment's output by which a run that does not fit it is told what differs."""
+    counts = f"{len(vertices.lh):,} lh, {len(vertices.rh):,} rh"
+    return {
+        "subject": subject.description.subject,
+        "subject's files": subject.description.origin,
+        "vertices": counts,
+        "precision": precision,
+        **plain(facts),
+    }
 
 
 def keep_responses(
@@ -32,6 +45,7 @@ def keep_responses(
     execution: Execution,
     membership: Sequence[Mapping[str, Bool[np.ndarray, " vertices"]]] | None = None,
     run: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
     crop: bool = False,
 ) -> list[xarray.DataArray] | None:
     """Return each subject's responses to all images at its vertices; compute what is not there yet.
@@ -50,6 +64,8 @@ def keep_responses(
         For each subject masks of its vertices by ROI, to be stored with the responses.
     run
         JSON values that a resumed run must have in common with the one that began it.
+    facts
+        JSON values that say in words what is computed, such as the ROIs: they explain why another run is refused.
     crop
         Compute only the part of the feature maps that the vertices look at.
 
@@ -71,5 +87,6 @@ def keep_responses(
             identity=subject.identity(chosen, precision),
             execution=execution,
             run=run,
+            attributes=run_facts(subject, chosen, precision, **(facts or {})),
         )
     return [open_responses(store).data for store in stores] if all(map(is_complete, stores)) else None

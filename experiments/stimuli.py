@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from ..demo import images as drawings
-from ..errors import InvalidParameterError
+from ..errors import BERGError, InvalidParameterError
 from ..files.disk import explained, write_whole
 from ..stream.sources.arrays import ArraySource
+from ..stream.sources.image_files import Source
 from ..subject import Subject
+
+DRAWINGS = "images.npy"  # of the demo subjects, in an experiment's folder
+
+
+@contextmanager
+def refusing(output: Path) -> Iterator[None]:
+    """Leave no folder behind where what follows is refused: none that is empty, or has only drawings of the demo."""
+    new, drawings_new = not output.exists(), not (output / DRAWINGS).exists()
+    try:
+        yield
+    except BERGError:
+        with suppress(OSError):
+            if drawings_new:
+                (output / DRAWINGS).unlink(missing_ok=True)
+            if new:
+                output.rmdir()  # unless there is something in it
+        raise
+
+
+def require_images(source: Source, least: int, purpose: str) -> None:
+    """Raise InvalidParameterError if there are fewer images than a purpose needs."""
+    if len(source) < least:
+        raise InvalidParameterError(f"{purpose} needs at least {least} images, got {len(source)}.")
 
 
 def check_subjects(subjects: Sequence[Subject]) -> None:
@@ -35,7 +60,7 @@ def require_demo(subject: Subject, needed: str) -> None:
 
 def drawn(output: Path, counts: Mapping[str, int], seed: int) -> ArraySource:
     """Return so many drawings of each kind, one kind after the other, kept in the output's folder."""
-    path = output / "images.npy"
+    path = output / DRAWINGS
     file = io.BytesIO()
     np.save(file, np.concatenate([drawings(kind, count, seed) for kind, count in counts.items()]))
     with explained("write", path):

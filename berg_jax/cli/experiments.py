@@ -17,6 +17,7 @@ from .options import Output, Precision
 
 app = typer.Typer()
 _GROUP = "Experiments"
+CeilingSource = Literal["trials", "metadata"]
 ControlKind = Literal["univariate", "multivariate"]
 
 
@@ -148,6 +149,10 @@ def accuracy(
             help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
         ),
     ] = False,
+    noise_ceiling: Annotated[
+        CeilingSource | None,
+        typer.Option(help="Source of the noise ceiling (default: the trials, where images were shown repeatedly)"),
+    ] = None,
     precision: Precision = "float32",
 ) -> str:
     """Compare predicted with measured responses: r, explained variance, in silico against single trials."""
@@ -161,6 +166,7 @@ def accuracy(
         selection=selection,
         table=table,
         zscored=zscored,
+        noise_ceiling=noise_ceiling,
         precision=precision,
         execution=execution,
     )

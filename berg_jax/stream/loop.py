@@ -76,7 +76,8 @@ def stream(
     execution
         Batch size, devices, time limit, and this process among those that share the output.
     run, attributes
-        JSON values for the output's attributes: ``run`` are such that a resumed run must have the same.
+        JSON values for the output's attributes: ``run`` are such that a resumed run must have the same; the others
+        say in words what differs, where a resumed run is of another model.
     on_error
         What to do with an image that cannot be read: ``"error"``, or ``"skip"``, which stores NaN, notes it and why
         in the ledger, and leaves it out of every reducer.
@@ -144,7 +145,7 @@ def open_output(
             if not is_there(path):
                 raise
     earlier = getattr(source, "earlier_fingerprint", None)
-    return Output.reopen(path, run, versions, source.ids, digests, earlier)
+    return Output.reopen(path, run, versions, source.ids, digests, earlier, attributes)
 
 
 def _sorted_sinks(sinks: Sequence[Columns | Reducer]) -> tuple[Columns | None, list[Reducer]]:

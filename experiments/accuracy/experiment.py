@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import sparse
 
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.csv_tables import write_table
-from ...published.metadata import noise_ceiling
+from ...published.metadata import noise_ceiling as ceiling_of
 from ...stream.execution import Execution
 from ...stream.images import Images
 from ...stream.owed import unfinished
@@ -25,21 +25,20 @@ from ...stream.selection import Selection
 from ...stream.sources.arrays import ArraySource
 from ...stream.sources.subset import Subset
 from ...subject import Subject
-from ...vertices import HEMISPHERES, Vertices
+from ...vertices import HEMISPHERES
 from ..reporting.command import command_of
-from ..reporting.page import Picture, Section, Table, write_report
-from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import note, origin, provenance, regions_of, write_results
+from ..reporting.page import Section, write_report
+from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
+from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
 from ..responses import STORE, keep_responses
+from ..stimuli import require_images
+from .ceiling import CeilingSource, agreement, choose_ceiling, ncsnr_of_trials
+from .report import CEILINGS, agreement_table, draw, key_numbers, summary, titles_of
 from .trials import Trials, read_array, read_nsd
+from .uncertainty import MedianIntervals, sampled_vertices
 
-# Correlations that the table of ROIs draws, of what with what.
-COLUMNS = {
-    "r": "model, mean",
-    "r_in_silico": "model, trial",
-    "r_one_trial": "trial, trial",
-    "r_two_trials": "2 trials, trial",
-}
+FEWEST_IMAGES = 3  # two have a correlation of 1 or −1, whatever they are
+NOTHING_MEASURED = "No vertex has measured responses that vary. Choose other vertices or sessions."
 _AT_ONCE, _CHUNK = 16_384, 4096  # vertices that are read, and computed, at a time
 
 
@@ -52,6 +51,7 @@ def measure_accuracy(
     selection: Selection = Selection(),
     table: str | Path | None = None,
     zscored: bool = False,
+    noise_ceiling: CeilingSource | None = None,
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> str:
@@ -78,6 +78,10 @@ def measure_accuracy(
     table, zscored
         Table of the trials' images and sessions, and whether the array is z-scored within sessions already: see
         :func:`~berg_jax.experiments.accuracy.read_array`.
+    noise_ceiling
+        Source of the noise ceiling: ``"trials"``, the variance within and between the given images, or
+        ``"metadata"``, the subject's published ncsnr, which is right only for the measurements that it was computed
+        from. By default the trials; if no image was shown twice, the choice must be given.
     precision
         Precision of the network: see :meth:`berg_jax.Subject.model`.
     execution
@@ -106,14 +110,17 @@ def measure_accuracy(
         betas=betas,
         table=table,
         zscored=zscored,
+        noise_ceiling=noise_ceiling,
         precision=precision,
     )
+    require_reporting()
     vertices = selection.of(subject)
     if not betas.exists():
         raise ModelNotFoundError(f"There is no folder or file {betas}. Give NSD's folder, or an array of betas.")
     if not betas.is_dir() and table is None:
         raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
     source = images.open(subject, output=output)
+    require_images(source, FEWEST_IMAGES, "A correlation over images")
     whole = source.whole if isinstance(source, Subset) else source
     known = whole.ids if isinstance(whole, ArraySource) else None  # of a folder, a table may name others
 
@@ -124,45 +131,72 @@ def measure_accuracy(
 
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
+    ceiling = choose_ceiling(noise_ceiling, np.bincount(trials.images, minlength=len(source)))
+    if len(parts) == 1 and np.isnan(trials.responses).any(axis=0).all():
+        raise InvalidParameterError(NOTHING_MEASURED)
     kept = keep_responses(
-        [subject], [vertices], source, [output], precision=precision, execution=execution, crop=True
+        [subject],
+        [vertices],
+        source,
+        [output],
+        precision=precision,
+        execution=execution,
+        facts={"selection": selection.as_json()},
+        crop=True,
     )
     if kept is None:
         raise unfinished(output, [output / STORE], execution.process)
     predicted = kept[0]
     ncsnr = np.concatenate([subject.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
+    regions = regions_of(subject, vertices)
+    inside = {"all vertices": np.ones(len(vertices), bool)}
+    inside |= {name: np.isin(vertices.global_indices, r.global_indices) for name, r in regions.items()}
+    sampled = sampled_vertices(inside)
+    resampled = MedianIntervals(len(source), np.unique(np.concatenate(list(sampled.values()))))
     found = []
     for part in parts:
         trials = trials_of(part) if part.start else trials
-        found.append(vertex_accuracy(predicted[:, part].values, trials, ncsnr[part]))
+        own, given = predicted[:, part].values, ncsnr[part] if ceiling == "metadata" else None
+        found.append(vertex_accuracy(own, trials, given))
+        resampled.add(part, own, trials, given)
     maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     if np.isnan(maps["r"]).all():
-        raise InvalidParameterError("No vertex has measured responses that vary. Choose other vertices or sessions.")
-    medians = _medians(maps, vertices, regions_of(subject, vertices))
-    facts = provenance(subject, vertices, precision, experiment="accuracy", images=len(source), betas=betas)
-    write_results(output, vertices, maps, {"trials": len(trials.images), "medians": medians, **facts})
-    columns = list(medians["all vertices"])
-    rows = ((name, *(row.get(key, np.nan) for key in columns)) for name, row in medians.items())
-    write_table(output / "rois.csv", ("roi", *columns), rows)
+        raise InvalidParameterError(NOTHING_MEASURED)
+    medians = _medians(maps, inside)
+    intervals = {
+        name: resampled.of(those[~np.isnan(maps["r"][those])], medians[name]) for name, those in sampled.items()
+    }
+    ratios = {"source": ceiling, "agreement": agreement(maps["measured_ncsnr"], ncsnr)}
+    made = {"images": len(source), "betas": betas, "noise_ceiling": ceiling}
+    facts = provenance(subject, vertices, precision, experiment="accuracy", **made)
+    numbers = {"trials": len(trials.images), "medians": medians, "ncsnr": ratios, "intervals": _plain(intervals)}
+    write_results(output, vertices, maps, {**numbers, **facts})
+    _write_table(output / "rois.csv", medians, intervals)
+    tables = [key_numbers(medians, intervals, len(source), ceiling)]
+    if ratios["agreement"]:
+        tables.append(agreement_table(ratios["agreement"]))
     write_report(
         output,
         "Accuracy",
         [
-            Section("Maps and ROIs", _draw(subject, vertices, maps, medians, facts["settings"], output)),
-            Section("Medians over vertices", [_key_numbers(medians)]),
+            Section("Maps and ROIs", draw(subject, vertices, maps, medians, facts["settings"], output)),
+            Section("Medians over vertices", tables),
         ],
         lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject.description.subject}"
-        f"{origin(subject)} agree with measured ones: {len(source):,} images, {len(trials.images):,} trials.",
+        f"{origin(subject)} agree with measured ones: {len(source):,} images, {len(trials.images):,} trials; "
+        f"noise ceiling from {CEILINGS[ceiling]}.",
         command=command.line,
         settings=command.settings,
         provenance=facts,
         synthetic=subject.description.synthetic,
     )
-    return _summary(subject, maps, medians, trials, output)
+    return summary(subject, maps, medians, intervals, trials, ratios, output)
 
 
 def vertex_accuracy(
-    predicted: Float[np.ndarray, "images vertices"], trials: Trials, ncsnr: Float[np.ndarray, " vertices"]
+    predicted: Float[np.ndarray, "images vertices"],
+    trials: Trials,
+    ncsnr: Float[np.ndarray, " vertices"] | None = None,
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
     """Maps of accuracy, by name.
 
@@ -173,7 +207,8 @@ def vertex_accuracy(
     trials
         Measured ones, z-scored.
     ncsnr
-        Noise-ceiling signal-to-noise ratio of each vertex.
+        Noise-ceiling signal-to-noise ratio of each vertex, of the same measurements. By default it is estimated from
+        these trials, as ``measured_ncsnr``; without repetitions that is NaN.
 
     Returns
     -------
@@ -190,7 +225,6 @@ def vertex_accuracy(
        intelligence. Nature Neuroscience 25, 116–126.
     """
     counts = np.bincount(trials.images, minlength=len(predicted))
-    ceiling = noise_ceiling(ncsnr, 1 / (1 / counts).mean())
     order = np.argsort(trials.images, kind="stable")
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     thrice = np.flatnonzero(counts >= 3)
@@ -201,12 +235,14 @@ def vertex_accuracy(
         chunk = slice(start, start + _CHUNK)
         ours, theirs = predicted[:, chunk].astype(np.float64), trials.responses[:, chunk].astype(np.float64)
         mean = averaging @ theirs
-        part = {"r": correlation(ours, mean), "measured_ncsnr": _ncsnr(theirs, mean, trials, counts)}
+        part = {"r": correlation(ours, mean), "measured_ncsnr": ncsnr_of_trials(theirs, mean, trials, counts)}
         if rows is not None:
             part |= _of_single_trials(ours[thrice], [theirs[row] for row in rows])
         parts.append(part)
     maps = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     r2 = np.where(np.isnan(maps["r"]), np.nan, np.maximum(maps["r"], 0)) ** 2
+    ratio = maps["measured_ncsnr"] if ncsnr is None else ncsnr
+    ceiling = ceiling_of(ratio, 1 / (1 / counts).mean())
     with np.errstate(divide="ignore", invalid="ignore"):
         explained = np.where(ceiling > 0, np.minimum(100 * r2 / ceiling, 100), np.nan)
     return {**maps, "r2": r2, "noise_ceiling": ceiling, "explained_variance": explained}
@@ -230,101 +266,38 @@ def _of_single_trials(
     }
 
 
-def _ncsnr(
-    responses: Float[np.ndarray, "trials v"],
-    mean: Float[np.ndarray, "images v"],
-    trials: Trials,
-    counts: np.ndarray,
-) -> Float[np.ndarray, " v"]:
-    """From the variance within images, and what of the variance between them it does not explain."""
-    freedom = len(trials.images) - len(counts)
-    if not freedom:
-        return np.full(responses.shape[1], np.nan)
-    noise = ((responses - mean[trials.images]) ** 2).sum(0) / freedom
-    signal = np.maximum(mean.var(0, ddof=1) - noise * (1 / counts).mean(), 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(signal / noise)
-
-
 def _medians(
-    maps: Mapping[str, np.ndarray], vertices: Vertices, regions: Mapping[str, Vertices]
+    maps: Mapping[str, np.ndarray], inside: Mapping[str, Bool[np.ndarray, " vertices"]]
 ) -> dict[str, dict[str, float]]:
-    inside = {"all vertices": np.ones(len(vertices), bool)}
-    inside |= {name: np.isin(vertices.global_indices, r.global_indices) for name, r in regions.items()}
     found = {}
     for name, mask in inside.items():
         there = mask & ~np.isnan(maps["r"])
-        medians = {key: float(np.nanmedian(values[there])) for key, values in maps.items() if there.any()}
-        found[name] = {"vertices": int(there.sum()), **medians}
+        medians = {key: _median(values[there]) for key, values in maps.items() if there.any()}
+        clipped = int((maps["explained_variance"][there] == 100).sum())
+        found[name] = {"vertices": int(there.sum()), **medians, "clipped": clipped}
     return found
 
 
-def _draw(
-    subject: Subject,
-    vertices: Vertices,
-    maps: Mapping[str, np.ndarray],
-    medians: Mapping[str, Mapping[str, float]],
-    made: Mapping[str, Any],
-    output: Path,
-) -> list[Picture]:
-    made = {"images": made["images"], "betas": made["betas"]}
-    pictures = []
-    for name, title, label, limit, caption in (
-        (
-            *("r", "Correlation of predicted and measured responses", "r over images", None),
-            "Correlation over images of the prediction with the mean over an image's trials.",
-        ),
-        (
-            *("explained_variance", "Explained variance", "% of what noise allows", 100.0),
-            "r² as a share of what noise allows, in per cent; 0 where r is negative.",
-        ),
-    ):
-        options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
-        pictures += draw_brain(subject, vertices, maps[name], output / f"{name}.png", caption, **options)
-    shown = [name for name in COLUMNS if name in maps]
-    draw_table(
-        np.array([[row.get(key, np.nan) for key in shown] for row in medians.values()]),
-        list(medians),
-        [COLUMNS[name] for name in shown],
-        "median r over vertices",
-        output / "rois.png",
-        title="Correlations",
-        note=note(subject),
-    )
-    caption = (
-        "Medians over each ROI's vertices of correlations: of the model with the mean over trials, and of a single "
-        "trial with the model, with another trial, and with the mean of two others."
-    )
-    return [*pictures, Picture(output / "rois.png", caption, made)]
+def _median(values: np.ndarray) -> float:
+    """Return the median without NaN; NaN if there is nothing else, as where no image was shown twice."""
+    return float(np.nanmedian(values)) if not np.isnan(values).all() else np.nan
 
 
-def _key_numbers(medians: Mapping[str, Mapping[str, float]]) -> Table:
-    titles = _titles(medians["all vertices"])
-    return Table(
-        "Correlations (r), explained variance in per cent of what noise allows",
-        ("ROI", "vertices", *titles.values()),
-        [[name, row["vertices"], *(row.get(key, np.nan) for key in titles)] for name, row in medians.items()],
-    )
+def _plain(intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
+    return {
+        "confidence": CONFIDENCE,
+        "over": "images",
+        **{name: {key: list(ends) for key, ends in row.items()} for name, row in intervals.items()},
+    }
 
 
-def _titles(there: Mapping[str, Any]) -> dict[str, str]:
-    titles = {"r": "r", "explained_variance": "expl. var. %"} | {key: COLUMNS[key] for key in list(COLUMNS)[1:]}
-    return {key: title for key, title in titles.items() if key in there}
-
-
-def _summary(
-    subject: Subject,
-    maps: Mapping[str, np.ndarray],
-    medians: Mapping[str, Mapping[str, float]],
-    trials: Trials,
-    output: Path,
-) -> str:
-    lines = [
-        f"Accuracy of subject {subject.description.subject}{origin(subject)}, {len(trials.images)} trials; medians"
-    ]
-    shown = _titles(maps)
-    lines.append(f"  {'':<14}{'vertices':>9}" + "".join(f"{title:>17}" for title in shown.values()))
+def _write_table(
+    path: Path, medians: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Interval]]
+) -> None:
+    """Write each row's medians, and after them the ends of the headline numbers' intervals."""
+    columns, headline = list(medians["all vertices"]), list(titles_of(medians["all vertices"]))
+    rows = []
     for name, row in medians.items():
-        values = "".join(f"{row.get(key, np.nan):>17.3f}" for key in shown)
-        lines.append(f"  {name:<14}{row['vertices']:>9}{values}")
-    return "\n".join([*lines, f"Maps, table, pictures and report.html: {output}"])
+        ends = [end for key in headline for end in intervals[name].get(key, NO_INTERVAL)]
+        rows.append((name, *(row.get(key, np.nan) for key in columns), *ends))
+    write_table(path, ("roi", *columns, *(f"{key}_{end}" for key in headline for end in ("low", "high"))), rows)

@@ -30,9 +30,9 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import counted, folder_of, note, provenance, write_numbers, write_results
+from ..reporting.results import counted, folder_of, note, provenance, require_reporting, write_numbers, write_results
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, require_demo
+from ..stimuli import check_subjects, drawn, refusing, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize
@@ -40,7 +40,8 @@ from ..synthesis.parametrizations.fourier import fourier
 from ..synthesis.search.sets import evolve_sets, random_sets, set_values
 from ..synthesis.search.stored import control_among
 from .pictures import Chosen, draw_quadrants, draw_sets
-from .report import PICTURE, draw_maps, goal_maps, images_sections, numbers_section
+from .report import PICTURE, draw_maps, goal_maps, images_sections, judged, numbers_section, summary
+from .uncertainty import alignment_interval, goal_p, shift_intervals
 
 KINDS = ("univariate", "multivariate")
 _GOALS = {"align": objectives.align, "disentangle": objectives.disentangle}
@@ -161,21 +162,32 @@ def control_regions(
         seed=seed,
         precision=precision,
     )
+    require_reporting()
     if len(set(rois)) != 2 or len(rois) != 2:
         raise InvalidParameterError(f"Control is of two ROIs, got {rois}.")
     if kind not in KINDS:
         raise InvalidParameterError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
-    if k < 1 or synthesize < 0:
-        raise InvalidParameterError(f"Give k of at least 1 and synthesize of at least 0, got {k} and {synthesize}.")
+    if k < 1 or synthesize < 0 or steps < 1:
+        raise InvalidParameterError(
+            f"Give k and steps of at least 1 and synthesize of at least 0, got {k}, {steps} and {synthesize}."
+        )
     limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
     regions = [union(subject, {name: name for name in rois}, selection) for subject in subjects]
     if kind == "multivariate":
         for name, size in ((name, (w > 0).sum()) for _, weights in regions for name, w in weights.items()):
             if size < 2:
                 raise InvalidParameterError(f"ROI {name!r} has only one vertex; a pattern needs more.")
-    source = _stimuli(subjects[0], output, images)
-    if kind == "multivariate" and 2 * set_size > len(source):
-        raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
+        for name, number, least in (
+            ("set_size", set_size, 3),
+            ("population", population, 8),
+            ("generations", generations, 1),
+        ):
+            if number < least:
+                raise InvalidParameterError(f"{name} must be at least {least}, got {number}.")
+    with refusing(output):
+        source = _stimuli(subjects[0], output, images)
+        if kind == "multivariate" and 2 * set_size > len(source):
+            raise InvalidParameterError(f"A set may have at most half of the {len(source)} images, got {set_size}.")
     if selection.hemisphere == "both":
         del limits["hemisphere"]  # which runs of earlier versions do not have
     folders = [folder_of(output, subject) for subject in subjects]
@@ -188,6 +200,7 @@ def control_regions(
         execution=execution,
         membership=[{name: own > 0 for name, own in weights.items()} for _, weights in regions],
         run={"rois": rois, "precision": precision, **limits},
+        facts={"hemisphere": selection.hemisphere},
     )
     if kept is None:
         raise unfinished(output, [folder / STORE for folder in folders], execution.process)
@@ -223,13 +236,13 @@ def control_regions(
         output,
         "Control",
         parts,
-        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(subjects)}, {_judged(subjects)}.",
+        lead=f"{_LEADS[kind].format(*rois)}: {len(source):,} images, {counted(subjects)}, {judged(subjects)}.",
         command=command.line,
         settings=command.settings,
         provenance=facts,
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return _summary(subjects, rois, rows, len(source), output)
+    return summary(subjects, rois, rows, len(source), output)
 
 
 def goals(rois: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -270,13 +283,14 @@ def _univariate(
     away = np.stack([one.means - baseline for one, baseline in zip(subjects, baselines, strict=True)])
     rows, named, shown, chosen = [], [], [], [{} for _ in subjects]
     for goal, directions in goals(rois).items():
-        gone = []
+        gone, intervals = [], []
         for index, choosing in enumerate(judges(len(subjects))):
             found = control_among(
                 source.ids, away[choosing].mean(axis=0), directions, k=k, margin=margin, baseline=np.zeros(2)
             ).found
             own = np.array(directions) * away[index][found.indices]
             gone.append(own.mean(axis=0) if len(own) else np.full(2, np.nan))
+            intervals.append(shift_intervals(own))
             chosen[index][goal] = found.indices
             named += [
                 (goal, subjects[index].number, image, *way) for image, way in zip(found.names, own, strict=True)
@@ -284,6 +298,7 @@ def _univariate(
         shown.append(Chosen(goal, subjects[0].means[chosen[0][goal]]))
         counts = [len(own[goal]) for own in chosen]
         rows.append({"goal": goal, "directions": directions, "ways": gone, "images": counts[0], "counts": counts})
+        rows[-1]["intervals"] = intervals
         if goal in made:
             means = [own[goal] @ one.by_region for one, own in zip(subjects, answers, strict=True)]
             rows[-1]["synthesized"] = [
@@ -312,7 +327,7 @@ def _multivariate(
     before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(subjects))]
     rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in subjects]
     for goal, objective in _GOALS.items():
-        reached = []
+        reached, p, intervals = [], [], []
         for index, choosing in enumerate(judges(len(subjects))):
             number = subjects[index].number
             among = objectives.group(objective(*(w[choosing] for w in weights)))
@@ -320,12 +335,16 @@ def _multivariate(
             result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
             own = objectives.align(*(w[index] for w in weights))
             reached.append(float(set_values(every[index], own, result.latents)[0]))
+            p.append(goal_p(goal, reached[-1], before[index]))
+            intervals.append(alignment_interval(every[index][result.latents[0]], *(w[index] for w in weights)))
             best = np.sort(there[result.latents[0]])
             chosen[index][goal] = best
             named += [(goal, number, source.ids[image]) for image in best]
         shown.append(Chosen(goal, np.array(reached)))
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
+        ends = [np.quantile(values, [0.025, 0.975]) for values in before]
+        rows[-1] |= {"intervals": intervals, "random range": ends, "p": p, "random count": _BASELINE}
     write_table(output / "images.csv", ("goal", "subject", "image"), named)
     options = {"note": note(subjects[0].subject), "title": _title(subjects, len(source))}
     draw_sets(before[0], rois, shown, output / PICTURE, **options)
@@ -358,26 +377,3 @@ def _answers(
 def _title(subjects: Sequence[_Known], images: int) -> str:
     whose = "its own responses" if len(subjects) == 1 else "other subjects' responses"
     return f"Subject {subjects[0].number}: of {images} images those chosen by {whose}"
-
-
-def _judged(subjects: Sequence[Any]) -> str:
-    return "judged by the one who chose" if len(subjects) == 1 else "chosen by all but one, judged by that one"
-
-
-def _summary(
-    subjects: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
-) -> str:
-    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(subjects)}: {images} images, {_judged(subjects)}"]
-    for row in rows:
-        if "ways" not in row:
-            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}"
-        elif not row["images"]:
-            text = "no image passes the margin"
-        else:
-            ways = np.nanmean(row["ways"], axis=0)
-            text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
-        if "synthesized" in row:
-            own = row["synthesized"][0]
-            text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
-        lines.append(f"  {row['goal']:<28}{text}")
-    return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])

@@ -18,9 +18,11 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.page import Gallery, Picture, Section, Table
 from ..reporting.pictures import draw_brain
-from ..reporting.results import NUMBERS
+from ..reporting.results import NUMBERS, counted
+from ..reporting.statistics import Interval
 
 PICTURE = "control.png"
+SELF_JUDGED = "The set was searched for by the responses that judge it, so that p is of the search alone."
 _CHOSEN, _SYNTHESIZED = "chosen", "synthesized"  # folders
 _SHOWN = {"univariate": 6, "multivariate": 18}  # chosen images shown for each goal
 _CAPTIONS = {
@@ -173,6 +175,34 @@ def draw_maps(
     return pictures
 
 
+def judged(subjects: Sequence[Any]) -> str:
+    """Return the words that say who chose the images and who judges them."""
+    return "judged by the one who chose" if len(subjects) == 1 else "chosen by all but one, judged by that one"
+
+
+def summary(
+    subjects: Sequence[Subject], rois: Sequence[str], rows: Sequence[dict[str, Any]], images: int, output: Path
+) -> str:
+    """Return how far the images drive or suppress each region, or how alike sets are represented, in lines."""
+    lines = [f"Control of {rois[0]} and {rois[1]} in {counted(subjects)}: {images} images, {judged(subjects)}"]
+    for row in rows:
+        if "ways" not in row:
+            text = f"alignment {np.mean(row['alignment']):.3f}, of random sets {np.mean(row['random sets']):.3f}; "
+            text += f"p {', '.join(f'{p:.3g}' for p in row['p'])} against {row['random count']:,} of them"
+        elif not row["images"]:
+            text = "no image passes the margin"
+        else:
+            ways = np.nanmean(row["ways"], axis=0)
+            text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
+        if "synthesized" in row:
+            own = row["synthesized"][0]
+            text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
+        lines.append(f"  {row['goal']:<28}{text}")
+    if "p" in rows[0] and len(subjects) == 1:
+        lines.append(f"  {SELF_JUDGED}")
+    return "\n".join([*lines, f"Maps, pictures, numbers and report.html: {output}"])
+
+
 def _earlier_goals(output: Path) -> list[str]:
     """Return the goals of an earlier run that wrote into this folder, if there was one."""
     try:
@@ -202,21 +232,31 @@ def _shifts(
     cells = []
     for row in rows:
         for index, subject_id in enumerate(subject_ids):
-            cells.append((row["goal"], subject_id, f"{row['counts'][index]} chosen", *row["ways"][index]))
+            ends = [str(one) for one in row["intervals"][index]]
+            cells.append((row["goal"], subject_id, f"{row['counts'][index]} chosen", *row["ways"][index], *ends))
             if "synthesized" in row:
-                cells.append((row["goal"], subject_id, f"{n_synthesized} synthesized", *row["synthesized"][index]))
+                mean = row["synthesized"][index]
+                cells.append((row["goal"], subject_id, f"{n_synthesized} synthesized", *mean, "–", "–"))
     return Table(
-        "Change of each region's mean response in the wanted direction, relative to all images (z)",
-        ("goal", "subject", "images", *rois),
+        "Change of each region's mean response in the wanted direction, relative to all images (z), with 95% "
+        "bootstrap intervals over the chosen images, where they are five or more",
+        ("goal", "subject", "images", *rois, *(f"95% of {roi}" for roi in rois)),
         cells,
     )
 
 
 def _alignments(rois: Sequence[str], subject_ids: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ("goal", "subject", "chosen set", "random sets, mean")
+    columns = ("goal", "subject", "images", "chosen set", "95% of it", "random sets, mean", "95% of them", "p")
     cells = [
-        [row["goal"], subject_id, chosen, random]
+        [
+            *(row["goal"], subject_id, row["images"], row["alignment"][index], str(row["intervals"][index])),
+            *(row["random sets"][index], str(Interval(*row["random range"][index])), row["p"][index]),
+        ]
         for row in rows
-        for subject_id, chosen, random in zip(subject_ids, row["alignment"], row["random sets"], strict=True)
+        for index, subject_id in enumerate(subject_ids)
     ]
-    return Table(f"Correlation of {rois[0]}'s and {rois[1]}'s dissimilarities", columns, cells)
+    caption = (
+        f"Correlation of {rois[0]}'s and {rois[1]}'s dissimilarities; bootstrap intervals over a set's images; p: "
+    )
+    caption += f"share of {rows[0]['random count']:,} random sets and this one that are at least as good"
+    return Table(caption + (f". {SELF_JUDGED}" if len(subject_ids) == 1 else ""), columns, cells)

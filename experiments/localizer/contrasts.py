@@ -14,6 +14,7 @@ from scipy import stats
 from ...errors import InvalidParameterError
 from ...files.csv_tables import read_table
 from ...files.names import NameIndex
+from ..reporting.statistics import FEWEST_SUBJECTS, fdr, mean_interval
 
 _FEWEST = 2  # images a category needs
 
@@ -162,12 +163,7 @@ def significance(
        Society B 57 (1), 289–300.
     """
     p = 2 * stats.t.sf(np.abs(t), degrees_of_freedom)
-    q = np.full_like(p, np.nan)
-    for contrast_q, contrast_p in zip(q, p, strict=True):
-        known = ~np.isnan(contrast_p)
-        if known.any():
-            contrast_q[known] = stats.false_discovery_control(contrast_p[known])
-    return p, q
+    return p, np.stack([fdr(contrast_p) for contrast_p in p])
 
 
 def preferences(
@@ -209,8 +205,35 @@ def preferences(
     return preferred
 
 
+def largest_p(
+    means: Float[np.ndarray, "categories n"],
+    variance: Float[np.ndarray, " n"],
+    counts: Int[np.ndarray, " categories"],
+) -> Float[np.ndarray, " n"]:
+    """Return the two-sided p of the t of the largest mean against the second; NaN where nothing varies.
+
+    Parameters
+    ----------
+    means
+        Mean response to each category.
+    variance
+        Variance of the responses within categories.
+    counts
+        Number of images in each category.
+    """
+    first, second = np.argsort(-means, axis=0, kind="stable")[:2]
+    columns = np.arange(means.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(variance * (1 / counts[first] + 1 / counts[second]))
+        t = (means[first, columns] - means[second, columns]) / error
+    return 2 * stats.t.sf(t, counts.sum() - len(counts))
+
+
 def over_subjects(effects: Float[np.ndarray, "subjects n"]) -> dict[str, Float[np.ndarray, " n"]]:
     """Test effects against 0 over subjects, by paired t-tests.
+
+    Two subjects have a t of one degree of freedom, which is no basis for a claim about more than these two: q is of
+    three or more.
 
     Parameters
     ----------
@@ -219,16 +242,18 @@ def over_subjects(effects: Float[np.ndarray, "subjects n"]) -> dict[str, Float[n
 
     Returns
     -------
-    ``mean``, ``t``, ``p``, ``q`` (adjusted for the false discovery rate) and ``subjects``, the number of subjects.
+    ``mean``, ``t``, ``p``, ``q`` (adjusted for the false discovery rate over what three or more subjects have),
+    ``subjects``, the number of subjects, and ``low`` and ``high``, the mean's 95% interval by Student's t.
     """
     subjects = (~np.isnan(effects)).sum(0)
     enough = (subjects >= 2) & (
         np.nanmax(effects, axis=0, initial=-np.inf) > np.nanmin(effects, axis=0, initial=np.inf)
     )
-    t, p, q = (np.full(effects.shape[1], np.nan) for _ in range(3))
+    t, p = (np.full(effects.shape[1], np.nan) for _ in range(2))
     if enough.any():
         tested = stats.ttest_1samp(effects[:, enough], 0, axis=0, nan_policy="omit")
         t[enough], p[enough] = tested.statistic, tested.pvalue
-        q[enough] = stats.false_discovery_control(p[enough])
+    q = fdr(np.where(subjects >= FEWEST_SUBJECTS, p, np.nan))
+    ends = np.array([mean_interval(values) for values in effects.T]).reshape(-1, 2)
     mean = np.nansum(effects, axis=0) / np.where(subjects, subjects, np.nan)
-    return {"mean": mean, "t": t, "p": p, "q": q, "subjects": subjects}
+    return {"mean": mean, "t": t, "p": p, "q": q, "subjects": subjects, "low": ends[:, 0], "high": ends[:, 1]}

@@ -30,10 +30,13 @@ from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
-from ..reporting.results import counted, folder_of, origin, provenance, regions_of, write_results
-from ..stimuli import check_subjects, drawn, require_demo
-from .contrasts import Design, design_of, over_subjects, preferences, significance
-from .report import count_selective, draw, key_numbers, over_subjects_table, roi_preferences, t_map_names
+from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
+from ..reporting.statistics import fdr
+from ..responses import run_facts
+from ..stimuli import check_subjects, drawn, refusing, require_demo
+from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
+from .report import count_selective, draw, key_numbers, over_subjects_table, t_map_names, too_few
+from .rois import RoiPreference, roi_preferences
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
 
@@ -62,9 +65,11 @@ def localize(
     output
         Folder of the results. For each subject ``subjNN/`` holds for each contrast maps ``t_*``, ``q_*`` (two-sided p
         adjusted for the false discovery rate over vertices), ``d_*`` (selectivity: the effect in residual standard
-        deviations), and ``preference`` (number of the category with the largest mean, NaN where categories do not
-        differ); ``rois.csv`` with each ROI's mean response to each category, in z units; and pictures.
-        ``contrasts.csv`` has each ROI's effects over subjects.
+        deviations), ``preference`` (number of the category with the largest mean, NaN where categories do not
+        differ) and ``preference_q`` (q of the largest against the second mean); ``rois.csv`` with each ROI's mean
+        response to each category, in z units; and pictures. ``results.json`` has each ROI's preference and its tests:
+        see :class:`~berg_jax.experiments.localizer.rois.RoiPreference`. ``contrasts.csv`` has each ROI's effects
+        over subjects.
     images
         Folder that holds a folder for each category, or any other images with a table (drawings by default, for
         the demo subjects only).
@@ -105,14 +110,17 @@ def localize(
         measured=measured,
         precision=precision,
     )
+    require_reporting()
     if not 0 < alpha < 1:
         raise InvalidParameterError(f"alpha must be between 0 and 1, got {alpha!r}.")
     chosen = [selection.of(subject) for subject in subjects]
     maps = {name: surface.read(path, subjects[0].hemisphere_size) for name, path in (measured or {}).items()}
-    source, design = _stimuli(subjects[0], output, images, table, contrasts)
-    if unknown := set(maps) - set(design.names):
-        raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
+    with refusing(output):
+        source, design = _stimuli(subjects[0], output, images, table, contrasts)
+        if unknown := set(maps) - set(design.names):
+            raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
     regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
+    planned = {"categories": design.categories, "contrasts": design.names, "selection": selection.as_json()}
     found = []
     for subject, vertices, inside in zip(subjects, chosen, regions, strict=True):
         found.append(
@@ -126,6 +134,7 @@ def localize(
                 output=folder_of(output, subject) / "stream",
                 identity=subject.identity(vertices, precision),
                 execution=execution,
+                attributes=run_facts(subject, vertices, precision, **planned),
             )
         )
     if not all(found):
@@ -143,19 +152,23 @@ def localize(
             subject, vertices, precision, experiment="localizer", images=len(source), **made
         )
         shares = _shares(results["preference"], vertices, inside, len(design.categories))
-        write_results(folder, vertices, results, {"measured": rows, "preferring": shares, **facts[folder.name]})
+        preferred = roi_preferences(design, responses, list(inside), alpha)
+        numbers = {"measured": rows, "preferring": shares, "preferences": [one.as_json() for one in preferred]}
+        write_results(folder, vertices, results, {**numbers, **facts[folder.name]})
         write_table(
             folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
         )
         pictures = draw(subject, vertices, design, results, tables[-1], alpha, folder)
-        parts = [*pictures, *key_numbers(design, results, tables[-1], shares, rows, alpha)]
+        parts = [*pictures, *key_numbers(design, results, preferred, shares, rows, alpha)]
         sections.append(Section(f"Subject {subject.description.subject}", parts))
-        lines += [_summary(subject, design, results, tables[-1], shares, rows, alpha)]
+        lines += [_summary(subject, design, results, preferred, shares, rows, alpha)]
     group = _group(design, tables)
     columns = group[0] if group else ("roi", "contrast")
     write_table(output / "contrasts.csv", columns, (row.values() for row in group))
     if len(subjects) > 1:
-        sections.append(Section("Over subjects", [over_subjects_table(group)]))
+        few = too_few(group)
+        sections.append(Section("Over subjects", [*([few] if few else []), over_subjects_table(group)]))
+        lines += [f"Over subjects: {few}" if few else f"Effects over n = {len(subjects)} subjects: contrasts.csv"]
     write_report(
         output,
         "Category localizer",
@@ -182,7 +195,9 @@ def vertex_maps(
         plain = name.replace(" ", "").replace(">", "-vs-").replace("/", "-")
         maps |= {f"t_{plain}": glm["t"][index], f"q_{plain}": q[index], f"d_{plain}": d[index]}
     counts = np.bincount(design.labels)
-    return {**maps, "preference": preferences(glm["betas"], glm["residual_variance"], counts, alpha)}
+    preferred = preferences(glm["betas"], glm["residual_variance"], counts, alpha)
+    second = fdr(largest_p(glm["betas"], glm["residual_variance"], counts))
+    return {**maps, "preference": preferred, "preference_q": second}
 
 
 def _stimuli(
@@ -246,7 +261,7 @@ def _summary(
     subject: Subject,
     design: Design,
     results: Mapping[str, np.ndarray],
-    means: Mapping[str, Float[np.ndarray, " c"]],
+    preferred: Sequence[RoiPreference],
     shares: Mapping[str, list[float]],
     measured: Sequence[Mapping[str, Any]],
     alpha: float,
@@ -254,9 +269,13 @@ def _summary(
     lines = [f"Subject {subject.description.subject}{origin(subject)}, {len(design.labels)} images"]
     for name, key in zip(design.names, t_map_names(results), strict=True):
         lines.append(f"  {name:<28}{count_selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
-    if means:
-        lines.append(f"  {'ROI':<14}{'prefers':<14}{'mean (z)':>9}{'other (z)':>10}{'of its vertices':>17}")
-    for name, best, mean, others, share in roi_preferences(design, means, shares):
-        lines.append(f"  {name:<14}{best:<14}{mean:>9.2f}{others:>10.2f}{share:>17.0%}")
+    if preferred:
+        titles = f"{'mean (z)':>9}{'other (z)':>10}{'95% of difference':>20}{'of its vertices':>17}"
+        lines.append(f"  {'ROI':<14}{'prefers':<14}{titles}")
+    for one in preferred:
+        share = shares[one.roi][design.categories.index(one.largest)]
+        lines.append(
+            f"  {one.roi:<14}{one.said:<14}{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
+        )
     lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
     return "\n".join(lines)

@@ -14,7 +14,9 @@ from ...vertices import Vertices
 from ..reporting.page import Picture, Table
 from ..reporting.pictures import draw_brain, draw_table
 from ..reporting.results import note
+from ..reporting.statistics import FEWEST_SUBJECTS
 from .contrasts import Design
+from .rois import RoiPreference
 
 
 def draw(
@@ -60,9 +62,10 @@ def draw(
     pictures += draw_brain(
         subject,
         vertices,
-        results["preference"],
+        np.where(results["preference_q"] < alpha, results["preference"], np.nan),
         folder / "preference.png",
-        "The category that a vertex responds to most, where categories differ.",
+        "The category that a vertex responds to most, where categories differ and the largest mean differs from the "
+        "second.",
         settings={"categories": design.categories, **settings},
         labels=design.categories,
         label="preferred category",
@@ -79,7 +82,7 @@ def draw(
 def key_numbers(
     design: Design,
     results: Mapping[str, np.ndarray],
-    means: Mapping[str, Float[np.ndarray, " c"]],
+    preferred: Sequence[RoiPreference],
     shares: Mapping[str, list[float]],
     measured: Sequence[Mapping[str, Any]],
     alpha: float,
@@ -88,8 +91,10 @@ def key_numbers(
 
     Parameters
     ----------
-    design, results, means, alpha
+    design, results, alpha
         See :func:`draw`.
+    preferred
+        Preference of each ROI.
     shares
         Share of each ROI's vertices that prefer each category.
     measured
@@ -100,9 +105,22 @@ def key_numbers(
         for name, key in zip(design.names, t_map_names(results), strict=True)
     ]
     tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices"), counts)]
-    if means:
-        columns = ("ROI", "prefers", "mean (z)", "other categories (z)", "share of its vertices")
-        tables.append(Table("Preferred category of each ROI", columns, roi_preferences(design, means, shares)))
+    if preferred:
+        columns = ("ROI", "prefers", "largest mean (z)", "images", "other categories (z)", "95% of difference")
+        rows = []
+        for one in preferred:
+            share = shares[one.roi][design.categories.index(one.largest)]
+            numbers = (one.mean, one.images, one.others, str(one.difference), one.q_differ, one.q_largest)
+            rows.append((one.roi, one.said, *numbers, share))
+        tables.append(
+            Table(
+                "Preferred category of each ROI, where categories differ (F) and the largest mean differs from the "
+                f"second (t), both at q < {alpha:g} over ROIs; bootstrap intervals over images; share of the ROI's "
+                "vertices that respond most to the category",
+                (*columns, "q of F", "q of t", "share of its vertices"),
+                rows,
+            )
+        )
     if measured:
         rows = [[row["contrast"], row["vertices"], row["r"]] for row in measured]
         tables.append(Table("Correlation with measured t maps", ("contrast", "vertices", "r"), rows))
@@ -113,9 +131,21 @@ def over_subjects_table(group: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of effects over subjects, one row for each ROI and contrast."""
     columns = list(group[0]) if group else ["roi", "contrast"]
     return Table(
-        "Effects over subjects: mean of a contrast of ROI means (z), t and p of a paired test, q over all rows",
+        "Effects over subjects: mean of a contrast of ROI means (z) with its 95% interval by Student's t, t and p of "
+        f"a paired test, q over all rows of {FEWEST_SUBJECTS} or more subjects",
         columns,
         [list(row.values()) for row in group],
+    )
+
+
+def too_few(group: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the sentence that says that there are too few subjects for a claim over subjects, if so."""
+    most = max((int(row["subjects"]) for row in group), default=FEWEST_SUBJECTS)
+    if most >= FEWEST_SUBJECTS:
+        return None
+    return (
+        f"n = {most}. A paired t over so few subjects is no basis for a claim about others, so that no q is given; "
+        "read the effects of each subject instead."
     )
 
 
@@ -128,21 +158,3 @@ def count_selective(results: Mapping[str, np.ndarray], key: str, alpha: float) -
     """Count the vertices whose t is positive and significant at a false discovery rate, in one map of t."""
     q = results[key.replace("t_", "q_", 1)]
     return int(((q < alpha) & (results[key] > 0)).sum())
-
-
-def roi_preferences(
-    design: Design, means: Mapping[str, Float[np.ndarray, " c"]], shares: Mapping[str, list[float]]
-) -> list[tuple[str, str, float, float, float]]:
-    """Return each ROI's preferred category.
-
-    Returns
-    -------
-    A row for each ROI: its name, the category with the largest mean, that mean, the mean of the other categories, and
-    the share of the ROI's vertices that prefer the category.
-    """
-    rows = []
-    for name, values in means.items():
-        best = int(values.argmax())
-        others = float(np.delete(values, best).mean())
-        rows.append((name, design.categories[best], float(values[best]), others, shares[name][best]))
-    return rows

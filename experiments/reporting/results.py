@@ -20,6 +20,7 @@ from ...files.disk import explained, write_whole
 from ...rois import UNIONS
 from ...subject import Subject
 from ...surface.maps import GIFTI
+from ...surface.meshes import require
 from ...surface.spaces import MESHES
 from ...vertices import HEMISPHERES, Vertices
 from .command import plain
@@ -46,6 +47,11 @@ def provenance(subject: Subject, vertices: Vertices, precision: str, **settings:
         "cores": os.cpu_count(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def require_reporting() -> None:
+    """Raise ResourceError unless what maps and pictures are written with is installed, before work starts."""
+    require("matplotlib", "nibabel", "nilearn")
 
 
 def note(subject: Subject) -> str | None:

@@ -18,7 +18,7 @@ from ...surface.meshes import SHOWN, fsaverage, how_to_get, is_here
 from ...surface.spaces import MESHES, hint
 from ...vertices import HEMISPHERES, Vertices
 
-_FEWEST = 4  # images needed: three images have only three dissimilarities
+FEWEST_IMAGES = 4  # images needed: three images have only three dissimilarities
 
 
 def dissimilarities(patterns: Float[np.ndarray, "images features"]) -> Float[np.ndarray, " pairs"]:
@@ -49,9 +49,9 @@ def dissimilarities(patterns: Float[np.ndarray, "images features"]) -> Float[np.
     >>> dissimilarities(patterns).round(2).tolist()
     [0.0, 2.0, 0.5, 2.0, 0.5, 1.5]
     """
-    if patterns.ndim != 2 or len(patterns) < _FEWEST or patterns.shape[1] < 2:
+    if patterns.ndim != 2 or len(patterns) < FEWEST_IMAGES or patterns.shape[1] < 2:
         raise InvalidParameterError(
-            f"Patterns must be of at least {_FEWEST} images and 2 features, got shape {patterns.shape}."
+            f"Patterns must be of at least {FEWEST_IMAGES} images and 2 features, got shape {patterns.shape}."
         )
     centered = patterns.astype(np.float64)
     centered -= centered.mean(1, keepdims=True)

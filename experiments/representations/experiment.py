@@ -28,11 +28,12 @@ from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Picture, Section, Table, write_report
 from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import counted, folder_of, note, outlined, provenance, write_results
+from ..reporting.results import counted, folder_of, note, outlined, provenance, require_reporting, write_results
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, require_demo
+from ..stimuli import check_subjects, drawn, refusing, require_demo, require_images
 from .dinov2_baseline import class_tokens
 from .dissimilarity import (
+    FEWEST_IMAGES,
     dissimilarities,
     neighborhoods,
     searchable_vertices,
@@ -129,22 +130,16 @@ def compare_representations(
         dinov2=dinov2,
         precision=precision,
     )
+    require_reporting()
+    limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
     names = list(rois) or [name for name in ROIS if all(name in outlined(subject, (name,)) for subject in subjects)]
     regions = [{name: replace(selection, roi=name).of(subject) for name in names} for subject in subjects]
     if small := [name for found in regions for name, region in found.items() if len(region) < 2]:
         raise InvalidParameterError(f"ROI {small[0]!r} has only one vertex; a pattern needs more.")
-    source = _stimuli(subjects[0], output, images)
-    targets = given_dissimilarities(features or {}, matrices or {}, source.ids, feature_names)
-    baseline = None if dinov2 is None else load_dinov2(dinov2)
-    if baseline is not None:
-        targets |= {
-            name: dissimilarities(tokens)
-            for name, tokens in class_tokens(baseline, source, execution.batch_size).items()
-        }
-    if clash := set(names) & set(targets):
-        raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
-    if searchlight is not None and not targets:
-        raise InvalidParameterError("A searchlight needs features or matrices to compare with.")
+    if searchlight is not None and not (features or matrices or dinov2):
+        raise InvalidParameterError(
+            "A searchlight needs features or matrices to compare with: give --features, --matrix or --dinov2."
+        )
     chosen, lit, coarse = [], [], False
     for subject, found in zip(subjects, regions, strict=True):
         together = np.concatenate([region.global_indices for region in found.values()])
@@ -155,8 +150,23 @@ def compare_representations(
             next(neighborhoods(lit[-1], searchlight))
             together = np.concatenate([together, lit[-1].global_indices])
         chosen.append(Vertices.from_global(np.unique(together), subject.hemisphere_size))
+    with refusing(output):
+        source = _stimuli(subjects[0], output, images)
+        require_images(source, FEWEST_IMAGES, "Representational similarity")
+        targets = given_dissimilarities(features or {}, matrices or {}, source.ids, feature_names)
+        baseline = None if dinov2 is None else load_dinov2(dinov2)
+        if clash := set(names) & set(targets):
+            raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
+    if baseline is not None:
+        targets |= {
+            name: dissimilarities(tokens)
+            for name, tokens in class_tokens(baseline, source, execution.batch_size).items()
+        }
     folders = [folder_of(output, subject) for subject in subjects]
-    kept = keep_responses(subjects, chosen, source, folders, precision=precision, execution=execution)
+    facts_of_run = {"ROIs": names, "selection": limits, "searchlight": searchlight}
+    kept = keep_responses(
+        subjects, chosen, source, folders, precision=precision, execution=execution, facts=facts_of_run
+    )
     if kept is None:
         raise unfinished(output, [folder / STORE for folder in folders], execution.process)
     own, facts, pictures = [], {}, []

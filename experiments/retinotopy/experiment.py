@@ -14,7 +14,7 @@ eccentricities by 0.997. Without a fit a center is as coarse as the grid: x and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
 from ..reporting.page import write_report
-from ..reporting.results import EARLY, origin, outlined, provenance, write_results
+from ..reporting.results import EARLY, origin, outlined, provenance, require_reporting, write_results
+from ..responses import run_facts
 from ..stimuli import is_demo, require_demo
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
@@ -129,13 +130,15 @@ def map_retinotopy(
         measured=measured,
         precision=precision,
     )
+    require_reporting()
     demo = is_demo(subject)
     vertices = selection.of(subject)
     theirs = None if measured is None else _measured(Path(measured), vertices)
     chosen = _probes(probes, grid or (DEMO_GRID if demo else GRID), sigma)
-    filling, found_images = _filling(subject, images, output)
     fitting = fit_sizes or set(probes) != {"gaussians"}
     parts = _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf)
+    filling, found_images = _filling(subject, images, output)
+    planned = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "fit": fitting}
     found = []
     for part, folder in parts:
         found.append(
@@ -147,6 +150,7 @@ def map_retinotopy(
                 subject.identity(part, precision),
                 fit_sizes=fitting,
                 execution=execution,
+                attributes=run_facts(subject, part, precision, selection=selection.as_json(), **planned),
             )
         )
     if not all(found):
@@ -182,6 +186,7 @@ def probe_model(
     *,
     fit_sizes: bool = False,
     execution: Execution = Execution(),
+    attributes: Mapping[str, Any] | None = None,
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
     """Return maps of a model's receptive fields, by name; an empty dict while other processes still work.
 
@@ -191,8 +196,9 @@ def probe_model(
         The model, of the vertices to map.
     probes, images
         Windows on the visual field, and the images that fill them, in 0–255.
-    output, identity, execution
-        The run's folder, the model's identity and the run's execution: see :func:`berg_jax.stream.stream`.
+    output, identity, execution, attributes
+        The run's folder, the model's identity, the run's execution, and what it is in words: see
+        :func:`berg_jax.stream.stream`.
     fit_sizes
         Fit Gaussian receptive fields, too.
 
@@ -211,6 +217,7 @@ def probe_model(
         output=output,
         identity=identity,
         execution=execution,
+        attributes=attributes,
     )
     if not found:
         return {}

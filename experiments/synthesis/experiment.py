@@ -23,6 +23,7 @@ from ...subject import Subject
 from ..reporting.command import Command, command_of
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import origin
+from ..stimuli import refusing
 from . import augmentations, objectives, priors
 from .areas import union
 from .judging.natural import natural_baseline, relative_scores
@@ -135,27 +136,28 @@ def synthesize(
     start_from = None if natural is None else [natural.means[name] for name in directions]
     weights = [area[name] for name in directions]
     objective = objectives.control(weights, list(directions.values()), start_from, margin)
-    with explained("write", output):
-        output.mkdir(parents=True, exist_ok=True)
-    checkpoint = output / "checkpoint.npz"
-    result = optimize(
-        model,
-        objective,
-        parametrized,
-        n=n,
-        steps=recipe.steps,
-        optimizer=optax.adam(recipe.learning_rate),
-        penalties=recipe.total_variation * priors.total_variation() if recipe.total_variation else None,
-        project=project,
-        augment=augmentations.jitter(recipe.jitter) if recipe.jitter else None,
-        draws=recipe.draws,
-        seed=recipe.seed,
-        microbatch=microbatch,
-        devices=devices,
-        checkpoint=checkpoint,
-        time_limit=time_limit,
-        show_progress=show_progress,
-    )
+    with refusing(output):
+        with explained("write", output):
+            output.mkdir(parents=True, exist_ok=True)
+        checkpoint = output / "checkpoint.npz"
+        result = optimize(
+            model,
+            objective,
+            parametrized,
+            n=n,
+            steps=recipe.steps,
+            optimizer=optax.adam(recipe.learning_rate),
+            penalties=recipe.total_variation * priors.total_variation() if recipe.total_variation else None,
+            project=project,
+            augment=augmentations.jitter(recipe.jitter) if recipe.jitter else None,
+            draws=recipe.draws,
+            seed=recipe.seed,
+            microbatch=microbatch,
+            devices=devices,
+            checkpoint=checkpoint,
+            time_limit=time_limit,
+            show_progress=show_progress,
+        )
     order = np.argsort(-result.values, kind="stable")
     shown = np.asarray(result.images)[order].round().astype(np.uint8)
     responses = _responses(model, shown, microbatch or 8)

@@ -25,8 +25,10 @@ from berg_jax.convert.synthetic import make_synthetic_subject
 from berg_jax.demo import images as drawings
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
 from berg_jax.experiments.accuracy import experiment as accuracy
+from berg_jax.experiments.accuracy.ceiling import agreement, choose_ceiling
 from berg_jax.experiments.accuracy.experiment import measure_accuracy, vertex_accuracy
 from berg_jax.experiments.accuracy.trials import BETAS, DESIGN, Trials, read_array, read_nsd, shown_images, z_scored
+from berg_jax.experiments.accuracy.uncertainty import Resampled
 from berg_jax.stream.encode import encode_images
 from berg_jax.vertices import Vertices
 
@@ -187,6 +189,65 @@ def test_estimates_meet_the_closed_form(ncsnr: float, share: float) -> None:
     np.testing.assert_allclose(maps["r"][5], one, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ncsnr", [0.4, 1.0, 2.5])
+def test_the_model_s_own_responses_with_noise_are_explained_to_100_per_cent(ncsnr: float) -> None:
+    """Betas are the prediction and noise, of another ncsnr than the metadata's → 100% by the trials' ceiling."""
+    predicted, trials = simulated(ncsnr, 1.0, 200, 400)
+    maps = vertex_accuracy(predicted, trials)
+    assert np.nanmedian(maps["explained_variance"]) > 97
+    np.testing.assert_allclose(np.median(maps["noise_ceiling"]), ncsnr**2 / (ncsnr**2 + 1 / 3), atol=0.03)
+    by_metadata = vertex_accuracy(predicted, trials, np.full(400, 2 * ncsnr))  # four times the signal's variance
+    share = (4 * ncsnr**2 + 1 / 3) / (4 * (ncsnr**2 + 1 / 3))
+    np.testing.assert_allclose(np.median(by_metadata["explained_variance"]), 100 * share, atol=2)
+    np.testing.assert_array_equal(by_metadata["measured_ncsnr"], maps["measured_ncsnr"])
+
+
+def test_trials_without_repetitions_leave_the_ceiling_to_the_user() -> None:
+    """Each image was shown once → an error that names the choice; asked for, the metadata's ceiling is taken."""
+    once, twice = np.array([1, 1, 1]), np.array([1, 2, 1])
+    assert choose_ceiling(None, twice) == choose_ceiling("trials", twice) == "trials"
+    assert choose_ceiling("metadata", once) == choose_ceiling("metadata", twice) == "metadata"
+    for given in (None, "trials"):
+        with pytest.raises(InvalidParameterError, match=r"3 images was shown once.*--noise-ceiling metadata"):
+            choose_ceiling(given, once)
+    with pytest.raises(InvalidParameterError, match=r"one of \['trials', 'metadata'\], got 'other'"):
+        choose_ceiling("other", twice)
+
+
+def test_a_metadata_ceiling_that_the_trials_contradict_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    metadata = np.array([0.5, 1, 1.5, np.nan])
+    with caplog.at_level(logging.WARNING):
+        found = agreement(np.array([0.55, 1.1, 1.6, 1]), metadata)
+    assert not caplog.records
+    assert (found["vertices"], found["trials"], found["metadata"], found["ratio of medians"]) == (3, 1.1, 1, 1.1)
+    assert found["correlation"] > 0.99
+    with caplog.at_level(logging.WARNING):
+        assert agreement(metadata / 3, metadata)["ratio of medians"] == pytest.approx(1 / 3)
+    assert "The trials' ncsnr, median 0.333, is not the metadata's, 1" in caplog.text
+    assert agreement(np.full(4, np.nan), metadata) is None
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_resample_is_what_images_given_so_often_would_be(given: bool) -> None:
+    """Images drawn 0 to 3 times, with all of their trials → as if they were copied so often."""
+    random = np.random.default_rng(0)
+    repeats = np.array([1, 2, 3, 4, 3, 3, 3, 3])
+    images = random.permutation(np.repeat(np.arange(8), repeats))
+    signal = random.normal(size=(8, 5))
+    responses = (signal[images] + random.normal(size=(len(images), 5))).astype(np.float32)
+    predicted, ncsnr = signal + random.normal(size=(8, 5)), np.ones(5) if given else None
+    weights = np.array([[1.0] * 8, [2, 0, 1, 1, 0, 1, 3, 0], [0, 1, 1, 1, 1, 1, 1, 1]])
+    found = Resampled(predicted, Trials(responses, images), ncsnr)(weights)
+    assert set(found) == {"r", "explained_variance", "r_in_silico", "r_one_trial", "r_two_trials"}
+    for row, drawn in enumerate(weights.astype(int)):
+        copies = np.repeat(np.arange(8), drawn)
+        own = [(place, trial) for place, image in enumerate(copies) for trial in np.flatnonzero(images == image)]
+        places, rows = np.array(own).T
+        expected = vertex_accuracy(predicted[copies], Trials(responses[rows], places), ncsnr)
+        for name, values in found.items():
+            np.testing.assert_allclose(values[row], expected[name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
 @pytest.mark.nightly
 def test_the_demo_subject_meets_the_closed_form(demo: Path, tmp_path: Path) -> None:
     """Of trials whose signal is to a share the demo model's responses, the command finds that share."""
@@ -210,6 +271,7 @@ def test_the_demo_subject_meets_the_closed_form(demo: Path, tmp_path: Path) -> N
     command = ["accuracy", str(tmp_path / "images.npy"), "--berg-dir", "demo", "--subject", "1"]
     command += ["--roi", "V1 + FFA-1 + PPA", "--min-ncsnr", "0.3", "--table", str(tmp_path / "trials.csv")]
     command += ["--betas", str(tmp_path / "betas.npy"), "--output", str(tmp_path / "out")]
+    command += ["--noise-ceiling", "metadata"]  # which is what was planted
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     maps = dict(np.load(tmp_path / "out" / "maps.npz"))
@@ -315,8 +377,25 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "out" / "results.json").read_text())
     assert facts["settings"]["experiment"] == "accuracy"
     assert facts["medians"]["all vertices"]["vertices"] == 2 * study.subject.hemisphere_size
+    # The ceiling is the trials', which the metadata's is not; and that is said where the numbers stand.
+    assert facts["settings"]["noise_ceiling"] == facts["ncsnr"]["source"] == "trials"
+    np.testing.assert_allclose(facts["ncsnr"]["agreement"]["trials"], np.median(maps["measured_ncsnr"]))
+    assert not 0.8 < facts["ncsnr"]["agreement"]["ratio of medians"] < 1.25
+    medians, clipped = facts["medians"]["all vertices"], int((maps["explained_variance"] == 100).sum())
+    assert medians["explained_variance"] > 97
+    assert medians["clipped"] == clipped > 0
+    assert "Noise ceiling from the given trials' repetitions. ncsnr, median: trials" in said
+    assert f"({clipped} of 160 vertices clipped at 100)" in said
+    low, high = facts["intervals"]["all vertices"]["r"]
+    assert low < medians["r"] < high < 1
     with (tmp_path / "out" / "rois.csv").open() as file:
-        assert next(csv.DictReader(file))["roi"] == "all vertices"
+        row = next(csv.DictReader(file))
+    assert (row["roi"], row["clipped"]) == ("all vertices", str(clipped))
+    np.testing.assert_allclose([float(row["r_low"]), float(row["r_high"])], [low, high], atol=1e-6)  # as printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "noise ceiling from the given trials&#x27; repetitions" in page
+    assert "95% bootstrap intervals over n = 30 images" in page
+    assert "Signal-to-noise ratio (ncsnr) of the trials and of the metadata" in page
     assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
     assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
     with Image.open(tmp_path / "out" / "rois.png") as picture:
@@ -370,7 +449,7 @@ def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
     root = study.nsd
     options: dict[str, Any] = {"subject": study.subject, "output": tmp_path / "out"}
     (tmp_path / "x.npy").touch()
-    first = Images(study.stimuli, "1")
+    first = Images(study.stimuli, "1,2,3")
     every = {"betas": root, "images": Images(study.stimuli, "0-72999")}
     wrong: list[tuple[dict[str, Any], type[BERGError], str]] = [
         (every, InvalidParameterError, "images were never shown in these sessions"),
@@ -382,6 +461,15 @@ def test_what_cannot_be_compared(study: Study, tmp_path: Path) -> None:
     (tmp_path / "from_1.csv").write_text("image,session\n1,1\n73000,1\n")
     counted = {"betas": tmp_path / "betas.npy", "table": tmp_path / "from_1.csv", "images": first}
     wrong.append((counted, InvalidParameterError, "names 1 images that are not there, such as '73000'.*subtract 1"))
+    np.save(tmp_path / "three.npy", np.eye(3, 2 * study.subject.hemisphere_size, dtype=np.float32))
+    (tmp_path / "once.csv").write_text("image,session\n1,1\n2,1\n3,1\n")
+    once = {"betas": tmp_path / "three.npy", "table": tmp_path / "once.csv", "images": Images(study.stimuli, "1,2,3")}
+    wrong.append((once, InvalidParameterError, "Each of the 3 images was shown once.*--noise-ceiling metadata"))
+    flat = {**once, "betas": tmp_path / "flat.npy", "noise_ceiling": "metadata"}
+    np.save(tmp_path / "flat.npy", np.zeros((3, 2 * study.subject.hemisphere_size), np.float32))
+    wrong.append((flat, InvalidParameterError, "No vertex has measured responses that vary"))
+    two = {**once, "images": Images(study.stimuli, "1,2")}
+    wrong.append((two, InvalidParameterError, "A correlation over images needs at least 3 images, got 2"))
     for more, kind, said in wrong:
         with pytest.raises(kind, match=said):
             measure_accuracy(**options, **more)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 from typer.testing import CliRunner
 
 import berg_jax
@@ -20,7 +21,9 @@ from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.control import experiment as control
 from berg_jax.experiments.control.experiment import control_regions, goals, judges
 from berg_jax.experiments.control.report import file_name, goal_maps, images_sections, numbers_section
+from berg_jax.experiments.control.uncertainty import alignment_interval, goal_p, shift_intervals
 from berg_jax.experiments.reporting.results import write_numbers
+from berg_jax.experiments.reporting.statistics import NO_INTERVAL, Interval
 from berg_jax.experiments.representations.dissimilarity import dissimilarities
 from berg_jax.experiments.synthesis.search.stored import control_among
 from berg_jax.stream.sources.open import open_source
@@ -121,6 +124,11 @@ def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray
     aligned, disentangled = results["goals"]
     assert aligned["alignment"][0] > aligned["random sets"][0] + 0.2
     assert abs(disentangled["alignment"][0]) < 0.05
+    for entry in (aligned, disentangled):
+        assert len(entry["p"]) == 1
+        assert 1 / 1001 <= entry["p"][0] < 0.05
+        assert entry["random range"][0][0] < entry["random sets"][0] < entry["random range"][0][1]
+        assert entry["intervals"][0][0] <= entry["alignment"][0] <= entry["intervals"][0][1]
     pages = {"report.html", "config.json", "chosen"}
     assert {path.name for path in out.iterdir()} == {"control.png", "images.csv", "results.json", "subj02", *pages}
     assert {"align.lh.func.gii", "disentangle.rh.func.gii"} <= {p.name for p in (out / "subj02" / "maps").iterdir()}
@@ -162,13 +170,48 @@ def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
     left = {path.name for path in tmp_path.rglob("*.png")}  # not what the run before had chosen
     assert left == {"mine.png", *(f"align-{n}.png" for n in range(1, 19))}
     rows = [{"goal": "both up", "counts": [3, 2], "ways": [(1, 2), (3, 4)], "synthesized": [(5, 6), (7, 8)]}]
+    rows[0]["intervals"] = [[Interval(0.5, 1.5), Interval(1, 3)], [NO_INTERVAL] * 2]
     _, table = numbers_section("univariate", ["V1", "V2"], [1, 4], rows, {"synthesize": 2}, tmp_path).parts
     assert table.rows == [
-        ("both up", 1, "3 chosen", 1, 2),
-        ("both up", 1, "2 synthesized", 5, 6),
-        ("both up", 4, "2 chosen", 3, 4),
-        ("both up", 4, "2 synthesized", 7, 8),
+        ("both up", 1, "3 chosen", 1, 2, "0.500 to 1.500", "1.000 to 3.000"),
+        ("both up", 1, "2 synthesized", 5, 6, "–", "–"),
+        ("both up", 4, "2 chosen", 3, 4, "–", "–"),
+        ("both up", 4, "2 synthesized", 7, 8, "–", "–"),
     ]
+
+
+def test_a_chosen_set_has_a_p_against_random_sets() -> None:
+    """99 random sets, some as good → (1 + these) / 100, for more alignment as for less of either sign."""
+    random_sets = np.linspace(-0.5, 0.48, 99)
+    assert goal_p("align", 0.9, random_sets) == 0.01
+    assert goal_p("align", float(random_sets[-3]), random_sets) == 0.04
+    assert goal_p("disentangle", -0.005, random_sets) == pytest.approx(0.02)  # 0, and itself
+    assert goal_p("disentangle", 2, random_sets) == 1
+    rows = [{"goal": "align", "images": 5, "alignment": [0.9], "random sets": [0.1], "p": [0.01]}]
+    rows[0] |= {"intervals": [Interval(0.8, 0.95)], "random range": [(-0.4, 0.4)], "random count": 99}
+    _, table = numbers_section("multivariate", ["V1", "V2"], [1], rows, {}, Path()).parts
+    assert table.rows == [["align", 1, 5, 0.9, "0.800 to 0.950", 0.1, "-0.400 to 0.400", 0.01]]
+    assert "99 random sets and this one" in table.caption
+    assert "searched for by the responses that judge it" in table.caption
+    rows[0] |= {name: rows[0][name] * 2 for name in ("alignment", "random sets", "p", "intervals", "random range")}
+    _, table = numbers_section("multivariate", ["V1", "V2"], [1, 2], rows, {}, Path()).parts
+    assert "searched for" not in table.caption
+
+
+def test_intervals_of_control_are_of_images() -> None:
+    random = np.random.default_rng(0)
+    ways = random.normal([1, 2], 0.5, (40, 2))
+    for column, (low, high) in enumerate(shift_intervals(ways)):
+        expected = stats.t.interval(0.95, 39, ways[:, column].mean(), stats.sem(ways[:, column]))
+        np.testing.assert_allclose([low, high], expected, atol=0.04)
+    assert all(map(np.isnan, np.ravel(shift_intervals(ways[:4]))))
+    causes = random.normal(size=(30, 6))
+    both = np.hstack([causes @ random.normal(size=(6, 50)), causes @ random.normal(size=(6, 50))])
+    first, second = np.repeat([[1, 0], [0, 1]], 50, axis=1)
+    alignment = np.corrcoef(*(dissimilarities(both[:, w != 0]) for w in (first, second)))[0, 1]
+    low, high = alignment_interval(both, first, second)
+    assert 0 < low < alignment < high < 1
+    assert np.isnan(alignment_interval(both[:4], first, second)).all()
 
 
 def test_none_may_pass_and_a_missing_image_does_not() -> None:
@@ -188,7 +231,11 @@ def test_none_may_pass_and_a_missing_image_does_not() -> None:
         ({"rois": ["PPA", "V9"]}, InvalidParameterError, "Invalid ROI"),
         ({"subjects": [2, 2]}, InvalidParameterError, "each once"),
         ({"kind": "other"}, InvalidParameterError, "must be one of"),
-        ({"k": 0}, InvalidParameterError, "k of at least 1"),
+        ({"k": 0}, InvalidParameterError, "k and steps of at least 1"),
+        ({"synthesize": 1, "steps": 0}, InvalidParameterError, "k and steps of at least 1"),
+        ({"kind": "multivariate", "set_size": 2}, InvalidParameterError, "set_size must be at least 3, got 2"),
+        ({"kind": "multivariate", "population": 1}, InvalidParameterError, "population must be at least 8, got 1"),
+        ({"kind": "multivariate", "generations": 0}, InvalidParameterError, "generations must be at least 1, got 0"),
         ({"kind": "multivariate", "set_size": 13}, InvalidParameterError, "half of the 24 images, got 13"),
         ({"images": "nowhere"}, ModelNotFoundError, "nowhere"),
         ({"images": None}, InvalidParameterError, "Give images"),
@@ -206,6 +253,13 @@ def test_mistakes(
     arguments["subjects"] = [berg_jax.Subject(complement.folder, number) for number in arguments["subjects"]]
     with pytest.raises(kind, match=said):
         control_regions(output=tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_of_too_many_drawings_leaves_no_folder(demo: Path, tmp_path: Path) -> None:
+    """A set larger than half of the demo's drawings → refused, and no folder with drawings alone is left."""
+    with pytest.raises(InvalidParameterError, match="half of the 300 images, got 151"):
+        control_regions([berg_jax.Subject("demo", 1)], tmp_path / "out", kind="multivariate", set_size=151)
     assert not (tmp_path / "out").exists()
 
 

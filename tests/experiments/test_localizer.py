@@ -25,8 +25,16 @@ from berg_jax.cli.app import app
 from berg_jax.demo import images as drawings
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, Unfinished
 from berg_jax.experiments.localizer import experiment as localizer
-from berg_jax.experiments.localizer.contrasts import design_of, over_subjects, preferences, significance
+from berg_jax.experiments.localizer.contrasts import (
+    design_of,
+    largest_p,
+    over_subjects,
+    preferences,
+    significance,
+)
 from berg_jax.experiments.localizer.experiment import localize, vertex_maps
+from berg_jax.experiments.localizer.report import too_few
+from berg_jax.experiments.localizer.rois import roi_preferences
 from berg_jax.experiments.reporting.pictures import draw_table
 from berg_jax.published.berg_dir import SubjectFiles
 from berg_jax.stream import Process
@@ -116,6 +124,7 @@ def test_tests_agree_with_scipy_s() -> None:
     differ = benjamini_hochberg(stats.f_oneway(a, b).pvalue) < 0.05
     np.testing.assert_array_equal(np.isnan(maps["preference"]), ~differ)
     assert (maps["preference"][:10] == 0).sum() >= 9
+    np.testing.assert_allclose(maps["preference_q"], benjamini_hochberg(expected.pvalue), rtol=1e-3, atol=1e-6)
 
 
 def test_what_does_not_vary_is_neither_significant_nor_in_the_way() -> None:
@@ -143,6 +152,56 @@ def test_paired_tests_over_subjects() -> None:
     assert np.isnan(found["t"][[4, 5]]).all()
     np.testing.assert_array_equal(found["subjects"], [8, 8, 7, 8, 1, 8])
     np.testing.assert_allclose(found["q"][:4], benjamini_hochberg(found["p"][:4]))
+
+
+def test_two_subjects_have_a_t_and_an_n_but_no_q() -> None:
+    """Paired t over two subjects → n, t and p of one degree of freedom, no q, and a sentence that says so."""
+    effects = np.array([[0.5, 0.2, 0.3], [0.6, 0.9, 0.2], [np.nan, np.nan, 0.4]])
+    found = over_subjects(effects)
+    np.testing.assert_array_equal(found["subjects"], [2, 2, 3])
+    np.testing.assert_allclose(found["p"][:2], stats.ttest_1samp(effects[:2, :2], 0).pvalue)
+    np.testing.assert_array_equal(np.isnan(found["q"]), [True, True, False])
+    np.testing.assert_allclose(found["q"][2], found["p"][2])  # alone: those of two subjects are no tests beside it
+    expected = stats.ttest_1samp(effects[:, 2], 0).confidence_interval()
+    np.testing.assert_allclose([found["low"][2], found["high"][2]], expected)
+    rows = [{key: values[index] for key, values in found.items()} for index in range(3)]
+    assert too_few(rows[:2]).startswith("n = 2. A paired t over so few subjects")
+    assert too_few(rows) is None
+
+
+def test_a_maximum_among_near_equals_is_no_preference() -> None:
+    """ROIs whose two best categories are alike, or all are → no preference is named; a clear best one is."""
+    random = np.random.default_rng(0)
+    design = design_of([f"{name}/{n}" for name in ("bodies", "faces", "places") for n in range(30)])
+    means = np.array([[0, 1.0, 0], [1.0, 1.02, 0], [0.5, 0.5, 0.5]])  # of each ROI
+    responses = means[:, design.labels].T + random.normal(0, 0.5, (90, 3))
+    clear, near, none = roi_preferences(design, responses, ["FFA", "STS", "V1"], 0.05)
+    assert (clear.preferred, clear.said, clear.images) == ("faces", "faces", 30)
+    assert near.preferred is None
+    assert set(near.alike) == {"bodies", "faces"}
+    assert near.q_differ < 0.001 < 0.05 < near.q_largest
+    assert near.said.startswith("none (")
+    assert (none.preferred, len(none.alike)) == (None, 3)
+    groups = [responses[design.labels == k, 0] for k in range(3)]
+    f = [stats.f_oneway(*(responses[design.labels == k, roi] for k in range(3))).pvalue for roi in range(3)]
+    np.testing.assert_allclose([one.q_differ for one in (clear, near, none)], benjamini_hochberg(np.array(f)))
+    expected = groups[1].mean() - np.mean([groups[0].mean(), groups[2].mean()])
+    assert clear.difference.low < expected < clear.difference.high
+    np.testing.assert_allclose(clear.mean - clear.others, expected)
+    assert np.isnan(roi_preferences(design_of(IDS), responses[:12], ["a", "b", "c"], 0.05)[0].difference.low)
+
+
+@pytest.mark.nightly
+def test_preferences_are_seldom_named_by_chance() -> None:
+    """2,000 ROIs whose two best of four categories are the same → one of the two is named in about 5%."""
+    random = np.random.default_rng(0)
+    design = design_of([f"{'abcd'[n % 4]}/{n}" for n in range(80)])
+    responses = np.array([1, 1, 0, 0])[design.labels][:, None] + random.normal(size=(80, 2000))
+    counts, groups = np.bincount(design.labels), [responses[design.labels == k] for k in range(4)]
+    variance = sum(group.var(0, ddof=1) * 19 for group in groups) / 76
+    wrong = (largest_p(np.stack([group.mean(0) for group in groups]), variance, counts) < 0.05).mean()
+    print("near-equals of which one is named", wrong)
+    assert wrong < 0.065
 
 
 def write_drawings(folder: Path, kinds: Sequence[str], each: int) -> None:
@@ -209,7 +268,7 @@ def test_mistakes(options: dict[str, Any], said: str, demo: Path, tmp_path: Path
         options = {"measured": {"hands": tmp_path / "x.npz"}}
     with pytest.raises(InvalidParameterError, match=said):
         localize(output=tmp_path / "out", **{"subjects": [berg_jax.Subject("demo", 1)], **options})
-    assert not (tmp_path / "out" / "subj01").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
@@ -341,4 +400,9 @@ def test_the_demo_s_default_with_two_subjects(demo: Path, tmp_path: Path) -> Non
     with (tmp_path / "contrasts.csv").open() as file:
         rows = {(row["roi"], row["contrast"]): row for row in csv.DictReader(file)}
     assert float(rows["FFA-1", "faces"]["t"]) > 3
-    assert rows["FFA-1", "faces"]["subjects"] == "2"
+    assert (rows["FFA-1", "faces"]["subjects"], rows["FFA-1", "faces"]["q"]) == ("2", "nan")
+    assert "Over subjects: n = 2." in said
+    facts = json.loads((tmp_path / "subj01" / "results.json").read_text())
+    named = {one["roi"]: one["preferred"] for one in facts["preferences"]}
+    planted = berg_jax.Subject("demo", 1).metadata.raw["planted"]["preferences"]
+    assert {roi: named[roi] for roi in planted} == planted

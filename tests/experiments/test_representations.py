@@ -154,6 +154,9 @@ def test_the_command_on_the_demo(demo: Path, tmp_path: Path) -> None:
         ({"rois": ["V9"]}, InvalidParameterError, "Invalid ROI"),
         ({"subjects": []}, InvalidParameterError, "one or more subjects"),
         ({"searchlight": 10}, InvalidParameterError, "needs features or matrices"),
+        ({"searchlight": 10**6, "matrices": {"a": "rdm.npy"}}, InvalidParameterError, "got 1000000"),
+        ({"searchlight": 1, "matrices": {"a": "rdm.npy"}}, InvalidParameterError, "got 1"),
+        ({"images": "three.npy"}, InvalidParameterError, "needs at least 4 images, got 3"),
         ({"features": {"a": "none.npy"}}, ModelNotFoundError, "no file none.npy"),
         ({"features": {"a": "short.npy"}}, InvalidParameterError, "each of the 40 images, got float64 of shape"),
         ({"features": {"V1": "long.npy"}}, InvalidParameterError, "names of ROIs and of features"),
@@ -176,10 +179,12 @@ def test_mistakes(
     np.save("short.npy", np.zeros((3, 5)))
     np.save("long.npy", np.random.default_rng(0).normal(size=(40, 5)))
     np.save("flat.npy", np.zeros((40, 5)))
+    np.save("rdm.npy", 1 - np.eye(40))
+    np.save("three.npy", np.zeros((3, 3, 224, 224), np.uint8))
     Path("bad.npy").write_bytes(b"no array")
     with pytest.raises(kind, match=said):
         compare_representations(output=tmp_path / "out", **{"subjects": [berg_jax.Subject("demo", 1)], **options})
-    assert not (tmp_path / "out" / "subj01").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.nightly

@@ -80,6 +80,13 @@ class Changes:
         return cls(words, {**accepted_before, **accepted} if accepted else {})
 
 
+# Entries of a run's description that are hashes.
+_HASHES = {
+    "identity": "a hash of the subject's files, the vertices and the precision",
+    "reducers": "hashes of the design, the ROIs or the probes",
+}
+
+
 def differences_of(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return the differences between two runs' descriptions in words, entry by entry for nested values."""
     found = []
@@ -92,3 +99,32 @@ def differences_of(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: 
         else:
             found.append(f"{prefix}{name} is {other!r:.80} there and {value!r:.80} now")
     return found
+
+
+def run_differences(
+    recorded: Mapping[str, Any], now: Mapping[str, Any], facts_there: Mapping[str, Any], facts: Mapping[str, Any]
+) -> list[str]:
+    """Return the differences between two runs in words: hashes that differ are explained by the facts beside them.
+
+    Parameters
+    ----------
+    recorded, now
+        Descriptions of the run that began the output, and of this one; they must be the same.
+    facts_there, facts
+        Attributes of the output, and those that this run would give it, such as the subject, the selection and the
+        precision. They explain a difference, and are none by themselves.
+    """
+    plain = {name: value for name, value in now.items() if name not in _HASHES}
+    found = differences_of(recorded, plain)
+    hidden = [name for name in _HASHES if name in now and recorded.get(name) != now[name]]
+    if not hidden:
+        return found
+    known = {name: value for name, value in facts.items() if name in facts_there and name not in plain}
+    reasons = differences_of(facts_there, known)
+    if reasons or found:
+        return [*found, *reasons]
+    return [
+        f"{difference} ({_HASHES[name]})"
+        for name in hidden
+        for difference in differences_of(recorded, {name: now[name]})
+    ]

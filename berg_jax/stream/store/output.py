@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt64
 
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files import disk as files
-from .changes import DIGEST, Changes, differences_of
+from .changes import DIGEST, Changes, run_differences
 from .layout import RESPONSES, ROOT, Columns, block_size, coordinates_of, lay_out, put
 from .ledger import Ledger
 from .places import Place, exists, explained, find_place, read, write
@@ -171,6 +171,7 @@ class Output:
         names: Sequence[str] = (),
         digests: UInt64[np.ndarray, " images"] | None = None,
         earlier: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> Output:
         """Open an output that an earlier run with the same description has begun.
 
@@ -190,6 +191,8 @@ class Output:
         earlier
             Fingerprint of the images in outputs of version 0.1.0, which did not know their contents. Such an output
             is given today's, with a warning.
+        attributes
+            Attributes that this run would give the output. The message compares them where hashes differ.
 
         Raises
         ------
@@ -206,7 +209,8 @@ class Output:
             )
             recorded = {**recorded, "images": run["images"]}
             output.set_attributes(run=recorded)
-        differences = differences_of(recorded, {**run, "images": recorded.get("images")})
+        same_images = {**run, "images": recorded.get("images")}
+        differences = run_differences(recorded, same_images, output.attributes, attributes or {})
         if recorded.get("images") != run["images"]:
             before = output.attributes.get("changed", {})
             changes = Changes.of(path, output.ledger, before, names, digests)

@@ -1,0 +1,169 @@
+"""Confidence intervals of the medians over vertices: bootstrap over images, with all trials of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+
+from ...published.metadata import noise_ceiling
+from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, Resamples, interval, resample, weighted_correlation
+from .trials import Trials
+
+_SAMPLED = 300  # vertices of each row, evenly spaced; neighbors tell nearly the same
+
+
+def sampled_vertices(rows: Mapping[str, Bool[np.ndarray, " vertices"]]) -> dict[str, Int[np.ndarray, " n"]]:
+    """Return the vertices of each row of a table that its interval is computed from: at most 300, evenly spaced."""
+    found = {}
+    for name, mask in rows.items():
+        inside = np.flatnonzero(mask)
+        places = np.linspace(0, len(inside) - 1, min(_SAMPLED, len(inside))).round().astype(int)
+        found[name] = inside[places]
+    return found
+
+
+class Resampled:
+    """Accuracy of some vertices in every resample of the images, as :func:`vertex_accuracy` has it of the data.
+
+    Parameters
+    ----------
+    predicted
+        Responses to each image, at these vertices.
+    trials
+        Measured ones.
+    ncsnr
+        The ncsnr that is not estimated from the trials, or None: then it is, of each resample anew.
+    """
+
+    def __init__(
+        self,
+        predicted: Float[np.ndarray, "images vertices"],
+        trials: Trials,
+        ncsnr: Float[np.ndarray, " vertices"] | None,
+    ) -> None:
+        images, order = trials.images, np.argsort(trials.images, kind="stable")
+        self._counts = np.bincount(images, minlength=len(predicted))
+        self._predicted, self._ncsnr = predicted.astype(np.float64), ncsnr
+        responses = trials.responses.astype(np.float64)
+        averaging = sparse.csr_array((1 / self._counts[images], (images, np.arange(len(images)))))
+        self._mean = averaging @ responses
+        summing = sparse.csr_array((np.ones(len(images)), (images, np.arange(len(images)))))
+        self._within = summing @ (responses - self._mean[images]) ** 2
+        thrice = np.flatnonzero(self._counts >= 3)
+        first = np.concatenate([[0], np.cumsum(self._counts)[:-1]])[thrice]
+        self._thrice = thrice
+        self._three = [responses[order[first + k]] for k in range(3)] if len(thrice) > 2 else []
+
+    def __call__(self, weights: Float[np.ndarray, "rows images"]) -> dict[str, Float[np.ndarray, "rows vertices"]]:
+        """Return r, explained variance and the correlations of single trials for each row of weights, by name."""
+        r = weighted_correlation(weights, self._predicted, self._mean)
+        explained = self._explained(weights, r)
+        found = {"r": r, "explained_variance": explained}
+        if not self._three:
+            return found
+        own, predicted = weights[:, self._thrice], self._predicted[self._thrice]
+        pairs = [(self._three[k], self._three[(k + 1) % 3], self._three[(k + 2) % 3]) for k in range(3)]
+        compared = {
+            "r_in_silico": [(predicted, held_out) for held_out, _, _ in pairs],
+            "r_one_trial": [(one, held_out) for held_out, one, _ in pairs],
+            "r_two_trials": [(one + other, held_out) for held_out, one, other in pairs],
+        }
+        for name, both in compared.items():
+            found[name] = np.mean([weighted_correlation(own, x, y) for x, y in both], axis=0)
+        return found
+
+    def _explained(
+        self, weights: Float[np.ndarray, "rows images"], r: Float[np.ndarray, "rows vertices"]
+    ) -> Float[np.ndarray, "rows vertices"]:
+        total = weights.sum(1, keepdims=True)
+        share = weights @ (1 / self._counts)[:, None] / total  # mean of 1/n over images
+        if self._ncsnr is not None:
+            ceiling = noise_ceiling(self._ncsnr, 1 / share)
+        else:
+            centered = self._mean - self._mean.mean(0)
+            between = (weights @ centered**2 - (weights @ centered) ** 2 / total) / (total - 1)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                noise = weights @ self._within / (weights @ (self._counts - 1.0)[:, None])
+                signal = np.maximum(between - noise * share, 0)
+                ceiling = signal / (signal + noise * share)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            percent = np.minimum(100 * np.maximum(r, 0) ** 2 / ceiling, 100)
+        return np.where(ceiling > 0, percent, np.nan)
+
+
+class MedianIntervals:
+    """Intervals of medians over vertices, gathered from parts of the vertices.
+
+    Parameters
+    ----------
+    images
+        Number of images.
+    vertices
+        The vertices to compute, sorted: all that a row of the table needs.
+    """
+
+    def __init__(self, images: int, vertices: Int[np.ndarray, " n"]) -> None:
+        self._images, self._vertices = images, vertices
+        self._resamples: Resamples | None = resample(images) if images >= FEWEST else None
+        self._parts: list[list[dict[str, np.ndarray]]] = []
+        self._whole: list[dict[str, np.ndarray]] = []
+
+    def add(
+        self,
+        part: slice,
+        predicted: Float[np.ndarray, "images vertices"],
+        trials: Trials,
+        ncsnr: Float[np.ndarray, " vertices"] | None,
+    ) -> None:
+        """Compute the vertices of one part; parts come in their order."""
+        inside = self._vertices[(self._vertices >= part.start) & (self._vertices < part.stop)] - part.start
+        if self._resamples is None or not len(inside):
+            return
+        own = Trials(trials.responses[:, inside], trials.images)
+        resampled = Resampled(predicted[:, inside], own, None if ncsnr is None else ncsnr[inside])
+        ones = np.ones((1, self._images))
+        steps = [resampled(weights) for weights in (ones, self._resamples.drawn, self._resamples.left_out)]
+        self._parts.append([{name: values.astype(np.float32) for name, values in step.items()} for step in steps])
+
+    def of(self, vertices: Sequence[int], estimates: Mapping[str, float]) -> dict[str, Interval]:
+        """Return the interval of each median over some of the vertices, by name.
+
+        Parameters
+        ----------
+        vertices
+            Vertices that represent a row.
+        estimates
+            The row's medians over all of its vertices. Where the representatives' median is another one, the interval
+            is moved by the difference.
+        """
+        if not self._parts or not len(vertices):
+            return dict.fromkeys(estimates, NO_INTERVAL)
+        if not self._whole:
+            self._whole = [
+                {
+                    name: np.concatenate([part[step][name] for part in self._parts], axis=1)
+                    for name in self._parts[0][0]
+                }
+                for step in range(3)
+            ]
+        columns = np.searchsorted(self._vertices, vertices)
+        found = {}
+        for name in self._whole[0]:
+            one, drawn, left_out = (_median(step[name][:, columns]) for step in self._whole)
+            low, high = interval(float(one[0]), drawn, left_out)
+            moved = estimates[name] - float(one[0])
+            most = 100 if name == "explained_variance" else 1
+            found[name] = Interval(low + moved, min(high + moved, most))
+        return found
+
+
+def _median(values: Float[np.ndarray, "rows vertices"]) -> Float[np.ndarray, " rows"]:
+    """Return the median of each row without NaN, NaN of a row that has nothing else."""
+    known = ~np.isnan(values)
+    some = known.any(1)
+    medians = np.full(len(values), np.nan)
+    medians[some] = np.nanmedian(values[some], axis=1)
+    return medians

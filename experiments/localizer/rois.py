@@ -1,0 +1,149 @@
+"""Preferences of ROIs for categories: tests of mean responses over images, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, bootstrap, fdr, resample
+from .contrasts import Design, largest_p
+
+
+class RoiPreference(NamedTuple):
+    """One ROI's mean responses to the categories, and which of them it prefers.
+
+    Attributes
+    ----------
+    roi
+        Name of the ROI.
+    largest
+        Category with the largest mean.
+    preferred
+        The same, if it is a preference: categories differ, and the largest mean differs from the second. Else None.
+    alike
+        Categories whose means do not differ from the largest, where none is preferred; all of them if categories do
+        not differ.
+    mean, others
+        Mean response to the category with the largest mean, and to the other categories, in z units.
+    difference
+        Interval of ``mean`` less ``others``, bootstrap over the images of each category.
+    images
+        Number of images of the category with the largest mean.
+    q_differ, q_largest
+        q of the F of a one-way analysis of variance, and of the t of the largest against the second mean; both p are
+        two-sided and adjusted for the false discovery rate over ROIs.
+    """
+
+    roi: str
+    largest: str
+    preferred: str | None
+    alike: tuple[str, ...]
+    mean: float
+    others: float
+    difference: Interval
+    images: int
+    q_differ: float
+    q_largest: float
+
+    @property
+    def said(self) -> str:
+        """The preference in a few words."""
+        return self.preferred or f"none ({' ≈ '.join(self.alike)})"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the preference as JSON has it."""
+        return {**self._asdict(), "alike": list(self.alike), "difference": list(self.difference)}
+
+
+def roi_preferences(
+    design: Design, responses: Float[np.ndarray, "images rois"], names: Sequence[str], alpha: float
+) -> list[RoiPreference]:
+    """Return each ROI's preference.
+
+    A category is preferred where the F over categories and the two-sided t of the largest against the second mean
+    are both significant at a false discovery rate of ``alpha`` over ROIs. The second test alone keeps its level
+    although the largest was chosen by looking [1]_.
+
+    Parameters
+    ----------
+    design
+        Categories of the images.
+    responses
+        Mean response of each ROI to each image, in z units.
+    names
+        Names of the ROIs.
+    alpha
+        False discovery rate.
+
+    References
+    ----------
+    .. [1] S. Gutmann & Z. Maymin (1987). Is the selected population the best? The Annals of Statistics 15 (1),
+       456–461.
+    """
+    if not names:
+        return []
+    responses = responses.astype(np.float64)
+    groups, counts = (
+        [responses[design.labels == k] for k in range(len(design.categories))],
+        np.bincount(design.labels),
+    )
+    means = np.stack([group.mean(0) for group in groups])
+    within = sum(((group - mean) ** 2).sum(0) for group, mean in zip(groups, means, strict=True))
+    freedom = len(responses) - len(groups)
+    variance = within / freedom
+    between = (counts[:, None] * (means - counts @ means / len(responses)) ** 2).sum(0) / (len(groups) - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        differ = fdr(stats.f.sf(between / variance, len(groups) - 1, freedom))
+    largest = fdr(largest_p(means, variance, counts))
+    found = []
+    for index, name in enumerate(names):
+        order = np.argsort(-means[:, index], kind="stable")
+        best = int(order[0])
+        preferred = bool(differ[index] < alpha and largest[index] < alpha)
+        near = order if not differ[index] < alpha else [best, *_near(means[:, index], variance[index], counts, alpha)]
+        found.append(
+            RoiPreference(
+                name,
+                design.categories[best],
+                design.categories[best] if preferred else None,
+                () if preferred else tuple(design.categories[k] for k in near),
+                float(means[best, index]),
+                float(np.delete(means[:, index], best).mean()),
+                _difference(design, responses[:, index], best),
+                int(counts[best]),
+                float(differ[index]),
+                float(largest[index]),
+            )
+        )
+    return found
+
+
+def _near(means: Float[np.ndarray, " c"], variance: float, counts: np.ndarray, alpha: float) -> list[int]:
+    """Return the categories whose means do not differ from the largest; at least the second, by decreasing mean."""
+    order = np.argsort(-means, kind="stable")
+    best, near = order[0], [int(order[1])]
+    for other in order[2:]:
+        pair = np.array([best, other])
+        freedom = counts.sum() - len(means)
+        t = (means[best] - means[other]) / np.sqrt(variance * (1 / counts[pair]).sum())
+        if 2 * stats.t.sf(t, freedom) >= alpha:
+            near.append(int(other))
+    return near
+
+
+def _difference(design: Design, responses: Float[np.ndarray, " images"], best: int) -> Interval:
+    """Return the interval of the difference between a category's mean and the mean of the others'."""
+    if np.bincount(design.labels).min() < FEWEST:
+        return NO_INTERVAL
+    matrix = design.matrix
+    weights = np.full(len(design.categories), -1 / (len(design.categories) - 1))
+    weights[best] = 1
+
+    def difference(drawn: Float[np.ndarray, "rows images"]) -> Float[np.ndarray, " rows"]:
+        return ((drawn * responses) @ matrix / (drawn @ matrix)) @ weights
+
+    return bootstrap(difference, resample(len(responses), groups=design.labels))
