@@ -10,6 +10,7 @@ lh, rh = berg.encode(model, images)
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .model.encoding_model import EncodingModel
     from .subject import Subject
 
-_BATCH = 8  # images per step; 16 is slower on CPU
+_log = logging.getLogger(__name__)
 
 
 class BERG:
@@ -217,6 +218,7 @@ class BERGModel:
         self.selection = _check_selection(selection, card["parameters"]["selection"]["properties"])
         self.encoder: EncodingModel | None = None
         self._subject: Subject | None = None
+        self._batch_size = 0  # the device's default, once the model is loaded
         self._lh_count = 0  # columns of the left hemisphere, which come first
 
     def load_model(self) -> None:
@@ -229,6 +231,7 @@ class BERGModel:
         """
         import jax
 
+        from .model.defaults import default_batch_size
         from .subject import Subject
 
         device = _find_device(self.device)
@@ -240,6 +243,8 @@ class BERGModel:
             raise ModelLoadError(f"Failed to load model: {error}") from error
         self._lh_count = len(vertices.lh)
         self.encoder = jax.device_put(encoder, device)
+        self._batch_size = default_batch_size(device)
+        _log.info("%d images at a time, the default for %s.", self._batch_size, device.platform.upper())
 
     def __call__(self, images: Any) -> Float[Array, "batch vertices"]:  # noqa: D102
         return self._loaded()(images)
@@ -270,7 +275,7 @@ class BERGModel:
         count = len(stimulus)
         responses = np.empty((count, len(encoder.vertices)), np.float32)
         with tqdm(total=count, desc="Encoding", unit="image", disable=None if show_progress else True) as progress:
-            for rows, new in filled_batches(count, min(count, _BATCH)):
+            for rows, new in filled_batches(count, min(count, self._batch_size)):
                 responses[rows[:new]] = np.asarray(encoder(stimulus[rows]))[:new]
                 progress.update(new)
         return responses[:, : self._lh_count], responses[:, self._lh_count :]

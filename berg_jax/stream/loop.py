@@ -25,7 +25,7 @@ from ..model.nn.config import IMAGE
 from ..model.stacking import StackedModel
 from .blocks import BlockRecorder, Share, Slot, Step
 from .devices import Devices
-from .execution import Execution, Process
+from .execution import Execution, Process, with_batch_size
 from .merge import finish, missing_blocks
 from .progress import progress, stop_requests
 from .reducers import Reducer, check_names, check_reducers, states
@@ -99,6 +99,7 @@ def stream(
     columns, reducers = _sorted_sinks(sinks)
     if on_error not in get_args(OnError):
         raise InvalidParameterError(f"on_error must be one of {list(get_args(OnError))}, got {on_error!r}.")
+    execution = with_batch_size(execution, output)
     description = {
         **(run or {}),
         "batch_size": execution.batch_size,

@@ -18,7 +18,7 @@ from scipy import sparse
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.csv_tables import write_table
 from ...published.metadata import noise_ceiling
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
@@ -124,6 +124,8 @@ def measure_accuracy(
 
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
+    execution = with_batch_size(execution, output / STORE)
+    command = command.computed_with(execution)
     kept = keep_responses(
         [subject], [vertices], source, [output], precision=precision, execution=execution, crop=True
     )

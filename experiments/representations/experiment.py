@@ -18,7 +18,7 @@ from ...convert.dinov2 import load_dinov2
 from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
 from ...files.disk import explained
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
@@ -135,6 +135,9 @@ def compare_representations(
         raise InvalidParameterError(f"ROI {small[0]!r} has only one vertex; a pattern needs more.")
     source = _stimuli(subjects[0], output, images)
     targets = given_dissimilarities(features or {}, matrices or {}, source.ids, feature_names)
+    folders = [folder_of(output, subject) for subject in subjects]
+    execution = with_batch_size(execution, *(folder / STORE for folder in folders))
+    command = command.computed_with(execution)
     baseline = None if dinov2 is None else load_dinov2(dinov2)
     if baseline is not None:
         targets |= {
@@ -155,7 +158,6 @@ def compare_representations(
             next(neighborhoods(lit[-1], searchlight))
             together = np.concatenate([together, lit[-1].global_indices])
         chosen.append(Vertices.from_global(np.unique(together), subject.hemisphere_size))
-    folders = [folder_of(output, subject) for subject in subjects]
     kept = keep_responses(subjects, chosen, source, folders, precision=precision, execution=execution)
     if kept is None:
         raise unfinished(output, [folder / STORE for folder in folders], execution.process)

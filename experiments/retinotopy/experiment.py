@@ -25,7 +25,7 @@ from ... import surface
 from ...demo import images as drawings
 from ...errors import InvalidParameterError
 from ...model.encoding_model import EncodingModel
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.loop import stream
 from ...stream.owed import unfinished
@@ -136,6 +136,8 @@ def map_retinotopy(
     filling = _filling(subject, images, output)
     fitting = fit_sizes or set(probes) != {"gaussians"}
     parts = _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf)
+    execution = with_batch_size(execution, *(output / folder for _, folder in parts))
+    command = command.computed_with(execution)
     found = []
     for part, folder in parts:
         found.append(
