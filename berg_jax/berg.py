@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
+from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError
 from .model.batches import filled_batches
 from .published.berg_dir import SubjectFiles
 from .published.card import MODEL_ID, card_text, read_card
@@ -231,10 +231,11 @@ class BERGModel:
         """
         import jax
 
+        from .machine import find_device
         from .model.defaults import default_batch_size
         from .subject import Subject
 
-        device = _find_device(self.device)
+        device = find_device(self.device)
         try:
             self._subject = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
             vertices = self._vertices(self._subject)
@@ -370,19 +371,3 @@ def _check_selection(selection: Any, properties: dict[str, Any]) -> dict[str, An
             )
         checked[key] = array
     return checked
-
-
-def _find_device(name: str) -> Any:
-    import jax
-
-    if name == "auto":
-        return jax.devices()[0]
-    kind = "gpu" if name == "cuda" else name
-    try:
-        return jax.devices(kind)[0]
-    except RuntimeError as error:
-        platforms = sorted({device.platform for device in jax.devices()})
-        raise ResourceError(
-            f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
-            "device='auto'."
-        ) from error

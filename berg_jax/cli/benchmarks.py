@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,11 @@ from .options import BergDir, EachPrecision, PrecisionName, SubjectId, messages
 app = typer.Typer()
 _GROUP = "Benchmarks"
 Chip = Literal["v5e", "v6e", "a100", "h100", "h200"]
+
+
+# Written out, because the table of the cases is beside JAX, which help must not wait for; a test compares them.
+_CASES = ("full-brain", "foveal-ROI", "foveal-ROI-gradient", "ROI", "ROI-gradient", "synthesis", "readout")
+EachCase = enum.StrEnum("EachCase", {name: name for name in _CASES})  # a name is the value
 
 
 @app.command(rich_help_panel=_GROUP)
@@ -29,6 +35,13 @@ def bench(
         int, typer.Option(min=2, help="Number of images in a batch; half as many for gradients.")
     ] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Number of times that each side is timed.")] = 5,
+    case: Annotated[
+        list[EachCase] | None, typer.Option(help="Case to measure; repeat it for more (default: all)")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu", "tpu"],
+        typer.Option(help="Device to measure; refused if it is not there."),
+    ] = "auto",
     output: Annotated[Path | None, typer.Option(help="JSON file to write, with a picture beside it.")] = None,
 ) -> None:
     """Measure speed and memory, beside PyTorch where it is installed."""
@@ -41,6 +54,8 @@ def bench(
             precisions=[name.value for name in precision or [EachPrecision.float32]],
             batch_size=batch_size,
             repeats=repeats,
+            cases=[name.value for name in case or []],
+            device=device,
             output=output,
             say=typer.echo,
         )
