@@ -233,18 +233,20 @@ class BERGModel:
 
         from .machine import find_device
         from .model.defaults import default_batch_size
+        from .model.tuned import tuned_variant
         from .subject import Subject
 
         device = find_device(self.device)
         try:
             self._subject = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
             vertices = self._vertices(self._subject)
-            encoder = self._subject.model(vertices, precision=self.precision)
+            variant = tuned_variant(self.precision)
+            encoder = self._subject.model(vertices, precision=self.precision, variant=variant)
         except BERGError as error:
             raise ModelLoadError(f"Failed to load model: {error}") from error
         self._lh_count = len(vertices.lh)
         self.encoder = jax.device_put(encoder, device)
-        self._batch_size = default_batch_size(device)
+        self._batch_size = default_batch_size(device, self.precision)
         _log.info("%d images at a time, the default for %s.", self._batch_size, device.platform.upper())
 
     def __call__(self, images: Any) -> Float[Array, "batch vertices"]:  # noqa: D102

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..machine import keep_compiled
 from .options import BergDir, EachPrecision, PrecisionName, SubjectId, messages
 
 app = typer.Typer()
@@ -59,6 +60,31 @@ def bench(
             output=output,
             say=typer.echo,
         )
+
+
+@app.command(rich_help_panel=_GROUP)
+def tune(
+    berg_dir: Annotated[
+        Path | None,
+        typer.Option("--berg-dir", help="BERG directory (default: the published subjects' sizes, random weights)"),
+    ] = None,
+    subject_id: SubjectId = 1,
+    precision: Annotated[
+        list[EachPrecision] | None,
+        typer.Option(help="Precision to tune; repeat it for more (default: float32 on a CPU, else all)"),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what was found, and measure nothing.")] = False,
+) -> None:
+    """Find the fastest of the equal ways to compute on this device, and use it from then on."""
+    with messages():
+        from ..experiments.benchmarks import tune as tuning
+
+        if show:
+            typer.echo(tuning.shown())
+        else:
+            keep_compiled()
+            precisions = [name.value for name in precision or []]
+            tuning.tune(berg_dir, subject_id, precisions=precisions, say=typer.echo)
 
 
 @app.command("bench-precision", rich_help_panel=_GROUP)

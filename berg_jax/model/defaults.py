@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .tuned import tuned_entry
+
 if TYPE_CHECKING:
     import jax
 
@@ -19,17 +21,24 @@ _IMAGE_BYTES = 120_000_000
 _WEIGHT_BYTES = 4_000_000_000  # of both networks in float32, in Winograd's form
 
 
-def default_batch_size(device: jax.Device) -> int:
+def default_batch_size(device: jax.Device, precision: str = "float32") -> int:
     """Return the number of images that a device computes at a time unless another one is given.
 
-    It is 8 on a CPU. On a GPU or TPU it is 64, or the largest power of two, but at least 8, for which the whole
-    brain in float32 fits the memory that JAX may use there. It depends on nothing but the device, so that processes
-    on devices of one kind agree about it.
+    It is the one that ``berg-jax tune`` found for this kind of device and precision, if it was run. Else it is 8 on a
+    CPU. On a GPU or TPU it is 64, or the largest power of two, but at least 8, for which the whole brain in float32
+    fits the memory that JAX may use there. It depends on the kind of device alone, so that processes on devices of
+    one kind agree about it.
 
     Parameters
     ----------
     device
         The device.
+    precision
+        Precision of the model.
+
+    See Also
+    --------
+    berg_jax.model.tuned : What ``berg-jax tune`` found.
 
     Examples
     --------
@@ -37,10 +46,20 @@ def default_batch_size(device: jax.Device) -> int:
     >>> default_batch_size(jax.devices("cpu")[0])
     8
     """
-    if device.platform == "cpu":
-        return CPU_BATCH
+    if tuned := tuned_entry(precision, device).get("batch_size"):
+        return tuned
+    return table_batch_size(device)
+
+
+def table_batch_size(device: jax.Device) -> int:
+    """Return the batch size of a device that was not tuned."""
+    return CPU_BATCH if device.platform == "cpu" else min(FULL_BATCH, fitting_images(device))
+
+
+def fitting_images(device: jax.Device) -> int:
+    """Return the largest power of two of images, at least 8, that fit a GPU or TPU; 32 if it does not tell."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if not limit:
         return UNKNOWN_BATCH
     fitting = max(int(limit) - _WEIGHT_BYTES, 0) // _IMAGE_BYTES
-    return min(FULL_BATCH, max(CPU_BATCH, 1 << max(fitting.bit_length() - 1, 0)))
+    return max(CPU_BATCH, 1 << max(fitting.bit_length() - 1, 0))

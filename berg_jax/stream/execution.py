@@ -92,7 +92,43 @@ class Execution:
         return here[: self.devices]
 
 
-def with_batch_size(execution: Execution, *outputs: str | Place) -> Execution:
+def variant_for(output: str | Place, precision: str) -> dict[str, Any]:
+    """Return how a model is to be computed for an output: as its run was begun, or else as ``berg-jax tune`` found.
+
+    Parameters
+    ----------
+    output
+        Output of a stream, whether or not it is there.
+    precision
+        Precision of the model.
+
+    Returns
+    -------
+    Fields of :class:`~berg_jax.model.nn.config.ComputePlan` that are not as by default, which an output that says
+    nothing was begun with.
+
+    Raises
+    ------
+    ResourceError
+        An object store cannot be reached.
+    """
+    from ..model.nn.config import plan_of
+    from ..model.tuned import tuned_variant
+    from .store.output import recorded_run
+    from .store.places import find_place
+
+    run = recorded_run(find_place(output))
+    if run is None:
+        return tuned_variant(precision)
+    try:
+        variant = dict(run.get("variant", {}))
+        plan_of(variant, winograd=False)
+    except (TypeError, ValueError):  # damaged; the stream refuses the output
+        return {}
+    return variant
+
+
+def with_batch_size(execution: Execution, *outputs: str | Place, precision: str = "float32") -> Execution:
     """Return the execution with its batch size: as given, as an output was begun with, or the device's default.
 
     A line is logged that says which, unless it was given.
@@ -103,6 +139,8 @@ def with_batch_size(execution: Execution, *outputs: str | Place) -> Execution:
         Execution of a run, whose ``batch_size`` may be None.
     outputs
         Outputs of the run's streams. The first one that is there and says its batch size counts.
+    precision
+        Precision of the model.
 
     Raises
     ------
@@ -126,7 +164,7 @@ def with_batch_size(execution: Execution, *outputs: str | Place) -> Execution:
             _log.info("%d images at a time, with which %s was begun.", recorded, output)
             return replace(execution, batch_size=recorded)
     device = execution.local_devices()[0]
-    chosen = default_batch_size(device)
+    chosen = default_batch_size(device, precision)
     _log.info("%d images at a time, the default for %s (%s).", chosen, device.platform.upper(), device.device_kind)
     return replace(execution, batch_size=chosen)
 

@@ -124,7 +124,7 @@ def measure_accuracy(
 
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
-    execution = with_batch_size(execution, output / STORE)
+    execution = with_batch_size(execution, output / STORE, precision=precision)
     command = command.computed_with(execution)
     kept = keep_responses(
         [subject], [vertices], source, [output], precision=precision, execution=execution, crop=True

@@ -16,6 +16,7 @@ from ...model.checkpoint import read_part
 from ...model.encoding_model import EncodingModel, build, features_of, pixels_of, slots_of
 from ...model.gradients import value_and_pixel_gradient
 from ...model.nn.readout import TILE
+from ...model.tuned import tuned_variant
 from ...subject import Subject
 from ...vertices import Vertices
 from .measures import part1_rows, peak_memory, synthesis_memory
@@ -71,8 +72,8 @@ class Inputs:
 
     @cached_property
     def model(self) -> EncodingModel:
-        """The model of every vertex."""
-        return self.subject.model(precision=self.precision)
+        """The model of every vertex, computed as ``berg-jax tune`` has found, if it was run."""
+        return self.subject.model(precision=self.precision, variant=tuned_variant(self.precision))
 
     @cached_property
     def regions(self) -> dict[str, Vertices]:

@@ -179,7 +179,7 @@ def control_regions(
     if selection.hemisphere == "both":
         del limits["hemisphere"]  # which runs of earlier versions do not have
     folders = [folder_of(output, subject) for subject in subjects]
-    execution = with_batch_size(execution, *(folder / STORE for folder in folders))
+    execution = with_batch_size(execution, *(folder / STORE for folder in folders), precision=precision)
     command = command.computed_with(execution)
     kept = keep_responses(
         subjects,

@@ -136,7 +136,7 @@ def compare_representations(
     source = _stimuli(subjects[0], output, images)
     targets = given_dissimilarities(features or {}, matrices or {}, source.ids, feature_names)
     folders = [folder_of(output, subject) for subject in subjects]
-    execution = with_batch_size(execution, *(folder / STORE for folder in folders))
+    execution = with_batch_size(execution, *(folder / STORE for folder in folders), precision=precision)
     command = command.computed_with(execution)
     baseline = None if dinov2 is None else load_dinov2(dinov2)
     if baseline is not None:

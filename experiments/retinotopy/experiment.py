@@ -25,7 +25,7 @@ from ... import surface
 from ...demo import images as drawings
 from ...errors import InvalidParameterError
 from ...model.encoding_model import EncodingModel
-from ...stream.execution import Execution, with_batch_size
+from ...stream.execution import Execution, variant_for, with_batch_size
 from ...stream.images import Images
 from ...stream.loop import stream
 from ...stream.owed import unfinished
@@ -136,13 +136,13 @@ def map_retinotopy(
     filling = _filling(subject, images, output)
     fitting = fit_sizes or set(probes) != {"gaussians"}
     parts = _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf)
-    execution = with_batch_size(execution, *(output / folder for _, folder in parts))
+    execution = with_batch_size(execution, *(output / folder for _, folder in parts), precision=precision)
     command = command.computed_with(execution)
     found = []
     for part, folder in parts:
         found.append(
             probe_model(
-                subject.model(part, precision=precision).crop(),
+                subject.model(part, precision=precision, variant=variant_for(output / folder, precision)).crop(),
                 chosen,
                 filling,
                 output / folder,

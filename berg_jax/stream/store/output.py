@@ -62,13 +62,25 @@ def recorded_batch_size(path: Place) -> int | None:
     ResourceError
         The object store cannot be reached, or refuses access; the message says why.
     """
+    recorded = (recorded_run(path) or {}).get("batch_size")
+    return recorded if type(recorded) is int and 1 <= recorded <= _LARGEST_BATCH else None
+
+
+def recorded_run(path: Place) -> dict[str, Any] | None:
+    """Return the description of the run that began an output; None if there is no output, or it does not say.
+
+    Raises
+    ------
+    ResourceError
+        The object store cannot be reached, or refuses access; the message says why.
+    """
     if not is_there(path):
         return None
     try:
-        recorded = json.loads(read(path / ROOT))["attributes"]["run"]["batch_size"]
+        run = json.loads(read(path / ROOT))["attributes"]["run"]
     except Exception:  # it is no output; who opens it says so, and why
         return None
-    return recorded if type(recorded) is int and 1 <= recorded <= _LARGEST_BATCH else None
+    return run if isinstance(run, dict) else None
 
 
 class Output:
