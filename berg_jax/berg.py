@@ -10,13 +10,14 @@ lh, rh = berg.encode(model, images)
 from __future__ import annotations
 
 import copy
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError
+from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError
 from .model.batches import filled_batches
 from .published.berg_dir import SubjectFiles
 from .published.card import MODEL_ID, card_text, read_card
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .model.encoding_model import EncodingModel
     from .subject import Subject
 
-_BATCH = 8  # images per step; 16 is slower on CPU
+_log = logging.getLogger(__name__)
 
 
 class BERG:
@@ -217,6 +218,7 @@ class BERGModel:
         self.selection = _check_selection(selection, card["parameters"]["selection"]["properties"])
         self.encoder: EncodingModel | None = None
         self._subject: Subject | None = None
+        self._batch_size = 0  # the device's default, once the model is loaded
         self._lh_count = 0  # columns of the left hemisphere, which come first
 
     def load_model(self) -> None:
@@ -229,17 +231,23 @@ class BERGModel:
         """
         import jax
 
+        from .machine import find_device
+        from .model.defaults import default_batch_size
+        from .model.tuned import tuned_variant
         from .subject import Subject
 
-        device = _find_device(self.device)
+        device = find_device(self.device)
         try:
             self._subject = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
             vertices = self._vertices(self._subject)
-            encoder = self._subject.model(vertices, precision=self.precision)
+            variant = tuned_variant(self.precision)
+            encoder = self._subject.model(vertices, precision=self.precision, variant=variant)
         except BERGError as error:
             raise ModelLoadError(f"Failed to load model: {error}") from error
         self._lh_count = len(vertices.lh)
         self.encoder = jax.device_put(encoder, device)
+        self._batch_size = default_batch_size(device, self.precision)
+        _log.info("%d images at a time, the default for %s.", self._batch_size, device.platform.upper())
 
     def __call__(self, images: Any) -> Float[Array, "batch vertices"]:  # noqa: D102
         return self._loaded()(images)
@@ -270,7 +278,7 @@ class BERGModel:
         count = len(stimulus)
         responses = np.empty((count, len(encoder.vertices)), np.float32)
         with tqdm(total=count, desc="Encoding", unit="image", disable=None if show_progress else True) as progress:
-            for rows, new in filled_batches(count, min(count, _BATCH)):
+            for rows, new in filled_batches(count, min(count, self._batch_size)):
                 responses[rows[:new]] = np.asarray(encoder(stimulus[rows]))[:new]
                 progress.update(new)
         return responses[:, : self._lh_count], responses[:, self._lh_count :]
@@ -365,19 +373,3 @@ def _check_selection(selection: Any, properties: dict[str, Any]) -> dict[str, An
             )
         checked[key] = array
     return checked
-
-
-def _find_device(name: str) -> Any:
-    import jax
-
-    if name == "auto":
-        return jax.devices()[0]
-    kind = "gpu" if name == "cuda" else name
-    try:
-        return jax.devices(kind)[0]
-    except RuntimeError as error:
-        platforms = sorted({device.platform for device in jax.devices()})
-        raise ResourceError(
-            f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
-            "device='auto'."
-        ) from error

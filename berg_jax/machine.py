@@ -8,10 +8,14 @@ import logging
 import os
 import platform
 import sys
+from typing import TYPE_CHECKING
 
 from .errors import ResourceError
 from .files.trouble import device_trouble
 from .published.berg_dir import cache_folder
+
+if TYPE_CHECKING:
+    import jax
 
 _PACKAGES = (
     *(
@@ -93,6 +97,29 @@ def _devices() -> str:
         return ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices())
     except Exception as error:  # the report must also describe a broken installation
         return f"none: {device_trouble(error) or f'{type(error).__name__}: {error}'}"
+
+
+def find_device(name: str) -> jax.Device:
+    """Return a device by its kind: ``"auto"`` for JAX's first one, ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"tpu"``.
+
+    Raises
+    ------
+    ResourceError
+        JAX sees no such device; the message says which it sees.
+    """
+    import jax
+
+    if name == "auto":
+        return jax.devices()[0]
+    kind = "gpu" if name == "cuda" else name
+    try:
+        return jax.devices(kind)[0]
+    except RuntimeError as error:
+        platforms = sorted({device.platform for device in jax.devices()})
+        raise ResourceError(
+            f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
+            "device='auto'."
+        ) from error
 
 
 def keep_compiled() -> None:

@@ -180,6 +180,7 @@ class Subject:
         hemisphere: str = "both",
         precision: str = "float32",
         fuse_lora: bool = True,
+        variant: Mapping[str, Any] | None = None,
     ) -> EncodingModel:
         """Load the encoding model of the given vertices, in their order.
 
@@ -194,6 +195,9 @@ class Subject:
             ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"``.
         fuse_lora
             Whether the low-rank adapters are added to the weights. Otherwise they stay parameters of their own.
+        variant
+            How to compute, as far as it changes rounding, such as :func:`berg_jax.model.tuned.tuned_variant`; the
+            default is the same on every machine.
 
         Returns
         -------
@@ -216,7 +220,8 @@ class Subject:
             if vertices is not None:
                 raise InvalidParameterError("Give vertices, or roi and hemisphere, not both.")
             vertices = self.vertices(roi, hemisphere)
-        return load_model(self.folder, vertices, precision=precision, fuse_lora=fuse_lora, check=self._check)
+        options = {"precision": precision, "fuse_lora": fuse_lora, "check": self._check, "variant": variant}
+        return load_model(self.folder, vertices, **options)
 
     def identity(self, vertices: Vertices | None = None, precision: str = "float32") -> str:
         """Return a sha256 of all that determines the responses: sources, options, format, vertices, precision.
@@ -252,7 +257,8 @@ def load(
 ) -> EncodingModel:
     """Load a subject's encoding model: images (batch, 3, height, width) in 0–255 → responses (batch, vertices).
 
-    This is the short form of ``Subject(berg_dir, subject).model(vertices)``.
+    This is the short form of ``Subject(berg_dir, subject).model(vertices)``, computed as ``berg-jax tune`` has found
+    to be fastest here, if it was run.
 
     Parameters
     ----------
@@ -295,8 +301,11 @@ def load(
     >>> model(images("faces", 2)).shape == (2, len(model.vertices))
     True
     """
+    from .model.tuned import tuned_variant
+
     loaded = Subject(berg_dir, subject, num_heads=num_heads, check=check)
-    return loaded.model(vertices, roi=roi, hemisphere=hemisphere, precision=precision)
+    options = {"roi": roi, "hemisphere": hemisphere, "precision": precision, "variant": tuned_variant(precision)}
+    return loaded.model(vertices, **options)
 
 
 def _find(files: SubjectFiles) -> Path | None:

@@ -22,6 +22,15 @@ def load(berg_dir: Path, subject_id: int) -> ReferenceModel:
     return load_reference(berg_dir, subject_id).to(DEVICE)
 
 
+def use(platform: str) -> bool:
+    """Compute on this platform, ``"cpu"`` or ``"gpu"``, from now on; return whether PyTorch has it."""
+    global DEVICE
+    if platform == "cpu":
+        DEVICE = "cpu"
+        return True
+    return DEVICE == "cuda"
+
+
 def version() -> str:
     """Return PyTorch's version."""
     return torch.__version__

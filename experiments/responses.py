@@ -10,7 +10,7 @@ import numpy as np
 import xarray
 from jaxtyping import Bool
 
-from ..stream.execution import Execution
+from ..stream.execution import Execution, variant_for
 from ..stream.loop import stream
 from ..stream.sources.image_files import Source
 from ..stream.store.layout import Columns
@@ -78,7 +78,9 @@ def keep_responses(
     stores = [folder / STORE for folder in folders]
     for index, (subject, chosen, store) in enumerate(zip(subjects, vertices, stores, strict=True)):
         # What is complete needs no model.
-        model = None if is_complete(store) else subject.model(chosen, precision=precision)
+        model = None
+        if not is_complete(store):
+            model = subject.model(chosen, precision=precision, variant=variant_for(store, precision))
         stream(
             model.crop() if crop and model else model,
             source,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from ..machine import keep_compiled
 from .options import BergDir, EachPrecision, PrecisionName, SubjectId, messages
 
 app = typer.Typer()
 _GROUP = "Benchmarks"
 Chip = Literal["v5e", "v6e", "a100", "h100", "h200"]
+
+
+# Written out, because the table of the cases is beside JAX, which help must not wait for; a test compares them.
+_CASES = ("full-brain", "foveal-ROI", "foveal-ROI-gradient", "ROI", "ROI-gradient", "synthesis", "readout")
+EachCase = enum.StrEnum("EachCase", {name: name for name in _CASES})  # a name is the value
 
 
 @app.command(rich_help_panel=_GROUP)
@@ -29,6 +36,13 @@ def bench(
         int, typer.Option(min=2, help="Number of images in a batch; half as many for gradients.")
     ] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Number of times that each side is timed.")] = 5,
+    case: Annotated[
+        list[EachCase] | None, typer.Option(help="Case to measure; repeat it for more (default: all)")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "gpu", "tpu"],
+        typer.Option(help="Device to measure; refused if it is not there."),
+    ] = "auto",
     output: Annotated[Path | None, typer.Option(help="JSON file to write, with a picture beside it.")] = None,
 ) -> None:
     """Measure speed and memory, beside PyTorch where it is installed."""
@@ -41,9 +55,36 @@ def bench(
             precisions=[name.value for name in precision or [EachPrecision.float32]],
             batch_size=batch_size,
             repeats=repeats,
+            cases=[name.value for name in case or []],
+            device=device,
             output=output,
             say=typer.echo,
         )
+
+
+@app.command(rich_help_panel=_GROUP)
+def tune(
+    berg_dir: Annotated[
+        Path | None,
+        typer.Option("--berg-dir", help="BERG directory (default: the published subjects' sizes, random weights)"),
+    ] = None,
+    subject_id: SubjectId = 1,
+    precision: Annotated[
+        list[EachPrecision] | None,
+        typer.Option(help="Precision to tune; repeat it for more (default: float32 on a CPU, else all)"),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print what was found, and measure nothing.")] = False,
+) -> None:
+    """Find the fastest of the equal ways to compute on this device, and use it from then on."""
+    with messages():
+        from ..experiments.benchmarks import tune as tuning
+
+        if show:
+            typer.echo(tuning.shown())
+        else:
+            keep_compiled()
+            precisions = [name.value for name in precision or []]
+            tuning.tune(berg_dir, subject_id, precisions=precisions, say=typer.echo)
 
 
 @app.command("bench-precision", rich_help_panel=_GROUP)

@@ -223,7 +223,7 @@ def _optional_images(path: Path | None, rows: str | None, fit: Any, layout: Any)
 
 
 def _execution(
-    batch_size: int,
+    batch_size: int | None,
     devices: int | None,
     share: bool,
     process_index: int | None,

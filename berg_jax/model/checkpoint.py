@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -260,6 +260,7 @@ def load_model(
     precision: str = "float32",
     fuse_lora: bool = True,
     check: bool = True,
+    variant: Mapping[str, Any] | None = None,
 ) -> EncodingModel:
     """Load the model of a converted subject. Parts that the vertices do not need are not read.
 
@@ -267,7 +268,7 @@ def load_model(
     ----------
     folder
         Folder of the converted subject.
-    vertices, precision, fuse_lora
+    vertices, precision, fuse_lora, variant
         The parameters of :func:`~berg_jax.model.encoding_model.build`.
     check
         Whether the files' sha256 are first compared with the recorded ones.
@@ -294,7 +295,7 @@ def load_model(
     if check:
         verify(folder, needed)
     parts = {name: parts[name] for name in needed}
-    return build(parts, size, vertices, precision=precision, fuse_lora=fuse_lora)
+    return build(parts, size, vertices, precision=precision, fuse_lora=fuse_lora, variant=variant)
 
 
 def read_part(folder: Path, name: str) -> Part:

@@ -23,13 +23,13 @@ from jaxtyping import Array, Float, Int, Num
 from ..errors import InvalidParameterError
 from ..vertices import Vertices, check_vertices, places_in
 from .images import check_shape, check_values
-from .nn.config import DEFAULT_PLAN, ComputePlan, PartConfig, Window, window_around
+from .nn.config import DEFAULT_PLAN, ComputePlan, PartConfig, Window, plan_of, variant_of, window_around
 from .nn.heads import Heads
 from .nn.precision import PRECISIONS, Precision, x64_enabled
 from .nn.preprocess import preprocess
 from .nn.readout import PADDED, TILE, assign_tiles, readout
 from .nn.vit import ViT
-from .weights import fused, on_device, winograd_kernels, without_lora
+from .weights import on_device, prepared
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class ModelConfig:
     parts: tuple[tuple[str, PartConfig], ...]
     precision: str
     compute_plan: ComputePlan
+
+    @property
+    def variant(self) -> dict[str, Any]:
+        """The compute plan's fields that change rounding, as far as they are not as by default."""
+        fused = not any(part.vit.lora_rank for _, part in self.parts)
+        return variant_of(self.compute_plan, ComputePlan(winograd=fused and self.precision == "float32"))
 
 
 class Part(NamedTuple):
@@ -130,7 +136,8 @@ class EncodingModel:
         for name, part in self.config.parts:
             params = self.params[name]
             _, maps, vectors = features_of(params["vit"], params["heads"], part, precision, pixels, plan)
-            slots.append(slots_of(params["readout"], self.corners[name], maps, vectors, precision))
+            tables, corners = params["readout"], self.corners[name]
+            slots.append(slots_of(tables, corners, maps, vectors, precision, plan.tiles_per_step))
         return jnp.concatenate(slots, axis=1)[:, self.order]
 
     def select(self, vertices: Vertices) -> EncodingModel:
@@ -210,6 +217,7 @@ def build(
     precision: str = "float32",
     fuse_lora: bool = True,
     winograd: bool | None = None,
+    variant: Mapping[str, Any] | None = None,
 ) -> EncodingModel:
     """Build a model from its networks' weights.
 
@@ -230,6 +238,9 @@ def build(
         Whether the heads' kernels are stored in Winograd's form (:mod:`berg_jax.model.nn.winograd`), 1.8 times as
         large and several times as fast. The default is True for fused float32 models. With tensor cores, which the
         lower precisions use, direct convolutions are as fast, and Winograd's form would lose digits.
+    variant
+        Other values of :class:`~berg_jax.model.nn.config.ComputePlan`'s fields than by default, which change only
+        rounding, such as those that ``berg-jax tune`` has found (:mod:`berg_jax.model.tuned`).
 
     Raises
     ------
@@ -257,15 +268,23 @@ def build(
 
     if winograd is None:
         winograd = fuse_lora and precision == "float32"
+    plan = plan_of(variant or {}, winograd)
     networks, tables, configs = {}, {}, []
     for index, name in enumerate(names):
         if (owner[columns] == index).any():
-            config, networks[name], tables[name] = _prepared(parts[name], kind, fuse_lora, winograd)
+            config, networks[name], tables[name] = _prepared(parts[name], kind, fuse_lora, plan)
             configs.append((name, config))
     used = {name: position for position, (name, _) in enumerate(configs)}
     part_of = np.array([used.get(name, -1) for name in names])[owner[columns]]
-    config = ModelConfig(tuple(configs), precision, ComputePlan(winograd=winograd))
+    config = ModelConfig(tuple(configs), precision, plan)
     return _arrange(config, networks, tables, part_of, row[columns], vertices)
+
+
+def _prepared(
+    part: Part, precision: Precision, fuse_lora: bool, plan: ComputePlan
+) -> tuple[PartConfig, dict[str, Any], dict[str, np.ndarray]]:
+    weights = dict(part.weights() if callable(part.weights) else part.weights)
+    return prepared(part.config, weights, precision, fuse_lora, plan.winograd)
 
 
 # Three programs are compiled separately. The first depends on the images' size, the second on the networks' sizes
@@ -290,21 +309,22 @@ def features_of(
 ) -> tuple[dict[int, Float[Array, "b 257 c"]], Float[Array, "l b 16 16 d"], Float[Array, "l b d"]]:
     """Return one part's tapped tokens, feature maps and global vectors, which are all that its vertices read."""
     kind = PRECISIONS[precision]
-    _, taps = ViT(config.vit, kind, config.layers, compute_plan.rematerialize).apply({"params": vit}, pixels)
+    _, taps = ViT(config.vit, kind, config.layers, compute_plan).apply({"params": vit}, pixels)
     maps, vectors = Heads(config, kind, compute_plan).apply({"params": heads}, taps)
     return taps, maps, vectors
 
 
-@partial(jax.jit, static_argnames="precision")
+@partial(jax.jit, static_argnames=("precision", "tiles_per_step"))
 def slots_of(
     params: dict[str, Float[Array, "tiles 128 ..."]],
     corners: Int[Array, " tiles"],
     maps: Float[Array, "l b 16 16 d"],
     vectors: Float[Array, "l b d"],
     precision: str,
+    tiles_per_step: int = DEFAULT_PLAN.tiles_per_step,
 ) -> Float[Array, "b slots"]:
     """Return one part's responses in the order of its slots."""
-    return readout(params, corners, maps, vectors, PRECISIONS[precision])
+    return readout(params, corners, maps, vectors, PRECISIONS[precision], tiles_per_step)
 
 
 def check_precision(name: str) -> Precision:
@@ -338,20 +358,6 @@ def _positions(known: Int[np.ndarray, " k"], vertices: Vertices, what: str) -> I
             "Select from a model that has them."
         )
     return positions
-
-
-def _prepared(
-    part: Part, precision: Precision, fuse_lora: bool, winograd: bool
-) -> tuple[PartConfig, dict[str, Any], dict[str, np.ndarray]]:
-    """Return a part's sizes, its network on the device in the form used for computing, and its readout tables."""
-    weights = dict(part.weights() if callable(part.weights) else part.weights)
-    network, config = {key: weights.pop(key) for key in ("vit", "heads")}, part.config
-    if fuse_lora:
-        network["vit"] = fused(network["vit"], config.vit.lora_scale, precision)
-        config = without_lora(config)
-    if winograd:
-        network["heads"] = winograd_kernels(network.pop("heads"))
-    return config, on_device(network, precision), weights["readout"]
 
 
 def _arrange(

@@ -56,3 +56,16 @@ def winograd_kernels(heads: dict[str, Any]) -> dict[str, Any]:
 def without_lora(config: PartConfig) -> PartConfig:
     """Return the sizes of a part whose adapters have been fused."""
     return replace(config, vit=replace(config.vit, lora_rank=0))
+
+
+def prepared(
+    config: PartConfig, weights: dict[str, Any], precision: Precision, fuse_lora: bool, winograd: bool
+) -> tuple[PartConfig, dict[str, Any], dict[str, np.ndarray]]:
+    """Return a part's sizes, its network on the device in the form used for computing, and its readout tables."""
+    network = {key: weights.pop(key) for key in ("vit", "heads")}
+    if fuse_lora:
+        network["vit"] = fused(network["vit"], config.vit.lora_scale, precision)
+        config = without_lora(config)
+    if winograd:
+        network["heads"] = winograd_kernels(network.pop("heads"))
+    return config, on_device(network, precision), weights["readout"]

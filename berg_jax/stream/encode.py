@@ -13,7 +13,7 @@ from ..errors import ModelNotFoundError
 from ..published.card import MODEL_ID
 from ..subject import Subject
 from ..vertices import Vertices
-from .execution import Execution
+from .execution import Execution, variant_for
 from .images import Images
 from .loop import stream
 from .owed import unfinished
@@ -110,7 +110,10 @@ def encode_images(
     columns = Columns(vertices, _membership(subject, vertices), dtype)
     # A complete output needs no model; an incomplete one is not begun before the model is loaded.
     before = is_complete(output)
-    model = None if before else subject.model(vertices, precision=precision).crop()
+    model = None
+    if not before:
+        variant = variant_for(output, precision)
+        model = subject.model(vertices, precision=precision, variant=variant).crop()
     start = time.perf_counter()
     stream(
         model,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidParameterError
@@ -16,6 +16,8 @@ from . import schedulers
 
 if TYPE_CHECKING:
     import jax
+
+    from .store.places import Place
 
 _SHOWN = 10  # processes that a message lists
 _log = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ class Execution:
     Parameters
     ----------
     batch_size
-        Images that a device computes at a time.
+        Images that a device computes at a time (default: by device, 8 on a CPU). A run that goes on keeps the number
+        with which its output was begun.
     devices
         Number of local devices to compute on (default: all). In Python also the devices themselves. Each computes
         images of its own; no device waits for another.
@@ -57,14 +60,14 @@ class Execution:
     64
     """
 
-    batch_size: int = field(default=8, metadata={"min": 1})
+    batch_size: int | None = field(default=None, metadata={"min": 1})
     devices: int | Sequence[Any] | None = field(default=None, metadata={"min": 1})
     process: Process | None = None
     time_limit: float | None = None
     show_progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InvalidParameterError(f"batch_size must be at least 1, got {self.batch_size}.")
         if isinstance(self.devices, int) and self.devices < 1:
             raise InvalidParameterError(f"devices must be at least 1, got {self.devices}.")
@@ -87,6 +90,83 @@ class Execution:
         if self.devices > len(here):
             raise InvalidParameterError(f"devices must be from 1 to {len(here)}, which are here, got {self.devices}.")
         return here[: self.devices]
+
+
+def variant_for(output: str | Place, precision: str) -> dict[str, Any]:
+    """Return how a model is to be computed for an output: as its run was begun, or else as ``berg-jax tune`` found.
+
+    Parameters
+    ----------
+    output
+        Output of a stream, whether or not it is there.
+    precision
+        Precision of the model.
+
+    Returns
+    -------
+    Fields of :class:`~berg_jax.model.nn.config.ComputePlan` that are not as by default, which an output that says
+    nothing was begun with.
+
+    Raises
+    ------
+    ResourceError
+        An object store cannot be reached.
+    """
+    from ..model.nn.config import plan_of
+    from ..model.tuned import tuned_variant
+    from .store.output import recorded_run
+    from .store.places import find_place
+
+    run = recorded_run(find_place(output))
+    if run is None:
+        return tuned_variant(precision)
+    try:
+        variant = dict(run.get("variant", {}))
+        plan_of(variant, winograd=False)
+    except (TypeError, ValueError):  # damaged; the stream refuses the output
+        return {}
+    return variant
+
+
+def with_batch_size(execution: Execution, *outputs: str | Place, precision: str = "float32") -> Execution:
+    """Return the execution with its batch size: as given, as an output was begun with, or the device's default.
+
+    A line is logged that says which, unless it was given.
+
+    Parameters
+    ----------
+    execution
+        Execution of a run, whose ``batch_size`` may be None.
+    outputs
+        Outputs of the run's streams. The first one that is there and says its batch size counts.
+    precision
+        Precision of the model.
+
+    Raises
+    ------
+    InvalidParameterError
+        There are not so many devices here.
+    ResourceError
+        An object store cannot be reached.
+
+    See Also
+    --------
+    berg_jax.model.defaults.default_batch_size : The default of a device.
+    """
+    if execution.batch_size is not None:
+        return execution
+    from ..model.defaults import default_batch_size
+    from .store.output import recorded_batch_size
+    from .store.places import find_place
+
+    for output in map(find_place, outputs):
+        if (recorded := recorded_batch_size(output)) is not None:
+            _log.info("%d images at a time, with which %s was begun.", recorded, output)
+            return replace(execution, batch_size=recorded)
+    device = execution.local_devices()[0]
+    chosen = default_batch_size(device, precision)
+    _log.info("%d images at a time, the default for %s (%s).", chosen, device.platform.upper(), device.device_kind)
+    return replace(execution, batch_size=chosen)
 
 
 def find_process(

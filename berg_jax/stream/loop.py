@@ -20,12 +20,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from ..errors import Interrupted, InvalidParameterError, ResourceError, StimulusError
-from ..model.encoding_model import EncodingModel
+from ..model.encoding_model import EncodingModel, ModelConfig
 from ..model.nn.config import IMAGE
 from ..model.stacking import StackedModel
 from .blocks import BlockRecorder, Share, Slot, Step
 from .devices import Devices
-from .execution import Execution, Process
+from .execution import Execution, Process, with_batch_size
 from .merge import finish, missing_blocks
 from .progress import progress, stop_requests
 from .reducers import Reducer, check_names, check_reducers, states
@@ -33,7 +33,7 @@ from .reducers import saved as settings
 from .sources.contents import content_digests
 from .sources.image_files import OnError, Source
 from .store.layout import Columns
-from .store.output import Output, is_there
+from .store.output import Output, is_there, recorded_run
 from .store.places import Place, find_place
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
@@ -100,8 +100,14 @@ def stream(
     columns, reducers = _sorted_sinks(sinks)
     if on_error not in get_args(OnError):
         raise InvalidParameterError(f"on_error must be one of {list(get_args(OnError))}, got {on_error!r}.")
+    config = _config(model)
+    execution = with_batch_size(execution, output, precision=config.precision if config else "float32")
+    variant = config.variant if config else None
+    if model is None:  # the output is complete, and says how it was computed
+        variant = (recorded_run(find_place(output)) or {}).get("variant")
     description = {
         **(run or {}),
+        **({"variant": variant} if variant else {}),
         "batch_size": execution.batch_size,
         "images": source.fingerprint,
         "identity": identity,
@@ -124,6 +130,12 @@ def stream(
             return {}
         finish(place, reducers)
     return {reducer.name: states.read_results(place.reducers, reducer.name) for reducer in reducers}
+
+
+def _config(model: Model | None) -> ModelConfig | None:
+    """Return a model's configuration; None for a function of the user's own."""
+    network = model.models if isinstance(model, StackedModel) else model
+    return network.config if isinstance(network, EncodingModel) else None
 
 
 def open_output(

@@ -18,7 +18,7 @@ from scipy import sparse
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.csv_tables import write_table
 from ...published.metadata import noise_ceiling as ceiling_of
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
@@ -134,6 +134,8 @@ def measure_accuracy(
     ceiling = choose_ceiling(noise_ceiling, np.bincount(trials.images, minlength=len(source)))
     if len(parts) == 1 and np.isnan(trials.responses).any(axis=0).all():
         raise InvalidParameterError(NOTHING_MEASURED)
+    execution = with_batch_size(execution, output / STORE, precision=precision)
+    command = command.computed_with(execution)
     kept = keep_responses(
         [subject],
         [vertices],

@@ -26,7 +26,7 @@ from ...errors import InvalidParameterError, ResourceError
 from ...model.encoding_model import EncodingModel
 from ...model.nn.config import IMAGE
 from ...subject import Subject
-from .speed import encode_step, gradient_step
+from .cases import encode_step, gradient_step
 
 
 class _Gpu(NamedTuple):

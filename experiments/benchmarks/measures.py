@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from math import prod
@@ -19,6 +20,8 @@ from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Int
 
+from ...errors import ResourceError
+from ...machine import find_device
 from ...model.nn.config import IMAGE
 from ...model.nn.precision import PRECISIONS
 
@@ -91,7 +94,7 @@ def product_rate(precision: str) -> float:
 
 
 def peak_memory(
-    library: str, berg_dir: Path, subject_id: int, batch_size: int, precision: str
+    library: str, berg_dir: Path, subject_id: int, batch_size: int, precision: str, device: str = "auto"
 ) -> dict[str, int | None]:
     """Measure the peak memory of loading a subject and encoding one batch for the full brain.
 
@@ -105,20 +108,33 @@ def peak_memory(
         The model: see :func:`berg_jax.load`.
     batch_size
         Images in the batch.
+    device
+        Device of our side, by its kind: see :func:`berg_jax.machine.find_device`.
 
     Returns
     -------
     Peak bytes on the ``host`` and on the ``device``; the latter is None on a CPU.
 
+    Raises
+    ------
+    ResourceError
+        The process failed, such as for lack of memory.
+
     See Also
     --------
     synthesis_memory
     """
-    return _in_own_process("_encode_once", library, str(berg_dir), subject_id, batch_size, precision)
+    return _in_own_process("_encode_once", library, device, str(berg_dir), subject_id, batch_size, precision)
 
 
 def synthesis_memory(
-    library: str, berg_dir: Path, subject_id: int, vertices: Int[np.ndarray, " n"], size: int, precision: str
+    library: str,
+    berg_dir: Path,
+    subject_id: int,
+    vertices: Int[np.ndarray, " n"],
+    size: int,
+    precision: str,
+    device: str = "auto",
 ) -> dict[str, int | None]:
     """Measure the peak memory of a step of Adam on 64 images, 4 at a time, for the mean of part 1's vertices.
 
@@ -126,7 +142,7 @@ def synthesis_memory(
 
     Parameters
     ----------
-    library, berg_dir, subject_id, precision
+    library, berg_dir, subject_id, precision, device
         See :func:`peak_memory`.
     vertices, size
         Global indices of the vertices, and the number of vertices in a hemisphere.
@@ -134,15 +150,47 @@ def synthesis_memory(
     Returns
     -------
     Peak bytes on the ``host`` and on the ``device``; the latter is None on a CPU.
+
+    Raises
+    ------
+    ResourceError
+        The process failed, such as for lack of memory.
     """
-    return _in_own_process("_restarts_once", library, str(berg_dir), subject_id, vertices.tolist(), size, precision)
+    model = (str(berg_dir), subject_id, vertices.tolist(), size, precision)
+    return _in_own_process("_restarts_once", library, device, *model)
 
 
-def _in_own_process(function: str, *arguments: Any) -> dict[str, int | None]:
-    """Return the peak memory that a function of this module prints when it runs in a process of its own."""
-    code = f"from {__name__} import {function} as work; work(*{arguments!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def _in_own_process(work: str, library: str, device: str, *arguments: Any) -> dict[str, int | None]:
+    """Return the peak memory of a function of this module, called in a process of its own.
+
+    The process reads the arguments from a file, as there may be more than a command line takes, and writes its
+    result beside it.
+    """
+    with tempfile.TemporaryDirectory(prefix="berg_jax_bench_") as folder:
+        asked, answer = Path(folder, "asked.json"), Path(folder, "answer.json")
+        asked.write_text(json.dumps([work, library, device, arguments]), encoding="utf-8")
+        code = f"import sys; from {__name__} import _answer; _answer(*sys.argv[1:])"
+        command = [sys.executable, "-c", code, str(asked), str(answer)]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ResourceError(f"Measuring peak memory failed with exit code {done.returncode}: {last[:500]}")
+        return json.loads(answer.read_text(encoding="utf-8"))
+
+
+def _answer(asked: str, answer: str) -> None:
+    """Call the function that a file asks for, with the arguments in it, and write this process's peak memory."""
+    work, library, device, arguments = json.loads(Path(asked).read_text(encoding="utf-8"))
+    if library == "torch":
+        from ...convert import torch_benchmark as pytorch
+
+        found = None
+        pytorch.use("cpu" if device == "cpu" else "gpu")
+    else:
+        found = find_device(device)
+        jax.config.update("jax_default_device", found)
+    _WORK[work](library, *arguments)
+    Path(answer).write_text(json.dumps(_peak(found)), encoding="utf-8")
 
 
 def _restarts_once(
@@ -159,7 +207,6 @@ def _restarts_once(
             pytorch.restarts(reference, part1_rows(np.array(vertices), reference), latents, RATE, MICROBATCH)
     else:
         restarts_once(berg_dir, subject_id, np.array(vertices), size, precision)
-    _report(library)
 
 
 def part1_rows(vertices: Int[np.ndarray, " n"], reference: Any) -> Int[np.ndarray, " n"]:
@@ -182,18 +229,20 @@ def _encode_once(library: str, berg_dir: str, subject_id: int, batch_size: int, 
         from ...subject import load
 
         jax.block_until_ready(load(berg_dir, subject_id, precision=precision)(jnp.asarray(images)))
-    _report(library)
 
 
-def _report(library: str) -> None:
-    """Print this process's peak memory."""
-    if library == "torch":
+_WORK = {"_encode_once": _encode_once, "_restarts_once": _restarts_once, "nothing": lambda library: None}
+
+
+def _peak(device: jax.Device | None) -> dict[str, int | None]:
+    """Return this process's peak memory; ``device`` is JAX's, or None for PyTorch's."""
+    if device is None:
         from ...convert import torch_benchmark as pytorch
 
-        device = pytorch.peak_device_memory()
+        most = pytorch.peak_device_memory()
     else:
-        device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    print(json.dumps({"host": _host_memory(), "device": device}))
+        most = (device.memory_stats() or {}).get("peak_bytes_in_use")
+    return {"host": _host_memory(), "device": most}
 
 
 def _host_memory() -> int:

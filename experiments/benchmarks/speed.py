@@ -5,6 +5,8 @@
     berg-jax bench                                   a synthetic subject of published size; made on the first run
     berg-jax bench --berg-dir … --subject 1          any subject
     berg-jax bench --precision float32 --precision bfloat16
+    berg-jax bench --case ROI-gradient               one case, in about a minute
+    berg-jax bench --device gpu                      refused where JAX has no GPU
 """
 
 from __future__ import annotations
@@ -13,48 +15,23 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, UInt8
 
 from ...convert.synthetic import make_synthetic_subject, natural_like_images
 from ...errors import BERGError, InvalidParameterError
 from ...files.disk import explained
-from ...machine import processor
-from ...model.checkpoint import read_part
-from ...model.encoding_model import EncodingModel, build, features_of, pixels_of, slots_of
-from ...model.gradients import value_and_pixel_gradient
-from ...model.nn.readout import TILE
+from ...machine import find_device, processor
 from ...published.berg_dir import cache_folder
 from ...subject import Subject
 from ...surface.style import default_style
-from ...vertices import Vertices
-from .measures import count_operations, part1_rows, peak_memory, product_rate, synthesis_memory, time_in_turn
-
-REGION = 900  # vertices in a region
-NEAR = 0.2  # largest distance of a foveal region's vertices from fixation, as a share of half the image's width
-
-
-class _Case(NamedTuple):
-    """A computation to time: on our side a function of ``arguments``, on PyTorch's a function of ``images``.
-
-    Synthesis has several ``steps``, and a function ``memory`` that measures the peak memory of many restarts.
-    """
-
-    name: str
-    images: Num[np.ndarray, "b 3 h w"]
-    ours: Callable[..., jax.Array]
-    arguments: tuple[Any, ...]
-    theirs: Callable[[np.ndarray], Any] | None
-    steps: int = 1
-    memory: Callable[[str], dict[str, int | None]] | None = None
+from .cases import CASES, SYNTHESIS, Case, Computation, Inputs
+from .measures import count_operations, product_rate, time_in_turn
 
 
 def benchmark(
@@ -64,6 +41,8 @@ def benchmark(
     precisions: Sequence[str] = ("float32",),
     batch_size: int = 8,
     repeats: int = 5,
+    cases: Sequence[str] = (),
+    device: str = "auto",
     output: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -81,6 +60,11 @@ def benchmark(
         Images in a batch; gradients take half as many.
     repeats
         Number of times each side is timed.
+    cases
+        Names of the cases to measure, of those in :data:`~berg_jax.experiments.benchmarks.cases.CASES`; all if none
+        is given. One alone takes about a minute.
+    device
+        Device to measure: ``"auto"`` for JAX's first one, ``"cpu"``, ``"gpu"`` or ``"tpu"``.
     output
         A JSON file to write; a picture of the same name is drawn beside it.
     say
@@ -93,7 +77,9 @@ def benchmark(
     Raises
     ------
     InvalidParameterError
-        ``batch_size`` is below 2 or ``repeats`` below 1.
+        ``batch_size`` is below 2 or ``repeats`` below 1, or there is no such case.
+    ResourceError
+        JAX sees no such device.
     BERGError
         The model cannot be loaded (see :func:`berg_jax.load`), or the file cannot be written.
 
@@ -104,35 +90,40 @@ def benchmark(
     """
     if batch_size < 2 or repeats < 1:
         raise InvalidParameterError(f"Give a batch of at least 2 and a repeat: got {batch_size} and {repeats}.")
+    names = [case.name for case in CASES]
+    if unknown := set(cases) - set(names):
+        raise InvalidParameterError(f"cases must be of {names}, got {sorted(unknown)}.")
+    chosen = [case for case in CASES if not cases or case.name in cases]
+    found = find_device(device)
     if berg_dir is None:
         berg_dir = _published_size(subject_id, say)
     subject = Subject(berg_dir, subject_id)
-    pytorch = _pytorch(say)
+    pytorch = _pytorch(say, found)
     reference = pytorch and pytorch.load(Path(berg_dir), subject_id)
-    report = {"machine": _machine(subject, pytorch), "cases": []}
+    report = {"machine": _machine(subject, pytorch, found), "cases": []}
     say(f"{report['machine']['device']} ({report['machine']['processor']}); {report['machine']['subject']}")
 
     images = natural_like_images(batch_size, 0)
-    synthesis = _synthesis(say)
-    for precision in precisions:
-        rate = product_rate(precision)
-        say(f"{precision}: peak memory is measured first, in processes of their own …")
-        memory = {"ours": peak_memory("jax", berg_dir, subject_id, batch_size, precision)}
-        if pytorch:
-            memory["theirs"] = peak_memory("torch", berg_dir, subject_id, batch_size, precision)
-        their_precisions = (precision, "float32") if pytorch and precision == "bfloat16" else (precision,)
-        for case in _cases(berg_dir, subject, precision, images, reference, pytorch, synthesis):
-            for their_precision in their_precisions:
-                measured = _measured(case, their_precision, repeats, pytorch)
-                measured |= {"precision": precision, "share": measured["products_a_second"] / rate}
-                if case.name == "full brain":
-                    measured["peak_memory"] = memory
-                elif case.memory:
-                    sides = {"ours": "jax", **({"theirs": "torch"} if pytorch else {})}
-                    measured["peak_memory"] = {side: case.memory(library) for side, library in sides.items()}
-                    measured["restarts"] = synthesis.RESTARTS
-                report["cases"].append(measured)
-                say(line(measured))
+    synthesis = _synthesis(say) if any(case.name == SYNTHESIS for case in chosen) else None
+    with jax.default_device(found):
+        for precision in precisions:
+            rate = product_rate(precision)
+            their_precisions = (precision, "float32") if pytorch and precision == "bfloat16" else (precision,)
+            inputs = Inputs(subject, precision, images, pytorch, reference, synthesis)
+            for case in chosen:
+                if case.name == SYNTHESIS and not synthesis:
+                    continue
+                # A small subject may have no vertices that look near the fovea.
+                if case.region and not len(inputs.regions[case.region]):
+                    say(f"{case.name}: this subject has no vertices that look {case.region}.")
+                    continue
+                memory = _memory(case, inputs, found.platform, say) if case.memory else {}
+                computation = case.make(inputs, case.region)
+                for their_precision in their_precisions:
+                    measured = _measured(computation, their_precision, repeats, pytorch)
+                    measured |= {"precision": precision, "share": measured["products_a_second"] / rate, **memory}
+                    report["cases"].append(measured)
+                    say(line(measured))
     if output is not None:
         with explained("write", output):
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -201,12 +192,15 @@ def _published_size(subject_id: int, say: Callable[[str], None]) -> Path:
     return berg_dir
 
 
-def _pytorch(say: Callable[[str], None]) -> Any:
-    """Return the module that times PyTorch, or None without PyTorch."""
+def _pytorch(say: Callable[[str], None], device: jax.Device) -> Any:
+    """Return the module that times PyTorch on the same kind of device, or None where it cannot."""
     try:
         from ...convert import torch_benchmark
     except ImportError:
         say("PyTorch is not installed: only berg_jax is timed.")
+        return None
+    if not torch_benchmark.use(device.platform):
+        say(f"PyTorch has no {device.platform.upper()} here: only berg_jax is timed.")
         return None
     return torch_benchmark
 
@@ -221,12 +215,12 @@ def _synthesis(say: Callable[[str], None]) -> Any:
     return synthesis_benchmark
 
 
-def _machine(subject: Subject, pytorch: Any) -> dict[str, Any]:
+def _machine(subject: Subject, pytorch: Any, device: jax.Device) -> dict[str, Any]:
     versions = {"berg_jax": version("berg_jax"), "jax": jax.__version__, "python": platform.python_version()}
     machine = {
         "date": time.strftime("%Y-%m-%d"),
         "processor": f"{processor()}, {os.cpu_count()} cores",
-        "device": jax.devices()[0].device_kind,
+        "device": device.device_kind,
         "subject": f"{subject.description.origin} subject, {2 * subject.hemisphere_size:,} vertices",
         "versions": versions,
     }
@@ -235,113 +229,19 @@ def _machine(subject: Subject, pytorch: Any) -> dict[str, Any]:
     return machine
 
 
-def _cases(
-    berg_dir: Path,
-    subject: Subject,
-    precision: str,
-    images: UInt8[np.ndarray, "b 3 h w"],
-    reference: Any,
-    pytorch: Any,
-    synthesis: Any,
-) -> Iterator[_Case]:
-    half = images[: len(images) // 2]
-    model = subject.model(precision=precision)
-    yield _Case(
-        name="full brain",
-        images=images,
-        ours=encode_step,
-        arguments=(model, images),
-        theirs=reference and pytorch.whole_brain(reference),
-    )
-    for place, vertices in zip(("near the fovea", "anywhere"), _regions(model), strict=True):
-        if not len(vertices):  # a small subject may have none that look near the fovea
-            continue
-        region = model.select(vertices).crop()
-        name = f"{len(vertices)} vertices that look {place}"
-        rows = reference and part1_rows(vertices.global_indices, reference)
-        yield _Case(
-            name=name,
-            images=images,
-            ours=encode_step,
-            arguments=(region, images),
-            theirs=reference and pytorch.region(reference, rows),
-        )
-        yield _Case(
-            name=f"{name}, with pixel gradient",
-            images=half,
-            ours=gradient_step,
-            arguments=(region, half),
-            theirs=reference and pytorch.region_gradient(reference, rows),
-        )
-    if synthesis:
-        latents = synthesis.start(half)
-        subject_id = subject.description.subject
-        selection = (vertices.global_indices, subject.hemisphere_size, precision)
-        yield _Case(
-            name=f"{synthesis.STEPS} steps of synthesis for these",
-            images=latents,
-            ours=synthesis.ascend,
-            arguments=(region, latents),
-            theirs=reference and pytorch.synthesis(reference, rows, synthesis.STEPS, synthesis.RATE),
-            steps=synthesis.STEPS,
-            memory=lambda library: synthesis_memory(library, Path(berg_dir), subject_id, *selection),
-        )
-    del model
-    yield _Case(
-        name="readout alone",
-        images=images,
-        ours=partial(_read_out, precision),
-        arguments=_features(subject, precision, images),
-        theirs=reference and pytorch.readout(reference, images),
-    )
+def _memory(case: Case, inputs: Inputs, platform: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the peak memory of each side, measured in a process of its own, and say how long that takes."""
+    sides = {"ours": "jax", **({"theirs": "torch"} if inputs.pytorch else {})}
+    where = "two processes of their own" if len(sides) > 1 else "a process of its own"
+    say(f"{case.name}, {inputs.precision}: peak memory is measured first, in {where} …")
+    start = time.perf_counter()
+    sizes = {side: case.memory(inputs, case.region, library, platform) for side, library in sides.items()}
+    say(f"{case.name}, {inputs.precision}: peak memory took {time.perf_counter() - start:.0f} s to measure.")
+    restarts = {"restarts": inputs.synthesis.RESTARTS} if case.name == SYNTHESIS else {}
+    return {"peak_memory": sizes, **restarts}
 
 
-def encode_step(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b vertices"]:
-    """Return the responses to a batch of images: one step of encoding."""
-    return model(images)
-
-
-def gradient_step(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b 3 h w"]:
-    """Return the pixel gradient of the vertices' mean response: one step of gradient ascent."""
-    return value_and_pixel_gradient(model, images, jnp.mean)[1]
-
-
-def _read_out(
-    precision: str,
-    readout: dict[str, jax.Array],
-    corners: Int[jax.Array, " tiles"],
-    order: Int[jax.Array, " vertices"],
-    maps: Float[jax.Array, "l b 16 16 d"],
-    vectors: Float[jax.Array, "l b d"],
-) -> Float[jax.Array, "b vertices"]:
-    return slots_of(readout, corners, maps, vectors, precision)[:, order]
-
-
-def _features(subject: Subject, precision: str, images: UInt8[np.ndarray, "b 3 h w"]) -> tuple[Any, ...]:
-    """Return the arguments of part 2's readout, for all of its rows."""
-    part, size = read_part(subject.folder, "part2"), subject.hemisphere_size
-    vertices = Vertices.from_global(np.sort(part.vertices), size)
-    model = build({"part2": part}, size, vertices, precision=precision)
-    (_, config), params = model.config.parts[0], model.params["part2"]
-    pixels, plan = pixels_of(images, precision), model.config.compute_plan
-    _, maps, vectors = features_of(params["vit"], params["heads"], config, precision, pixels, plan)
-    return params["readout"], model.corners["part2"], model.order, maps, vectors
-
-
-def _regions(model: EncodingModel) -> tuple[Vertices, Vertices]:
-    """Draw two regions from part 1 at random, one that looks close to fixation and one that looks anywhere."""
-    order, all_vertices, size = np.asarray(model.order), np.asarray(model.vertices), int(model.hemisphere_size)
-    in_part1 = order < TILE * len(model.corners["part1"])
-    vertices = all_vertices[in_part1]
-    centers = np.asarray(model.params["part1"]["readout"]["rf_center"]).reshape(-1, 2)[order[in_part1]]
-    near = vertices[(np.abs(centers) <= NEAR).all(axis=1)]
-    random = np.random.default_rng(0)
-    near_region = np.sort(random.permutation(near)[:REGION])
-    any_region = np.sort(random.permutation(vertices)[:REGION])
-    return Vertices.from_global(near_region, size), Vertices.from_global(any_region, size)
-
-
-def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> dict[str, Any]:
+def _measured(case: Computation, their_precision: str, repeats: int, pytorch: Any) -> dict[str, Any]:
     """Time a case on both sides, and compare the answers."""
 
     def theirs() -> Any:
@@ -354,7 +254,7 @@ def _measured(case: _Case, their_precision: str, repeats: int, pytorch: Any) -> 
     start = time.perf_counter()
     answer = np.asarray(sides["ours"](), np.float64)
     first_call = time.perf_counter() - start
-    measured = {"case": case.name, "batch": len(case.images), "steps": case.steps}
+    measured = {"case": case.title, "batch": len(case.images), "steps": case.steps}
     if case.theirs is not None:
         expected = np.asarray(theirs().float().cpu(), np.float64)
         measured |= {"their_precision": their_precision, "largest": np.abs(expected).max()}

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
 from ...files.csv_tables import write_table
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
@@ -191,6 +191,8 @@ def control_regions(
     if selection.hemisphere == "both":
         del limits["hemisphere"]  # which runs of earlier versions do not have
     folders = [folder_of(output, subject) for subject in subjects]
+    execution = with_batch_size(execution, *(folder / STORE for folder in folders), precision=precision)
+    command = command.computed_with(execution)
     kept = keep_responses(
         subjects,
         [vertices for vertices, _ in regions],

@@ -19,7 +19,7 @@ from ... import surface
 from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
 from ...files.csv_tables import write_table
-from ...stream.execution import Execution
+from ...stream.execution import Execution, variant_for, with_batch_size
 from ...stream.images import Images
 from ...stream.loop import stream
 from ...stream.owed import unfinished
@@ -121,24 +121,27 @@ def localize(
             raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
     regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
     planned = {"categories": design.categories, "contrasts": design.names, "selection": selection.as_json()}
+    streams = [folder_of(output, subject) / "stream" for subject in subjects]
+    execution = with_batch_size(execution, *streams, precision=precision)
+    command = command.computed_with(execution)
     found = []
-    for subject, vertices, inside in zip(subjects, chosen, regions, strict=True):
+    for subject, vertices, inside, folder in zip(subjects, chosen, regions, streams, strict=True):
         found.append(
             stream(
-                subject.model(vertices, precision=precision).crop(),
+                subject.model(vertices, precision=precision, variant=variant_for(folder, precision)).crop(),
                 source,
                 [
                     GLM(design.matrix, design.weights, len(vertices), names=design.names),
                     *([RoiMeans(roi_weights(vertices, inside), len(source))] if inside else []),
                 ],
-                output=folder_of(output, subject) / "stream",
+                output=folder,
                 identity=subject.identity(vertices, precision),
                 execution=execution,
                 attributes=run_facts(subject, vertices, precision, **planned),
             )
         )
     if not all(found):
-        raise unfinished(output, [folder_of(output, subject) / "stream" for subject in subjects], execution.process)
+        raise unfinished(output, streams, execution.process)
     tables, lines, sections, facts = [], [], [], {}
     for subject, vertices, inside, reduced in zip(subjects, chosen, regions, found, strict=True):
         folder = folder_of(output, subject)

@@ -52,6 +52,10 @@ class Command(NamedTuple):
                 words += [option] if value is True else [word for item in values for word in (option, item)]
         return shlex.join(["berg-jax", self.name, *placed, *words])
 
+    def computed_with(self, execution: Execution) -> Command:
+        """Return the command with the batch size that was chosen, so that it repeats the run on any device."""
+        return self._replace(settings={**self.settings, "batch_size": execution.batch_size})
+
 
 PATH = "path"  # of the images: an argument of its place, while all else are options
 

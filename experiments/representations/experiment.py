@@ -18,7 +18,7 @@ from ...convert.dinov2 import load_dinov2
 from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
 from ...files.disk import explained
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
@@ -157,12 +157,14 @@ def compare_representations(
         baseline = None if dinov2 is None else load_dinov2(dinov2)
         if clash := set(names) & set(targets):
             raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
+    folders = [folder_of(output, subject) for subject in subjects]
+    execution = with_batch_size(execution, *(folder / STORE for folder in folders), precision=precision)
+    command = command.computed_with(execution)
     if baseline is not None:
         targets |= {
             name: dissimilarities(tokens)
             for name, tokens in class_tokens(baseline, source, execution.batch_size).items()
         }
-    folders = [folder_of(output, subject) for subject in subjects]
     facts_of_run = {"ROIs": names, "selection": limits, "searchlight": searchlight}
     kept = keep_responses(
         subjects, chosen, source, folders, precision=precision, execution=execution, facts=facts_of_run

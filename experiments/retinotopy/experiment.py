@@ -25,7 +25,7 @@ from ... import surface
 from ...demo import images as drawings
 from ...errors import InvalidParameterError
 from ...model.encoding_model import EncodingModel
-from ...stream.execution import Execution
+from ...stream.execution import Execution, variant_for, with_batch_size
 from ...stream.images import Images
 from ...stream.loop import stream
 from ...stream.owed import unfinished
@@ -139,11 +139,13 @@ def map_retinotopy(
     parts = _parts(vertices, len(chosen.windows), fit_memory if fitting else math.inf)
     filling, found_images = _filling(subject, images, output)
     planned = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "fit": fitting}
+    execution = with_batch_size(execution, *(output / folder for _, folder in parts), precision=precision)
+    command = command.computed_with(execution)
     found = []
     for part, folder in parts:
         found.append(
             probe_model(
-                subject.model(part, precision=precision).crop(),
+                subject.model(part, precision=precision, variant=variant_for(output / folder, precision)).crop(),
                 chosen,
                 filling,
                 output / folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import jax
@@ -10,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from berg_jax.cli.benchmarks import EachCase
 from berg_jax.convert.synthetic import natural_like_images
-from berg_jax.errors import InvalidParameterError
+from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.benchmarks import measures as benchmark_measures
+from berg_jax.experiments.benchmarks import speed
+from berg_jax.experiments.benchmarks.cases import CASES
 from berg_jax.experiments.benchmarks.measures import count_operations, time_in_turn
 from berg_jax.experiments.benchmarks.precision import ALL, precision_errors
 from berg_jax.experiments.benchmarks.speed import benchmark
@@ -59,7 +63,8 @@ def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
     assert (tmp_path / "bench.png").stat().st_size > 10_000
     cases = {case["case"]: case for case in report["cases"]}
     assert {"full brain", "readout alone"} < set(cases)
-    assert len(lines) == len(cases) + 2
+    assert len(lines) == len(cases) + 2 + 4  # before and after peak memory, twice
+    assert sum("peak memory took" in line for line in lines) == 2
     for case in cases.values():
         assert case["difference"] < 1e-4 * max(case["largest"], 1)
         assert case["products"] > 0
@@ -89,13 +94,57 @@ def test_synthesis_is_timed_as_optimize_makes_it(complement: Golden) -> None:
 def test_memory_is_a_process_s_own() -> None:
     """Whatever the one that asks for it has taken."""
     mine = np.ones(2**27)
-    taken = benchmark_measures._in_own_process("_report", "jax")
+    taken = benchmark_measures._in_own_process("nothing", "jax", "auto")
     assert 5e7 < taken["host"] < mine.nbytes
 
 
-def test_the_benchmark_refuses_senseless_sizes() -> None:
+def test_a_process_that_measures_memory_is_given_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """900 vertices would not fit the command lines of some systems."""
+    asked = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        assert sum(map(len, command)) < 1000
+        asked.append(json.loads(Path(command[-2]).read_text()))
+        Path(command[-1]).write_text(json.dumps({"host": 1, "device": None}))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    found = benchmark_measures.synthesis_memory("jax", Path("dir"), 1, np.arange(900), 1000, "float32", "cpu")
+    assert found == {"host": 1, "device": None}
+    assert asked == [["_restarts_once", "jax", "cpu", ["dir", 1, list(range(900)), 1000, "float32"]]]
+
+
+def test_a_process_that_fails_to_measure_memory_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "Traceback\nMemoryError: too large\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(ResourceError, match="exit code 1: MemoryError: too large"):
+        benchmark_measures.peak_memory("jax", Path("dir"), 1, 8, "float32")
+
+
+def test_one_case_is_measured_alone(complement: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "product_rate", lambda precision: 1e9)
+    monkeypatch.setattr(speed, "_pytorch", lambda say, device: None)
+    options = {"batch_size": 2, "repeats": 1, "say": lambda line: None}
+    report = benchmark(complement.folder, complement.subject, cases=["readout"], device="cpu", **options)
+    assert [case["case"] for case in report["cases"]] == ["readout alone"]
+
+
+def test_the_command_offers_the_cases_of_the_table() -> None:
+    assert [case.value for case in EachCase] == [case.name for case in CASES]
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    """``--device gpu`` where JAX has no GPU → refused, before a subject is made, instead of measuring the CPU."""
+    for device in ("gpu", "tpu"):
+        with pytest.raises(ResourceError, match=rf"no device '{device}'; JAX sees \['cpu'\]"):
+            benchmark(device=device)
+
+
+def test_the_benchmark_refuses_what_makes_no_sense() -> None:
     with pytest.raises(InvalidParameterError, match="batch of at least 2"):
         benchmark(Path("nowhere"), batch_size=1)
+    with pytest.raises(InvalidParameterError, match=r"must be of \['full-brain', .*got \['whole'\]"):
+        benchmark(Path("nowhere"), cases=["ROI", "whole"])
 
 
 @pytest.mark.nightly

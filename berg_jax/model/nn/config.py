@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 PATCH = 14  # width of a patch in pixels
 GRID = 16  # width of an image in patches
@@ -117,6 +119,11 @@ def _fitted(low: int, high: int) -> tuple[int, int]:
     return low, low + size
 
 
+CONVOLUTIONS = ("NHWC", "NCHW", "im2col", "shifted")
+ATTENTIONS = ("halves", "plain", "xla", "cudnn")
+VARIANT = ("winograd", "convolution", "attention", "unroll", "tiles_per_step")  # fields that change only rounding
+
+
 @dataclass(frozen=True)
 class ComputePlan:
     """Static choices of how a network is computed, none of which changes its function.
@@ -129,11 +136,56 @@ class ComputePlan:
         Cells of the feature maps that are computed; the others are zero.
     rematerialize
         Whether a gradient keeps only the input of each block, and computes the block again.
+    convolution
+        Form of the heads' convolutions where they are not in Winograd's: see
+        :func:`~berg_jax.model.nn.convolutions.convolve`.
+    attention
+        Form of attention: see :func:`~berg_jax.model.nn.attention.attend`.
+    unroll
+        Whether the blocks are written out one after the other, instead of a loop.
+    tiles_per_step
+        Tiles of the readout that are multiplied at once.
+
+    Raises
+    ------
+    ValueError
+        There is no such form, or a value has the wrong type.
     """
 
     winograd: bool = False
     window: Window = Window()
     rematerialize: bool = False
+    convolution: str = "NHWC"
+    attention: str = "halves"
+    unroll: bool = False
+    tiles_per_step: int = 16  # on CPU, 1 to 16 are equally fast and 64 is 1.5 times slower
+
+    def __post_init__(self) -> None:
+        for name, known in (("convolution", CONVOLUTIONS), ("attention", ATTENTIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r:.40}")
+        for name in ("winograd", "rematerialize", "unroll"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r:.40}")
+        _check_size("tiles_per_step", self.tiles_per_step)
 
 
 DEFAULT_PLAN = ComputePlan()
+
+
+def plan_of(variant: Mapping[str, Any], winograd: bool) -> ComputePlan:
+    """Return the plan with a variant's fields; ``winograd`` counts if the variant does not say.
+
+    Raises
+    ------
+    ValueError
+        The variant has a field that is none, or a value that makes no sense.
+    """
+    if unknown := set(variant) - set(VARIANT):
+        raise ValueError(f"A variant has {list(VARIANT)}, got {sorted(unknown)}")
+    return ComputePlan(**{"winograd": winograd, **variant})
+
+
+def variant_of(plan: ComputePlan, default: ComputePlan) -> dict[str, Any]:
+    """Return the fields of a plan that change rounding, as far as they differ from the default's."""
+    return {name: getattr(plan, name) for name in VARIANT if getattr(plan, name) != getattr(default, name)}

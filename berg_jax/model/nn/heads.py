@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from . import winograd
 from .config import DEFAULT_PLAN, GRID, ComputePlan, PartConfig, Window
+from .convolutions import convolve
 from .precision import Precision
 from .vit import Linear, layer_norm
 
@@ -48,12 +49,9 @@ class FeatureMap(nn.Module):
         rows = winograd.POINTS if self.compute_plan.winograd else KERNEL
         kernel = self.param(name, _init, (rows, KERNEL, x.shape[-1], width))
         x = _cut(x, there, wanted, _REACH)
-        convolve = winograd.convolve if self.compute_plan.winograd else _direct
-        return convolve(x, kernel, self.precision)
-
-
-def _direct(maps: Array, kernel: Array, precision: Precision) -> Array:
-    return precision.convolve(maps, kernel)
+        if self.compute_plan.winograd:
+            return winograd.convolve(x, kernel, self.precision)
+        return convolve(x, kernel, self.precision, self.compute_plan.convolution)
 
 
 def _cut(x: Float[Array, "b h w c"], there: Window, wanted: Window, margin: int = 0) -> Float[Array, "b h2 w2 c"]:

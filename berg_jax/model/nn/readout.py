@@ -18,12 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .config import GRID
+from .config import DEFAULT_PLAN, GRID
 from .precision import Precision
 
 TILE = 128  # vertices in a tile
 PADDED = GRID + 2  # width of a map with its ring of zeros, for samples beyond the border
-TILES_PER_STEP = 16  # tiles multiplied at once; on CPU, 1 to 16 are equally fast and 64 is 1.5× slower
 _CORNERS = (0, 1, PADDED, PADDED + 1)  # top left, top right, bottom left, bottom right
 
 
@@ -78,6 +77,7 @@ def readout(
     maps: Float[Array, "l b 16 16 d"],
     vectors: Float[Array, "l b d"],
     precision: Precision,
+    tiles_per_step: int = DEFAULT_PLAN.tiles_per_step,
 ) -> Float[Array, "b slots"]:
     """Return the responses of every slot in z units, tile after tile.
 
@@ -92,6 +92,8 @@ def readout(
         Feature maps and global vectors, from :class:`~berg_jax.model.nn.heads.Heads`.
     precision
         Precision of the products with the weights, which are summed in at least float32.
+    tiles_per_step
+        Tiles that are multiplied at once.
     """
     layers, batch, _, _, width = maps.shape
     ring = ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))
@@ -114,5 +116,5 @@ def readout(
 
     # Tables stay float32 in every precision except float64; only the weights have the products' type.
     tables = {name: table.astype(precision.accumulate) for name, table in params.items() if name != "weight"}
-    tiles = jax.lax.map(one_tile, ({**tables, "weight": params["weight"]}, corners), batch_size=TILES_PER_STEP)
+    tiles = jax.lax.map(one_tile, ({**tables, "weight": params["weight"]}, corners), batch_size=tiles_per_step)
     return tiles.transpose(1, 0, 2).reshape(batch, -1)

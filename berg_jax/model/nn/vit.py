@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from .config import GRID, PATCH, ViTConfig
+from .attention import attend
+from .config import DEFAULT_PLAN, GRID, PATCH, ComputePlan, ViTConfig
 from .precision import Precision
 
 _weights = nn.initializers.lecun_normal()
@@ -49,10 +50,11 @@ class Linear(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax self-attention over all tokens."""
+    """Softmax self-attention over all tokens, in a form of :func:`~berg_jax.model.nn.attention.attend`."""
 
     config: ViTConfig
     precision: Precision
+    form: str = DEFAULT_PLAN.attention
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
@@ -61,20 +63,8 @@ class Attention(nn.Module):
         qkv = checkpoint_name(Linear(3 * c.embed_dim, p, **lora, name="qkv")(x), "qkv")
         # (batch, head, token, channel): products of contiguous matrices, which are faster on CPU than strided ones
         q, k, v = qkv.reshape(*x.shape[:2], 3, c.num_heads, -1).transpose(2, 0, 3, 1, 4)
-        # Half of the queries at a time: their scores stay in a CPU's cache, which saves a fifth of a batch of 8's
-        # time.
-        halves = jnp.array_split(q * q.shape[-1] ** -0.5, 2, axis=2)
-        y = jnp.concatenate([_attended(queries, k, v, p) for queries in halves], axis=2)
+        y = attend(q, k, v, p, self.form)
         return Linear(c.embed_dim, p, **lora, name="proj")(y.transpose(0, 2, 1, 3).reshape(x.shape))
-
-
-def _attended(
-    q: Float[Array, "b h n d"], k: Float[Array, "b h m d"], v: Float[Array, "b h m d"], precision: Precision
-) -> Float[Array, "b h n d"]:
-    """Return values weighted by softmax, which divides after the sum over tokens, where there are fewer numbers."""
-    scores = precision.einsum("bhnd,bhmd->bhnm", q, k)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    return precision.einsum("bhnm,bhmd->bhnd", weights, v) / weights.sum(axis=-1, keepdims=True)
 
 
 class MLP(nn.Module):
@@ -96,13 +86,14 @@ class Block(nn.Module):
 
     config: ViTConfig
     precision: Precision
+    attention: str = DEFAULT_PLAN.attention
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], _: None) -> tuple[Float[Array, "b n c"], Float[Array, "b n c"]]:  # noqa: D102
         c, p = self.config, self.precision
         scale_1 = self.param("ls1", nn.initializers.ones, (c.embed_dim,))
         scale_2 = self.param("ls2", nn.initializers.ones, (c.embed_dim,))
-        x += scale_1[None, None] * Attention(c, p, name="attn")(layer_norm(p, "norm1")(x))
+        x += scale_1[None, None] * Attention(c, p, self.attention, name="attn")(layer_norm(p, "norm1")(x))
         x = checkpoint_name(x, "attended")
         x += scale_2[None, None] * MLP(c, p, name="mlp")(layer_norm(p, "norm2")(x))
         return x, x  # one for the next block, one for the tap
@@ -118,7 +109,7 @@ class ViT(nn.Module):
     config: ViTConfig
     precision: Precision
     taps: tuple[int, ...] = ()
-    rematerialize: bool = False
+    compute_plan: ComputePlan = DEFAULT_PLAN
 
     @nn.compact
     def __call__(  # noqa: D102
@@ -136,11 +127,15 @@ class ViT(nn.Module):
         x = p.einsum("bni,io->bno", patches, kernel.reshape(-1, c.embed_dim)) + bias[None, None]
         x = jnp.concatenate([jnp.broadcast_to(cls_token, (b, 1, c.embed_dim)), x], axis=1) + pos_embed[None]
 
+        plan = self.compute_plan
         # One traced block serves all: gradients compile several times faster than with twelve copies.
         # A gradient keeps the named results of a block; computing the others again costs less than keeping them.
-        kept = () if self.rematerialize else ("qkv", "attended", "hidden")
+        kept = () if plan.rematerialize else ("qkv", "attended", "hidden")
         policy = jax.checkpoint_policies.save_only_these_names(*kept)
         block = nn.remat(Block, prevent_cse=False, policy=policy)
-        blocks = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True}, length=c.depth)
-        x, after = blocks(c, p, name="blocks")(x, None)
+        unroll = c.depth if plan.unroll else 1
+        blocks = nn.scan(
+            block, variable_axes={"params": 0}, split_rngs={"params": True}, length=c.depth, unroll=unroll
+        )
+        x, after = blocks(c, p, plan.attention, name="blocks")(x, None)
         return x, {layer: after[layer] for layer in self.taps}

@@ -23,6 +23,7 @@ from .places import Place, exists, explained, find_place, read, write
 from .remote_zarr import zarr_store
 
 LEDGER, _REDUCERS = "ledger", "reducers"
+_LARGEST_BATCH = 4096  # a larger number in an output is none that was chosen
 _log = logging.getLogger(__name__)
 
 
@@ -51,6 +52,35 @@ def is_complete(path: Place) -> bool:
         return bool(zarr.open_group(zarr_store(path), mode="r", use_consolidated=False).attrs["complete"])
     except Exception:  # zarr raises many kinds of exceptions if there is no store
         return False
+
+
+def recorded_batch_size(path: Place) -> int | None:
+    """Return the batch size that an output was begun with; None if there is no output, or it does not say.
+
+    Raises
+    ------
+    ResourceError
+        The object store cannot be reached, or refuses access; the message says why.
+    """
+    recorded = (recorded_run(path) or {}).get("batch_size")
+    return recorded if type(recorded) is int and 1 <= recorded <= _LARGEST_BATCH else None
+
+
+def recorded_run(path: Place) -> dict[str, Any] | None:
+    """Return the description of the run that began an output; None if there is no output, or it does not say.
+
+    Raises
+    ------
+    ResourceError
+        The object store cannot be reached, or refuses access; the message says why.
+    """
+    if not is_there(path):
+        return None
+    try:
+        run = json.loads(read(path / ROOT))["attributes"]["run"]
+    except Exception:  # it is no output; who opens it says so, and why
+        return None
+    return run if isinstance(run, dict) else None
 
 
 class Output:
