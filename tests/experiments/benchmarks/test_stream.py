@@ -15,7 +15,7 @@ from berg_jax.errors import (
     InvalidParameterError,
 )
 
-from ..conftest import Golden
+from ...conftest import Golden
 
 
 @pytest.mark.nightly

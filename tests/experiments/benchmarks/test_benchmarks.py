@@ -28,7 +28,7 @@ from berg_jax.experiments.synthesis.parametrizations.base import Parametrization
 from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.vertices import Vertices
 
-from ..conftest import Golden
+from ...conftest import Golden
 
 
 def test_products_are_counted_as_often_as_they_run() -> None:

@@ -11,7 +11,7 @@ from berg_jax.cli.benchmarks import Chip
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.benchmarks.compile_for import CHIPS, compile_for, estimated_cycles
 
-from ..conftest import Golden
+from ...conftest import Golden
 
 
 def test_cycles_of_loops_count_as_often_as_they_run() -> None:
