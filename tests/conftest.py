@@ -19,6 +19,7 @@ import pytest
 
 import berg_jax
 from berg_jax.convert.subject import convert_subject
+from berg_jax.model import tuned
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -55,6 +56,12 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     seconds = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _not_tuned() -> None:
+    """What the developer's own ``berg-jax tune`` has found is not used."""
+    tuned.FILE = "tuned_in_tests.json"
 
 
 @pytest.fixture(scope="session")

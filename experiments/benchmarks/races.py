@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 AHEAD = 0.97  # a variant replaces the default if it takes less than this share of its time
-_HOPELESS = 3  # a variant whose first call takes this many times as long as the best one is not timed again
+_HOPELESS = 2  # a variant whose first call takes this many times as long as the best one is not timed again
 TOLERANCES = {"float32": 1e-5, "tensorfloat32": 3e-3, "bfloat16": 3e-2}  # of the norm of the difference
 
 

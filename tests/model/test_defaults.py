@@ -17,6 +17,7 @@ class Device:
 
     platform: str
     memory: dict | None
+    device_kind: str = "one that is not there"
 
     def memory_stats(self) -> dict | None:
         return self.memory

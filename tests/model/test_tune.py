@@ -20,7 +20,7 @@ from berg_jax.model.nn.config import PartConfig, ViTConfig
 from berg_jax.stream.encode import encode_images
 from berg_jax.stream.execution import variant_for
 
-from ...conftest import Golden
+from ..conftest import Golden
 
 CPU = jax.devices("cpu")[0]
 
