@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from ...published.metadata import noise_ceiling
-from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, Resamples, interval, resample, weighted_correlation
+from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, resample, spread_interval, weighted_correlation
 from .trials import Trials
 
 _SAMPLED = 300  # vertices of each row, evenly spaced; neighbors tell nearly the same
@@ -106,10 +106,10 @@ class MedianIntervals:
     """
 
     def __init__(self, images: int, vertices: Int[np.ndarray, " n"]) -> None:
-        self._images, self._vertices = images, vertices
-        self._resamples: Resamples | None = resample(images) if images >= FEWEST else None
-        self._parts: list[list[dict[str, np.ndarray]]] = []
-        self._whole: list[dict[str, np.ndarray]] = []
+        self._vertices = vertices
+        self._drawn = resample(images).drawn if images >= FEWEST else None
+        self._parts: list[dict[str, np.ndarray]] = []
+        self._whole: dict[str, np.ndarray] = {}
 
     def add(
         self,
@@ -120,13 +120,11 @@ class MedianIntervals:
     ) -> None:
         """Compute the vertices of one part; parts come in their order."""
         inside = self._vertices[(self._vertices >= part.start) & (self._vertices < part.stop)] - part.start
-        if self._resamples is None or not len(inside):
+        if self._drawn is None or not len(inside):
             return
         own = Trials(trials.responses[:, inside], trials.images)
         resampled = Resampled(predicted[:, inside], own, None if ncsnr is None else ncsnr[inside])
-        ones = np.ones((1, self._images))
-        steps = [resampled(weights) for weights in (ones, self._resamples.drawn, self._resamples.left_out)]
-        self._parts.append([{name: values.astype(np.float32) for name, values in step.items()} for step in steps])
+        self._parts.append({name: values.astype(np.float32) for name, values in resampled(self._drawn).items()})
 
     def of(self, vertices: Sequence[int], estimates: Mapping[str, float]) -> dict[str, Interval]:
         """Return the interval of each median over some of the vertices, by name.
@@ -136,34 +134,25 @@ class MedianIntervals:
         vertices
             Vertices that represent a row.
         estimates
-            The row's medians over all of its vertices. Where the representatives' median is another one, the interval
-            is moved by the difference.
+            The row's medians over all of its vertices.
         """
         if not self._parts or not len(vertices):
             return dict.fromkeys(estimates, NO_INTERVAL)
         if not self._whole:
-            self._whole = [
-                {
-                    name: np.concatenate([part[step][name] for part in self._parts], axis=1)
-                    for name in self._parts[0][0]
-                }
-                for step in range(3)
-            ]
+            names = self._parts[0]
+            self._whole = {name: np.concatenate([part[name] for part in self._parts], axis=1) for name in names}
         columns = np.searchsorted(self._vertices, vertices)
         found = {}
-        for name in self._whole[0]:
-            one, drawn, left_out = (_median(step[name][:, columns]) for step in self._whole)
-            low, high = interval(float(one[0]), drawn, left_out)
-            moved = estimates[name] - float(one[0])
-            most = 100 if name == "explained_variance" else 1
-            found[name] = Interval(low + moved, min(high + moved, most))
+        for name, values in self._whole.items():
+            drawn, percent = _median(values[:, columns]), name == "explained_variance"
+            low, high = spread_interval(estimates[name], drawn, correlation=not percent)
+            found[name] = Interval(max(low, 0), min(high, 100)) if percent else Interval(low, high)
         return found
 
 
 def _median(values: Float[np.ndarray, "rows vertices"]) -> Float[np.ndarray, " rows"]:
-    """Return the median of each row without NaN, NaN of a row that has nothing else."""
-    known = ~np.isnan(values)
-    some = known.any(1)
-    medians = np.full(len(values), np.nan)
-    medians[some] = np.nanmedian(values[some], axis=1)
-    return medians
+    """Return the median of each row without NaN; NaN of a row that has nothing else."""
+    ordered = np.sort(values, axis=1)  # NaN last; NumPy's nanmedian takes a row at a time
+    counts = (~np.isnan(values)).sum(1)
+    middle = np.stack([(counts - 1) // 2, counts // 2], axis=1)
+    return np.take_along_axis(ordered, np.maximum(middle, 0), axis=1).mean(1)

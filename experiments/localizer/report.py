@@ -101,10 +101,10 @@ def key_numbers(
         Correlation of each contrast's map with the measured one: ``contrast``, ``vertices`` and ``r``.
     """
     counts = [
-        (name, count_selective(results, key, alpha))
+        (name, count_selective(results, key, alpha), len(results[key]))
         for name, key in zip(design.names, t_map_names(results), strict=True)
     ]
-    tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices"), counts)]
+    tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices", "of"), counts)]
     if preferred:
         columns = ("ROI", "prefers", "largest mean (z)", "images", "other categories (z)", "95% of difference")
         rows = []

@@ -108,8 +108,8 @@ def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[n
     >>> similarities({"one": one, "other": other}).round(6).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    ranks = np.stack([_ranks(matrix) for matrix in matrices.values()])
-    return ranks @ ranks.T
+    rows = np.stack([ranks(matrix) for matrix in matrices.values()])
+    return rows @ rows.T
 
 
 def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:
@@ -193,19 +193,19 @@ def searchlights(
     --------
     dissimilarities, similarities
     """
-    target_ranks = np.stack([_ranks(target) for target in targets.values()])
+    target_ranks = np.stack([ranks(target) for target in targets.values()])
     correlations = []
     for columns in neighborhoods(vertices, k):
-        local_ranks = _ranks(dissimilarities(responses[:, columns]))
+        local_ranks = ranks(dissimilarities(responses[:, columns]))
         correlations.append(target_ranks @ local_ranks)
     return dict(zip(targets, np.stack(correlations).T, strict=True))
 
 
-def _ranks(matrix: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+def ranks(matrix: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
     """Return ranks scaled to mean 0 and length 1; products of two such vectors are Spearman's correlations."""
     if np.isnan(matrix).any():
         return np.full(len(matrix), np.nan)
-    ranks = stats.rankdata(matrix)
-    ranks -= ranks.mean()
+    ranked = stats.rankdata(matrix)
+    ranked -= ranked.mean()
     with np.errstate(invalid="ignore"):
-        return ranks / np.linalg.norm(ranks)
+        return ranked / np.linalg.norm(ranked)

@@ -28,7 +28,17 @@ from ...vertices import Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Picture, Section, Table, write_report
 from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import counted, folder_of, note, outlined, provenance, require_reporting, write_results
+from ..reporting.results import (
+    counted,
+    folder_of,
+    note,
+    outlined,
+    provenance,
+    require_reporting,
+    write_numbers,
+    write_results,
+)
+from ..reporting.statistics import FEWEST_SUBJECTS
 from ..responses import STORE, keep_responses
 from ..stimuli import check_subjects, drawn, refusing, require_demo, require_images
 from .dinov2_baseline import class_tokens
@@ -41,6 +51,7 @@ from .dissimilarity import (
     similarities,
 )
 from .given import given_dissimilarities
+from .uncertainty import MostAlike, with_uncertainty
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22
@@ -74,7 +85,8 @@ def compare_representations(
     output
         Folder of the results: ``similarities.npz``, with ``matrix`` (Spearman's correlation of each two) and their
         ``names``, mean over subjects; ``subjects`` (subject, subject, roi), between subjects; ``similarities.png``;
-        for each subject ``subjNN/`` with its own, and with searchlights maps of each feature and matrix.
+        ``results.json``, with what is most alike, its intervals and p; for each subject ``subjNN/`` with its own, and
+        with searchlights maps of each feature and matrix.
     images
         The images (drawings by default, for the demo subjects only).
     rois
@@ -191,7 +203,8 @@ def compare_representations(
     mean, subjects_of = _compared(own, targets, names, output)
     labels = [*names, *targets]
     _draw_matrix(mean, labels, subjects[0], output)
-    rows = _nearest(mean, labels, subjects_of)
+    rows = with_uncertainty(_nearest(mean, labels, subjects_of), [{**found, **targets} for found in own])
+    write_numbers(output, {"most alike": [row.as_json() for row in rows], "subjects": list(facts.values())})
     caption = "Spearman's correlation of dissimilarities (1 − r of response patterns) of the images"
     caption += f", mean over {len(subjects)} subjects." if len(subjects) > 1 else "."
     write_report(
@@ -260,32 +273,52 @@ def _draw_matrix(mean: Float[np.ndarray, "n n"], labels: Sequence[str], subject:
 
 def _nearest(
     mean: Float[np.ndarray, "n n"], labels: Sequence[str], subjects_of: Mapping[str, Float[np.ndarray, "p p"]]
-) -> list[tuple[str, str, float, float | None]]:
-    """Return for each ROI or target its most similar one, how similar, and its similarity between subjects."""
-    others = mean - 2 * np.eye(len(labels))
+) -> list[tuple[str, str, str | None, float, float | None]]:
+    """Return for each ROI or target its nearest and second, the first's correlation, and its own between subjects."""
+    others = np.nan_to_num(mean - 2 * np.eye(len(labels)), nan=-2)
     rows = []
     for index, name in enumerate(labels):
-        nearest = int(np.nan_to_num(others[index], nan=-2).argmax())
+        nearest, second = int(others[index].argmax()), None
+        if len(labels) > 2:
+            rest = others[index].copy()
+            rest[nearest] = -np.inf
+            second = labels[int(rest.argmax())]
         pairs = np.triu_indices(len(subjects_of.get(name, ())), 1)
         between = float(subjects_of[name][pairs].mean()) if len(pairs[0]) else None
-        rows.append((name, labels[nearest], float(mean[index, nearest]), between))
+        rows.append((name, labels[nearest], second, float(mean[index, nearest]), between))
     return rows
 
 
-def _table(rows: Sequence[tuple[str, str, float, float | None]]) -> Table:
-    several = any(row[3] is not None for row in rows)
-    columns = ("representation", "most like", "correlation", "between subjects")
-    shown = 4 if several else 3
-    return Table("What is most alike (Spearman's correlation)", columns[:shown], [row[:shown] for row in rows])
+def _table(rows: Sequence[MostAlike]) -> Table:
+    columns = ["representation", "most like", "correlation", "95% over images", "p"]
+    cells = [[row.name, row.said, row.correlation, str(row.over_images), row.p] for row in rows]
+    subjects = rows[0].subjects
+    if subjects >= FEWEST_SUBJECTS:
+        columns.append("95% over subjects")
+        cells = [[*own, str(row.over_subjects)] for own, row in zip(cells, rows, strict=True)]
+    if subjects > 1:
+        columns += ["between subjects", "95% over images of that"]
+        ends = ["–" if row.between is None else str(row.between_over_images) for row in rows]
+        cells = [
+            [*own, np.nan if row.between is None else row.between, end]
+            for own, row, end in zip(cells, rows, ends, strict=True)
+        ]
+    return Table(
+        f"What is most alike (Spearman's correlation); n = {rows[0].images:,} images, {subjects} subject"
+        f"{'s' * (subjects > 1)}; bootstrap intervals over images, p by permutation of images; ≈: not told apart",
+        columns,
+        cells,
+    )
 
 
-def _summary(
-    subjects: Sequence[Subject], rows: Sequence[tuple[str, str, float, float | None]], coarse: bool, output: Path
-) -> str:
-    lines = [f"Representations in {counted(subjects)}; Spearman's correlation of dissimilarities"]
-    for name, nearest, r, between in rows:
-        line = f"  {name:<14}most like {nearest:<14}{r:>7.3f}"
-        lines.append(line if between is None else f"{line}   between subjects {between:.3f}")
+def _summary(subjects: Sequence[Subject], rows: Sequence[MostAlike], coarse: bool, output: Path) -> str:
+    lines = [
+        f"Representations of {rows[0].images:,} images in {counted(subjects)}; Spearman's correlation of "
+        "dissimilarities, 95% intervals over images"
+    ]
+    for row in rows:
+        line = f"  {row.name:<14}most like {row.said:<14}{row.correlation:>7.3f}   {row.over_images!s:<16}"
+        lines.append(line.rstrip() if row.between is None else f"{line}   between subjects {row.between:.3f}")
     if coarse:
         lines.append(f"Searchlights are {COARSE}.")
     return "\n".join([*lines, f"Matrices, pictures and report.html: {output}"])

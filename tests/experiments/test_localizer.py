@@ -400,7 +400,7 @@ def test_the_demo_s_default_with_two_subjects(demo: Path, tmp_path: Path) -> Non
     with (tmp_path / "contrasts.csv").open() as file:
         rows = {(row["roi"], row["contrast"]): row for row in csv.DictReader(file)}
     assert float(rows["FFA-1", "faces"]["t"]) > 3
-    assert (rows["FFA-1", "faces"]["subjects"], rows["FFA-1", "faces"]["q"]) == ("2", "nan")
+    assert (rows["FFA-1", "faces"]["subjects"], rows["FFA-1", "faces"]["q"]) == ("2", "")
     assert "Over subjects: n = 2." in said
     facts = json.loads((tmp_path / "subj01" / "results.json").read_text())
     named = {one["roi"]: one["preferred"] for one in facts["preferences"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,11 @@ def test_the_command_on_the_demo(demo: Path, tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<figure>") == 1
     assert "<td>FFA-1</td><td>FFA-2</td>" in page
+    assert "n = 40 images, 1 subject" in page
+    (ffa, *_) = json.loads((tmp_path / "out" / "results.json").read_text())["most alike"]
+    assert (ffa["name"], ffa["nearest"], ffa["alike"], ffa["images"]) == ("FFA-1", "FFA-2", None, 40)
+    assert ffa["over_images"][0] < ffa["correlation"] < ffa["over_images"][1]
+    assert ffa["p"] == 1 / 1001
 
 
 @pytest.mark.parametrize(
@@ -199,6 +205,9 @@ def test_searchlights_and_two_subjects(demo: Path, tmp_path: Path) -> None:
     subjects = [berg_jax.Subject("demo", number) for number in (1, 2)]
     said = compare_representations(subjects, tmp_path / "out", searchlight=30, **options)
     assert "between subjects" in said
+    for row in json.loads((tmp_path / "out" / "results.json").read_text())["most alike"]:
+        assert (row["between"] is None) == (row["between_over_images"] is None) == (row["name"] == "faces")
+        assert row["over_subjects"] == [None, None]  # two are too few
     with np.load(tmp_path / "out" / "similarities.npz") as found:
         assert found["subjects"].shape == (2, 2, len(found["rois"]))
         assert found["subjects"][0, 1].min() > 0.2

@@ -20,7 +20,7 @@ from berg_jax.stream.store.changes import run_differences
 from berg_jax.stream.store.layout import Columns
 from berg_jax.stream.store.output import Output
 
-from ..conftest import Golden
+from ...conftest import Golden
 
 QUIET = Execution(show_progress=False)
 
