@@ -148,7 +148,7 @@ def _table(title: str, outcomes: Sequence[Outcome], best: Outcome, unit: str = "
             text += ", wins" if outcome.name == best.name else f", {ratio:.2f} times the winner's"
             text += f"; off by {outcome.difference:.0e}" if outcome.difference else ""
             text += f" ({outcome.note})" if outcome.note else ""
-        yield f"  {title:<13}{outcome.name:<12}{text}"
+        yield f"  {title:<15}{outcome.name:<12}{text}"
 
 
 def _sizes(subject: Subject) -> PartConfig:

@@ -232,8 +232,15 @@ def weighted_correlation(
     both = weights @ (x * y) / total - mean_x * mean_y
     var_x = weights @ x**2 / total - mean_x**2
     var_y = weights @ y**2 / total - mean_y**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return both / np.sqrt(np.maximum(var_x, 0) * np.maximum(var_y, 0))
+    return correlation_of(both, var_x, var_y)
+
+
+def correlation_of(covariance: np.ndarray, variance_x: np.ndarray, variance_y: np.ndarray) -> np.ndarray:
+    """Return correlations, −1 to 1; NaN where a variance is 0 or, by rounding, less."""
+    product = np.maximum(variance_x, 0) * np.maximum(variance_y, 0)
+    varies = product > 0
+    found = np.divide(covariance, np.sqrt(product), out=np.full_like(product, np.nan), where=varies)
+    return np.clip(found, -1, 1)
 
 
 def weighted_pair_correlation(
@@ -252,7 +259,7 @@ def weighted_pair_correlation(
         var_a = pair_totals(weights, a**2) / pairs - mean_a**2
         var_b = pair_totals(weights, b**2) / pairs - mean_b**2
         covariance = pair_totals(weights, a * b) / pairs - mean_a * mean_b
-        return covariance / np.sqrt(np.maximum(var_a, 0) * np.maximum(var_b, 0))
+    return correlation_of(covariance, var_a, var_b)
 
 
 def pair_totals(weights: Float[np.ndarray, "rows n"], matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " rows"]:

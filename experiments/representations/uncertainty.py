@@ -15,6 +15,7 @@ from ..reporting.statistics import (
     NO_INTERVAL,
     REPETITIONS,
     Interval,
+    correlation_of,
     interval,
     mantel_p,
     mean_interval,
@@ -145,7 +146,7 @@ class _Squares:
             covariance = both / self.pairs - sum_a * sum_b / self.pairs**2
             variance_a = square_a / self.pairs - (sum_a / self.pairs) ** 2
             variance_b = square_b / self.pairs - (sum_b / self.pairs) ** 2
-            return covariance / np.sqrt(np.maximum(variance_a, 0) * np.maximum(variance_b, 0))
+        return correlation_of(covariance, variance_a, variance_b)
 
     def _moments(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         if name not in self._sums:

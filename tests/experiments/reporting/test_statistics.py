@@ -171,6 +171,9 @@ def test_the_most_alike_is_named_with_what_is_not_told_apart() -> None:
     np.testing.assert_allclose(over.over_subjects, mean_interval(np.array(correlations)), rtol=1e-9)
     assert over.between_over_images.low < over.between_over_images.high
     assert set(over.as_json()) == set(over._fields)
+    six = {name: np.round(dissimilarities(random.normal(size=(6, 9)))) for name in "abc"}  # resamples all alike
+    matrix = similarities(six)
+    assert with_uncertainty([("a", "b", "c", matrix[0, 1], None)], [six])[0].over_images.high <= 1
     four = {name: dissimilarities(random.normal(size=(4, 9))) for name in "ab"}
     assert np.isnan(with_uncertainty([("a", "b", None, 0.1, None)], [four])[0].over_images).all()
     (alone,) = with_uncertainty([("a", "a", None, np.nan, None)], [own])
