@@ -34,7 +34,7 @@ ZARR = (".zarr",)
 LAYOUTS = {"NCHW": (1, 2, 3), "NHWC": (3, 1, 2), "NCWH": (1, 3, 2), "NWHC": (3, 2, 1)}
 _USUAL = ("NCHW", "NHWC")
 _DECLARED = 1_000_000  # images whose names take little memory
-_READ = 1 << 26  # bytes of rows that are read together for digests
+_READ = 1 << 23  # bytes of rows that are read together for digests
 _NAMED = re.compile(r"(.+?\.(?:h5|hdf5|zarr))::(.+)", re.IGNORECASE | re.DOTALL)
 _log = logging.getLogger(__name__)
 
