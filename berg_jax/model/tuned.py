@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ResourceError
 from ..files.disk import explained, read_small, write_whole
+from ..files.trouble import device_trouble
 from ..machine import processor
 from ..published.berg_dir import cache_folder
 from .nn.config import plan_of
@@ -36,7 +37,7 @@ def tuned_entry(precision: str, device: jax.Device | None = None) -> dict[str, A
     """
     import jax
 
-    device = device or jax.config.jax_default_device or jax.devices()[0]
+    device = device or jax.config.jax_default_device or _first_device()
     entry = all_tuned().get(_key(device, precision, jax.__version__), {})
     try:
         plan_of(entry.get("variant", {}), winograd=False)
@@ -81,6 +82,17 @@ def all_tuned() -> dict[str, dict[str, Any]]:
         _log.warning("%s cannot be read (%s): run berg-jax tune again.", cache_folder() / FILE, error)
         return {}
     return {key: entry for key, entry in known.items() if isinstance(entry, dict)} if isinstance(known, dict) else {}
+
+
+def _first_device() -> jax.Device:
+    import jax
+
+    try:
+        return jax.devices()[0]
+    except Exception as error:  # of several types
+        if trouble := device_trouble(error):
+            raise ResourceError(f"{trouble[0].upper()}{trouble[1:]}") from error
+        raise
 
 
 def _key(device: jax.Device, precision: str, version: str) -> str:

@@ -165,7 +165,7 @@ def test_every_command_is_known_here() -> None:
         "describe",
         "env",
     }
-    others |= {"fetch", "info", "make-synthetic-subject", "merge", "photographs", "status", "sweep", "verify"}
+    others |= {"fetch", "info", "make-synthetic-subject", "merge", "photographs", "status", "sweep", "tune", "verify"}
     assert names - {"synthesize-subject"} == set(COMMANDS) | others
 
 

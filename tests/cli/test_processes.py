@@ -162,7 +162,8 @@ def test_an_array_of_real_processes(images: Path, complement: Golden, tmp_path: 
 
 
 HELD_AT = {
-    "imports": "import sys, types\nfrom tests.kills import hold\n"
+    "imports": "import signal, sys\nfrom tests.kills import hold\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in tests in the background\n"
     "class Finder:\n"
     "    def find_spec(self, name, *_):\n"
     "        if name == 'berg_jax.cli.app': hold()\n"
