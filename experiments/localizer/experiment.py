@@ -274,11 +274,12 @@ def _summary(
         lines.append(f"  {name:<28}{count_selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
     if preferred:
         titles = f"{'mean (z)':>9}{'other (z)':>10}{'95% of difference':>20}{'of its vertices':>17}"
-        lines.append(f"  {'ROI':<14}{'prefers':<14}{titles}")
+        width = 2 + max(len(text) for text in ("prefers", *(one.said for one in preferred)))
+        lines.append(f"  {'ROI':<14}{'prefers':<{width}}{titles}")
     for one in preferred:
         share = shares[one.roi][design.categories.index(one.largest)]
         lines.append(
-            f"  {one.roi:<14}{one.said:<14}{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
+            f"  {one.roi:<14}{one.said:<{width}}{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
         )
     lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
     return "\n".join(lines)
