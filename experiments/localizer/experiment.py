@@ -278,8 +278,7 @@ def _summary(
         lines.append(f"  {'ROI':<14}{'prefers':<{width}}{titles}")
     for one in preferred:
         share = shares[one.roi][design.categories.index(one.largest)]
-        lines.append(
-            f"  {one.roi:<14}{one.said:<{width}}{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
-        )
+        numbers = f"{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
+        lines.append(f"  {one.roi:<14}{one.said:<{width}}{numbers}")
     lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
     return "\n".join(lines)
