@@ -26,7 +26,9 @@ def sampled_vertices(rows: Mapping[str, Bool[np.ndarray, " vertices"]]) -> dict[
 
 
 class Resampled:
-    """Accuracy of some vertices in every resample of the images, as :func:`vertex_accuracy` has it of the data.
+    """Accuracy of some vertices in every resample of the images.
+
+    It is what :func:`~berg_jax.experiments.accuracy.experiment.vertex_accuracy` returns of the data themselves.
 
     Parameters
     ----------

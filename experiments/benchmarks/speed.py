@@ -61,7 +61,7 @@ def benchmark(
     repeats
         Number of times each side is timed.
     cases
-        Names of the cases to measure, of those in :data:`~berg_jax.experiments.benchmarks.cases.CASES`; all if none
+        Names of the cases to measure, of those in ``experiments/benchmarks/cases.py``; all if none
         is given. One alone takes about a minute.
     device
         Device to measure: ``"auto"`` for JAX's first one, ``"cpu"``, ``"gpu"`` or ``"tpu"``.

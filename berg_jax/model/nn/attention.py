@@ -26,7 +26,7 @@ def attend(
         Precision of the products.
     form
         ``"halves"`` of the queries, one after the other, ``"plain"``, or ``"xla"`` or ``"cudnn"``, the
-        implementations of :func:`jax.nn.dot_product_attention`.
+        implementations of ``jax.nn.dot_product_attention``.
     """
     if form in ("xla", "cudnn"):
         # (batch, token, head, channel), as JAX wants it.
