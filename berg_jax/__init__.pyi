@@ -15,6 +15,7 @@ from .errors import (
 )
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
+from .model.replicas import replicate
 from .model.stacking import stack
 from .stream.execution import Execution
 from .stream.images import Images
@@ -49,6 +50,7 @@ __all__ = [
     "experiments",
     "load",
     "open_responses",
+    "replicate",
     "stack",
     "stream",
     "surface",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError
-from .model.batches import filled_batches
+from .model.batches import responses_by_batch
 from .published.berg_dir import SubjectFiles
 from .published.card import MODEL_ID, card_text, read_card
 from .published.metadata import Metadata, find_metadata
@@ -115,7 +116,8 @@ class BERG:
             of 0 and 1). If there is a ``roi``, the masks are ignored. A mask for one hemisphere alone selects the
             whole of the other one.
         **kwargs
-            ``subject`` (1 to 8), and optionally ``precision`` and ``num_heads`` of :func:`berg_jax.load`.
+            ``subject`` (1 to 8), and optionally ``precision`` and ``num_heads`` of :func:`berg_jax.load`, and
+            ``devices``, the number of local devices of this kind that divide the images (default 1; None for all).
 
         Returns
         -------
@@ -130,7 +132,7 @@ class BERG:
         ModelLoadError
             The files are missing, damaged, or do not fit the selection.
         ResourceError
-            There is no such device.
+            There is no such device, or there are not so many.
         """
         _check_model(model_id)
         model = BERGModel(self.berg_dir, device=device, selection=selection, **kwargs)
@@ -205,20 +207,23 @@ class BERGModel:
         selection: dict[str, Any] | None = None,
         precision: str = "float32",
         num_heads: int | None = None,
+        devices: int | None = 1,
     ) -> None:
         card = read_card()
         self.berg_dir, self.subject = berg_dir, _check_subject_id(subject)
-        devices = card["parameters"]["device"]["valid_values"]
-        if device not in devices:
-            raise InvalidParameterError(f"Device must be one of {devices}, got {device!r}.")
+        kinds = card["parameters"]["device"]["valid_values"]
+        if device not in kinds:
+            raise InvalidParameterError(f"Device must be one of {kinds}, got {device!r}.")
+        if devices is not None and (isinstance(devices, bool) or not isinstance(devices, int) or devices < 1):
+            raise InvalidParameterError(f"devices must be a number of at least 1, or None for all, got {devices!r}.")
         precisions = card["parameters"]["precision"]["valid_values"]
         if precision not in precisions:
             raise InvalidParameterError(f"Precision must be one of {precisions}, got {precision!r}.")
-        self.device, self.precision, self.num_heads = device, precision, num_heads
+        self.device, self.precision, self.num_heads, self.devices = device, precision, num_heads, devices
         self.selection = _check_selection(selection, card["parameters"]["selection"]["properties"])
         self.encoder: EncodingModel | None = None
         self._subject: Subject | None = None
-        self._batch_size = 0  # the device's default, once the model is loaded
+        self._step = 0  # images that all devices compute at a time, once the model is loaded
         self._lh_count = 0  # columns of the left hemisphere, which come first
 
     def load_model(self) -> None:
@@ -231,12 +236,13 @@ class BERGModel:
         """
         import jax
 
-        from .machine import find_device
+        from .machine import find_devices
         from .model.defaults import default_batch_size
+        from .model.replicas import replicate
         from .model.tuned import tuned_variant
         from .subject import Subject
 
-        device = find_device(self.device)
+        devices = find_devices(self.device, self.devices)
         try:
             self._subject = Subject(self.berg_dir, self.subject, num_heads=self.num_heads)
             vertices = self._vertices(self._subject)
@@ -245,9 +251,10 @@ class BERGModel:
         except BERGError as error:
             raise ModelLoadError(f"Failed to load model: {error}") from error
         self._lh_count = len(vertices.lh)
-        self.encoder = jax.device_put(encoder, device)
-        self._batch_size = default_batch_size(device, self.precision)
-        _log.info("%d images at a time, the default for %s.", self._batch_size, device.platform.upper())
+        self.encoder = jax.device_put(encoder, devices[0]) if len(devices) == 1 else replicate(encoder, devices)
+        batch_size = default_batch_size(devices[0], self.precision)
+        self._step = batch_size * len(devices)
+        _log.info("%d images at a time, the default for %s.", batch_size, devices[0].platform.upper())
 
     def __call__(self, images: Any) -> Float[Array, "batch vertices"]:  # noqa: D102
         return self._loaded()(images)
@@ -278,9 +285,9 @@ class BERGModel:
         count = len(stimulus)
         responses = np.empty((count, len(encoder.vertices)), np.float32)
         with tqdm(total=count, desc="Encoding", unit="image", disable=None if show_progress else True) as progress:
-            for rows, new in filled_batches(count, min(count, self._batch_size)):
-                responses[rows[:new]] = np.asarray(encoder(stimulus[rows]))[:new]
-                progress.update(new)
+            for rows, new in responses_by_batch(partial(encoder, check=False), stimulus, min(count, self._step)):
+                responses[rows] = new
+                progress.update(len(new))
         return responses[:, : self._lh_count], responses[:, self._lh_count :]
 
     def get_metadata(self) -> dict[str, Any]:

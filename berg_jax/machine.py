@@ -99,27 +99,35 @@ def _devices() -> str:
         return f"none: {device_trouble(error) or f'{type(error).__name__}: {error}'}"
 
 
-def find_device(name: str) -> jax.Device:
-    """Return a device by its kind: ``"auto"`` for JAX's first one, ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"tpu"``.
+def find_devices(name: str, count: int | None = 1) -> list[jax.Device]:
+    """Return local devices by kind: ``"auto"`` for JAX's first, ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"tpu"``.
+
+    Parameters
+    ----------
+    name
+        Kind of device.
+    count
+        Number of devices; None for all of this kind.
 
     Raises
     ------
     ResourceError
-        JAX sees no such device; the message says which it sees.
+        JAX sees no such device, or not so many; the message says which it sees.
     """
     import jax
 
-    if name == "auto":
-        return jax.devices()[0]
-    kind = "gpu" if name == "cuda" else name
+    kind = {"auto": None, "cuda": "gpu"}.get(name, name)
     try:
-        return jax.devices(kind)[0]
+        found = jax.local_devices(backend=kind)
     except RuntimeError as error:
         platforms = sorted({device.platform for device in jax.devices()})
         raise ResourceError(
             f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
             "device='auto'."
         ) from error
+    if count is not None and not 1 <= count <= len(found):
+        raise ResourceError(f"devices must be from 1 to {len(found)}, which are here, or None for all; got {count}.")
+    return found[:count]
 
 
 def keep_compiled() -> None:

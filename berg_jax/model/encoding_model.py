@@ -29,6 +29,7 @@ from .nn.precision import PRECISIONS, Precision, x64_enabled
 from .nn.preprocess import preprocess
 from .nn.readout import PADDED, TILE, assign_tiles, readout
 from .nn.vit import ViT
+from .replicas import placed_like, without_filling
 from .weights import on_device, prepared
 
 
@@ -128,17 +129,16 @@ class EncodingModel:
         """
         (check_values if check else check_shape)(images)
         _check_x64(self.config.precision)
-        if isinstance(images, np.ndarray):
-            images = images.astype(images.dtype.newbyteorder("="), copy=False)  # JAX would ignore the byte order
         precision, plan = self.config.precision, self.config.compute_plan
-        pixels = pixels_of(images, precision)
+        pixels = pixels_of(placed_like(self.order, images), precision)
         slots = []
         for name, part in self.config.parts:
             params = self.params[name]
             _, maps, vectors = features_of(params["vit"], params["heads"], part, precision, pixels, plan)
             tables, corners = params["readout"], self.corners[name]
             slots.append(slots_of(tables, corners, maps, vectors, precision, plan.tiles_per_step))
-        return jnp.concatenate(slots, axis=1)[:, self.order]
+        responses = jnp.concatenate(slots, axis=1)[:, self.order]
+        return without_filling(responses, len(images))
 
     def select(self, vertices: Vertices) -> EncodingModel:
         """Return a model of selected vertices only, whose columns are ``vertices.lh``, then ``vertices.rh``.

@@ -14,6 +14,7 @@ from ..errors import InvalidParameterError
 from .encoding_model import EncodingModel
 from .images import check_shape, check_values
 from .nn.readout import TILE, tile_count
+from .replicas import placed_like, without_filling
 
 
 @flax.struct.dataclass
@@ -54,7 +55,7 @@ class StackedModel:
             The shape or type of the images is wrong, or values are not in 0–255 or look like 0–1.
         """
         (check_values if check else check_shape)(images)
-        return _responses(self, images)
+        return without_filling(_responses(self, placed_like(self.mask, images)), len(images), axis=1)
 
 
 @jax.jit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -99,22 +100,23 @@ class BlockRecorder:
         self.unrecorded: list[int] = []
         self.saved = time.monotonic()
 
-    def add(self, step: Step, responses: Float[Array, "n vertices"]) -> None:
-        """Add the responses of a step."""
+    def add(
+        self, step: Step, responses: Float[Array, "n vertices"], stored: Float[Array, "n vertices"] | None
+    ) -> None:
+        """Add the responses of a step, which are also given in the store's type if they are to be stored."""
         self.reasons |= step.reasons
         if not self.open:
             self.open = {slot.block: slot.start for slot in step.slots if slot.start < slot.stop}
         if self.share.reducers:
             self._reduce(step, responses)
-        stored = self.output.stores_responses
-        fetched = np.where(step.valid[:, None], np.asarray(responses, np.float32), np.nan) if stored else None
+        fetched = None if stored is None else _fetched(responses, stored, step.valid)
         batch = len(step.valid) // len(step.slots)
         for device, slot in enumerate(step.slots):
             part = slice(device * batch, device * batch + slot.stop - slot.start)
             if slot.start == slot.stop:
                 continue
             self.skipped.setdefault(slot.block, []).extend(step.indices[part][~step.valid[part]].tolist())
-            if stored:
+            if fetched is not None:
                 self.rows.setdefault(slot.block, []).append(fetched[part])
             if slot.stop == self.ledger.range(slot.block)[1]:
                 self._write(slot.block)
@@ -184,6 +186,22 @@ class BlockRecorder:
         self._record(self.unrecorded)
         self.unrecorded = []
         self.saved = time.monotonic()
+
+
+@partial(jax.jit, static_argnames="dtype")
+def in_type(responses: Float[Array, "n vertices"], dtype: np.dtype) -> Float[Array, "n vertices"]:
+    """Return responses in the store's type, converted on their device, so that fewer bytes are copied to the host."""
+    return responses.astype(dtype)
+
+
+def _fetched(
+    responses: Float[Array, "n vertices"], stored: Float[Array, "n vertices"], valid: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, "n vertices"]:
+    """Return the rows to be stored, NaN where they are not valid."""
+    fetched = np.asarray(stored)
+    if np.isinf(fetched).any():  # perhaps only in the store's type: the output tells, from these
+        fetched = np.asarray(responses, np.float32)
+    return np.where(valid[:, None], fetched, fetched.dtype.type(np.nan))
 
 
 def _stacked(state: Any, count: int) -> Any:

@@ -80,16 +80,9 @@ class Execution:
         InvalidParameterError
             There are not so many devices here.
         """
-        import jax
+        from ..model.replicas import local_devices
 
-        here = jax.local_devices()
-        if self.devices is None:
-            return here
-        if not isinstance(self.devices, int):
-            return list(self.devices)
-        if self.devices > len(here):
-            raise InvalidParameterError(f"devices must be from 1 to {len(here)}, which are here, got {self.devices}.")
-        return here[: self.devices]
+        return local_devices(self.devices)
 
 
 def variant_for(output: str | Place, precision: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..errors import Interrupted, InvalidParameterError, ResourceError, Stimulus
 from ..model.encoding_model import EncodingModel, ModelConfig
 from ..model.nn.config import IMAGE
 from ..model.stacking import StackedModel
-from .blocks import BlockRecorder, Share, Slot, Step
+from .blocks import BlockRecorder, Share, Slot, Step, in_type
 from .devices import Devices
 from .execution import Execution, Process, with_batch_size
 from .merge import finish, missing_blocks
@@ -196,8 +196,8 @@ def _compute(share: Share, model: Model, source: Source, execution: Execution, o
         plan = _plan(share, todo, batch_size, devices.count)
         steps = _read_ahead(source, plan, batch_size, on_error, devices)
         try:
-            for step, responses in _computed(model, steps):
-                kept.add(step, responses)
+            for step, responses, stored in _computed(model, steps, share.output.dtype):
+                kept.add(step, responses, stored)
                 advance(int(sum(slot.stop - slot.start for slot in step.slots)))
                 if stopped():
                     break
@@ -281,14 +281,19 @@ def _read(source: Source, indices: Int[np.ndarray, " n"], on_error: str) -> tupl
     return np.stack([found.get(int(index), np.zeros_like(like)) for index in indices]), reasons
 
 
-def _computed(model: Model, steps: Iterator[Step]) -> Iterator[tuple[Step, Float[Array, "n vertices"]]]:
-    """Each step with its responses, handed on while the devices compute the next one."""
+def _computed(
+    model: Model, steps: Iterator[Step], dtype: np.dtype | None
+) -> Iterator[tuple[Step, Float[Array, "n vertices"], Float[Array, "n vertices"] | None]]:
+    """Each step with its responses, also in the store's type, handed on while the devices compute the next one."""
     waiting = None
     for step in steps:
         responses = model(step.images)  # asynchronous
+        stored = None if dtype is None else in_type(responses, dtype)
+        if stored is not None:
+            stored.copy_to_host_async()
         if waiting is not None:
             jax.block_until_ready(waiting[1])  # so that no more than two steps are under way
             yield waiting
-        waiting = step, responses
+        waiting = step, responses, stored
     if waiting is not None:
         yield waiting

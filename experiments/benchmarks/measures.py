@@ -21,7 +21,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Int
 
 from ...errors import ResourceError
-from ...machine import find_device
+from ...machine import find_devices
 from ...model.nn.config import IMAGE
 from ...model.nn.precision import PRECISIONS
 
@@ -109,7 +109,7 @@ def peak_memory(
     batch_size
         Images in the batch.
     device
-        Device of our side, by its kind: see :func:`berg_jax.machine.find_device`.
+        Device of our side, by its kind: see :func:`berg_jax.machine.find_devices`.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def _answer(asked: str, answer: str) -> None:
         found = None
         pytorch.use("cpu" if device == "cpu" else "gpu")
     else:
-        found = find_device(device)
+        found = find_devices(device)[0]
         jax.config.update("jax_default_device", found)
     _WORK[work](library, *arguments)
     Path(answer).write_text(json.dumps(_peak(found)), encoding="utf-8")

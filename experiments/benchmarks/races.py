@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 AHEAD = 0.97  # a variant replaces the default if it takes less than this share of its time
-_HOPELESS = 2  # a variant whose first call takes this many times as long as the best one is not timed again
+_HOPELESS = 2  # a variant whose first time is this many times the best one's is not timed again
 TOLERANCES = {"float32": 1e-5, "tensorfloat32": 3e-3, "bfloat16": 3e-2}  # of the norm of the difference
 
 
@@ -85,17 +85,18 @@ def race(entrants: Sequence[Entrant], tolerance: float, repeats: int = 3) -> lis
             continue
         expected = expected or found
         difference = max(map(relative_difference, found, expected))
-        if not difference <= tolerance:
-            note = f"disagrees: {difference:.0e} is more than {tolerance:.0e}"
-            outcomes.append(Outcome(entrant.name, entrant.fields, None, difference, note))
-            continue
-        times = [_seconds(entrant.computations)]
-        best = min((outcome.seconds for outcome in outcomes if outcome.seconds is not None), default=times[0])
-        hopeless = times[0] > _HOPELESS * best
-        if not hopeless:
-            times += [_seconds(entrant.computations) for _ in range(repeats - 1)]
-        note = "timed once" if hopeless else ""
-        outcomes.append(Outcome(entrant.name, entrant.fields, statistics.median(times), difference, note))
+        agrees = difference <= tolerance
+        note = "" if agrees else f"disagrees: {difference:.0e} is more than {tolerance:.0e}"
+        outcomes.append(Outcome(entrant.name, entrant.fields, None, difference, note))
+    times: dict[int, list[float]] = {index: [] for index, outcome in enumerate(outcomes) if not outcome.note}
+    for repeat in range(repeats):  # in turn, so that a machine that is busy for a while slows all of them
+        best = min((found[0] for found in times.values() if found), default=0)
+        for index, found in times.items():
+            if repeat == 0 or found[0] <= _HOPELESS * best:
+                found.append(_seconds(entrants[index].computations))
+    for index, found in times.items():
+        note = "timed once" if len(found) < repeats else ""
+        outcomes[index] = outcomes[index]._replace(seconds=statistics.median(found), note=note)
     return outcomes
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from ...convert.synthetic import make_synthetic_subject, natural_like_images
 from ...errors import BERGError, InvalidParameterError
 from ...files.disk import explained
-from ...machine import find_device, processor
+from ...machine import find_devices, processor
 from ...published.berg_dir import cache_folder
 from ...subject import Subject
 from ...surface.style import default_style
@@ -94,7 +94,7 @@ def benchmark(
     if unknown := set(cases) - set(names):
         raise InvalidParameterError(f"cases must be of {names}, got {sorted(unknown)}.")
     chosen = [case for case in CASES if not cases or case.name in cases]
-    found = find_device(device)
+    found = find_devices(device)[0]
     if berg_dir is None:
         berg_dir = _published_size(subject_id, say)
     subject = Subject(berg_dir, subject_id)

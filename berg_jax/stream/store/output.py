@@ -264,6 +264,11 @@ class Output:
         return self._responses is not None
 
     @property
+    def dtype(self) -> np.dtype | None:
+        """The type of the stored responses; None if they are only reduced."""
+        return None if self._responses is None else self._responses.dtype.numpy_dtype
+
+    @property
     def complete(self) -> bool:
         """Whether all images are done and the output is finished."""
         return is_complete(self.path)
