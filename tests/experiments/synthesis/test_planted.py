@@ -64,7 +64,7 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     assert facts["images"]["1.png"] == hashlib.sha256(images[0].tobytes()).hexdigest()
     assert np.shape(facts["history"]) == (20, 2)
     before = files(out)
-    assert "there already" in CliRunner().invoke(app, command).output
+    assert "Complete already" in CliRunner().invoke(app, command).output
     other = CliRunner().invoke(app, [*command, "--seed", "3"])
     assert (other.exit_code, "other settings (seed)" in other.output) == (2, True)
     assert files(out) == before
