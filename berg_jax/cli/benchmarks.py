@@ -123,8 +123,11 @@ def compile_for(
     chips: Annotated[
         list[int] | None, typer.Option(help="Number of chips, 1 or 8; repeat it for both (default: both)")
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="List the program's kernels, loops and largest temporaries.")
+    ] = False,
 ) -> None:
-    """Compile for a TPU or GPU that is not here; report its memory and, for TPUs, the estimated time."""
+    """Compile for a TPU or GPU that is not here; report its memory and an estimate of the time."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # else JAX looks for the device, and the compiler is not there
     with messages():
         from ..experiments.benchmarks import compile_for
@@ -134,6 +137,8 @@ def compile_for(
             chip, berg_dir, subject_id, **options, counts=chips or compile_for.COUNTS
         ):
             typer.echo(str(compiled))
+            if report:
+                typer.echo(compiled.report())
 
 
 @app.command("bench-stream", rich_help_panel=_GROUP)

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import StimulusError
 
 FIELD = 4.2  # degrees of visual angle from fixation to the image's border: NSD's images span 8.4°
+_ROUNDING = 1e-3  # beyond 0–255, by which a resized image of floats may be off
 _OPENING = "Stimulus must be a 4D numpy array (batch, channels, height, width)"
 
 
@@ -70,7 +71,8 @@ def check_values(images: Any) -> None:
     if isinstance(images, np.ndarray):
         check_images(images)
     elif not isinstance(images, jax.core.Tracer):
-        low, high = np.asarray(_bounds(images))
+        with jax.ensure_compile_time_eval():  # a traced function may hold images whose values are known
+            low, high = np.asarray(_bounds(images))
         _check_range(low, high, jnp.issubdtype(images.dtype, jnp.floating))
 
 
@@ -83,7 +85,7 @@ def _bounds(images: jax.Array) -> jax.Array:
 def _check_range(low: Any, high: Any, floats: bool) -> None:
     if not np.isfinite([low, high]).all():
         raise StimulusError("Stimulus holds NaN or infinity; values must be in 0–255.")
-    if low < 0 or high > 255:
+    if low < -_ROUNDING or high > 255 + _ROUNDING:
         raise StimulusError(f"Stimulus values must be in 0–255, got {low} to {high}. Undo any normalization first.")
     if floats and 0 < high <= 1:
         raise StimulusError(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FILE = "tuned.json"
 _MOST = 4096  # images at a time that are believed
+_UNTUNED = {"gpu": {"attention": "plain", "unroll": True, "tiles_per_step": 256}}
 _log = logging.getLogger(__name__)
 
 
@@ -51,8 +52,25 @@ def tuned_entry(precision: str, device: jax.Device | None = None) -> dict[str, A
 
 
 def tuned_variant(precision: str) -> dict[str, Any]:
-    """Return the fields of the compute plan that won on this device, as far as they are not as by default."""
-    return tuned_entry(precision).get("variant", {})
+    """Return the fields of the compute plan that won on this device, as far as they are not as by default.
+
+    On a device that was not tuned they are those of :func:`untuned_variant`.
+    """
+    import jax
+
+    device = jax.config.jax_default_device or _first_device()
+    entry = tuned_entry(precision, device)
+    return entry["variant"] if "variant" in entry else untuned_variant(device.platform, precision)
+
+
+def untuned_variant(platform: str, precision: str) -> dict[str, Any]:
+    """Return how to compute on a kind of device (``cpu``, ``gpu`` or ``tpu``) that was not tuned.
+
+    It is the default on a CPU. On others it is what takes least time by the estimates of ``berg-jax compile-for``, of
+    what every such device has.
+    """
+    variant = _UNTUNED.get(platform, {})
+    return variant | ({"narrow_products": True} if variant and precision == "bfloat16" else {})
 
 
 def keep_tuned(device: jax.Device, precision: str, entry: Mapping[str, Any]) -> None:

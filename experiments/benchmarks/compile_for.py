@@ -6,13 +6,17 @@
     berg-jax compile-for h100 --berg-dir … --subject 1       needs pip install 'berg_jax[cuda12]'
 
 It shows that XLA's own compilers accept the programs, that the encoding step has no communication between chips, how
-much memory a chip needs and, for TPUs, how many cycles the compiler estimates. An estimate is no measurement.
+much memory a chip needs, and how long a step takes by an estimate: for TPUs by the compiler's cycles, for GPUs by a
+roofline, in which each kernel takes the longer of the times for its arithmetic and for the bytes that it moves at the
+rates of NVIDIA's data sheets, and 2 µs to be launched. An estimate is no measurement. ``--report`` lists the kernels
+that take most of it, the loops and the largest temporaries.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,15 +29,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ...errors import InvalidParameterError, ResourceError
 from ...model.encoding_model import EncodingModel
 from ...model.nn.config import IMAGE
+from ...model.tuned import untuned_variant
 from ...subject import Subject
 from .cases import encode_step, gradient_step
+from .programs import Kernel, Program, read_program, report_lines
 
 
 class _Gpu(NamedTuple):
     """The description of a GPU that XLA needs, from NVIDIA's data sheets.
 
     ``units`` (float32 units) and ``shared`` (shared memory in kB) belong to one multiprocessor; ``cache`` (level 2)
-    and ``memory`` are in bytes, ``bandwidth`` in bytes a second.
+    and ``memory`` are in bytes, ``bandwidth`` in bytes a second. ``rates`` are dense operations a second of products,
+    by the type of their factors: bfloat16, TF32, and float32 without tensor cores.
     """
 
     capability: tuple[int, int]
@@ -44,18 +51,20 @@ class _Gpu(NamedTuple):
     cache: int
     memory: int
     bandwidth: float
+    rates: tuple[float, float, float]
 
 
 # Cycles a second, from the published rates: 197 TFLOP/s of four 128 × 128 arrays, 918 of four 256 × 256.
 _TPUS = {"v5e": 1.5e9, "v6e": 1.75e9}
 _TPU_TOPOLOGIES = {1: ("1x1", {"chips_per_host_bounds": (1, 1, 1)}), 8: ("2x4", {})}
 _GPUS = {
-    "a100": _Gpu((8, 0), 1.41, 108, 64, 164, 40 * 2**20, 80 * 2**30, 2.04e12),
-    "h100": _Gpu((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 80 * 2**30, 3.35e12),
-    "h200": _Gpu((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 141 * 10**9, 4.8e12),
+    "a100": _Gpu((8, 0), 1.41, 108, 64, 164, 40 * 2**20, 80 * 2**30, 2.04e12, (312e12, 156e12, 19.5e12)),
+    "h100": _Gpu((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 80 * 2**30, 3.35e12, (989e12, 494e12, 67e12)),
+    "h200": _Gpu((9, 0), 1.98, 132, 128, 228, 50 * 2**20, 141 * 10**9, 4.8e12, (989e12, 494e12, 67e12)),
 }
 CHIPS = (*_TPUS, *_GPUS)
 COUNTS = tuple(_TPU_TOPOLOGIES)
+_LAUNCH = 2e-6  # seconds, about what a GPU takes between two kernels
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
 
@@ -72,32 +81,40 @@ class Compiled(NamedTuple):
         ``"encode"`` or ``"gradient"``.
     n_images
         Images in a step, on all chips together.
+    precision
+        Precision of the model.
     memory
         Bytes that a chip needs for arguments, results and temporary values.
     seconds
-        Estimated time of a step; None for a GPU, whose compiler gives no estimate.
+        Estimated time of a step: by the compiler's cycles for a TPU, by a roofline for a GPU.
     collectives
         Kinds of communication between chips in the program.
+    program
+        Kernels and loops of the program.
     """
 
     chip: str
     chips: int
     step: str
     n_images: int
+    precision: str
     memory: int
-    seconds: float | None
+    seconds: float
     collectives: tuple[str, ...]
+    program: Program
 
     def __str__(self) -> str:
         """Return the figures as one line of text."""
         between = f"communicates: {', '.join(self.collectives)}" if self.collectives else "no communication"
-        time = ""
-        if self.seconds is not None:
-            time = f", estimated {1000 * self.seconds:,.1f} ms, {self.n_images / self.seconds:,.0f} images/s"
         return (
-            f"{self.chip} × {self.chips}, {self.step}, {self.n_images} images: {self.memory / 1e9:.2f} GB a chip"
-            f"{time}; {between}"
+            f"{self.chip} × {self.chips}, {self.step}, {self.n_images} images: {self.memory / 1e9:.2f} GB a chip, "
+            f"estimated {1000 * self.seconds:,.1f} ms, {self.n_images / self.seconds:,.0f} images/s; {between}"
         )
+
+    def report(self) -> str:
+        """Return the program's arithmetic, bytes, kernels, loops and largest temporaries as lines of text."""
+        seconds = partial(kernel_seconds, self.chip, self.precision) if self.chip in _GPUS else None
+        return "\n".join(report_lines(self.program, seconds))
 
 
 def compile_for(
@@ -109,6 +126,7 @@ def compile_for(
     precision: str = "bfloat16",
     batch_size: int = 64,
     counts: Sequence[int] = COUNTS,
+    variant: Mapping[str, Any] | None = None,
 ) -> Iterator[Compiled]:
     """Compile the encoding step and the pixel-gradient step for a kind of chip.
 
@@ -122,6 +140,8 @@ def compile_for(
         Images on each chip; gradients take a quarter as many.
     counts
         Numbers of chips that share the images: 1, 8 or both.
+    variant
+        How to compute, as :meth:`berg_jax.Subject.model` takes it (default: as on such a device that was not tuned).
 
     Yields
     ------
@@ -146,7 +166,9 @@ def compile_for(
     if batch_size < 4:
         raise InvalidParameterError(f"batch_size must be at least 4, got {batch_size}.")
     meshes = [_mesh(chip, count) for count in counts]
-    model = Subject(berg_dir, subject_id).model(roi=roi, precision=precision)
+    if variant is None:
+        variant = untuned_variant("tpu" if chip in _TPUS else "gpu", precision)
+    model = Subject(berg_dir, subject_id).model(roi=roi, precision=precision, variant=variant)
     for mesh in meshes:
         yield _compiled(chip, mesh, "encode", encode_step, model, mesh.size * batch_size)
         yield _compiled(chip, mesh, "gradient", gradient_step, model, mesh.size * (batch_size // 4))
@@ -210,16 +232,32 @@ def _compiled(
     pixels = jax.ShapeDtypeStruct((n_images, 3, IMAGE, IMAGE), jnp.uint8, sharding=split)
     compiled = jax.jit(function).lower(model_shapes, pixels).compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
+    program = read_program(text)
+    if chip in _TPUS:
+        seconds = estimated_cycles(text) / _TPUS[chip]
+    else:
+        precision = model.config.precision
+        seconds = sum(kernel.runs * kernel_seconds(chip, precision, kernel) for kernel in program.kernels)
     sizes = ("argument_size_in_bytes", "output_size_in_bytes", "temp_size_in_bytes")
     return Compiled(
         chip=chip,
         chips=mesh.size,
         step=step,
         n_images=n_images,
+        precision=model.config.precision,
         memory=sum(getattr(memory, size) for size in sizes),
-        seconds=estimated_cycles(text) / _TPUS[chip] if chip in _TPUS else None,
+        seconds=seconds,
         collectives=tuple(kind for kind in COLLECTIVES if re.search(rf" {kind}(-start)?\(", text)),
+        program=program,
     )
+
+
+def kernel_seconds(chip: str, precision: str, kernel: Kernel) -> float:
+    """Return the roofline estimate of the time that a GPU takes for a kernel, with its launch, each time it runs."""
+    gpu = _GPUS[chip]
+    half, tensorfloat, single = gpu.rates
+    rate = half if kernel.dtype == "bf16" else single if precision == "float32" else tensorfloat
+    return max(kernel.operations / rate, kernel.moved / gpu.bandwidth) + _LAUNCH
 
 
 def estimated_cycles(text: str) -> int:

@@ -76,3 +76,20 @@ def test_an_option_is_given_once(arguments: str, option: str) -> None:
 def test_options_of_several_are_given_often(tmp_path: Path) -> None:
     arguments = f"localize --berg-dir {tmp_path} --subject 1 --subject 2 --output x"
     assert "encoding_models" in CliRunner().invoke(app, arguments.split()).output
+
+
+def test_images_that_a_jitted_function_holds_are_checked_by_their_values(complement: Golden) -> None:
+    model, images, scaled = complement.model, jnp.asarray(IMAGES), jnp.asarray(IMAGES / 255)
+    responses = jax.jit(lambda model: model(images))(model)
+    np.testing.assert_allclose(responses, model(IMAGES), atol=1e-4)
+    with pytest.raises(StimulusError, match="look like 0–1"):
+        jax.jit(lambda model: model(scaled))(model)
+
+
+def test_the_rounding_of_a_resize_is_no_mistake(complement: Golden) -> None:
+    white = np.full((1, 3, 32, 32), 255, np.float32)
+    resized = white + np.float32(3e-5)
+    assert resized.max() > 255
+    np.testing.assert_allclose(complement.model(resized), complement.model(white), atol=1e-4)
+    with pytest.raises(StimulusError, match="must be in 0–255, got 255.5"):
+        complement.model(white + np.float32(0.5))

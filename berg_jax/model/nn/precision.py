@@ -23,14 +23,18 @@ class Precision:
     accumulate: Any
     products: lax.Precision
 
-    def einsum(self, subscripts: str, *operands: Array) -> Array:
-        """Return ``jnp.einsum`` of operands rounded to this precision, summed in ``accumulate``."""
-        return jnp.einsum(
+    def einsum(self, subscripts: str, *operands: Array, narrow: bool = False) -> Array:
+        """Return ``jnp.einsum`` of operands rounded to this precision, summed in ``accumulate``.
+
+        If it is ``narrow``, the sum is rounded to the operands' type.
+        """
+        product = jnp.einsum(
             subscripts,
             *(x.astype(self.operands) for x in operands),
             precision=self.products,
-            preferred_element_type=self.accumulate,
+            preferred_element_type=self.operands if narrow else self.accumulate,
         )
+        return product.astype(self.accumulate)
 
     def convolve(self, maps: Float[Array, "b h w i"], kernel: Float[Array, "kh kw i o"]) -> Float[Array, "b h2 w2 o"]:
         """Return the cross-correlation without padding."""

@@ -35,12 +35,13 @@ class Linear(nn.Module):
     precision: Precision
     lora_rank: int = 0
     lora_scale: float = 0.0
+    narrow: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:  # noqa: D102
         product = self.precision.einsum
         shape, x = x.shape, x.reshape(-1, x.shape[-1])  # one axis of rows: on CPU a tenth faster than two
-        y = product("ni,io->no", x, self.param("kernel", _weights, (x.shape[-1], self.features)))
+        y = product("ni,io->no", x, self.param("kernel", _weights, (x.shape[-1], self.features)), narrow=self.narrow)
         if self.lora_rank:
             down = self.param("lora_down", _weights, (x.shape[-1], self.lora_rank))
             up = self.param("lora_up", nn.initializers.zeros, (self.lora_rank, self.features))
@@ -55,16 +56,19 @@ class Attention(nn.Module):
     config: ViTConfig
     precision: Precision
     form: str = DEFAULT_PLAN.attention
+    narrow: bool = DEFAULT_PLAN.narrow_products
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
         c, p = self.config, self.precision
         lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
-        qkv = checkpoint_name(Linear(3 * c.embed_dim, p, **lora, name="qkv")(x), "qkv")
+        qkv = checkpoint_name(Linear(3 * c.embed_dim, p, **lora, narrow=self.narrow, name="qkv")(x), "qkv")
         # (batch, head, token, channel): products of contiguous matrices, which are faster on CPU than strided ones
         q, k, v = qkv.reshape(*x.shape[:2], 3, c.num_heads, -1).transpose(2, 0, 3, 1, 4)
         y = attend(q, k, v, p, self.form)
-        return Linear(c.embed_dim, p, **lora, name="proj")(y.transpose(0, 2, 1, 3).reshape(x.shape))
+        return Linear(c.embed_dim, p, **lora, narrow=self.narrow, name="proj")(
+            y.transpose(0, 2, 1, 3).reshape(x.shape)
+        )
 
 
 class MLP(nn.Module):
@@ -72,13 +76,14 @@ class MLP(nn.Module):
 
     config: ViTConfig
     precision: Precision
+    narrow: bool = DEFAULT_PLAN.narrow_products
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:  # noqa: D102
         c, p = self.config, self.precision
         lora = {"lora_rank": c.lora_rank, "lora_scale": c.lora_scale}
-        hidden = checkpoint_name(Linear(c.mlp_dim, p, **lora, name="fc1")(x), "hidden")
-        return Linear(c.embed_dim, p, **lora, name="fc2")(jax.nn.gelu(hidden, approximate=False))
+        hidden = checkpoint_name(Linear(c.mlp_dim, p, **lora, narrow=self.narrow, name="fc1")(x), "hidden")
+        return Linear(c.embed_dim, p, **lora, narrow=self.narrow, name="fc2")(jax.nn.gelu(hidden, approximate=False))
 
 
 class Block(nn.Module):
@@ -87,15 +92,18 @@ class Block(nn.Module):
     config: ViTConfig
     precision: Precision
     attention: str = DEFAULT_PLAN.attention
+    narrow: bool = DEFAULT_PLAN.narrow_products
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"], _: None) -> tuple[Float[Array, "b n c"], Float[Array, "b n c"]]:  # noqa: D102
         c, p = self.config, self.precision
         scale_1 = self.param("ls1", nn.initializers.ones, (c.embed_dim,))
         scale_2 = self.param("ls2", nn.initializers.ones, (c.embed_dim,))
-        x += scale_1[None, None] * Attention(c, p, self.attention, name="attn")(layer_norm(p, "norm1")(x))
+        x += scale_1[None, None] * Attention(c, p, self.attention, self.narrow, name="attn")(
+            layer_norm(p, "norm1")(x)
+        )
         x = checkpoint_name(x, "attended")
-        x += scale_2[None, None] * MLP(c, p, name="mlp")(layer_norm(p, "norm2")(x))
+        x += scale_2[None, None] * MLP(c, p, self.narrow, name="mlp")(layer_norm(p, "norm2")(x))
         return x, x  # one for the next block, one for the tap
 
 
@@ -137,5 +145,5 @@ class ViT(nn.Module):
         blocks = nn.scan(
             block, variable_axes={"params": 0}, split_rngs={"params": True}, length=c.depth, unroll=unroll
         )
-        x, after = blocks(c, p, plan.attention, name="blocks")(x, None)
+        x, after = blocks(c, p, plan.attention, plan.narrow_products, name="blocks")(x, None)
         return x, {layer: after[layer] for layer in self.taps}

@@ -23,8 +23,9 @@ try:
 except Exception:  # ValueError if built for another NumPy; Pillow decodes the same pixels, at half the speed
     simplejpeg = None
 
+_AVIF = "avif" in features.modules and features.check("avif")  # Pillow knows of it from 11.3 on
 # Whatever a file's name; decoders of others may start programs, or take memory without bounds.
-_FORMATS = tuple(kind for kind in DECODED if kind != "AVIF" or features.check("avif"))
+_FORMATS = tuple(kind for kind in DECODED if kind != "AVIF" or _AVIF)
 _LARGEST_FILE = 1 << 30
 _LONGEST_SIDE = 1 << 15  # pixels; resizing needs a table for each side
 _JPEG = b"\xff\xd8\xff"

@@ -63,7 +63,7 @@ def test_the_benchmark_compares_answers_that_agree(tmp_path: Path) -> None:
     assert (tmp_path / "bench.png").stat().st_size > 10_000
     cases = {case["case"]: case for case in report["cases"]}
     assert {"full brain", "readout alone"} < set(cases)
-    assert len(lines) == len(cases) + 2 + 4  # before and after peak memory, twice
+    assert len(lines) == 1 + len(cases) + 4  # the machine; before and after peak memory, twice
     assert sum("peak memory took" in line for line in lines) == 2
     for case in cases.values():
         assert case["difference"] < 1e-4 * max(case["largest"], 1)
