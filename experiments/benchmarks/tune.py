@@ -166,6 +166,9 @@ def _races(
     yield "attention", [_backbone(config, precision, {"attention": form}, count, form) for form in attentions]
     loops = {"scanned": {"unroll": False}, "unrolled": {"unroll": True}}
     yield "blocks", [_backbone(config, precision, fields, count, name) for name, fields in loops.items()]
+    if precision.operands != precision.accumulate:
+        types = {"wide": {"narrow_products": False}, "narrow": {"narrow_products": True}}
+        yield "products", [_backbone(config, precision, fields, count, name) for name, fields in types.items()]
     yield "readout tiles", [_read_out(config, precision, tiles, count) for tiles in _TILES_PER_STEP]
 
 

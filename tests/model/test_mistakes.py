@@ -91,5 +91,5 @@ def test_the_rounding_of_a_resize_is_no_mistake(complement: Golden) -> None:
     resized = white + np.float32(3e-5)
     assert resized.max() > 255
     np.testing.assert_allclose(complement.model(resized), complement.model(white), atol=1e-4)
-    with pytest.raises(StimulusError, match="must be in 0–255, got 255.5"):
+    with pytest.raises(StimulusError, match=r"must be in 0–255, got 255\.5"):
         complement.model(white + np.float32(0.5))

@@ -77,7 +77,8 @@ def test_a_small_network_is_tuned(cache: Path, precision: str) -> None:
     assert list(kept) == [tuned._key(CPU, precision, jax.__version__)]
     assert next(iter(kept.values())) == found[precision] == tuned.tuned_entry(precision)
     races_run = found[precision]["races"]
-    assert set(races_run) == {"convolution", "attention", "blocks", "readout tiles", "batch size"}
+    expected = {"convolution", "attention", "blocks", "readout tiles", "batch size"}
+    assert set(races_run) == expected | ({"products"} if precision == "bfloat16" else set())
     assert all(outcome["seconds"] for outcomes in races_run.values() for outcome in outcomes)  # all of them agree
     assert ("Winograd" in [outcome["name"] for outcome in races_run["convolution"]]) == (precision != "bfloat16")
     assert all(line in shown() for line in lines[1:-1])

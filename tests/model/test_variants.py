@@ -26,6 +26,7 @@ VARIANTS = [
     *({"winograd": False, "convolution": form} for form in CONVOLUTIONS),
     *({"attention": form} for form in HERE if form != "halves"),
     {"unroll": True},
+    {"narrow_products": True},
     {"tiles_per_step": 1},
     {"tiles_per_step": 64},
 ]
@@ -62,6 +63,39 @@ def test_forms_agree_with_numpys(precision: str, tolerance: float) -> None:
         found = attend(*(jnp.asarray(x, jnp.float32) for x in (q, k, v)), kind, form)
         assert found.dtype == jnp.float32
         assert relative(found, expected) < tolerance, form
+
+
+@pytest.mark.parametrize("tokens", [(7, 7), (8, 8), (7, 8), (8, 7)])
+def test_cudnn_s_attention_is_given_even_numbers_of_tokens_and_none_of_the_filling(
+    tokens: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = jax.nn.dot_product_attention
+
+    def checked(q: jax.Array, k: jax.Array, v: jax.Array, implementation: str, **options: jax.Array) -> jax.Array:
+        assert implementation == "cudnn"  # which needs a GPU; XLA's masks by the same numbers
+        assert q.shape[1] % 2 == k.shape[1] % 2 == v.shape[1] % 2 == 0
+        return theirs(q, k, v, implementation="xla", **options)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", checked)
+    random, (queries, keys) = np.random.default_rng(0), tokens
+    q, k, v = (jnp.asarray(random.normal(size=(3, 2, count, 4)), jnp.float32) for count in (queries, keys, keys))
+    exact = PRECISIONS["float32"]
+    gradient = jax.grad(lambda q, k, v, form: (attend(q, k, v, exact, form) ** 2).sum(), argnums=(0, 1, 2))
+    np.testing.assert_allclose(attend(q, k, v, exact, "cudnn"), attend(q, k, v, exact, "plain"), atol=1e-5)
+    for found, expected in zip(gradient(q, k, v, "cudnn"), gradient(q, k, v, "plain"), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_device_that_was_not_tuned_computes_as_its_kind_does(cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU → what the estimates favor, narrow only in bfloat16; a CPU → the default; tuned → as it was found."""
+    assert tuned.untuned_variant("cpu", "bfloat16") == tuned.untuned_variant("tpu", "float32") == {}
+    common = {"attention": "plain", "unroll": True, "tiles_per_step": 256}
+    assert tuned.untuned_variant("gpu", "float32") == common
+    assert tuned.untuned_variant("gpu", "bfloat16") == common | {"narrow_products": True}
+    monkeypatch.setitem(tuned._UNTUNED, "cpu", common)
+    assert tuned.tuned_variant("float32") == common
+    tuned.keep_tuned(CPU, "float32", {"variant": {}, "batch_size": None})
+    assert tuned.tuned_variant("float32") == {}
 
 
 @pytest.mark.nightly
@@ -117,6 +151,7 @@ def test_the_default_is_no_variant_and_a_variant_is_what_differs(complement: Gol
         ({"convolution": "fft"}, "convolution must be one of"),
         ({"attention": 3}, "attention must be one of"),
         ({"unroll": 1}, "unroll must be true or false"),
+        ({"narrow_products": "yes"}, "narrow_products must be true or false"),
         ({"tiles_per_step": 0}, "tiles_per_step must be at least 1"),
         ({"tiles_per_step": True}, "tiles_per_step must be an integer"),
         ({"window": None}, "A variant has"),
