@@ -17,9 +17,13 @@ Computation = Callable[[np.ndarray], Tensor]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load(berg_dir: Path, subject_id: int) -> ReferenceModel:
-    """Load the reference model to PyTorch's fastest device."""
-    return load_reference(berg_dir, subject_id).to(DEVICE)
+def load(berg_dir: Path, subject_id: int, compiled: bool = False) -> ReferenceModel:
+    """Load the reference model to PyTorch's fastest device, its networks compiled by ``torch.compile`` if asked."""
+    model = load_reference(berg_dir, subject_id).to(DEVICE)
+    if compiled:
+        for part in (model.part1, model.part2):
+            part.features, part.readout = torch.compile(part.features), torch.compile(part.readout)
+    return model
 
 
 def use(platform: str) -> bool:

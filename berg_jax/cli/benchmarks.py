@@ -18,7 +18,7 @@ Chip = Literal["v5e", "v6e", "a100", "h100", "h200"]
 
 
 # Written out, because the table of the cases is beside JAX, which help must not wait for; a test compares them.
-_CASES = ("full-brain", "foveal-ROI", "foveal-ROI-gradient", "ROI", "ROI-gradient", "synthesis", "readout")
+_CASES = ("full-brain", "foveal-ROI", "foveal-ROI-gradient", "ROI", "ROI-gradient", "synthesis", "stack", "readout")
 EachCase = enum.StrEnum("EachCase", {name: name for name in _CASES})  # a name is the value
 
 
@@ -43,6 +43,9 @@ def bench(
         Literal["auto", "cpu", "gpu", "tpu"],
         typer.Option(help="Device to measure; refused if it is not there."),
     ] = "auto",
+    torch_compile: Annotated[
+        bool, typer.Option("--torch-compile", help="Compile PyTorch's networks by torch.compile.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="JSON file to write, with a picture beside it.")] = None,
 ) -> None:
     """Measure speed and memory, beside PyTorch where it is installed."""
@@ -57,6 +60,7 @@ def bench(
             repeats=repeats,
             cases=[name.value for name in case or []],
             device=device,
+            torch_compile=torch_compile,
             output=output,
             say=typer.echo,
         )

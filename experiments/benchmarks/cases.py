@@ -16,6 +16,7 @@ from ...model.checkpoint import read_part
 from ...model.encoding_model import EncodingModel, build, features_of, pixels_of, slots_of
 from ...model.gradients import value_and_pixel_gradient
 from ...model.nn.readout import TILE
+from ...model.stacking import StackedModel, stack
 from ...model.tuned import tuned_variant
 from ...subject import Subject
 from ...vertices import Vertices
@@ -23,6 +24,7 @@ from .measures import part1_rows, peak_memory, synthesis_memory
 
 REGION = 900  # vertices in a region
 NEAR = 0.2  # largest distance of a foveal region's vertices from fixation, as a share of half the image's width
+_STACKED = 3  # subjects in one program; their networks are of one size, so one subject's three times takes as long
 FOVEA, ANYWHERE = "near the fovea", "anywhere"
 
 
@@ -119,6 +121,13 @@ def _synthesis(inputs: Inputs, region: str) -> Computation:
     return Computation(title, latents, steps.ascend, (model, latents), theirs, steps.STEPS)
 
 
+def _stack(inputs: Inputs, region: str) -> Computation:
+    model = inputs.model.select(inputs.regions[region])
+    group = stack([model] * _STACKED)
+    title = f"{_STACKED} subjects stacked, {_region_title(inputs, region)}"
+    return Computation(title, inputs.images, _encode_stack, (group, inputs.images), None)
+
+
 def _readout(inputs: Inputs, region: str) -> Computation:
     inputs.__dict__.pop("model", None)  # it is not needed any more, and part 2's features take memory
     return Computation(
@@ -172,6 +181,7 @@ CASES = (
     Case("ROI", _encode_region, ANYWHERE),
     Case("ROI-gradient", _region_gradient, ANYWHERE),
     Case(SYNTHESIS, _synthesis, ANYWHERE, _synthesis_memory),
+    Case("stack", _stack, ANYWHERE),
     Case("readout", _readout),
 )
 
@@ -179,6 +189,10 @@ CASES = (
 def encode_step(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b vertices"]:
     """Return the responses to a batch of images: one step of encoding."""
     return model(images)
+
+
+def _encode_stack(group: StackedModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "subjects b vertices"]:
+    return group(images)
 
 
 def gradient_step(model: EncodingModel, images: Num[Array, "b 3 h w"]) -> Float[Array, "b 3 h w"]:

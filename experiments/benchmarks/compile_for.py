@@ -113,8 +113,8 @@ class Compiled(NamedTuple):
 
     def report(self) -> str:
         """Return the program's arithmetic, bytes, kernels, loops and largest temporaries as lines of text."""
-        seconds = partial(kernel_seconds, self.chip, self.precision) if self.chip in _GPUS else None
-        return "\n".join(report_lines(self.program, seconds))
+        seconds = partial(kernel_seconds, self.chip, self.precision)
+        return "\n".join(report_lines(self.program, seconds, arithmetic=self.chip in _GPUS))
 
 
 def compile_for(
@@ -233,56 +233,26 @@ def _compiled(
     compiled = jax.jit(function).lower(model_shapes, pixels).compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     program = read_program(text)
-    if chip in _TPUS:
-        seconds = estimated_cycles(text) / _TPUS[chip]
-    else:
-        precision = model.config.precision
-        seconds = sum(kernel.runs * kernel_seconds(chip, precision, kernel) for kernel in program.kernels)
+    precision = model.config.precision
     sizes = ("argument_size_in_bytes", "output_size_in_bytes", "temp_size_in_bytes")
     return Compiled(
         chip=chip,
         chips=mesh.size,
         step=step,
         n_images=n_images,
-        precision=model.config.precision,
+        precision=precision,
         memory=sum(getattr(memory, size) for size in sizes),
-        seconds=seconds,
+        seconds=sum(kernel.runs * kernel_seconds(chip, precision, kernel) for kernel in program.kernels),
         collectives=tuple(kind for kind in COLLECTIVES if re.search(rf" {kind}(-start)?\(", text)),
         program=program,
     )
 
 
 def kernel_seconds(chip: str, precision: str, kernel: Kernel) -> float:
-    """Return the roofline estimate of the time that a GPU takes for a kernel, with its launch, each time it runs."""
+    """Return the estimated time of a kernel each time it runs: by the compiler, or by a roofline and its launch."""
+    if chip in _TPUS:
+        return kernel.cycles / _TPUS[chip]
     gpu = _GPUS[chip]
     half, tensorfloat, single = gpu.rates
     rate = half if kernel.dtype == "bf16" else single if precision == "float32" else tensorfloat
     return max(kernel.operations / rate, kernel.moved / gpu.bandwidth) + _LAUNCH
-
-
-def estimated_cycles(text: str) -> int:
-    """Return the compiler's estimate of the cycles of a TPU program, given the program's text.
-
-    A loop's body counts as often as it runs, whereas the compiled program's ``cost_analysis`` counts it once.
-    """
-    bodies: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        start = re.match(r"(ENTRY )?%([\w.-]+) \(", line)
-        if start:
-            name = "ENTRY" if start[1] else start[2]
-            bodies[name] = []
-        elif bodies:
-            bodies[name].append(line)
-    return _cycles("ENTRY", bodies)
-
-
-def _cycles(name: str, bodies: dict[str, list[str]]) -> int:
-    total = 0
-    for line in bodies[name]:
-        estimate = re.search(r'"estimated_cycles":"(\d+)"', line)
-        total += int(estimate[1]) if estimate else 0
-        loop = re.search(r"condition=%([\w.-]+), body=%([\w.-]+)", line)
-        if loop:
-            limits = [int(n) for n in re.findall(r" constant\((\d+)\)", "\n".join(bodies[loop[1]]))]
-            total += max(limits) * _cycles(loop[2], bodies)
-    return total

@@ -78,6 +78,8 @@ class Kernel(NamedTuple):
         Bytes that it reads and writes.
     result
         Bytes of its results.
+    cycles
+        Cycles that the compiler expects, of a TPU; else 0.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Kernel(NamedTuple):
     dtype: str
     moved: float
     result: float
+    cycles: int = 0
 
 
 class Loop(NamedTuple):
@@ -136,7 +139,9 @@ def read_program(text: str) -> Program:
     return Program(tuple(kernels), tuple(loops))
 
 
-def report_lines(program: Program, seconds: Callable[[Kernel], float] | None = None, most: int = 12) -> Iterator[str]:
+def report_lines(
+    program: Program, seconds: Callable[[Kernel], float], arithmetic: bool = True, most: int = 12
+) -> Iterator[str]:
     """Yield a program's sums, loops, most expensive kernels and largest results, line by line.
 
     Parameters
@@ -144,13 +149,17 @@ def report_lines(program: Program, seconds: Callable[[Kernel], float] | None = N
     program
         A compiled program.
     seconds
-        Estimated time of a kernel each time it runs; without it, kernels are ranked by the bytes that they move.
+        Estimated time of a kernel each time it runs, by which kernels are ranked.
+    arithmetic
+        Whether products' operations are told. A TPU's compiler writes products as convolutions with gaps, which
+        cannot be counted so.
     most
         Number of kernels and of results that are listed. Kernels that do the same count as one.
     """
+    products = f"{program.operations / 1e9:,.0f} GFLOP in products, " if arithmetic else ""
     yield (
-        f"  {program.operations / 1e9:,.0f} GFLOP in products, {program.moved / 1e9:,.1f} GB moved, "
-        f"{program.launches:,} launches of {len(program.kernels):,} kernels"
+        f"  {products}{program.moved / 1e9:,.1f} GB moved, {program.launches:,} launches of "
+        f"{len(program.kernels):,} kernels"
     )
     for loop in program.loops:
         yield f"  loop {loop.name}: {loop.runs:,} times {loop.kernels} kernels"
@@ -159,15 +168,14 @@ def report_lines(program: Program, seconds: Callable[[Kernel], float] | None = N
         alike[_operation(kernel), round(kernel.moved / 1e6), round(kernel.operations / 1e9)].append(kernel)
 
     def cost(kernels: Sequence[Kernel]) -> float:
-        return sum(kernel.runs * (seconds(kernel) if seconds else kernel.moved) for kernel in kernels)
+        return sum(kernel.runs * seconds(kernel) for kernel in kernels)
 
-    yield f"  kernels that {'take most of the estimated time' if seconds else 'move most bytes'}:"
+    yield "  kernels that take most of the estimated time:"
     for kernels in sorted(alike.values(), key=cost, reverse=True)[:most]:
         first, runs = kernels[0], sum(kernel.runs for kernel in kernels)
-        each = f"{first.operations / 1e9:,.0f} GFLOP, {first.moved / 1e6:,.0f} MB" if first.operations else ""
-        each = each or f"{first.moved / 1e6:,.0f} MB"
-        took = f"{1000 * cost(kernels):6.2f} ms" if seconds else f"{cost(kernels) / 1e9:6.2f} GB"
-        yield f"    {took}  {runs:4} × {each}: {_operation(first)}"
+        counted = f"{first.operations / 1e9:,.0f} GFLOP, " if arithmetic and first.operations else ""
+        each = f"{counted}{first.moved / 1e6:,.0f} MB"
+        yield f"    {1000 * cost(kernels):6.2f} ms  {runs:4} × {each}: {_operation(first)}"
     largest = sorted({(round(k.result / 1e6), _operation(k)) for k in program.kernels}, reverse=True)[: most // 3]
     yield "  largest results: " + "; ".join(f"{size:,} MB {name}" for size, name in largest)
 
@@ -254,6 +262,7 @@ def _kernel(
         sliced = instruction.kind in _SLICES
         moved = sum(0 if sliced else operand.bytes for operand in operands) + instruction.bytes * (1 + sliced)
     source = re.search(r'op_name="([^"]*)"', instruction.attributes)
+    cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes)
     return Kernel(
         instruction.name,
         instruction.kind,
@@ -263,6 +272,7 @@ def _kernel(
         dtype,
         moved,
         instruction.bytes,
+        int(cycles[1]) if cycles else 0,
     )
 
 

@@ -43,6 +43,7 @@ def benchmark(
     repeats: int = 5,
     cases: Sequence[str] = (),
     device: str = "auto",
+    torch_compile: bool = False,
     output: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def benchmark(
         is given. One alone takes about a minute.
     device
         Device to measure: ``"auto"`` for JAX's first one, ``"cpu"``, ``"gpu"`` or ``"tpu"``.
+    torch_compile
+        Whether PyTorch's networks are compiled by ``torch.compile``, instead of as the reference ships.
     output
         A JSON file to write; a picture of the same name is drawn beside it.
     say
@@ -99,9 +102,11 @@ def benchmark(
         berg_dir = _published_size(subject_id, say)
     subject = Subject(berg_dir, subject_id)
     pytorch = _pytorch(say, found)
-    reference = pytorch and pytorch.load(Path(berg_dir), subject_id)
-    report = {"machine": _machine(subject, pytorch, found), "cases": []}
+    reference = pytorch and pytorch.load(Path(berg_dir), subject_id, torch_compile)
+    report = {"machine": _machine(subject, pytorch, found) | {"torch_compile": torch_compile}, "cases": []}
     say(f"{report['machine']['device']} ({report['machine']['processor']}); {report['machine']['subject']}")
+    if pytorch and torch_compile:
+        say("PyTorch's networks are compiled by torch.compile.")
 
     images = natural_like_images(batch_size, 0)
     synthesis = _synthesis(say) if any(case.name == SYNTHESIS for case in chosen) else None

@@ -67,7 +67,7 @@ def test_products_bytes_and_what_loops_repeat_are_counted() -> None:
     # A row of the table and its index are read, and a row is written; likewise where the row takes its place.
     assert kernels["gather_fusion"].moved == 4 * 4 + 4 + 4 * 4
     assert kernels["update_fusion"].moved == 4 + 4 * 4 + 4 * 4
-    lines = list(report_lines(program))
+    lines = list(report_lines(program, lambda kernel: kernel.moved / 1e9))
     assert "22 launches of 4 kernels" in lines[0]
     assert any("loop while.1: 10 times 2 kernels" in line for line in lines)
     assert any(line.endswith("Heads/conv") for line in lines)
