@@ -13,6 +13,7 @@ from .errors import (
     UnsafeFileError,
     ValidationError,
 )
+from .model import bridge
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
 from .model.stacking import stack
@@ -44,6 +45,7 @@ __all__ = [
     "UnsafeFileError",
     "ValidationError",
     "Vertices",
+    "bridge",
     "convert",
     "demo",
     "experiments",

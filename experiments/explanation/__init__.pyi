@@ -1,0 +1,26 @@
+from .attribution import gradient_times_input, integrated_gradients, occlusion, smooth_grad
+from .competition import Competition, compete
+from .eigendistortions import Eigendistortions, eigendistortions
+from .metamers import Metamers, metamers
+from .reading import Contributions, Reading, contributions, reading
+from .sanity import Curves, deletion_and_insertion, randomized
+
+__all__ = [
+    "Competition",
+    "Contributions",
+    "Curves",
+    "Eigendistortions",
+    "Metamers",
+    "Reading",
+    "compete",
+    "contributions",
+    "deletion_and_insertion",
+    "eigendistortions",
+    "gradient_times_input",
+    "integrated_gradients",
+    "metamers",
+    "occlusion",
+    "randomized",
+    "reading",
+    "smooth_grad",
+]
