@@ -165,6 +165,7 @@ def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
         "sweep",
         "hf",
         "torch",
+        "diffusers",
         "test",
     )
     for extra in installs:
