@@ -75,8 +75,8 @@ def guide(
     kind = getattr(getattr(scheduler, "config", None), "prediction_type", None)
     if denoiser is None or kind not in ("epsilon", "v_prediction"):
         raise InvalidParameterError(
-            "The pipeline must have a unet, and a scheduler that predicts noise (epsilon) or velocity (v_prediction); "
-            f"got {type(pipeline).__name__} with prediction type {kind}."
+            "The pipeline must have a unet, and a scheduler that predicts noise (epsilon) or velocity "
+            f"(v_prediction); got {type(pipeline).__name__} with prediction type {kind}."
         )
     weight = next(denoiser.parameters())
     for part in (denoiser, getattr(pipeline, "vae", None)):
