@@ -50,6 +50,11 @@ def synthesize(
             help="Natural images, or a store of responses to them, whose mean response counts as 0 (default: none)"
         ),
     ] = None,
+    prior: Annotated[
+        Literal["diffusion"] | None,
+        typer.Option(help="Prior to draw the images from, guided by the goal (default: none, gradient ascent)"),
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 1)")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of images, each from a start of its own.")] = 8,
     precision: Precision = "float32",
     microbatch: Annotated[
@@ -73,6 +78,8 @@ def synthesize(
         selection=selection,
         recipe=recipe,
         baseline=baseline,
+        prior=prior,
+        guidance=guidance,
         n=n,
         precision=precision,
         microbatch=microbatch,
@@ -173,3 +180,28 @@ def metamer(
 
     options = {"start": start, "n": n, "steps": steps, "apart": apart, "seed": seed, "precision": precision}
     return make_metamers(subject, output, path, roi=roi, selection=selection, **options)
+
+
+@command(app, _GROUP, extra="demo")
+def vary(
+    path: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photograph to vary.")],
+    subject: OneSubject,
+    output: Output,
+    roi: Annotated[str, typer.Option(help="ROI expression whose mean response is lowered and raised.")],
+    selection: _Thresholds,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(help="Guidance scale; repeat it for more, ascending (default: -1, -0.5, 0, 0.5 and 1)"),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Share of the noise levels that the photograph passes, above 0 to 1.")
+    ] = 0.5,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed makes the same images.")] = 0,
+    precision: Precision = "float32",
+) -> str:
+    """Make variations of a photograph that suppress and drive a region, at a matched distance from it."""
+    from ..experiments.synthesis.priors.strip import SCALES, make_variations
+
+    options = {"scale": scale or list(SCALES), "strength": strength, "steps": steps, "seed": seed}
+    return make_variations(subject, output, path, roi=roi, selection=selection, precision=precision, **options)

@@ -121,6 +121,7 @@ COMMANDS: dict[str, list[str]] = {
     "control": ["{photos}", "--roi", "FFA-1", "--roi", "PPA", "--k", "2", "--margin", "0"],
     "synthesize": ["--drive", "FFA-1", "--n", "2", "--steps", "2", "--baseline", "{photos}"],
     "explain": ["{photos}", "--roi", "FFA-1", "--method", "gradient-times-input"],
+    "vary": ["{photos}/one/é0.png", "--roi", "FFA-1", "--scale", "1", "--steps", "2"],
     "metamer": ["{photos}/one/é0.png", "--roi", "FFA-1", "--n", "1", "--steps", "2"],
     "demo": [],
 }

@@ -3,6 +3,7 @@ from .drawings import drawings_diffusion
 from .guidance import Samples, sample
 from .penalties import chain, distance, likeness, luminance_and_contrast, total_variation, within
 from .pipelines import guide
+from .strip import make_variations
 from .variation import Variations, vary
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "guide",
     "likeness",
     "luminance_and_contrast",
+    "make_variations",
     "sample",
     "total_variation",
     "vary",
