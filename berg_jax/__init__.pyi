@@ -13,6 +13,7 @@ from .errors import (
     UnsafeFileError,
     ValidationError,
 )
+from .model import bridge
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
 from .model.replicas import replicate
@@ -45,6 +46,7 @@ __all__ = [
     "UnsafeFileError",
     "ValidationError",
     "Vertices",
+    "bridge",
     "convert",
     "demo",
     "experiments",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,8 @@ from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, 
 
 app = typer.Typer()
 _GROUP = "Stimuli"
+Method = Literal["gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion"]
+_Thresholds = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
 
 
 @command(app, _GROUP, extra="synthesis")
@@ -48,6 +50,11 @@ def synthesize(
             help="Natural images, or a store of responses to them, whose mean response counts as 0 (default: none)"
         ),
     ] = None,
+    prior: Annotated[
+        Literal["diffusion"] | None,
+        typer.Option(help="Prior to draw the images from, guided by the goal (default: none, gradient ascent)"),
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 1)")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of images, each from a start of its own.")] = 8,
     precision: Precision = "float32",
     microbatch: Annotated[
@@ -71,6 +78,8 @@ def synthesize(
         selection=selection,
         recipe=recipe,
         baseline=baseline,
+        prior=prior,
+        guidance=guidance,
         n=n,
         precision=precision,
         microbatch=microbatch,
@@ -120,3 +129,79 @@ def sweep(
         retry_failed=retry_failed,
         time_limit=seconds(time_limit),
     )
+
+
+@command(app, _GROUP, extra="demo")
+def explain(
+    path: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or folders of images.")],
+    subject: OneSubject,
+    output: Output,
+    roi: Annotated[str, typer.Option(help="ROI expression whose mean response is explained.")],
+    selection: _Thresholds,
+    against: Annotated[
+        str | None, typer.Option(help="ROI expression whose mean response is subtracted (default: none)")
+    ] = None,
+    method: Annotated[
+        list[Method] | None,
+        typer.Option(help="Attribution method; repeat it for more (default: integrated-gradients and occlusion)"),
+    ] = None,
+    precision: Precision = "float32",
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images that are computed at a time.", rich_help_panel=RUN)
+    ] = 8,
+) -> str:
+    """Explain which part of images drives a region, where it looks, and whether the maps can be trusted."""
+    from ..experiments.explanation.experiment import explain
+
+    methods = method or ["integrated-gradients", "occlusion"]
+    options = {"against": against, "method": methods, "precision": precision, "batch_size": batch_size}
+    return explain(subject, output, path, roi=roi, selection=selection, **options)
+
+
+@command(app, _GROUP, extra="synthesis")
+def metamer(
+    path: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file whose responses are matched.")],
+    subject: OneSubject,
+    output: Output,
+    roi: Annotated[str, typer.Option(help="ROI expression whose vertices' responses are matched.")],
+    selection: _Thresholds,
+    start: Annotated[Path | None, typer.Option(help="Image to start from (default: noise)")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of metamers.")] = 4,
+    steps: Annotated[int, typer.Option(min=2, help="Number of steps.")] = 512,
+    apart: Annotated[
+        float,
+        typer.Option(min=0, help="Push away from the image: a grey level's worth as a share of the squared spread."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed makes the same images.")] = 0,
+    precision: Precision = "float32",
+) -> str:
+    """Make images that a region cannot tell from another, and the changes that it sees most and least."""
+    from ..experiments.explanation.perception import make_metamers
+
+    options = {"start": start, "n": n, "steps": steps, "apart": apart, "seed": seed, "precision": precision}
+    return make_metamers(subject, output, path, roi=roi, selection=selection, **options)
+
+
+@command(app, _GROUP, extra="demo")
+def vary(
+    path: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photograph to vary.")],
+    subject: OneSubject,
+    output: Output,
+    roi: Annotated[str, typer.Option(help="ROI expression whose mean response is lowered and raised.")],
+    selection: _Thresholds,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(help="Guidance scale; repeat it for more, ascending (default: -1, -0.5, 0, 0.5 and 1)"),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Share of the noise levels that the photograph passes, above 0 to 1.")
+    ] = 0.5,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed makes the same images.")] = 0,
+    precision: Precision = "float32",
+) -> str:
+    """Make variations of a photograph that suppress and drive a region, at a matched distance from it."""
+    from ..experiments.synthesis.priors.strip import SCALES, make_variations
+
+    options = {"scale": scale or list(SCALES), "strength": strength, "steps": steps, "seed": seed}
+    return make_variations(subject, output, path, roi=roi, selection=selection, precision=precision, **options)

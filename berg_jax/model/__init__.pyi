@@ -1,3 +1,4 @@
+from . import bridge
 from .checkpoint import Description, load_model, read_description, verify
 from .encoding_model import EncodingModel
 from .gradients import value_and_pixel_gradient
@@ -7,6 +8,7 @@ __all__ = [
     "Description",
     "EncodingModel",
     "StackedModel",
+    "bridge",
     "load_model",
     "read_description",
     "stack",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def synthesize(
     selection: Selection = Selection(),
     recipe: Recipe = Recipe(),
     baseline: str | Path | None = None,
+    prior: str | None = None,
+    guidance: float | None = None,
     n: int = 8,
     precision: str = "float32",
     microbatch: int | None = None,
@@ -80,6 +83,12 @@ def synthesize(
         Natural images, or a store of the subject's responses to them: see
         :func:`~berg_jax.experiments.synthesis.judging.natural_baseline`. Regions are driven and suppressed from
         their mean on, and each score is also given relative to it and as a percentile.
+    prior
+        ``"diffusion"`` draws the images from the diffusion model of the demo's drawings, guided by the objective,
+        in place of gradient ascent (:func:`~berg_jax.experiments.synthesis.priors.sample`). Of the recipe, only the
+        steps and the seed count, and a break starts it anew.
+    guidance
+        Guidance scale of the prior; by default 1.
     n
         Number of images, each from a start of its own.
     precision
@@ -110,10 +119,13 @@ def synthesize(
         suppress=suppress,
         margin=margin,
         baseline=baseline,
+        prior=prior,
+        guidance=guidance,
         n=n,
         precision=precision,
         microbatch=microbatch,
     )
+    _check_prior(prior, guidance, recipe)
     if not drive and not suppress:
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
     if set(drive) & set(suppress):
@@ -140,7 +152,8 @@ def synthesize(
         with explained("write", output):
             output.mkdir(parents=True, exist_ok=True)
         checkpoint = output / "checkpoint.npz"
-        result = optimize(
+        climb = optimize if prior is None else partial(_guided, 1.0 if guidance is None else guidance)
+        result = climb(
             model,
             objective,
             parametrized,
@@ -192,6 +205,34 @@ def synthesize(
     return "\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"])
 
 
+def _check_prior(prior: str | None, guidance: float | None, recipe: Recipe) -> None:
+    if prior not in (None, "diffusion"):
+        raise InvalidParameterError(f"prior must be 'diffusion' or None, got {prior!r}.")
+    if prior is None and guidance is not None:
+        raise InvalidParameterError("guidance is the scale of a prior: give prior 'diffusion', too.")
+    plain = Recipe(steps=recipe.steps, seed=recipe.seed)
+    if prior is not None and (other := [f for f in vars(plain) if getattr(plain, f) != getattr(recipe, f)]):
+        raise InvalidParameterError(
+            f"Prior 'diffusion' takes steps and seed of the recipe; leave out {', '.join(other)}, or the prior."
+        )
+
+
+def _guided(scale: float, model: Any, objective: Any, _: Any, *, n: int, steps: int, **options: Any) -> Result:
+    """Draw images from the prior, with the result of an optimization."""
+    given = {"scale": scale, "steps": steps, "seed": options["seed"], "microbatch": options["microbatch"]}
+    found = priors.sample(priors.drawings_diffusion(), n, model=model, objective=objective, **given)
+    return Result(
+        images=found.images,
+        values=found.values,
+        latents=found.latents[:, None],
+        history=found.history,
+        gradient_lengths=np.full_like(found.history, np.nan),
+        looks=found.values[None],
+        best_steps=np.full(n, steps),
+        skipped=np.zeros(n, int),
+    )
+
+
 def _report(
     output: Path,
     command: Command,
@@ -228,7 +269,8 @@ def _report(
         output,
         "Stimulus synthesis",
         [Section("Images", [Gallery(tiles, caption, made), table]), Section("Course", [course])],
-        lead=f"{count} images by gradient ascent through the model of subject {subject.description.subject}"
+        lead=f"{count} images by {'guided diffusion' if settings['prior'] else 'gradient ascent'} "
+        f"through the model of subject {subject.description.subject}"
         f"{origin(subject)}"
         + (f"; driven: {', '.join(settings['drive'])}" if settings["drive"] else "")
         + (f"; suppressed: {', '.join(settings['suppress'])}" if settings["suppress"] else "")

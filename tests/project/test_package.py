@@ -32,7 +32,10 @@ ROWS = (
 )
 RANK = {name: index for index, names in enumerate(ROWS) for name in names}
 WITHOUT_JAX = {"published", "vertices", "files", "errors"}
-TORCH = {f"berg_jax.convert.torch_{name}" for name in ("layers", "reference", "benchmark")}
+TORCH = {
+    "berg_jax.model.bridge",
+    *(f"berg_jax.convert.torch_{name}" for name in ("layers", "reference", "benchmark")),
+}
 FOLDERS = {"berg_jax": "berg_jax", "berg_jax.convert": "convert", "berg_jax.experiments": "experiments"}
 MOST_ENTRIES = 16
 
@@ -162,6 +165,7 @@ def test_the_wheel_s_extras(wheel: zipfile.ZipFile) -> None:
         "sweep",
         "hf",
         "torch",
+        "diffusers",
         "test",
     )
     for extra in installs:

@@ -72,7 +72,7 @@ def principal_components(images: Num[np.ndarray, "n 3 size size"], latents: int 
     mean_image = jnp.asarray(mean.reshape(shape), float)
     component_images = jnp.asarray(components.reshape(latents, *shape), float)
     # The size stands in a shape, because it decides the shape of the images.
-    decode = Function(_mixed, (mean_image, component_images, jnp.zeros(size)))
+    decode = Function(mix_components, (mean_image, component_images, jnp.zeros(size)))
     return Parametrization(init, decode)
 
 
@@ -90,12 +90,32 @@ def example_generator(latents: int = 24) -> Parametrization:
     return principal_components(images, latents)
 
 
-def _mixed(
+def encode_components(
+    mean: Float[Array, "3 h w"], components: Float[Array, "latents 3 h w"], images: Float[Array, "n 3 size size"]
+) -> Float[Array, "n latents"]:
+    """Return the latents whose image, mixed by :func:`mix_components`, is nearest to each image before the bound.
+
+    Parameters
+    ----------
+    mean, components
+        Mean image and components, before the bound.
+    images
+        Images in 0–255.
+    """
+    share = (jax.image.resize(images, (len(images), *mean.shape), "linear") + 0.5) / 256
+    rows = (jnp.log(share / (1 - share)) - mean[None]).reshape(len(images), -1)
+    axes = components.reshape(len(components), -1)
+    product = jnp.matmul(rows, axes.T, precision=jax.lax.Precision.HIGHEST) / (axes**2).sum(axis=1)[None]
+    return _FARTHEST * jnp.arctanh(jnp.clip(product / _FARTHEST, -0.98, 0.98))
+
+
+def mix_components(
     mean: Float[Array, "3 h w"],
     components: Float[Array, "latents 3 h w"],
     side: Float[Array, " size"],
     latents: Float[Array, "n latents"],
 ) -> Float[Array, "n 3 size size"]:
+    """Return the images that latents mix from components, ``len(side)`` pixels on a side, in 0–255."""
     latents = _FARTHEST * jnp.tanh(latents / _FARTHEST)
     mixed = jnp.tensordot(latents, components, 1, precision=jax.lax.Precision.HIGHEST) + mean[None]
     return bound(jax.image.resize(mixed, (len(latents), 3, len(side), len(side)), "cubic"))

@@ -14,7 +14,7 @@ from ....errors import InvalidParameterError
 from ....model.nn.config import IMAGE
 from ....stream.sources.image_files import FilesSource, PathFile, Source, resize
 from ....stream.sources.open import log_account, open_source
-from .. import priors
+from ..priors import penalties
 from .base import Parametrization
 from .fourier import fourier, measure_spectrum, phases
 from .pixels import pixels
@@ -118,4 +118,4 @@ def projection(photograph: np.ndarray | None, radius: float | None) -> Any:
         return None
     if photograph is None:
         raise InvalidParameterError("radius is the distance from a photograph: give start, too.")
-    return priors.within(photograph, radius)
+    return penalties.within(photograph, radius)

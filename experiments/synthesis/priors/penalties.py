@@ -1,4 +1,4 @@
-"""Priors on images: penalties, (images, 3, height, width) → (images,), and projections, images → images.
+"""Penalties, (images, 3, height, width) → (images,), and projections, images → images.
 
 A penalty is subtracted from the objective, scaled by a factor of yours: ``0.02 * total_variation()``. A penalty on a
 whole set has one entry, (1,). A projection is differentiated along with the decoder, and its constraint holds
@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from ...errors import InvalidParameterError
-from ...model.images import check_images
-from .functions import Function
+from ....errors import InvalidParameterError
+from ....model.images import check_images
+from ..functions import Function
 
 Images = Float[Array, "images 3 height width"]
 _LUMA = (0.2126, 0.7152, 0.0722)  # weights of red, green and blue (ITU-R BT.709)

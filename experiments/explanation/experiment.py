@@ -1,0 +1,203 @@
+"""``berg-jax explain``: attribution maps of images for a region, its readout in closed form, and sanity checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from ...errors import InvalidParameterError
+from ...files.disk import explained
+from ...stream.selection import Selection
+from ...subject import Subject
+from ..reporting.command import command_of
+from ..reporting.page import Picture, Section, SideBySide, Table, write_report
+from ..reporting.results import note, origin, provenance, require_reporting, write_numbers
+from ..stimuli import refusing
+from ..synthesis import objectives
+from ..synthesis.areas import union
+from ..synthesis.judging.judge import score
+from ..synthesis.parametrizations.photographs import read_squares
+from .attribution import Maps, gradient_times_input, integrated_gradients, occlusion, smooth_grad
+from .pictures import draw_curves, draw_maps, draw_reading
+from .reading import Contributions, contributions, reading
+from .sanity import Curves, deletion_and_insertion, likeness, randomized
+
+Method = Literal["gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion"]
+METHODS: Mapping[str, Callable[..., Maps]] = {
+    "gradient-times-input": gradient_times_input,
+    "integrated-gradients": integrated_gradients,
+    "smooth-grad": smooth_grad,
+    "occlusion": occlusion,
+}
+MAPS = "attribution.npz"
+_SHOWN = 12  # images that the report shows
+
+
+def explain(
+    subject: Subject,
+    output: str | Path,
+    path: Sequence[str | Path],
+    *,
+    roi: str,
+    against: str | None = None,
+    method: Sequence[Method] = ("integrated-gradients", "occlusion"),
+    selection: Selection = Selection(),
+    precision: str = "float32",
+    batch_size: int = 8,
+) -> str:
+    """Explain what in images drives a region, or a contrast of two regions, into a folder.
+
+    It holds a picture for each image with its maps, ``attribution.npz`` with the maps themselves, where the region
+    looks and which layers it reads, ``results.json``, and of all this ``report.html`` with ``config.json``. Sanity
+    checks say whether each method's maps depend on the network's weights, and whether their order beats a random one.
+
+    Parameters
+    ----------
+    subject
+        The subject.
+    output
+        The folder.
+    path
+        Images: files, folders, or anything else that holds images, up to 1,000 of each; cropped to squares.
+    roi
+        ROI expression whose mean response is explained.
+    against
+        ROI expression whose mean response is subtracted.
+    method
+        Attribution methods.
+    selection
+        Hemisphere and thresholds of the vertices; its ``roi`` is not used.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    batch_size
+        Number of images that are computed at a time.
+
+    Returns
+    -------
+    str
+        The result, in a few lines.
+
+    Raises
+    ------
+    BERGError
+        Something of this makes no sense, is not there, or cannot be written.
+
+    See Also
+    --------
+    berg_jax.experiments.explanation.attribution : The methods.
+    berg_jax.experiments.explanation.sanity : The checks.
+    """
+    output, path = Path(output), [Path(one) for one in path]
+    command = command_of(
+        *("explain", explain, [subject], output, selection),
+        path=path,
+        roi=roi,
+        against=against,
+        method=list(method),
+        precision=precision,
+        batch_size=batch_size,
+    )
+    if not path or not method:
+        raise InvalidParameterError("Give at least one image and one method.")
+    if unknown := set(method) - set(get_args(Method)):
+        raise InvalidParameterError(f"A method is one of {list(get_args(Method))}, got {sorted(unknown)}.")
+    if roi == against:
+        raise InvalidParameterError(f"A region cannot be explained against itself: {roi!r}.")
+    require_reporting()
+    areas = {"region": roi} | ({} if against is None else {"against": against})
+    vertices, area = union(subject, areas, selection)
+    images = np.concatenate([read_squares(one)[0] for one in path]).astype(np.float32)
+    model = subject.model(vertices, precision=precision)
+    weights = area["region"] - (0 if against is None else area["against"])
+    objective, label = objectives.mean(weights), roi if against is None else f"{roi} − ({against})"
+    options = {"batch": min(batch_size, len(images))}
+    with refusing(output):
+        values = score(model, objective, images, **options)
+        maps = {name: METHODS[name](model, objective, images, **options) for name in dict.fromkeys(method)}
+        other = randomized(model)
+        alike = {name: likeness(maps[name], METHODS[name](other, objective, images, **options)) for name in maps}
+        curves = {name: deletion_and_insertion(model, objective, images, maps[name], **options) for name in maps}
+        shares, found = contributions(model, weights, images), reading(model, weights)
+        with explained("write", output):
+            output.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(output / MAPS, values=values, places=shares.places, **maps)
+    checks = {name: _checks(alike[name], curves[name]) for name in maps}
+    facts = {
+        **provenance(subject, vertices, precision, **command.settings),
+        "objective": label,
+        "values": values,
+        "layers": {f"block {layer + 1}": share for layer, share in zip(found.layers, found.layer_share, strict=True)},
+        "share of the response": _shares(shares),
+        "checks": checks,
+    }
+    write_numbers(output, facts)
+    sections = _sections(output, images, maps, shares, values, curves, label, note(subject))
+    draw_reading(found, output / "reading.png", title=f"Where {label} looks, and what it reads", note=note(subject))
+    caption = f"Share of the readout of {label} at each place of the visual field, and in each transformer block."
+    table = Table(
+        "Sanity checks of the maps, averaged over images",
+        ("method", "likeness to maps of shuffled weights", "gain over a random order (z)", "standard error (z)"),
+        [(name, *row.values()) for name, row in checks.items()],
+    )
+    sections += [Section("Where it looks", [Picture(output / "reading.png", caption)]), Section("Checks", [table])]
+    lead = f"What drives {label} of subject {subject.description.subject}{origin(subject)} in {len(images)} images."
+    write_report(
+        output,
+        "Explanation",
+        sections,
+        lead=lead,
+        command=command.line,
+        settings=command.settings,
+        provenance={key: facts[key] for key in ("subject", "weights", "identity", "versions", "devices", "date")},
+        synthetic=subject.description.synthetic,
+    )
+    lines = [lead, f"Responses (z): {', '.join(f'{value:.2f}' for value in values[:8])}"]
+    lines += [
+        f"{name}: likeness to shuffled weights {row['likeness']:.2f}, gain over random order {row['gain']:+.2f} z"
+        for name, row in checks.items()
+    ]
+    return "\n".join([*lines, f"Pictures, maps and report: {output}"])
+
+
+def _checks(alike: Float[np.ndarray, " n"], curves: Curves) -> dict[str, float]:
+    error = curves.gain.std(ddof=1) / np.sqrt(len(curves.gain)) if len(curves.gain) > 1 else np.nan
+    return {"likeness": float(alike.mean()), "gain": float(curves.gain.mean()), "standard error": float(error)}
+
+
+def _shares(shares: Contributions) -> dict[str, Any]:
+    places = shares.places.sum(axis=(1, 2, 3)).mean()
+    return {"places": places, "whole image": shares.vectors.sum(axis=1).mean(), "bias": shares.bias}
+
+
+def _sections(
+    output: Path,
+    images: Float[np.ndarray, "n 3 h w"],
+    maps: Mapping[str, Maps],
+    shares: Contributions,
+    values: Float[np.ndarray, " n"],
+    curves: Mapping[str, Curves],
+    label: str,
+    small_print: str | None,
+) -> list[Section]:
+    size = images.shape[2]
+    places = np.kron(shares.places.sum(axis=1), np.ones((size // 16, size // 16)))
+    pictures = []
+    for index in range(min(len(images), _SHOWN)):
+        file = output / f"image_{index + 1}.png"
+        shown = {name: maps[name][index] for name in maps} | {"places read out": places[index]}
+        draw_maps(images[index], shown, file, title=f"{label}: {values[index]:.2f} z", note=small_print)
+        pictures.append(Picture(file, f"Image {index + 1}: red raises {label}, blue lowers it."))
+    rows = []
+    for name, found in curves.items():
+        file = output / f"curves_{name}.png"
+        kinds = {
+            "insertion": (found.insertion.mean(axis=0), found.random_insertion.mean(axis=0)),
+            "deletion": (found.deletion.mean(axis=0), found.random_deletion.mean(axis=0)),
+        }
+        draw_curves(found.share, kinds, file, unit=f"{label} (z)", note=small_print)
+        rows.append(Picture(file, f"{name}: response as blocks are inserted or deleted, mean over images."))
+    return [Section("Images", pictures), Section("Deletion and insertion", [SideBySide(rows)])]

@@ -1,0 +1,172 @@
+"""Model metamers: images that differ from another and give the same responses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Num
+
+from ...errors import InvalidParameterError
+from ...model.images import check_values
+from ..synthesis import objectives, priors
+from ..synthesis.ascent import Model
+from ..synthesis.functions import Function
+from ..synthesis.optimize import optimize
+from ..synthesis.parametrizations.base import Parametrization
+from ..synthesis.parametrizations.pixels import pixels
+from .attribution import _as_pytree
+
+_NOISE = 1.0  # standard deviation of noise to start from, in units of the bound's argument: about 60 grey levels
+
+
+class Metamers(NamedTuple):
+    """Images that give nearly the same responses as another image.
+
+    Attributes
+    ----------
+    images
+        (n, 3, height, width) metamers in 0–255.
+    error
+        (n,) root mean square difference of their responses from the image's, as a share of ``spread``.
+    psnr
+        (n,) peak signal-to-noise ratio to the image in decibels; below 20 dB an image differs by more than a tenth of
+        the range.
+    spread
+        Standard deviation over vertices of the responses to the image, z units.
+    history
+        (steps, n) minus the squared error relative to the spread, before each step.
+    """
+
+    images: Float[np.ndarray, "n 3 height width"]
+    error: Float[np.ndarray, " n"]
+    psnr: Float[np.ndarray, " n"]
+    spread: float
+    history: Float[np.ndarray, "steps n"]
+
+
+def metamers(
+    model: Model,
+    image: Num[np.ndarray, "3 height width"],
+    *,
+    start: Num[np.ndarray, "3 height width"] | None = None,
+    n: int = 4,
+    steps: int = 512,
+    learning_rate: float = 0.1,
+    apart: float = 0.0,
+    seed: int = 0,
+    microbatch: int | None = None,
+    show_progress: bool = True,
+) -> Metamers:
+    """Return images that give the same responses as an image, from noise or from another image.
+
+    Parameters
+    ----------
+    model
+        Model of the chosen vertices, or a function images → responses (n, vertices).
+    image
+        The image whose responses are matched, (3, height, width) in 0–255, whose side is that of the metamers.
+    start
+        Image to start from; by default noise.
+    n
+        Number of metamers, from different noise.
+    steps
+        Number of steps. The learning rate falls to 0 along half a cosine.
+    learning_rate
+        Adam's first learning rate, in units of the bound's argument.
+    apart
+        Push away from the image in the first half of the steps: what a grey level of root mean square difference is
+        worth, as a share of the squared spread. Metamers are then as different as the responses allow; the second
+        half only matches responses.
+    seed
+        Seed of the noise.
+    microbatch, show_progress
+        See :func:`berg_jax.experiments.synthesis.optimize`.
+
+    Raises
+    ------
+    StimulusError
+        It is no image in 0–255.
+    InvalidParameterError
+        The responses to the image are all the same, so that an error has no scale; or a number makes no sense.
+
+    See Also
+    --------
+    berg_jax.experiments.explanation.eigendistortions.eigendistortions : The smallest changes, to first order.
+
+    References
+    ----------
+    Freeman, Simoncelli 2011, *Metamers of the ventral stream*, Nature Neuroscience.
+
+    Feather, Leclerc, Mądry, McDermott 2023, *Model metamers reveal divergent invariances between biological and
+    artificial neural networks*, Nature Neuroscience.
+
+    Examples
+    --------
+    >>> def means(images):
+    ...     return images.mean(axis=(2, 3)) * jnp.array([[0.02, 0.01, 0.03]])
+    >>> found = metamers(means, np.full((3, 8, 8), 90.0), n=1, steps=64, show_progress=False)
+    >>> bool(found.error[0] < 0.01), bool(found.psnr[0] < 20)
+    (True, True)
+    """
+    check_values(image[None])
+    if apart < 0 or steps < 2:
+        raise InvalidParameterError(f"Give apart of at least 0 and at least 2 steps, got {apart} and {steps}.")
+    image = np.asarray(image, np.float32)
+    model = _as_pytree(model)
+    target = np.asarray(_responses(model, image[None])[0])
+    spread = float(target.std())
+    if not spread > 0:
+        raise InvalidParameterError("The responses to the image are the same for all vertices: choose more than one.")
+    objective = Function(_relative, (jnp.asarray(spread**-2, float), objectives.squared_error(target)))
+    parametrization = pixels(image.shape[1], start=start, noise=_NOISE if start is None else 0.1)
+    penalties = (-apart) * priors.distance(image) if apart else None
+    histories = []
+    phases = ((steps // 2, penalties), (steps - steps // 2, None)) if apart else ((steps, None),)
+    for count, penalty in phases:
+        result = optimize(
+            model,
+            objective,
+            parametrization,
+            n=n,
+            steps=count,
+            optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, count)),
+            penalties=penalty,
+            seed=seed,
+            microbatch=microbatch,
+            show_progress=show_progress,
+        )
+        histories.append(result.history)
+        parametrization = Parametrization(_Start(result.latents), parametrization.decode)
+    images = np.asarray(result.images)
+    difference = np.concatenate([np.asarray(_responses(model, one[None])) for one in images]) - target
+    squared = ((images - image) ** 2).mean(axis=(1, 2, 3))
+    return Metamers(
+        images=images,
+        error=np.sqrt((difference**2).mean(axis=1)) / spread,
+        psnr=10 * np.log10(255**2 / np.maximum(squared, 1e-12)),
+        spread=spread,
+        history=np.concatenate(histories),
+    )
+
+
+class _Start:
+    """The start of a second phase: the latents of the first, whatever the key."""
+
+    def __init__(self, latents: Float[np.ndarray, "n 1 3 h w"]):
+        self.latents = latents.reshape(-1, *latents.shape[2:])
+
+    def __call__(self, key: Array, n: int) -> Float[np.ndarray, "n 3 h w"]:
+        return self.latents
+
+
+def _relative(factor: Float[Array, ""], objective: Function, responses: Array) -> Float[Array, " n"]:
+    return factor * objective(responses)
+
+
+@jax.jit
+def _responses(model: Model, images: Float[Array, "n 3 h w"]) -> Float[Array, "n vertices"]:
+    return model(images)

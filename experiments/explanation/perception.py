@@ -1,0 +1,161 @@
+"""``berg-jax metamer``: metamers of an image for a region, and the image's eigendistortions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from ...errors import InvalidParameterError
+from ...files.disk import explained
+from ...stream.selection import Selection
+from ...subject import Subject
+from ..reporting.command import command_of
+from ..reporting.page import Gallery, Section, Table, write_report
+from ..reporting.results import origin, provenance, write_numbers
+from ..stimuli import refusing
+from ..synthesis.areas import union
+from ..synthesis.parametrizations.photographs import read_squares
+from .eigendistortions import eigendistortions
+from .metamers import metamers
+
+_CONTRAST = 40.0  # grey levels (root mean square) of an eigendistortion as it is drawn
+
+
+def make_metamers(
+    subject: Subject,
+    output: str | Path,
+    path: str | Path,
+    *,
+    roi: str,
+    start: str | Path | None = None,
+    n: int = 4,
+    steps: int = 512,
+    apart: float = 0.0,
+    seed: int = 0,
+    selection: Selection = Selection(),
+    precision: str = "float32",
+    show_progress: bool = True,
+) -> str:
+    """Make metamers of an image for a region, and its eigendistortions, into a folder.
+
+    It holds the metamers as ``.png``, their numbers as ``results.json``, the eigendistortions, and of all this
+    ``report.html`` with ``config.json``. Errors are also given for the images in the files, which are rounded to
+    8 bits.
+
+    Parameters
+    ----------
+    subject
+        The subject.
+    output
+        The folder.
+    path
+        The image, cropped to a square.
+    roi
+        ROI expression whose vertices' responses are matched.
+    start
+        Image to start from; by default noise.
+    n, steps, apart, seed
+        See :func:`~berg_jax.experiments.explanation.metamers.metamers`.
+    selection
+        Hemisphere and thresholds of the vertices; its ``roi`` is not used.
+    precision
+        Precision of the network: see :meth:`berg_jax.Subject.model`.
+    show_progress
+        Show a progress bar.
+
+    Returns
+    -------
+    str
+        The result, in a few lines.
+
+    Raises
+    ------
+    BERGError
+        Something of this makes no sense, is not there, or cannot be written.
+    """
+    output = Path(output)
+    command = command_of(
+        *("metamer", make_metamers, [subject], output, selection),
+        path=path,
+        roi=roi,
+        start=start,
+        n=n,
+        steps=steps,
+        apart=apart,
+        seed=seed,
+        precision=precision,
+    )
+    vertices, _ = union(subject, {"region": roi}, selection)
+    images, count = read_squares(path)
+    if count != 1:
+        raise InvalidParameterError(f"Metamers are made of one image; {path} has {count}. Give a file.")
+    image = images[0]
+    first = None if start is None else read_squares(start)[0][0]
+    model = subject.model(vertices, precision=precision)
+    with refusing(output):
+        options: dict[str, Any] = {"n": n, "steps": steps, "apart": apart, "seed": seed}
+        found = metamers(model, image, start=first, show_progress=show_progress, **options)
+        changes = eigendistortions(model, image, tolerance=1e-3, seed=seed)
+        rounded = found.images.round().astype(np.uint8)
+        target = np.asarray(model(image[None]))[0]
+        responses = np.concatenate([np.asarray(model(one[None])) for one in rounded])
+        in_files = np.sqrt(((responses - target) ** 2).mean(axis=1)) / found.spread
+        shown = {"image": image.round().astype(np.uint8)}
+        shown |= {f"metamer_{index + 1}": one for index, one in enumerate(rounded)}
+        shown |= {"most_visible": _drawn(changes.largest[0]), "least_visible": _drawn(changes.smallest[0])}
+        with explained("write", output):
+            output.mkdir(parents=True, exist_ok=True)
+            for name, one in shown.items():
+                Image.fromarray(one.transpose(1, 2, 0)).save(output / f"{name}.png")
+    facts = {
+        **provenance(subject, vertices, precision, **command.settings),
+        "error": found.error,
+        "error in files": in_files,
+        "psnr": found.psnr,
+        "spread": found.spread,
+        "sensitivity": {"largest": changes.largest_sensitivity, "smallest": changes.smallest_sensitivity},
+        "measured": {"largest": changes.largest_measured, "smallest": changes.smallest_measured},
+    }
+    write_numbers(output, facts)
+    tiles = [(output / "image.png", ["the image"])]
+    for index in range(n):
+        lines = [f"error {100 * found.error[index]:.2f}%", f"{found.psnr[index]:.1f} dB"]
+        tiles.append((output / f"metamer_{index + 1}.png", lines))
+    table = Table(
+        "Metamers: difference of the responses as a share of their spread over vertices, and likeness to the image",
+        ("metamer", "error (%)", "error of the 8-bit file (%)", "PSNR (dB)"),
+        [(i + 1, *map(float, (100 * found.error[i], 100 * in_files[i], found.psnr[i]))) for i in range(n)],
+    )
+    ends = Gallery(
+        [
+            (output / "most_visible.png", ["most visible", f"{changes.largest_measured[0]:.3g} z per grey level"]),
+            (output / "least_visible.png", ["least visible", f"{changes.smallest_measured[0]:.3g} z per grey level"]),
+        ],
+        f"Eigendistortions on grey, drawn with {_CONTRAST:.0f} grey levels, and their measured sensitivity.",
+    )
+    lead = (
+        f"{n} metamers of an image for {roi} of subject {subject.description.subject}{origin(subject)}: "
+        f"the largest error is {100 * found.error.max():.2f}% of the responses' spread."
+    )
+    write_report(
+        output,
+        "Metamers",
+        [
+            Section("Metamers", [Gallery(tiles, f"Images with the same responses in {roi}."), table]),
+            Section("Eigendistortions", [ends]),
+        ],
+        lead=lead,
+        command=command.line,
+        settings=command.settings,
+        provenance={key: facts[key] for key in ("subject", "weights", "identity", "versions", "devices", "date")},
+        synthetic=subject.description.synthetic,
+    )
+    return "\n".join([lead, f"Images, numbers and report: {output}"])
+
+
+def _drawn(change: Float[np.ndarray, "3 h w"]) -> np.ndarray:
+    return (127.5 + _CONTRAST * change).clip(0, 255).round().astype(np.uint8)

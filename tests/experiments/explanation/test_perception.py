@@ -1,0 +1,111 @@
+"""Metamers, eigendistortions and competition, against dense singular values and closed forms."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import berg_jax
+from berg_jax.errors import InvalidParameterError, StimulusError, ValidationError
+from berg_jax.experiments.explanation import compete, eigendistortions, metamers
+from berg_jax.experiments.synthesis import objectives, union
+
+SIDE = 4
+PIXELS = 3 * SIDE * SIDE
+IMAGE = np.random.default_rng(0).uniform(60, 200, (3, SIDE, SIDE)).astype(np.float32)
+MIX = jnp.asarray(np.random.default_rng(1).normal(size=(PIXELS, 2 * PIXELS)), jnp.float32) / PIXELS
+
+
+def model(images: jax.Array) -> jax.Array:
+    """A small model that is not linear, with more responses than pixels, so that no change is invisible."""
+    flat = (images.reshape(len(images), -1) - 128) / 64
+    return jnp.tanh(jnp.matmul(flat, MIX, precision="highest") * 6)
+
+
+def jacobian() -> np.ndarray:
+    return np.asarray(jax.jacobian(lambda flat: model(flat.reshape(1, 3, SIDE, SIDE))[0])(jnp.asarray(IMAGE.ravel())))
+
+
+def test_eigendistortions_are_the_dense_singular_vectors() -> None:
+    found = eigendistortions(model, IMAGE, k=2, tolerance=1e-5, iterations=500)
+    _, lengths, right = np.linalg.svd(jacobian().astype(np.float64), full_matrices=False)
+    scale = np.sqrt(PIXELS / (2 * PIXELS))  # from lengths to root mean squares
+    np.testing.assert_allclose(found.largest_sensitivity, lengths[:2] * scale, rtol=1e-3)
+    np.testing.assert_allclose(found.smallest_sensitivity, lengths[::-1][:2] * scale, rtol=1e-3)
+    for end, rows in ((found.largest, right[:2]), (found.smallest, right[::-1][:2])):
+        np.testing.assert_allclose((end**2).mean(axis=(1, 2, 3)), 1, rtol=1e-5)
+        cosines = (end.reshape(2, -1) / np.sqrt(PIXELS) * rows).sum(axis=1)
+        np.testing.assert_allclose(np.abs(cosines), 1, atol=1e-3)
+
+
+def test_the_predicted_change_is_the_measured_one() -> None:
+    found = eigendistortions(model, IMAGE, k=1)
+    np.testing.assert_allclose(found.largest_measured, found.largest_sensitivity, rtol=1e-3)
+    np.testing.assert_allclose(found.smallest_measured, found.smallest_sensitivity, rtol=2e-3)
+    assert found.largest_sensitivity[0] > 5 * found.smallest_sensitivity[0]
+
+
+def test_eigendistortions_that_do_not_exist_or_do_not_converge_are_errors() -> None:
+    with pytest.raises(ValidationError, match="do not depend on the image"):
+        eigendistortions(lambda images: 0 * images.reshape(len(images), -1), IMAGE)
+    with pytest.raises(ValidationError, match="not converged in 1 iterations"):
+        eigendistortions(model, IMAGE, iterations=1, tolerance=1e-9)
+    with pytest.raises(InvalidParameterError, match="a fifth of the pixel values, 9"):
+        eigendistortions(model, IMAGE, k=10)
+    with pytest.raises(StimulusError, match="look like 0–1"):
+        eigendistortions(model, IMAGE / 255)
+
+
+def few(images: jax.Array) -> jax.Array:
+    return model(images)[:, :10]
+
+
+@pytest.mark.parametrize("apart", [pytest.param(0.0, marks=pytest.mark.nightly), 1e-3])
+def test_metamers_match_responses_and_not_pixels(apart: float) -> None:
+    found = metamers(few, IMAGE, n=3, steps=300, apart=apart, show_progress=False)
+    target, responses = np.asarray(few(IMAGE[None]))[0], np.asarray(few(jnp.asarray(found.images)))
+    error = np.sqrt(((responses - target) ** 2).mean(axis=1)) / target.std()
+    np.testing.assert_allclose(found.error, error, rtol=1e-3, atol=1e-5)
+    assert (found.error < 0.01).all()
+    assert (found.psnr < 20).all()
+
+
+@pytest.mark.nightly
+def test_apart_pushes_metamers_away() -> None:
+    near = metamers(few, IMAGE, start=IMAGE, n=1, steps=200, show_progress=False)
+    far = metamers(few, IMAGE, start=IMAGE, n=1, steps=200, apart=1e-2, show_progress=False)
+    assert far.error[0] < 0.01
+    assert far.psnr[0] < near.psnr[0] - 10
+
+
+def test_metamers_of_one_vertex_have_no_scale() -> None:
+    with pytest.raises(InvalidParameterError, match="more than one"):
+        metamers(lambda images: model(images)[:, :1], IMAGE, show_progress=False)
+
+
+def test_competition_holds_one_side_and_moves_the_other() -> None:
+    first, second = (objectives.mean(np.eye(2 * PIXELS)[index]) for index in (0, 1))
+    found = compete((model, first), (model, second), IMAGE, steps=24, step=2.0)
+    np.testing.assert_allclose(found.start, np.asarray(model(IMAGE[None]))[0, :2], atol=2e-2)
+    np.testing.assert_allclose(found.first[:2], found.start[0], atol=1e-4)
+    np.testing.assert_allclose(found.second[2:], found.start[1], atol=1e-4)
+    assert found.second[0] > found.start[1] + 0.1
+    assert found.second[1] < found.start[1] - 0.1
+    assert found.first[2] > found.start[0] + 0.1
+    assert found.first[3] < found.start[0] - 0.1
+
+
+@pytest.mark.nightly
+def test_metamers_and_eigendistortions_of_a_demo_subject(demo: object) -> None:
+    subject = berg_jax.Subject("demo", 1)
+    vertices, _ = union(subject, {"area": "FFA-1"})
+    encoder = subject.model(vertices)
+    image = berg_jax.demo.images("faces", 1)[0]
+    found = metamers(encoder, image, n=2, steps=512, show_progress=False)
+    assert (found.error < 0.01).all()
+    assert (found.psnr < 20).all()
+    changes = eigendistortions(encoder, image, k=1, tolerance=1e-3)
+    np.testing.assert_allclose(changes.largest_measured, changes.largest_sensitivity, rtol=0.05)
+    assert changes.smallest_measured[0] < 0.05 * changes.largest_measured[0]
