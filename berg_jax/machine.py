@@ -100,7 +100,13 @@ def _devices() -> str:
 
 
 def find_device(name: str) -> jax.Device:
-    """Return a device by its kind: ``"auto"`` for JAX's first one, ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"tpu"``.
+    """Return a device by its name.
+
+    Parameters
+    ----------
+    name
+        ``"auto"`` for JAX's first one; ``"cpu"``, ``"gpu"`` or ``"cuda"``, or ``"tpu"`` for the first of a kind, and
+        ``"cuda:1"`` and the like for another one, counted from 0.
 
     Raises
     ------
@@ -111,11 +117,12 @@ def find_device(name: str) -> jax.Device:
 
     if name == "auto":
         return jax.devices()[0]
-    kind = "gpu" if name == "cuda" else name
+    kind, _, number = name.partition(":")
     try:
-        return jax.devices(kind)[0]
-    except RuntimeError as error:
-        platforms = sorted({device.platform for device in jax.devices()})
+        return jax.devices("gpu" if kind == "cuda" else kind)[int(number or 0)]
+    except (RuntimeError, IndexError) as error:
+        devices = jax.devices()
+        platforms = sorted({f"{one.platform}:{one.id}" if number else one.platform for one in devices})
         raise ResourceError(
             f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
             "device='auto'."
