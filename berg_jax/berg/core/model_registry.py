@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..model import BERGModel
 from ...published.card import MODEL_ID
+from ..model import BERGModel
 
 
 def get_available_models() -> list[str]:

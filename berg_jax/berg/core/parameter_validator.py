@@ -1,5 +1,6 @@
 """Validators under the published package's module path ``berg.core.parameter_validator``."""
 
+from ...errors import ValidationError
 from ..validators import (
     get_selected_indices,
     validate_binary_array,
@@ -9,7 +10,6 @@ from ..validators import (
     validate_subject,
     validate_subjects,
 )
-from ...errors import ValidationError
 
 __all__ = [
     "ValidationError",
