@@ -100,14 +100,15 @@ def _devices() -> str:
 
 
 def find_devices(name: str, count: int | None = 1) -> list[jax.Device]:
-    """Return local devices by kind: ``"auto"`` for JAX's first, ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"tpu"``.
+    """Return local devices by their name.
 
     Parameters
     ----------
     name
-        Kind of device.
+        ``"auto"`` for JAX's first kind; ``"cpu"``, ``"gpu"`` or ``"cuda"``, or ``"tpu"``; with a number, such as
+        ``"cuda:1"``, for another one than the first, counted from 0.
     count
-        Number of devices; None for all of this kind.
+        Number of devices from that one on; None for all.
 
     Raises
     ------
@@ -116,11 +117,14 @@ def find_devices(name: str, count: int | None = 1) -> list[jax.Device]:
     """
     import jax
 
-    kind = {"auto": None, "cuda": "gpu"}.get(name, name)
+    kind, _, number = name.partition(":")
     try:
-        found = jax.local_devices(backend=kind)
+        found = jax.local_devices(backend={"auto": None, "cuda": "gpu"}.get(kind, kind))[int(number or 0) :]
+        if not found:
+            raise RuntimeError("no device has this number")
     except RuntimeError as error:
-        platforms = sorted({device.platform for device in jax.devices()})
+        devices = jax.devices()
+        platforms = sorted({f"{one.platform}:{one.id}" if number else one.platform for one in devices})
         raise ResourceError(
             f"There is no device {name!r}; JAX sees {platforms}. Install berg_jax[cuda12], [cuda13] or [tpu], or use "
             "device='auto'."

@@ -37,6 +37,12 @@ def encode(
     on_error: Annotated[
         Literal["error", "skip"], typer.Option(help="What to do with an image that cannot be read: stop, or skip it.")
     ] = "error",
+    retry_skipped: Annotated[
+        bool, typer.Option("--retry-skipped", help="Encode images of the output that --on-error skip left out.")
+    ] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add images that a finished output lacks behind its own rows.")
+    ] = False,
 ) -> str:
     """Predict responses to images, into a zarr store. Rerun it to resume after an interruption."""
     from ..stream.encode import encode_images
@@ -49,6 +55,8 @@ def encode(
         precision=precision,
         dtype=dtype,
         on_error=on_error,
+        retry_skipped=retry_skipped,
+        append=append,
         execution=execution,
     )
 

@@ -135,12 +135,16 @@ def accuracy(
     output: Output,
     betas: Annotated[
         Path,
-        typer.Option(help="Measured responses: NSD's folder, or a .npy file of (trials, vertices) with a --table."),
+        typer.Option(
+            help="Measured responses: NSD's folder or BERG's prepared data; with a --table, an array of (trials, "
+            "vertices) in .npy, HDF5 or zarr, or the folder of the files that the table names."
+        ),
     ],
     selection: Selection,
     execution: Execution,
     table: Annotated[
-        Path | None, typer.Option(help="CSV file with the columns image and session, a row for each trial.")
+        Path | None,
+        typer.Option(help="CSV file with the columns image and session (for a folder: file, too), a row a trial."),
     ] = None,
     zscored: Annotated[
         bool,
@@ -149,9 +153,17 @@ def accuracy(
             help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
         ),
     ] = False,
+    dataset: Annotated[
+        Literal["nsdcore", "nsdsynthetic"],
+        typer.Option(help="Data set in NSD's folder: the experiment itself, or NSD-synthetic."),
+    ] = "nsdcore",
     noise_ceiling: Annotated[
         CeilingSource | None,
         typer.Option(help="Source of the noise ceiling (default: the trials, where images were shown repeatedly)"),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of another accuracy, whose numbers the report shows, too; repeat it for more."),
     ] = None,
     precision: Precision = "float32",
 ) -> str:
@@ -166,7 +178,9 @@ def accuracy(
         selection=selection,
         table=table,
         zscored=zscored,
+        dataset=dataset,
         noise_ceiling=noise_ceiling,
+        beside=beside or (),
         precision=precision,
         execution=execution,
     )

@@ -23,6 +23,7 @@ from .sources.image_files import OnError
 from .store.layout import RESPONSES, Columns
 from .store.output import is_complete
 from .store.places import Place, find_place
+from .store.recovery import recovery_of, require_output, source_in_order
 from .store.remote_zarr import zarr_store
 from .store.status import account_of
 
@@ -39,6 +40,8 @@ def encode_images(
     precision: str = "float32",
     dtype: Dtype = "float32",
     on_error: OnError = "error",
+    retry_skipped: bool = False,
+    append: bool = False,
     execution: Execution = Execution(),
 ) -> str:
     """Predict a subject's responses to images on disk, and keep them in a zarr store.
@@ -62,6 +65,12 @@ def encode_images(
         Type of the stored responses: ``"float32"``, or ``"float16"``, which takes half the room.
     on_error
         Treatment of an image that cannot be read, ``"error"`` or ``"skip"``: see :func:`~berg_jax.stream.stream`.
+    retry_skipped
+        Whether images that the output lacks because they could not be read are encoded now. ``images`` may be all of
+        them or the mended ones alone, and have the names that they had.
+    append
+        Whether images that the output lacks are added behind its own. ``images`` may be the new ones alone, or also
+        hold those before, which must not have changed. The rows of these stay the same bits.
     execution
         Batch size, devices, time limit, and this process among those that share the output.
 
@@ -91,8 +100,14 @@ def encode_images(
     images.require_there()
     vertices = selection.of(subject)
     local = output if isinstance(output, Path) else None
+    recover = recovery_of(retry_skipped, append)
+    if recover:
+        require_output(output, recover)
     # After all that is checked faster than a million images.
     source = images.open(subject, output=local, on_error=on_error)
+    pending = False
+    if recover:
+        source, pending = source_in_order(output, source, recover)
     run = {
         "model": MODEL_ID,
         "subject": subject.description.subject,
@@ -109,7 +124,7 @@ def encode_images(
     }
     columns = Columns(vertices, _membership(subject, vertices), dtype)
     # A complete output needs no model; an incomplete one is not begun before the model is loaded.
-    before = is_complete(output)
+    before = is_complete(output) and not pending
     model = None
     if not before:
         variant = variant_for(output, precision)
@@ -125,6 +140,7 @@ def encode_images(
         on_error=on_error,
         run=run,
         attributes=attributes,
+        recover=recover,
     )
     if not is_complete(output):
         raise unfinished(output, [output], execution.process)

@@ -32,9 +32,12 @@ from .reducers import Reducer, check_names, check_reducers, states
 from .reducers import saved as settings
 from .sources.contents import content_digests
 from .sources.image_files import OnError, Source
+from .store.growth import grow, write_digests
 from .store.layout import Columns
 from .store.output import Output, is_there, recorded_run
 from .store.places import Place, find_place
+from .store.recovery import Recover
+from .store.skipped import fill_blocks
 
 Model = Callable[[Num[Array, "batch 3 h w"]], Float[Array, "batch vertices"]]
 _AHEAD = 2  # steps that are read while one is computed
@@ -52,6 +55,7 @@ def stream(
     on_error: OnError = "error",
     run: Mapping[str, Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    recover: Recover | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Carry all images of a source through a model, and keep its responses, or what reducers make of them.
 
@@ -81,6 +85,10 @@ def stream(
     on_error
         What to do with an image that cannot be read: ``"error"``, or ``"skip"``, which stores NaN, notes it and why
         in the ledger, and leaves it out of every reducer.
+    recover
+        ``"skipped"`` computes the images of an output that were skipped; ``"appended"`` lets an output grow by images
+        that follow its own. Both need responses that are stored, and a source in the order of the output's images
+        (:mod:`berg_jax.stream.store.recovery`). No other row changes.
 
     Returns
     -------
@@ -121,7 +129,9 @@ def stream(
         check_reducers(reducers, len(source), vertices, multiple)
     account = getattr(source, "account", None)
     facts = {**(attributes or {}), **({} if account is None else {"found": account.as_json()})}
-    place = open_output(find_place(output), source, description, multiple, columns, facts)
+    place = open_output(find_place(output), source, description, multiple, columns, facts, recover)
+    if recover == "skipped" and model is not None:
+        _fill(place, model, source, execution, on_error)
     if not place.complete:
         settings.save(place.reducers, reducers)
         share = Share(place, reducers, execution.process or Process())
@@ -145,6 +155,7 @@ def open_output(
     multiple: int,
     columns: Columns | None,
     attributes: Mapping[str, Any],
+    recover: Recover | None = None,
 ) -> Output:
     """The output of this run, made if it is not there; another process may make it at the same time."""
     digests = content_digests(source)
@@ -156,8 +167,14 @@ def open_output(
         except ResourceError:
             if not is_there(path):
                 raise
+    if recover == "appended" and len(source) > Output(path).ledger.images:
+        same = {**run, "images": (recorded_run(path) or {}).get("images")}  # all but the images must be as it was
+        output = Output.reopen(path, same, versions, attributes=attributes)
+        grow(output, source.ids, digests, run["images"], attributes.get("found"))
+        return Output(path)
     earlier = getattr(source, "earlier_fingerprint", None)
-    return Output.reopen(path, run, versions, source.ids, digests, earlier, attributes)
+    mended = recover == "skipped"
+    return Output.reopen(path, run, versions, source.ids, digests, earlier, attributes, mended)
 
 
 def _sorted_sinks(sinks: Sequence[Columns | Reducer]) -> tuple[Columns | None, list[Reducer]]:
@@ -208,6 +225,37 @@ def _compute(share: Share, model: Model, source: Source, execution: Execution, o
         raise Interrupted(
             f"Interrupted: {total - left} of {total} images are done. Run the same command again to go on."
         )
+
+
+def _fill(output: Output, model: Model, source: Source, execution: Execution, on_error: str) -> None:
+    """Compute the skipped images of this process' share.
+
+    Raises
+    ------
+    Interrupted
+        It was told to stop before the end.
+    """
+    devices = Devices(execution.local_devices()[:1])
+    model = devices.replicate(model)
+    if isinstance(model, EncodingModel | StackedModel):
+        model = partial(model, check=False)
+
+    def compute(places: dict[int, int]) -> tuple[np.ndarray, dict[int, str]]:
+        images, reasons = _read(source, np.array(list(places)), on_error)
+        batch = np.zeros((execution.batch_size, *images.shape[1:]), images.dtype)
+        batch[list(places.values())] = images
+        return np.asarray(model(batch), np.float32), reasons
+
+    process = execution.process or Process()
+    own = [block for block in range(output.ledger.blocks) if block % process.count == process.index]
+    with stop_requests(execution.time_limit) as stopped:
+        for _ in fill_blocks(output, own, execution.batch_size, compute):
+            if stopped():
+                raise Interrupted("Interrupted: skipped images are left. Run the same command again to go on.")
+    write_digests(output)
+    account = getattr(source, "account", None)
+    if account is not None:
+        output.set_attributes(found=account.as_json())
 
 
 def _plan(share: Share, todo: list[int], batch_size: int, devices: int) -> Iterator[list[Slot]]:

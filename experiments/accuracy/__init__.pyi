@@ -1,4 +1,8 @@
 from .experiment import measure_accuracy, vertex_accuracy
+from .measured import trial_reader
+from .nsd_synthetic import read_nsd_synthetic
+from .prepared import read_prepared
+from .sessions import read_sessions
 from .trials import Trials, read_array, read_nsd
 
 __all__ = [
@@ -6,5 +10,9 @@ __all__ = [
     "measure_accuracy",
     "read_array",
     "read_nsd",
+    "read_nsd_synthetic",
+    "read_prepared",
+    "read_sessions",
+    "trial_reader",
     "vertex_accuracy",
 ]

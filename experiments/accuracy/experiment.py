@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import sparse
 
-from ...errors import InvalidParameterError, ModelNotFoundError
+from ...errors import InvalidParameterError
 from ...files.csv_tables import write_table
 from ...published.metadata import noise_ceiling as ceiling_of
 from ...stream.execution import Execution, with_batch_size
@@ -25,16 +25,18 @@ from ...stream.selection import Selection
 from ...stream.sources.arrays import ArraySource
 from ...stream.sources.subset import Subset
 from ...subject import Subject
-from ...vertices import HEMISPHERES
+from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
 from ..responses import STORE, keep_responses
 from ..stimuli import require_images
+from .beside import read_numbers, side_by_side
 from .ceiling import CeilingSource, agreement, choose_ceiling, ncsnr_of_trials
+from .measured import Dataset, trial_reader
 from .report import CEILINGS, agreement_table, draw, key_numbers, summary, titles_of
-from .trials import Trials, read_array, read_nsd
+from .trials import Trials
 from .uncertainty import MedianIntervals, sampled_vertices
 
 FEWEST_IMAGES = 3  # two have a correlation of 1 or −1, whatever they are
@@ -51,7 +53,9 @@ def measure_accuracy(
     selection: Selection = Selection(),
     table: str | Path | None = None,
     zscored: bool = False,
+    dataset: Dataset = "nsdcore",
     noise_ceiling: CeilingSource | None = None,
+    beside: Sequence[str | Path] = (),
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> str:
@@ -70,18 +74,23 @@ def measure_accuracy(
         The images that were shown. An image's name, or of an array its row number from 0, is what the trials call
         it.
     betas
-        NSD's folder, or a ``.npy`` file of (trials, vertices) with a ``table``: see
-        :mod:`berg_jax.experiments.accuracy.trials`.
+        NSD's folder, the folder of BERG's prepared data, an array of (trials, vertices) with a ``table``, or the
+        folder of the files that a ``table`` names: see :func:`~berg_jax.experiments.accuracy.trial_reader`.
     selection
         The vertices, by default all. They are compared 16,384 at a time, so that memory does not grow with their
         number.
     table, zscored
         Table of the trials' images and sessions, and whether the array is z-scored within sessions already: see
         :func:`~berg_jax.experiments.accuracy.read_array`.
+    dataset
+        ``"nsdcore"``, or ``"nsdsynthetic"`` for NSD-synthetic in NSD's folder, with its own ncsnr of the metadata.
     noise_ceiling
         Source of the noise ceiling: ``"trials"``, the variance within and between the given images, or
         ``"metadata"``, the subject's published ncsnr, which is right only for the measurements that it was computed
         from. By default the trials; if no image was shown twice, the choice must be given.
+    beside
+        Folders of finished accuracies, such as one of images in the training data's distribution, whose numbers the
+        report shows side by side with these.
     precision
         Precision of the network: see :meth:`berg_jax.Subject.model`.
     execution
@@ -110,27 +119,29 @@ def measure_accuracy(
         betas=betas,
         table=table,
         zscored=zscored,
+        dataset=dataset,
         noise_ceiling=noise_ceiling,
+        beside=tuple(beside),
         precision=precision,
     )
     require_reporting()
     vertices = selection.of(subject)
-    if not betas.exists():
-        raise ModelNotFoundError(f"There is no folder or file {betas}. Give NSD's folder, or an array of betas.")
-    if not betas.is_dir() and table is None:
-        raise InvalidParameterError(f"An array of betas, {betas}, needs a table of its trials' images and sessions.")
+    others = [read_numbers(folder) for folder in beside]
     source = images.open(subject, output=output)
     require_images(source, FEWEST_IMAGES, "A correlation over images")
     whole = source.whole if isinstance(source, Subset) else source
     known = whole.ids if isinstance(whole, ArraySource) else None  # of a folder, a table may name others
 
-    def trials_of(part: slice) -> Trials:
-        if betas.is_dir():
-            return read_nsd(betas, subject.description.subject, vertices, source.ids, part)
-        return read_array(betas, table, vertices, source.ids, zscored, part, known)
-
+    trials_of = trial_reader(
+        *(betas, subject.description.subject, vertices, source.ids),
+        table=table,
+        zscored=zscored,
+        known=known,
+        dataset=dataset,
+    )
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(vertices), _AT_ONCE)]
     trials = trials_of(parts[0])  # so that what is wrong with them is found before work starts
+    ncsnr = _published_ncsnr(subject, vertices, dataset, required=noise_ceiling == "metadata")
     ceiling = choose_ceiling(noise_ceiling, np.bincount(trials.images, minlength=len(source)))
     if len(parts) == 1 and np.isnan(trials.responses).any(axis=0).all():
         raise InvalidParameterError(NOTHING_MEASURED)
@@ -149,7 +160,6 @@ def measure_accuracy(
     if kept is None:
         raise unfinished(output, [output / STORE], execution.process)
     predicted = kept[0]
-    ncsnr = np.concatenate([subject.metadata.ncsnr(h)[getattr(vertices, h)] for h in HEMISPHERES])
     regions = regions_of(subject, vertices)
     inside = {"all vertices": np.ones(len(vertices), bool)}
     inside |= {name: np.isin(vertices.global_indices, r.global_indices) for name, r in regions.items()}
@@ -170,6 +180,7 @@ def measure_accuracy(
     }
     ratios = {"source": ceiling, "agreement": agreement(maps["measured_ncsnr"], ncsnr)}
     made = {"images": len(source), "betas": betas, "noise_ceiling": ceiling}
+    made |= {"dataset": dataset} if dataset != "nsdcore" else {}
     facts = provenance(subject, vertices, precision, experiment="accuracy", **made)
     numbers = {"trials": len(trials.images), "medians": medians, "ncsnr": ratios, "intervals": _plain(intervals)}
     write_results(output, vertices, maps, {**numbers, **facts})
@@ -183,6 +194,7 @@ def measure_accuracy(
         [
             Section("Maps and ROIs", draw(subject, vertices, maps, medians, facts["settings"], output)),
             Section("Medians over vertices", tables),
+            *side_by_side(output, {**numbers, "settings": facts["settings"]}, others),
         ],
         lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject.description.subject}"
         f"{origin(subject)} agree with measured ones: {len(source):,} images, {len(trials.images):,} trials; "
@@ -193,6 +205,18 @@ def measure_accuracy(
         synthetic=subject.description.synthetic,
     )
     return summary(subject, maps, medians, intervals, trials, ratios, output)
+
+
+def _published_ncsnr(
+    subject: Subject, vertices: Vertices, dataset: Dataset, required: bool
+) -> Float[np.ndarray, " vertices"]:
+    """Return the metadata's ncsnr, NaN if there is none for the data set and none is required."""
+    try:
+        return np.concatenate([subject.metadata.ncsnr(h, dataset)[getattr(vertices, h)] for h in HEMISPHERES])
+    except InvalidParameterError:
+        if required:
+            raise
+        return np.full(len(vertices), np.nan)
 
 
 def vertex_accuracy(

@@ -9,6 +9,7 @@ intelligence, Nature Neuroscience 25, 116–126).
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -23,11 +24,11 @@ from ...files.csv_tables import read_table
 from ...files.disk import readable
 from ...files.matlab import read_matrices
 from ...files.names import NameIndex
-from ...files.npy import read_npy
 from ...stream.sources.image_files import natural
 from ...surface.meshes import require
 from ...surface.spaces import hint
 from ...vertices import Vertices
+from .arrays import TrialArray
 from .image_names import image_numbers
 
 DESIGN = Path("nsddata/experiments/nsd/nsd_expdesign.mat")
@@ -98,13 +99,13 @@ def read_nsd(
         session_images = images_of[session]
         wanted = np.flatnonzero([int(image) in index_of for image in session_images])
         betas = [
-            _session(path, len(session_images), size, rows)
+            read_mgh_session(path, len(session_images), size, rows)
             for path, rows in zip(paths, chosen_by_hemisphere, strict=True)
         ]
         responses.append(z_scored(np.concatenate(betas).T)[wanted])
         image_indices += [index_of[int(image)] for image in session_images[wanted]]
     example = f"the first trial showed image {shown[0]}, counted from 0"
-    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
+    return complete_trials(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
 
 
 def shown_images(path: Path, subject_id: int) -> Int[np.ndarray, " trials"]:
@@ -126,7 +127,7 @@ def shown_images(path: Path, subject_id: int) -> Int[np.ndarray, " trials"]:
     names = ["masterordering", "subjectim"]
     with readable(path, ValidationError, "Get the file again."):
         design = read_matrices(path, names)
-        order, subject_images = (_counted_from_1(design[name]) for name in names)
+        order, subject_images = (counted_from_1(design[name]) for name in names)
         if not 1 <= subject_id <= len(subject_images):
             problem = f"{path} has subjects 1 to {len(subject_images)}, not {subject_id}."
         else:
@@ -138,7 +139,7 @@ def _shared(path: Path) -> Int[np.ndarray, " shared"] | None:
     """Return the shared images in their order, counted from 1, if the design has them."""
     with readable(path, ValidationError, "Get the file again."):
         try:
-            return _counted_from_1(read_matrices(path, ["sharedix"])["sharedix"])[0]
+            return counted_from_1(read_matrices(path, ["sharedix"])["sharedix"])[0]
         except KeyError:
             return None
 
@@ -157,8 +158,8 @@ def read_array(
     Parameters
     ----------
     betas
-        A ``.npy`` file of (trials, vertices). The vertices are all of the surface's, left hemisphere first, or only
-        the chosen ones.
+        An array of (trials, vertices): ``.npy``, HDF5 (``x.h5::betas`` names one of several data sets) or zarr. The
+        vertices are all of the surface's, left hemisphere first, or only the chosen ones.
     table
         A ``.csv`` file with the columns ``image`` and ``session`` and a row for each trial. Accents in names may be
         in another form (NFC, NFD) than in the images' names. Trials of other images are left out.
@@ -186,14 +187,12 @@ def read_array(
     --------
     read_nsd : Read trials from NSD's own files.
     """
-    for path in (Path(betas), Path(table)):
-        if not path.is_file():
-            raise ModelNotFoundError(f"There is no file {path}.")
-    with readable(betas, ValidationError, "Get the file again."):
-        array = read_npy(Path(betas))
+    array = TrialArray(betas)
+    if not Path(table).is_file():
+        raise ModelNotFoundError(f"There is no file {table}.")
     rows = read_table(table, ("image", "session"))
     size = 2 * vertices.hemisphere_size
-    if array.ndim != 2 or array.dtype.kind not in "fiu" or len(array) != len(rows):
+    if len(array.shape) != 2 or array.dtype.kind not in "fiu" or array.shape[0] != len(rows):
         raise InvalidParameterError(
             f"{betas} must be numbers of shape ({len(rows)}, vertices), a row for each of {table}; got {array.dtype} "
             f"of shape {array.shape}."
@@ -204,25 +203,24 @@ def read_array(
             f"{len(vertices)} that are chosen."
         )
     columns = (vertices.global_indices if array.shape[1] == size else np.arange(len(vertices)))[part]
-    image_of = _image_of([row["image"] for row in rows], images, known, table, quiet=bool(part.start))
+    image_of = images_of_trials([row["image"] for row in rows], images, known, table, quiet=bool(part.start))
     trials_by_session: dict[str, list[int]] = {}
     for trial, row in enumerate(rows):
         trials_by_session.setdefault(row["session"], []).append(trial)
     responses, image_indices = [], []
     for session, trial_list in trials_by_session.items():
         trials = np.array(trial_list)
-        with np.errstate(over="ignore", invalid="ignore"):  # values that become infinite, and signaling NaNs
-            session_betas = _finite(np.asarray(array[np.ix_(trials, columns)], np.float32), betas)
+        session_betas = finite_betas(array.read(trials, columns), betas)
         if zscored and not part.start:
-            _warn_unless_z(session_betas, betas, session)
+            warn_unless_z(session_betas, betas, session)
         wanted = [index for index, trial in enumerate(trials) if image_of[trial] is not None]
         responses.append((session_betas if zscored else z_scored(session_betas))[wanted])
         image_indices += [image_of[trial] for trial in trials[wanted]]
     example = f"the first trial is of {rows[0]['image']!r}"
-    return _complete(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
+    return complete_trials(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
 
 
-def _image_of(
+def images_of_trials(
     trials: Sequence[str], images: Sequence[str], known: Sequence[str] | None, table: str | Path, quiet: bool
 ) -> list[int | None]:
     """Return the position of each trial's image among the images, None if it is not one of them."""
@@ -263,7 +261,8 @@ def z_scored(betas: Float[np.ndarray, "trials vertices"]) -> Float[np.ndarray, "
         return (deviations / np.where(scale > 0, scale, np.nan)).astype(np.float32)
 
 
-def _warn_unless_z(betas: Float[np.ndarray, "trials vertices"], path: str | Path, session: str) -> None:
+def warn_unless_z(betas: Float[np.ndarray, "trials vertices"], path: str | Path, session: str) -> None:
+    """Warn of a session's betas that are said to be z-scored and do not look so."""
     known = ~np.isnan(betas).all(0)
     spread = float(np.median(np.nanstd(betas[:, known], axis=0))) if known.any() else float("nan")
     if not abs(spread - 1) < _TOLERANCE:
@@ -286,14 +285,15 @@ def _sessions(folder: Path) -> Iterator[tuple[int, list[Path]]]:
         yield int(number), [left, right]
 
 
-def _session(
+def read_mgh_session(
     path: Path, n_trials: int, hemisphere_size: int, rows: Int[np.ndarray, " vertices"]
 ) -> Float[np.ndarray, "vertices trials"]:
     """Return the betas of some vertices; the file is read only from the first of them to the last."""
     require("nibabel")
     from nibabel import MGHImage
 
-    with readable(path, ValidationError, "Get the file again."), path.open("rb") as file:
+    opened = gzip.open if path.suffix.lower() == ".mgz" else open
+    with readable(path, ValidationError, "Get the file again."), opened(path, "rb") as file:
         image = MGHImage.from_stream(file)  # nibabel.load would leave the file open
         first_axis, *other_axes = map(int, image.shape)  # from 32-bit numbers, whose product would overflow
         shape = first_axis, math.prod(other_axes)
@@ -304,17 +304,18 @@ def _session(
             f"{path} has {shape[0]} vertices{hint(shape[0])}, and {shape[1]} trials; expected {hemisphere_size} and "
             f"{n_trials}."
         )
-    return _finite(values.reshape(stop - start, n_trials)[rows - start], path)
+    return finite_betas(values.reshape(stop - start, n_trials)[rows - start], path)
 
 
-def _finite(betas: Float[np.ndarray, "a b"], path: str | Path) -> Float[np.ndarray, "a b"]:
+def finite_betas(betas: Float[np.ndarray, "a b"], path: str | Path) -> Float[np.ndarray, "a b"]:
     """Return the betas, or raise if one is infinite; NaN is allowed."""
     if np.isinf(betas).any():
         raise ValidationError(f"{path} has values that are infinite, or too large for float32. Set them to NaN.")
     return betas
 
 
-def _counted_from_1(values: Any) -> Int[np.ndarray, "a b"]:
+def counted_from_1(values: Any) -> Int[np.ndarray, "a b"]:
+    """Return a table of whole numbers that count from 1, or raise ValueError."""
     numbers = np.asarray(values)
     if numbers.ndim != 2 or numbers.dtype.kind not in "iuf" or not (numbers == np.floor(numbers)).all():
         raise ValueError(f"a table that is {numbers.dtype} of shape {numbers.shape}, expected whole numbers")
@@ -323,7 +324,7 @@ def _counted_from_1(values: Any) -> Int[np.ndarray, "a b"]:
     return numbers.astype(np.int64)
 
 
-def _complete(trials: Trials, images: Sequence[str], example: str) -> Trials:
+def complete_trials(trials: Trials, images: Sequence[str], example: str) -> Trials:
     """Return the trials, or raise if an image has none; the example shows how trials name their images."""
     counts = np.bincount(trials.images, minlength=len(images))
     if (counts == 0).any():

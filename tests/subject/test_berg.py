@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from berg_jax import BERG
-from berg_jax.berg import MODEL_ID
 from berg_jax.errors import InvalidParameterError, ModelLoadError, ModelNotFoundError, ResourceError, StimulusError
+from berg_jax.published import MODEL_ID
 
 from ..conftest import Golden
 
@@ -156,7 +156,7 @@ def test_mistakes_that_need_the_files(berg: BERG, tmp_path: Path) -> None:
         berg.get_encoding_model(MODEL_ID, subject=2, device="tpu")
     with pytest.raises(InvalidParameterError, match="Required parameters missing: subject"):
         berg.get_model_metadata(MODEL_ID)
-    with pytest.raises(ModelNotFoundError, match="no metadata"):
+    with pytest.raises(InvalidParameterError, match=r"^Error retrieving metadata: Metadata file not found at: "):
         BERG(tmp_path).get_model_metadata(MODEL_ID, subject=1)
 
 

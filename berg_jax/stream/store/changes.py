@@ -44,6 +44,7 @@ class Changes:
         accepted_before: Mapping[str, str],
         names: Sequence[str],
         digests: UInt64[np.ndarray, " images"] | None,
+        skipped_too: bool = False,
     ) -> Changes:
         """Return the changes since an output was begun.
 
@@ -55,6 +56,8 @@ class Changes:
             Changes that were accepted before.
         names, digests
             Names of the images now, and digests of their contents.
+        skipped_too
+            Whether images that were skipped may have changed, as those may that have not been encoded.
         """
         with explained("read", path):
             group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
@@ -74,6 +77,8 @@ class Changes:
         for block, count in ledger.done().items():
             start, _ = ledger.range(block)
             done[start : start + count] = True
+        if skipped_too:
+            done[[image for entry in ledger.entries().values() for image in entry.get("skipped", [])]] = False
         first = ", ".join(repr(names[image]) for image in changed[:_SHOWN])
         words = f"{len(changed):,} images have changed since: {first}{', …' if len(changed) > _SHOWN else ''}"
         accepted = {} if done[changed].any() else {str(image): f"{int(digests[image]):x}" for image in changed}

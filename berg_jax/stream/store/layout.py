@@ -9,6 +9,7 @@ roi         names of the subject's ROIs; absent without metadata
 membership  (roi, vertex) whether a vertex belongs to a ROI; absent without metadata
 attributes  run (values that a resumed run must have, too), block, complete; subject, weights, versions, …
 ledger/     finished blocks: see :mod:`berg_jax.stream.store.ledger`
+growing/    names and digests of all images, from when images were appended; attribute growing while they are
 reducers/   settings and states of reducers, and at the end their results
 """
 
@@ -30,6 +31,7 @@ from .places import Remote, read, write_new
 
 RESPONSES = "responses"
 ROOT = "zarr.json"
+GROWING = "growing"  # attribute of an output to which images are being appended, and the folder of their record
 DTYPES = ("float32", "float16")
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little if few vertices are stored

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt64
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files import disk as files
 from .changes import DIGEST, Changes, run_differences
-from .layout import RESPONSES, ROOT, Columns, block_size, coordinates_of, lay_out, put
+from .layout import GROWING, RESPONSES, ROOT, Columns, block_size, coordinates_of, lay_out, put
 from .ledger import Ledger
 from .places import Place, exists, explained, find_place, read, write
 from .remote_zarr import zarr_store
@@ -119,7 +119,7 @@ class Output:
             ) from error
         self.ledger = Ledger(path / LEDGER, images, block)
         self.reducers = path / _REDUCERS
-        self._responses = self._open() if stores else None
+        self._responses = self.array(RESPONSES) if stores else None
 
     @classmethod
     def existing(cls, path: str | Place) -> Output:
@@ -202,6 +202,7 @@ class Output:
         digests: UInt64[np.ndarray, " images"] | None = None,
         earlier: str | None = None,
         attributes: Mapping[str, Any] | None = None,
+        skipped_may_change: bool = False,
     ) -> Output:
         """Open an output that an earlier run with the same description has begun.
 
@@ -223,6 +224,8 @@ class Output:
             is given today's, with a warning.
         attributes
             Attributes that this run would give the output. The message compares them where hashes differ.
+        skipped_may_change
+            Whether images that were skipped may have changed, too, because they are encoded now.
 
         Raises
         ------
@@ -241,9 +244,13 @@ class Output:
             output.set_attributes(run=recorded)
         same_images = {**run, "images": recorded.get("images")}
         differences = run_differences(recorded, same_images, output.attributes, attributes or {})
+        if output.attributes.get(GROWING):
+            raise ResourceError(
+                f"{path} is being appended to. Run the command with --append again, which finishes that."
+            )
         if recorded.get("images") != run["images"]:
             before = output.attributes.get("changed", {})
-            changes = Changes.of(path, output.ledger, before, names, digests)
+            changes = Changes.of(path, output.ledger, before, names, digests, skipped_may_change)
             if changes.accepted and not differences:
                 _log.warning("%s: %s. None of them had been encoded, so it goes on.", path, changes)
                 output.set_attributes(run={**recorded, "images": run["images"]}, changed=changes.accepted)
@@ -287,6 +294,18 @@ class Output:
         with explained("write", self.path):
             self._responses[start : start + len(responses)].write(stored).result()
 
+    def write_rows(self, images: Sequence[int], responses: Float[np.ndarray, "images vertices"]) -> None:
+        """Write the responses to these images of one block durably; all other rows stay as they are.
+
+        Raises
+        ------
+        InvalidParameterError, ResourceError
+            As :meth:`write` does.
+        """
+        stored = _narrowed(responses, images[0], self._responses.dtype.numpy_dtype)
+        with explained("write", self.path):
+            self._responses[np.asarray(images)].write(stored).result()
+
     def finish(self) -> None:
         """Mark the output as complete, in a single write.
 
@@ -327,16 +346,23 @@ class Output:
             every = zarr.open_group(zarr_store(self.path), mode="r", use_consolidated=False)["image"][:]
         return [str(every[image]) for image in images]
 
-    def _open(self) -> Any:
+    def array(self, name: str) -> Any:
+        """Open one of the output's arrays, to read and write it with tensorstore.
+
+        Raises
+        ------
+        IntegrityError, ResourceError
+            The array cannot be opened.
+        """
         spec: dict[str, Any] = {"driver": "zarr3", "recheck_cached_data": "open"}
         if not isinstance(self.path, Path):
             # A block of NaN must not be deleted instead of written, because object stores do not order deletes and
             # writes.
             spec["store_data_equal_to_fill_value"] = True
             with explained("open", self.path):
-                return tensorstore.open(spec, kvstore=self.path.store() / f"{RESPONSES}/").result()
+                return tensorstore.open(spec, kvstore=self.path.store() / f"{name}/").result()
         # Resolved, because tensorstore does not accept "..".
-        spec["kvstore"] = {"driver": "file", "path": str((self.path / RESPONSES).resolve())}
+        spec["kvstore"] = {"driver": "file", "path": str((self.path / name).resolve())}
         with files.explained("open", self.path):
             try:
                 return tensorstore.open(spec).result()

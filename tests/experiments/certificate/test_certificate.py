@@ -29,7 +29,7 @@ from berg_jax.experiments.certificate.selections import measured_selection_path,
 from berg_jax.experiments.certificate.stimuli import recorded_stimuli, recorded_vertices
 from berg_jax.vertices import Vertices
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .reporting.test_reporting import Page
 
 RESPONSES, TOKENS = "responses in float32 on cpu", "tokens after each tapped block"

@@ -30,7 +30,7 @@ from berg_jax.experiments.certificate.stimuli import all_stimuli
 from berg_jax.model import checkpoint
 from berg_jax.model.nn.preprocess import preprocess
 
-from ..conftest import Golden
+from ...conftest import Golden
 from .test_certificate import GRADIENT, RESPONSES, TOKENS, all_text, failed, pictures, read_page
 
 STIMULI = {

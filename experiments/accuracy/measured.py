@@ -1,0 +1,77 @@
+"""Measured trials from whatever a user has: NSD's folder, NSD-synthetic, BERG's prepared data, arrays, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from ...errors import InvalidParameterError, ModelNotFoundError
+from ...stream.sources.arrays import split_name
+from ...vertices import Vertices
+from .arrays import is_array
+from .nsd_synthetic import read_nsd_synthetic
+from .prepared import prepared_folder, read_prepared
+from .sessions import read_sessions
+from .trials import Trials, read_array, read_nsd
+
+Dataset = Literal["nsdcore", "nsdsynthetic"]
+Reader = Callable[[slice], Trials]
+
+
+def trial_reader(
+    betas: str | Path,
+    subject_id: int,
+    vertices: Vertices,
+    images: Sequence[str],
+    *,
+    table: str | Path | None = None,
+    zscored: bool = False,
+    known: Sequence[str] | None = None,
+    dataset: Dataset = "nsdcore",
+) -> Reader:
+    """Return the function that reads a part of the vertices' trials of the given images.
+
+    Parameters
+    ----------
+    betas
+        With a ``table``: an array (``.npy``, HDF5, zarr), or the folder of the files that the table names. Without
+        one: NSD's folder, or the folder of BERG's prepared data.
+    subject_id, vertices, images
+        The subject, the vertices, and the images' names.
+    table, zscored, known
+        See :func:`~berg_jax.experiments.accuracy.read_array` and
+        :func:`~berg_jax.experiments.accuracy.read_sessions`.
+    dataset
+        ``"nsdcore"``, or ``"nsdsynthetic"`` for the trials of NSD-synthetic in NSD's folder.
+
+    Returns
+    -------
+    Slice of ``vertices`` → trials, which :func:`~berg_jax.experiments.accuracy.read_nsd` and the others read.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is nothing at the path.
+    InvalidParameterError
+        An array has no table, or there is no such data set.
+    """
+    if dataset not in get_args(Dataset):
+        raise InvalidParameterError(f"dataset must be one of {list(get_args(Dataset))}, got {dataset!r}.")
+    place = split_name(betas)[0]
+    if not place.exists():
+        raise ModelNotFoundError(f"There is no folder or file {place}. Give NSD's folder, or an array of betas.")
+    if is_array(betas) or not place.is_dir():
+        if table is None:
+            raise InvalidParameterError(
+                f"An array of betas, {betas}, needs a table of its trials' images and sessions."
+            )
+        return lambda part: read_array(betas, table, vertices, images, zscored, part, known)
+    if table is not None:
+        return lambda part: read_sessions(place, table, vertices, images, zscored, part, known)
+    if dataset == "nsdsynthetic":
+        return lambda part: read_nsd_synthetic(place, subject_id, vertices, images, part)
+    prepared = prepared_folder(place, subject_id)
+    if prepared is not None:
+        return lambda part: read_prepared(prepared, subject_id, vertices, images, part)
+    return lambda part: read_nsd(place, subject_id, vertices, images, part)
