@@ -30,7 +30,7 @@ from berg_jax.experiments.certificate.stimuli import recorded_stimuli, recorded_
 from berg_jax.vertices import Vertices
 
 from ...conftest import Golden
-from .reporting.test_reporting import Page
+from ..reporting.test_reporting import Page
 
 RESPONSES, TOKENS = "responses in float32 on cpu", "tokens after each tapped block"
 HEADS, GRADIENT = "feature maps and global vectors", "gradient with respect to the pixels"
