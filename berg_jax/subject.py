@@ -100,6 +100,15 @@ class Subject:
                 f"again: berg-jax convert --num-heads {num_heads} --overwrite."
             )
 
+    def __repr__(self) -> str:
+        """Return one line: the folder, the subject, its vertices, and whether its weights are synthetic."""
+        return f"Subject({self.berg_dir!r}, {self._words}, 2 × {self.hemisphere_size:,} vertices)"
+
+    @property
+    def _words(self) -> str:
+        synthetic = " (SYNTHETIC weights)" if self.description.synthetic else ""
+        return f"subject {self.description.subject}{synthetic}"
+
     @cached_property
     def metadata(self) -> Metadata:
         """Metadata of the subject: noise ceilings, ROIs, image splits and accuracies.
@@ -221,7 +230,8 @@ class Subject:
                 raise InvalidParameterError("Give vertices, or roi and hemisphere, not both.")
             vertices = self.vertices(roi, hemisphere)
         options = {"precision": precision, "fuse_lora": fuse_lora, "check": self._check, "variant": variant}
-        return load_model(self.folder, vertices, **options)
+        words = "" if roi is None else roi if isinstance(roi, str) else " + ".join(roi)
+        return load_model(self.folder, vertices, **options).labeled(self._words, words)
 
     def identity(self, vertices: Vertices | None = None, precision: str = "float32") -> str:
         """Return a sha256 of all that determines the responses: sources, options, format, vertices, precision.

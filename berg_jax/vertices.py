@@ -118,8 +118,20 @@ class Vertices:
         """Name of each vertex's hemisphere, "lh" or "rh"."""
         return np.repeat(HEMISPHERES, [len(self.lh), len(self.rh)])
 
+    def __repr__(self) -> str:
+        """Return one line: the number of vertices in each hemisphere."""
+        return f"Vertices({len(self.lh):,} lh + {len(self.rh):,} rh of 2 × {self.hemisphere_size:,})"
+
     def __len__(self) -> int:
         return len(self.lh) + len(self.rh)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return the global indices, for functions of NumPy."""
+        return self.global_indices.astype(dtype or np.int64)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return global indices by position."""
+        return self.global_indices[key]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vertices):
@@ -157,8 +169,9 @@ def check_vertices(vertices: Any, hemisphere_size: int) -> None:
     """Raise InvalidParameterError unless ``vertices`` are Vertices of hemispheres of this size."""
     if not isinstance(vertices, Vertices):
         raise InvalidParameterError(
-            f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}. For a ROI use roi=…; for arrays use "
-            f"Vertices(lh, rh, hemisphere_size={hemisphere_size})."
+            f"vertices must be berg_jax.Vertices, such as model.vertices or subject.vertices('V1'), got "
+            f"{type(vertices).__name__}. For a ROI pass roi=…; for arrays pass "
+            f"vertices=Vertices(lh, rh, hemisphere_size={hemisphere_size})."
         )
     if vertices.hemisphere_size != hemisphere_size:
         raise InvalidParameterError(

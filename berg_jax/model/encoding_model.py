@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
@@ -23,12 +21,10 @@ from jaxtyping import Array, Float, Int, Num
 from ..errors import InvalidParameterError
 from ..vertices import Vertices, check_vertices, places_in
 from .images import check_shape, check_values
-from .nn.config import DEFAULT_PLAN, ComputePlan, PartConfig, Window, plan_of, variant_of, window_around
-from .nn.heads import Heads
+from .nn.config import ComputePlan, PartConfig, Window, plan_of, variant_of, window_around
 from .nn.precision import PRECISIONS, Precision, x64_enabled
-from .nn.preprocess import preprocess
-from .nn.readout import PADDED, TILE, assign_tiles, readout
-from .nn.vit import ViT
+from .nn.readout import PADDED, TILE, assign_tiles
+from .programs import features_of, pixels_of, slots_of
 from .replicas import placed_like, without_filling
 from .weights import on_device, prepared
 
@@ -74,7 +70,7 @@ class EncodingModel:
         Grid cell that each tile looks at, for each part.
     order
         (vertices,) slot of each column among all parts' slots.
-    vertices
+    global_indices
         (vertices,) global index of each column, in which the right hemisphere follows the left one.
     hemisphere_size
         () number of vertices of one hemisphere.
@@ -100,9 +96,35 @@ class EncodingModel:
     params: dict[str, Any]
     corners: dict[str, Int[Array, " tiles"]]
     order: Int[Array, " vertices"]
-    vertices: Int[Array, " vertices"]
+    global_indices: Int[Array, " vertices"]
     hemisphere_size: Int[Array, ""]
     config: ModelConfig = flax.struct.field(pytree_node=False)
+    # Words of the repr, which belong to one object and not to the pytree, so that no program depends on them.
+    _subject: ClassVar[str] = ""
+    _roi: ClassVar[str] = ""
+
+    @property
+    def vertices(self) -> Vertices:
+        """Vertices of the columns, as every function takes them. Inside ``jit`` use ``global_indices``."""
+        return Vertices.from_global(np.asarray(self.global_indices), int(self.hemisphere_size))
+
+    def __repr__(self) -> str:
+        """Return one line: subject, ROI, vertices, parts and precision."""
+        columns = np.shape(self.order)
+        try:
+            count = f"{self.vertices!r}"
+        except Exception:  # arrays of a trace or of a stack, or no arrays, such as shapes alone
+            count = f"{columns[-1] if columns else '?'} vertices"
+        parts = " + ".join(name for name, _ in self.config.parts)
+        words = (self._subject, self._roi, count, parts, self.config.precision)
+        return f"EncodingModel({', '.join(filter(None, words))})"
+
+    def labeled(self, subject: str, roi: str = "") -> EncodingModel:
+        """Return the same model, whose repr begins with these words on the subject and the ROI."""
+        model = self.replace()
+        object.__setattr__(model, "_subject", subject)
+        object.__setattr__(model, "_roi", roi)
+        return model
 
     def __call__(
         self, images: Num[Array, "batch 3 height width"], *, check: bool = True
@@ -161,7 +183,7 @@ class EncodingModel:
         crop : Compute only the region of the feature maps that the vertices look at.
         """
         check_vertices(vertices, int(self.hemisphere_size))
-        columns = _positions(np.asarray(self.vertices), vertices, what="model")
+        columns = _positions(np.asarray(self.global_indices), vertices, what="model")
         slots = np.asarray(self.order)[columns]
         counts = [TILE * len(self.corners[name]) for name, _ in self.config.parts]
         part_of = np.searchsorted(np.cumsum(counts), slots, side="right")
@@ -172,7 +194,7 @@ class EncodingModel:
         }
         networks = {name: {k: self.params[name][k] for k in ("vit", "heads")} for name, _ in self.config.parts}
         whole = replace(self.config, compute_plan=replace(self.config.compute_plan, window=Window()))
-        return _arrange(whole, networks, tables, part_of, rows, vertices)
+        return _arrange(whole, networks, tables, part_of, rows, vertices).labeled(self._subject)
 
     def crop(self) -> EncodingModel:
         """Return the same model, computing only the region of the feature maps that its vertices look at.
@@ -206,7 +228,8 @@ class EncodingModel:
 
     def _with_plan(self, **changes: Any) -> EncodingModel:
         plan = replace(self.config.compute_plan, **changes)
-        return self.replace(config=replace(self.config, compute_plan=plan))
+        changed = self.replace(config=replace(self.config, compute_plan=plan))
+        return changed.labeled(self._subject, self._roi)
 
 
 def build(
@@ -287,46 +310,6 @@ def _prepared(
     return prepared(part.config, weights, precision, fuse_lora, plan.winograd)
 
 
-# Three programs are compiled separately. The first depends on the images' size, the second on the networks' sizes
-# (one program serves both parts, if they have one size, and every selection), the third on the number of tiles. None
-# depends on the selected columns. Inside a user's own jit, they become part of its program.
-
-
-@partial(jax.jit, static_argnames="precision")
-def pixels_of(images: Num[Array, "b 3 h w"], precision: str) -> Float[Array, "b 3 224 224"]:
-    """Return the normalized images that the networks take."""
-    return preprocess(images, PRECISIONS[precision].accumulate)
-
-
-@partial(jax.jit, static_argnames=("config", "precision", "compute_plan"))
-def features_of(
-    vit: dict[str, Any],
-    heads: dict[str, Any],
-    config: PartConfig,
-    precision: str,
-    pixels: Float[Array, "b 3 224 224"],
-    compute_plan: ComputePlan = DEFAULT_PLAN,
-) -> tuple[dict[int, Float[Array, "b 257 c"]], Float[Array, "l b 16 16 d"], Float[Array, "l b d"]]:
-    """Return one part's tapped tokens, feature maps and global vectors, which are all that its vertices read."""
-    kind = PRECISIONS[precision]
-    _, taps = ViT(config.vit, kind, config.layers, compute_plan).apply({"params": vit}, pixels)
-    maps, vectors = Heads(config, kind, compute_plan).apply({"params": heads}, taps)
-    return taps, maps, vectors
-
-
-@partial(jax.jit, static_argnames=("precision", "tiles_per_step"))
-def slots_of(
-    params: dict[str, Float[Array, "tiles 128 ..."]],
-    corners: Int[Array, " tiles"],
-    maps: Float[Array, "l b 16 16 d"],
-    vectors: Float[Array, "l b d"],
-    precision: str,
-    tiles_per_step: int = DEFAULT_PLAN.tiles_per_step,
-) -> Float[Array, "b slots"]:
-    """Return one part's responses in the order of its slots."""
-    return readout(params, corners, maps, vectors, PRECISIONS[precision], tiles_per_step)
-
-
 def check_precision(name: str) -> Precision:
     """Return the precision of this name, or raise InvalidParameterError if there is none or it needs x64."""
     if name not in PRECISIONS:
@@ -394,7 +377,7 @@ def _arrange(
         params=params,
         corners=corners,
         order=jnp.asarray(order),
-        vertices=jnp.asarray(vertices.global_indices, jnp.int32),
+        global_indices=jnp.asarray(vertices.global_indices, jnp.int32),
         hemisphere_size=jnp.asarray(vertices.hemisphere_size, jnp.int32),
         config=replace(config, parts=tuple(parts)),
     )

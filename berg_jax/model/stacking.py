@@ -37,6 +37,11 @@ class StackedModel:
     models: EncodingModel
     mask: Bool[Array, "subjects vertices"]
 
+    def __repr__(self) -> str:
+        """Return one line: the numbers of subjects and of vertices, and the precision."""
+        subjects, columns = np.shape(self.mask)
+        return f"StackedModel({subjects} subjects, at most {columns:,} vertices each, {self.models.config.precision})"
+
     def __call__(
         self, images: Num[Array, "batch 3 height width"], *, check: bool = True
     ) -> Float[Array, "subjects batch vertices"]:
@@ -138,5 +143,5 @@ def _padded(model: EncodingModel, tiles: dict[str, int], columns: int) -> Encodi
         params=params,
         corners=corners,
         order=jnp.asarray(np.pad(new_order, (0, added_columns))),
-        vertices=jnp.pad(model.vertices, (0, added_columns), constant_values=-1),
+        global_indices=jnp.pad(model.global_indices, (0, added_columns), constant_values=-1),
     )

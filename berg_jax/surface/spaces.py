@@ -66,11 +66,14 @@ def whole_map(values: Any, vertices: Vertices | None) -> tuple[Float[np.ndarray,
         if len(array) % 2:
             raise InvalidParameterError(
                 f"values must be as many for the left as for the right hemisphere, got {len(array)} in all. If they "
-                "are of chosen vertices, pass vertices, too."
+                "are of chosen vertices, pass vertices=…, too, such as vertices=model.vertices."
             )
         return array.astype(np.float64), len(array) // 2
     if not isinstance(vertices, Vertices):
-        raise InvalidParameterError(f"vertices must be berg_jax.Vertices, got {type(vertices).__name__}.")
+        raise InvalidParameterError(
+            f"vertices must be berg_jax.Vertices, such as model.vertices or subject.vertices('V1'), got "
+            f"{type(vertices).__name__}."
+        )
     if len(array) != len(vertices):
         raise InvalidParameterError(
             f"There are {len(array)} values for {len(vertices)} vertices{hint(len(array))}; expected one for each."
@@ -117,8 +120,8 @@ def to_fsaverage5(
         sizes = ", ".join(f"{size} ({name})" for size, name in MESHES.items())
         raise InvalidParameterError(
             f"A picture needs a mesh of fsaverage, of one of these numbers of vertices a hemisphere: {sizes}; got "
-            f"{hemisphere_size}{hint(hemisphere_size)}. Resample the values to one of them, or use save and another "
-            "viewer."
+            f"{hemisphere_size}{hint(hemisphere_size)}. For values of chosen vertices pass vertices=…, such as "
+            "vertices=model.vertices; resample other values to one of them, or use save and another viewer."
         )
     values = np.asarray(values)
     if values.shape != (2 * hemisphere_size,):

@@ -65,6 +65,11 @@ class Result(NamedTuple):
     best_steps: Int[np.ndarray, " n"]
     skipped: Int[np.ndarray, " n"]
 
+    def __repr__(self) -> str:
+        """Return one line: the numbers of images and steps, and the best value."""
+        count = f"{len(self.images)} image{'s' * (len(self.images) != 1)}"
+        return f"Result({count} after {len(self.history)} steps, best value {float(self.values.max()):.3f})"
+
 
 def optimize(
     model: Model,

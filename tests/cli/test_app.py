@@ -37,7 +37,7 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path, caplog: pytest.LogC
     assert code == 0
     assert "china.jpg" in said
     assert store.is_dir()
-    assert "<berg_jax.Responses>" in repr(berg_jax.open_responses(store))
+    assert repr(berg_jax.open_responses(store)).startswith("Responses(subject ")
     assert "3 of 3 images done" in run("status", store)[1]
 
 

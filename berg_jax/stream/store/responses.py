@@ -39,7 +39,24 @@ class Responses:
         self.attributes = dict(dataset.attrs)
 
     def __repr__(self) -> str:
-        return f"<berg_jax.Responses>\n{self._dataset!r}"
+        """Return one line: subject, ROI, numbers of images and vertices, type, and whether it is complete."""
+        facts = self.attributes
+        synthetic = " (SYNTHETIC weights)" if facts.get("synthetic") else ""
+        images, vertices = self.data.shape
+        run = facts.get("run") if isinstance(facts.get("run"), dict) else {}
+        selection = run.get("selection") if isinstance(run.get("selection"), dict) else {}
+        roi = selection.get("roi")
+        words = (
+            *((f"subject {facts['subject']}{synthetic}",) if "subject" in facts else ()),
+            *((roi if isinstance(roi, str) else " + ".join(map(str, roi)),) if roi else ()),
+            f"{images:,} images × {vertices:,} vertices",
+            str(self.data.dtype),
+            *(("not complete",) if facts.get("complete") is False else ()),
+        )
+        return f"Responses({', '.join(words)})"
+
+    def _repr_html_(self) -> str:
+        return self._dataset._repr_html_()
 
     def sel(
         self,
