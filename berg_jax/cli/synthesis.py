@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,7 +17,8 @@ from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, 
 
 app = typer.Typer()
 _GROUP = "Stimuli"
-Method = Literal["gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion"]
+_METHODS = ("gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion")
+EachMethod = enum.StrEnum("EachMethod", {name: name for name in _METHODS})  # a list of Literal is none of typer's
 _Thresholds = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
 
 
@@ -142,7 +144,7 @@ def explain(
         str | None, typer.Option(help="ROI expression whose mean response is subtracted (default: none)")
     ] = None,
     method: Annotated[
-        list[Method] | None,
+        list[EachMethod] | None,
         typer.Option(help="Attribution method; repeat it for more (default: integrated-gradients and occlusion)"),
     ] = None,
     precision: Precision = "float32",
@@ -153,7 +155,7 @@ def explain(
     """Explain which part of images drives a region, where it looks, and whether the maps can be trusted."""
     from ..experiments.explanation.experiment import explain
 
-    methods = method or ["integrated-gradients", "occlusion"]
+    methods = [each.value for each in method] if method else ["integrated-gradients", "occlusion"]
     options = {"against": against, "method": methods, "precision": precision, "batch_size": batch_size}
     return explain(subject, output, path, roi=roi, selection=selection, **options)
 
