@@ -33,6 +33,7 @@ ROWS = (
 RANK = {name: index for index, names in enumerate(ROWS) for name in names}
 WITHOUT_JAX = {"published", "vertices", "files", "errors"}
 TORCH = {
+    "berg_jax.experiments.synthesis.priors.pipelines",
     "berg_jax.model.bridge",
     *(f"berg_jax.convert.torch_{name}" for name in ("layers", "reference", "benchmark")),
 }
