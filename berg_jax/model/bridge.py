@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..errors import InvalidParameterError, ResourceError
+from ..errors import InvalidParameterError
 from .images import check_values
+from .nn.precision import x64_enabled
+from .tensors import array_beside, array_of, as_numpy, require_torch, tensor_like, tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +68,7 @@ def from_torch(function: Callable[..., Any], *, device: Any = None) -> Callable[
         latents = Parametrization(lambda key, n: jax.random.normal(key, (n, 128)), decode)
         result = optimize(model, objective, latents)
     """
-    _require_torch()
+    require_torch()
     module = _Module(function, device)
 
     @jax.custom_vjp
@@ -130,21 +132,21 @@ def to_torch(
         loss = -reward(255 * pipeline_images).mean()
         loss.backward()
     """
-    torch = _require_torch()
+    torch = require_torch()
     checks = bool(hasattr(function, "hemisphere_size") or hasattr(function, "mask"))
     pure = _composed(function, objective)
 
     class Encode(torch.autograd.Function):
         @staticmethod
         def forward(context: Any, images: torch.Tensor) -> torch.Tensor:
-            array = _to_jax(images)
+            array = array_beside(images, pure)
             if checks:
                 check_values(array)
             if not context.needs_input_grad[0]:
-                return _to_torch(_value(pure, array), images)
+                return tensor_like(_value(pure, array), images)
             value, context.pullback = _value_and_pullback(pure, array)
             context.save_for_backward(images)  # PyTorch then notices when it is modified in place
-            return _to_torch(value, images)
+            return tensor_like(value, images)
 
         @staticmethod
         @torch.autograd.function.once_differentiable
@@ -156,8 +158,8 @@ def to_torch(
                     "The images were modified in place after the model had seen them, so their gradient is lost. "
                     f"Modify a copy, images.clone(), or call backward() before. (PyTorch: {error})"
                 ) from error
-            gradient = _pulled_back(context.pullback, _to_jax(cotangent))
-            return _to_torch(gradient, images)
+            gradient = _pulled_back(context.pullback, array_beside(cotangent, context.pullback))
+            return tensor_like(gradient, images)
 
     class EncodingModule(torch.nn.Module):
         """A JAX function as a module."""
@@ -167,26 +169,18 @@ def to_torch(
             if not (isinstance(images, torch.Tensor) and images.is_floating_point()):
                 kind = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
                 raise InvalidParameterError(f"The input must be a floating-point tensor, got {kind}: images.float().")
+            if images.dtype == torch.float64 and not x64_enabled():
+                raise InvalidParameterError(f"The input is float64, {_NO_X64}")
             return Encode.apply(images)
 
     return EncodingModule()
-
-
-def _require_torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise ResourceError(
-            "The bridge needs PyTorch, which is not installed: pip install 'berg_jax[torch]'."
-        ) from error
-    return torch
 
 
 class _Module:
     """A torch function, called with arrays: directly where they are concrete, else as a callback of the program."""
 
     def __init__(self, function: Callable[..., Any], device: Any):
-        torch = _require_torch()
+        torch = require_torch()
         weights = []
         if isinstance(function, torch.nn.Module):
             weights = [*function.parameters(), *function.buffers()]
@@ -240,15 +234,15 @@ class _Module:
     def _forward_on_host(self, dimensions: tuple[int, ...], *arguments: Any) -> np.ndarray:
         leading = _leading(arguments[0], dimensions[0])
         rows = [_as_one_batch(array, n) for array, n in zip(arguments, dimensions, strict=True)]
-        return _in_batches(_as_numpy(self._run(rows)), leading)
+        return _in_batches(as_numpy(self._run(rows)), leading)
 
     def _backward_on_host(self, dimensions: tuple[int, ...], *arguments: Any) -> tuple[np.ndarray, ...]:
         leading = _leading(arguments[0], dimensions[0])
         *rows, cotangent = (_as_one_batch(array, n) for array, n in zip(arguments, dimensions, strict=True))
-        return tuple(_in_batches(_as_numpy(gradient), leading) for gradient in self._gradients(rows, cotangent))
+        return tuple(_in_batches(as_numpy(gradient), leading) for gradient in self._gradients(rows, cotangent))
 
     def _run(self, arguments: Any) -> torch.Tensor:
-        torch = _require_torch()
+        torch = require_torch()
         tensors = [self._tensor(argument) for argument in arguments]
         with torch.no_grad():
             result = self.function(*tensors)
@@ -257,7 +251,7 @@ class _Module:
         return result
 
     def _gradients(self, arguments: Any, cotangent: Any) -> tuple[torch.Tensor, ...]:
-        torch = _require_torch()
+        torch = require_torch()
         tensors = [self._tensor(argument) for argument in arguments]
         floating = [tensor.requires_grad_() for tensor in tensors if tensor.is_floating_point()]
         with torch.enable_grad():
@@ -270,10 +264,10 @@ class _Module:
 
     def _tensor(self, array: Any) -> torch.Tensor:
         """Return an array as a tensor on the function's device, without a copy if it is there already."""
-        return _tensor_of(array).to(self.device)
+        return tensor_of(array).to(self.device)
 
     def _returned(self, tensor: torch.Tensor, like: Array) -> Array:
-        array = _array_of(tensor)
+        array = array_of(tensor)
         return array if array.devices() == like.devices() else jax.device_put(array, like.sharding)
 
     def _result(self, arguments: tuple[Array, ...]) -> jax.ShapeDtypeStruct:
@@ -299,7 +293,7 @@ class _Module:
         return jax.ShapeDtypeStruct((shapes[0][0][0], *shape), kind)
 
     def _probed(self, zeros: list[np.ndarray]) -> tuple[tuple[int, ...], Any]:
-        torch = _require_torch()
+        torch = require_torch()
         result = self._run(zeros)
         if not isinstance(result, torch.Tensor):
             raise InvalidParameterError(
@@ -312,39 +306,16 @@ class _Module:
                 "The function must return floating-point numbers with the batch as the first axis; for a batch of 1 "
                 f"it returned {kind} of shape {tuple(result.shape)}."
             )
+        if kind == "float64" and not x64_enabled():
+            raise InvalidParameterError(f"The function returns float64, {_NO_X64}")
         return tuple(result.shape[1:]), jnp.dtype(kind)
 
 
+_NO_X64 = "and 64-bit types are off in JAX: use tensor.float(), or set JAX_ENABLE_X64=1."
 _IN_PLACE = (
     "The function modifies its input in place, which would change JAX's arrays: let it work on a copy, "
     "lambda x: module(x.clone())."
 )
-
-
-def _tensor_of(array: Any) -> torch.Tensor:
-    torch = _require_torch()
-    if isinstance(array, np.ndarray):
-        if array.dtype.name == "bfloat16":
-            return torch.tensor(array.view(np.uint16)).view(torch.bfloat16)
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
-    return torch.from_dlpack(array)
-
-
-def _array_of(tensor: torch.Tensor) -> Array:
-    """Return a tensor as an array, on its device if JAX has it, else on JAX's default device."""
-    tensor = tensor.detach().contiguous()
-    platforms = {device.platform for device in jax.local_devices()}
-    if {"cuda": "gpu"}.get(tensor.device.type, tensor.device.type) in {*platforms, "cpu"}:
-        return jnp.from_dlpack(tensor)
-    return jnp.asarray(_as_numpy(tensor))
-
-
-def _as_numpy(tensor: torch.Tensor) -> np.ndarray:
-    torch = _require_torch()
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:  # which NumPy lacks
-        return tensor.view(torch.uint16).numpy().view(jnp.bfloat16)
-    return tensor.numpy()
 
 
 def _leading(array: Any, dimensions: int) -> tuple[int, ...]:
@@ -359,15 +330,6 @@ def _as_one_batch(array: Any, dimensions: int) -> np.ndarray:
 
 def _in_batches(array: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
     return array.reshape(*leading, *array.shape[1:])
-
-
-def _to_jax(tensor: torch.Tensor) -> Array:
-    return _array_of(tensor)
-
-
-def _to_torch(array: Array, like: torch.Tensor) -> torch.Tensor:
-    """Return an array as a tensor of the type and on the device of another."""
-    return _tensor_of(jax.block_until_ready(array)).to(device=like.device, dtype=like.dtype)
 
 
 def _composed(function: Callable[..., Array], objective: Callable[..., Array] | None) -> jax.tree_util.Partial:

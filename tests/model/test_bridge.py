@@ -166,6 +166,11 @@ ERRORS = {
     "not a tensor": (lambda: bridge.from_torch(lambda x: (x, x))(jnp.ones((2, 1))), "one tensor, got tuple"),
     "no batch": (lambda: bridge.from_torch(lambda x: x.sum())(jnp.ones((2, 1))), "batch as the first axis"),
     "array": (lambda: bridge.to_torch(jnp.sin)(np.ones(3)), "floating-point tensor, got ndarray"),
+    "64 bits out": (
+        lambda: bridge.from_torch(lambda x: x.double())(jnp.ones((2, 1))),
+        "returns float64, and 64-bit types are off",
+    ),
+    "64 bits in": (lambda: bridge.to_torch(jnp.sin)(torch.ones(3).double()), r"use tensor\.float\(\)"),
     "whole numbers": (lambda: bridge.to_torch(jnp.sin)(torch.ones(3, dtype=torch.int32)), "got torch.int32"),
 }
 

@@ -33,7 +33,9 @@ ROWS = (
 RANK = {name: index for index, names in enumerate(ROWS) for name in names}
 WITHOUT_JAX = {"published", "vertices", "files", "errors"}
 TORCH = {
+    "berg_jax.experiments.synthesis.priors.pipelines",
     "berg_jax.model.bridge",
+    "berg_jax.model.tensors",
     *(f"berg_jax.convert.torch_{name}" for name in ("layers", "reference", "benchmark")),
 }
 FOLDERS = {"berg_jax": "berg_jax", "berg_jax.convert": "convert", "berg_jax.experiments": "experiments"}

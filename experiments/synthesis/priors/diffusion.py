@@ -14,6 +14,7 @@ from ..functions import Function
 
 Prediction = Literal["noise", "velocity", "clean"]
 Sampler = Literal["ddim", "dpm-solver++"]
+_LEAST = 1e-4  # share of the clean variance at the highest level: a clean latent can still be told from the noise
 
 
 @flax.struct.dataclass
@@ -88,7 +89,7 @@ class Steps(NamedTuple):
 
 
 def cosine_schedule(levels: int = 1000) -> Float[np.ndarray, " levels"]:
-    """Return the cosine schedule: the share of the clean variance that is left at each level.
+    """Return the cosine schedule: the share of the clean variance that is left at each level, down to 0.0001.
 
     Parameters
     ----------
@@ -107,14 +108,15 @@ def cosine_schedule(levels: int = 1000) -> Float[np.ndarray, " levels"]:
     """
     share = (np.arange(levels) + 1) / levels
     kept = np.cos((share + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
-    return np.maximum(kept, 1e-4)
+    return _LEAST + (1 - _LEAST) * kept
 
 
 def sampler_steps(kept: Float[np.ndarray, " levels"], steps: int, sampler: Sampler, strength: float = 1.0) -> Steps:
     """Return the coefficients of a sampler's steps from a level of noise to none.
 
     DDIM solves the probability-flow equation to first order, DPM-Solver++(2M) to second order with the clean estimate
-    of the step before. The last step is of first order.
+    of the step before. The last step is of first order. DDIM's levels are evenly spaced, those of DPM-Solver++ evenly
+    in the logarithm of signal to noise.
 
     Parameters
     ----------
@@ -150,6 +152,13 @@ def sampler_steps(kept: Float[np.ndarray, " levels"], steps: int, sampler: Sampl
         )
     kept = np.asarray(kept, np.float64)
     level = np.linspace(highest, 0, steps).round().astype(int)
+    if sampler == "dpm-solver++":
+        log_ratio = np.log(kept / (1 - kept))[: highest + 1]
+        wanted = np.linspace(log_ratio[-1], log_ratio[0], steps)
+        level = np.interp(wanted, log_ratio[::-1], np.arange(highest + 1)[::-1]).round().astype(int)
+        # Levels that fall together move apart, down first, then up from the lowest.
+        count = np.arange(steps)
+        level = np.maximum(np.minimum.accumulate(level + count) - count, count[::-1])
     alpha, sigma = np.sqrt(kept[level]), np.sqrt(1 - kept[level])
     next_alpha, next_sigma = np.append(alpha[1:], 1.0), np.append(sigma[1:], 0.0)
     a = next_sigma / sigma

@@ -37,7 +37,7 @@ def guide(
         A pipeline with ``unet`` and ``scheduler``, and with ``vae`` if it works on latents, such as
         ``StableDiffusionPipeline`` or ``DDPMPipeline``. The scheduler predicts noise or velocity.
     model, objective
-        See :func:`berg_jax.bridge.to_torch`; the objective is of single images.
+        See :func:`berg_jax.model.bridge.to_torch`; the objective is of single images.
     n
         Number of samples.
     steps
