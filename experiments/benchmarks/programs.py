@@ -38,7 +38,7 @@ class Shape(NamedTuple):
         return math.prod(self.sizes)
 
     @property
-    def bytes(self) -> float:
+    def size(self) -> float:
         """The size in memory."""
         return self.numbers * _BYTES.get(self.dtype, 0)
 
@@ -54,9 +54,9 @@ class Instruction(NamedTuple):
     is_root: bool
 
     @property
-    def bytes(self) -> float:
+    def size(self) -> float:
         """The size of its results."""
-        return sum(shape.bytes for shape in self.shapes)
+        return sum(shape.size for shape in self.shapes)
 
 
 class Kernel(NamedTuple):
@@ -260,7 +260,7 @@ def _kernel(
         moved = sum(_read(number, operand, fused) for number, operand in enumerate(operands)) + _written(fused)
     else:
         sliced = instruction.kind in _SLICES
-        moved = sum(0 if sliced else operand.bytes for operand in operands) + instruction.bytes * (1 + sliced)
+        moved = sum(0 if sliced else operand.size for operand in operands) + instruction.size * (1 + sliced)
     source = re.search(r'op_name="([^"]*)"', instruction.attributes)
     cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes)
     return Kernel(
@@ -271,7 +271,7 @@ def _kernel(
         operations,
         dtype,
         moved,
-        instruction.bytes,
+        instruction.size,
         int(cycles[1]) if cycles else 0,
     )
 
@@ -302,13 +302,13 @@ def _read(number: int, operand: Instruction, fused: Sequence[Instruction]) -> fl
     """Return the bytes of a fusion's operand that it reads."""
     parameter = next((i for i in fused if i.kind == "parameter" and i.attributes == str(number)), None)
     if parameter is None:
-        return operand.bytes
+        return operand.size
     users = _users(parameter.name, fused)
     if users and all(user.kind in _SLICES for user in users):
-        return min(operand.bytes, sum(user.bytes for user in users))
+        return min(operand.size, sum(user.size for user in users))
     if users and all(user.kind == "dynamic-update-slice" and user.operands[0] == parameter.name for user in users):
         return 0  # overwritten in place
-    return operand.bytes
+    return operand.size
 
 
 def _users(name: str, fused: Sequence[Instruction]) -> list[Instruction]:
@@ -333,5 +333,5 @@ def _written(fused: Sequence[Instruction]) -> float:
             result = inner[result.operands[0]]
         if result.kind == "dynamic-update-slice":
             result = inner[result.operands[1]]
-        total += result.bytes
+        total += result.size
     return total

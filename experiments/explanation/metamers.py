@@ -108,7 +108,7 @@ def metamers(
     --------
     >>> def means(images):
     ...     return images.mean(axis=(2, 3)) * jnp.array([[0.02, 0.01, 0.03]])
-    >>> found = metamers(means, np.full((3, 8, 8), 90.0), n=1, steps=64, show_progress=False)
+    >>> found = metamers(means, np.full((3, 8, 8), 90.0), n=1, steps=200, show_progress=False)
     >>> bool(found.error[0] < 0.01), bool(found.psnr[0] < 20)
     (True, True)
     """
