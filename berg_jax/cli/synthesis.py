@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,8 +17,16 @@ from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, 
 
 app = typer.Typer()
 _GROUP = "Stimuli"
-Method = Literal["gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion"]
 _Thresholds = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
+
+
+class Method(enum.StrEnum):
+    """Attribution methods."""
+
+    gradient_times_input = "gradient-times-input"
+    integrated_gradients = "integrated-gradients"
+    smooth_grad = "smooth-grad"
+    occlusion = "occlusion"
 
 
 @command(app, _GROUP, extra="synthesis")
@@ -153,7 +162,7 @@ def explain(
     """Explain which part of images drives a region, where it looks, and whether the maps can be trusted."""
     from ..experiments.explanation.experiment import explain
 
-    methods = method or ["integrated-gradients", "occlusion"]
+    methods = [str(one) for one in method or ("integrated-gradients", "occlusion")]
     options = {"against": against, "method": methods, "precision": precision, "batch_size": batch_size}
     return explain(subject, output, path, roi=roi, selection=selection, **options)
 
