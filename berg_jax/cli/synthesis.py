@@ -17,9 +17,16 @@ from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, 
 
 app = typer.Typer()
 _GROUP = "Stimuli"
-_METHODS = ("gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion")
-EachMethod = enum.StrEnum("EachMethod", {name: name for name in _METHODS})  # a list of Literal is none of typer's
 _Thresholds = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
+
+
+class Method(enum.StrEnum):
+    """Attribution methods."""
+
+    gradient_times_input = "gradient-times-input"
+    integrated_gradients = "integrated-gradients"
+    smooth_grad = "smooth-grad"
+    occlusion = "occlusion"
 
 
 @command(app, _GROUP, extra="synthesis")
@@ -144,7 +151,7 @@ def explain(
         str | None, typer.Option(help="ROI expression whose mean response is subtracted (default: none)")
     ] = None,
     method: Annotated[
-        list[EachMethod] | None,
+        list[Method] | None,
         typer.Option(help="Attribution method; repeat it for more (default: integrated-gradients and occlusion)"),
     ] = None,
     precision: Precision = "float32",
@@ -155,7 +162,7 @@ def explain(
     """Explain which part of images drives a region, where it looks, and whether the maps can be trusted."""
     from ..experiments.explanation.experiment import explain
 
-    methods = [each.value for each in method] if method else ["integrated-gradients", "occlusion"]
+    methods = [str(one) for one in method or ("integrated-gradients", "occlusion")]
     options = {"against": against, "method": methods, "precision": precision, "batch_size": batch_size}
     return explain(subject, output, path, roi=roi, selection=selection, **options)
 
