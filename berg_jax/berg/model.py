@@ -113,8 +113,8 @@ class BERGModel:
         self.selected_lh_vertices: range | Int[np.ndarray, " lh"] | None = indices["lh"]
         self.selected_rh_vertices: range | Int[np.ndarray, " rh"] | None = indices["rh"]
         self.encoder: EncodingModel | None = None
-        # The published package's method belongs to the class; called on a model, ours asks for that one's subject. The
-        # reference is weak, so that a model that is no longer used lets go of its weights at once.
+        # The published package's method belongs to the class; called on a model, ours asks for that one's subject.
+        # The reference is weak, so that a model that is no longer used lets go of its weights at once.
         self.get_metadata = functools.partial(type(self).get_metadata, model_instance=weakref.proxy(self))
         self._subject: Subject | None = None
         self._batch_size = 0  # the device's default, once the model is loaded
