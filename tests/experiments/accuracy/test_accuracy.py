@@ -32,7 +32,7 @@ from berg_jax.experiments.accuracy.uncertainty import Resampled
 from berg_jax.stream.encode import encode_images
 from berg_jax.vertices import Vertices
 
-from ..conftest import Golden
+from ...conftest import Golden
 
 SIZE, SESSIONS, SHARED = 642, 2, 500
 
