@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
-from collections.abc import Callable
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -36,18 +35,6 @@ _CARD = read_card()
 _PARAMETERS = _CARD["parameters"]
 _SELECTION = _PARAMETERS["selection"]["properties"]
 _log = logging.getLogger(__name__)
-
-
-class _ClassOrModelMethod:
-    """A method of the class, as in the published package, that knows the model if it is called on one."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.__doc__ = function.__doc__
-
-    def __get__(self, model: BERGModel | None, owner: type[BERGModel]) -> Callable[..., Any]:
-        bound = partial(self.function, owner, **({} if model is None else {"model_instance": model}))
-        return functools.update_wrapper(bound, self.function)
 
 
 class BERGModel:
@@ -131,6 +118,9 @@ class BERGModel:
         self.selected_lh_vertices: range | Int[np.ndarray, " lh"] | None = indices["lh"]
         self.selected_rh_vertices: range | Int[np.ndarray, " rh"] | None = indices["rh"]
         self.encoder: EncodingModel | None = None
+        # The published package's method belongs to the class; called on a model, ours asks for that one's subject.
+        # The reference is weak, so that a model that is no longer used lets go of its weights at once.
+        self.get_metadata = partial(type(self).get_metadata, model_instance=weakref.proxy(self))
         self._subject: Subject | None = None
         self._step = 0  # images that all devices compute at a time, once the model is loaded
         self._lh_count = 0  # columns of the left hemisphere, which come first
@@ -217,9 +207,9 @@ class BERGModel:
                 progress.update(len(new))
         return responses[:, : self._lh_count], responses[:, self._lh_count :]
 
-    @_ClassOrModelMethod
+    @classmethod
     def get_metadata(
-        cls: type[BERGModel],
+        cls,
         berg_dir: str | Path | None = None,
         subject: int | None = None,
         model_instance: BERGModel | None = None,

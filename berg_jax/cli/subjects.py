@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .command import command
+from .command import OneSubject, command
 from .options import BergDir, EachPrecision, SubjectId, messages
 
 if TYPE_CHECKING:
@@ -81,6 +81,32 @@ def convert(
         overwrite=overwrite,
     )
     return f"{_described(read_description(folder))}\nConverted: {folder}"
+
+
+@command(app, _GROUP)
+def export_rois(
+    subject: OneSubject,
+    output: Annotated[
+        Path, typer.Option(help="x.annot for lh.x.annot and rh.x.annot, or a folder of a label file for each ROI.")
+    ],
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(help="ROI expression; repeat it for more (default: all ROIs, the first where they overlap)"),
+    ] = None,
+) -> str:
+    """Write a subject's ROIs as FreeSurfer annotations or labels."""
+    from ..errors import InvalidParameterError
+    from ..surface import save_annot, save_labels
+
+    names = roi or [name for name in subject.rois if sum(map(len, subject.metadata.roi(name)))]
+    if not names:
+        raise InvalidParameterError("The subject has no ROI. Give its metadata.")
+    regions = {name: subject.vertices(name) for name in names}
+    if output.suffix == ".annot":
+        files = save_annot(regions, output, overlap="error" if roi else "first")
+    else:
+        files = save_labels(regions, output)
+    return f"{len(regions)} ROIs of subject {subject.description.subject}: {len(files)} files, such as {files[0]}"
 
 
 @app.command(rich_help_panel=_GROUP)

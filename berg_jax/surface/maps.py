@@ -16,6 +16,7 @@ from ..files.disk import Unsuitable, explained, read_small, readable
 from ..files.gifti import check_gifti
 from ..files.npy import read_npy, read_npz
 from ..vertices import HEMISPHERES, Vertices
+from .cifti import CIFTI, Spheres, save_cifti
 from .meshes import require
 from .spaces import hint, whole_map
 
@@ -26,7 +27,13 @@ _LARGEST = 1 << 27  # bytes of an MGH file
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
 
 
-def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices | None = None) -> list[Path]:
+def save(
+    values: Float[np.ndarray, " n"],
+    path: str | Path,
+    vertices: Vertices | None = None,
+    *,
+    spheres: Spheres | None = None,
+) -> list[Path]:
     """Write one value per vertex to files that other programs read, and return their paths.
 
     Parameters
@@ -38,9 +45,13 @@ def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices |
         Path whose ending determines the format. ``x.func.gii`` and ``x.mgz`` stand for two files, ``x.lh.func.gii``
         and ``x.rh.func.gii``, with float32 values of every vertex of a hemisphere, NaN where there is no value.
         ``x.npz`` has the same values as arrays ``lh`` and ``rh``, in float64. ``x.csv`` is a table of hemisphere,
-        vertex (within the hemisphere) and value for the vertices that have a value.
+        vertex (within the hemisphere) and value for the vertices that have a value. ``x.dscalar.nii`` is CIFTI-2 on
+        fs_LR 32k.
     vertices
         Vertices of the values. The default is all vertices.
+    spheres
+        Spherical surfaces by which a map of another mesh is resampled to fs_LR 32k, for ``.dscalar.nii``: see
+        :func:`berg_jax.surface.cifti.save_cifti`.
 
     Returns
     -------
@@ -57,6 +68,8 @@ def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices |
     --------
     read : Read such files.
     berg_jax.surface.plot : Draw values on the cortex.
+    berg_jax.surface.save_annot, berg_jax.surface.save_labels : Regions for FreeSurfer.
+    berg_jax.surface.to_pycortex : Values for pycortex.
 
     Examples
     --------
@@ -67,9 +80,13 @@ def save(values: Float[np.ndarray, " n"], path: str | Path, vertices: Vertices |
     np.float64(1283.0)
     """
     path = Path(path)
+    if path.name.endswith(CIFTI):
+        return [save_cifti(values, path, vertices, spheres=spheres)]
+    if spheres is not None:
+        raise InvalidParameterError(f"spheres are for {CIFTI}, and {path.name} is none. Leave them out.")
     ending = next((ending for ending in FORMATS if path.name.endswith(ending)), None)
     if ending is None:
-        raise InvalidParameterError(f"A map's file must end in {', '.join(FORMATS)}, got {str(path)!r}.")
+        raise InvalidParameterError(f"A map's file must end in {', '.join((*FORMATS, CIFTI))}, got {str(path)!r}.")
     whole, size = whole_map(values, vertices)
     if ending in (GIFTI, MGZ):
         require("nibabel")

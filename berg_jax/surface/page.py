@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from ..errors import InvalidParameterError
 from ..files.disk import explained
@@ -37,7 +38,7 @@ class Page(str):
 
 
 def html(
-    values: Float[np.ndarray, " n"],
+    values: Float[np.ndarray, " n"] | Mapping[str, Float[np.ndarray, " n"]],
     vertices: Vertices | None = None,
     *,
     label: str = "response (z)",
@@ -54,7 +55,8 @@ def html(
     Parameters
     ----------
     values, vertices, label, limit, colormap
-        The parameters of :func:`berg_jax.surface.plot`.
+        The parameters of :func:`berg_jax.surface.plot`. Several maps by their names are shown one at a time, with a
+        menu to switch between them; each has its own scale unless ``limit`` is given.
     title, note
         Title above the brain, and small print below it.
     output
@@ -62,8 +64,8 @@ def html(
 
     Returns
     -------
-    The page, a str of about 6 MB, which contains all that it needs and works without a network. A notebook displays
-    it.
+    The page, a str of about 6 MB, and of 0.5 MB more for each further map, which contains all that it needs and works
+    without a network. A notebook displays it.
 
     Raises
     ------
@@ -86,16 +88,31 @@ def html(
     """
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise InvalidParameterError(f"output must end in .html, got {str(output)!r}.")
-    whole, size = whole_map(values, vertices)
-    shown = to_fsaverage5(whole, size)
-    if np.isnan(shown).all():
-        raise InvalidParameterError("There is nothing to show: no value at fsaverage5's vertices is a number.")
+    several = dict(values) if isinstance(values, Mapping) else {label: values}
+    if not several:
+        raise InvalidParameterError("There is nothing to show: values are an empty mapping.")
+    maps: dict[str, _Map] = {}
+    for name, one in several.items():
+        whole, size = whole_map(one, vertices)
+        shown = to_fsaverage5(whole, size)
+        if np.isnan(shown).all():
+            of = f" of {name!r}" if len(several) > 1 else ""
+            raise InvalidParameterError(
+                f"There is nothing to show: no value{of} at fsaverage5's vertices is a number."
+            )
+        maps[str(name)] = _Map(shown, size)
     require("matplotlib", "nilearn", "plotly")
     from plotly import graph_objects
 
-    scale = color_scale(np.concatenate(shown), limit, colormap)
-    meshes = [_mesh(hemisphere, half, scale) for hemisphere, half in zip(HEMISPHERES, shown, strict=True)]
-    figure = graph_objects.Figure([*meshes, _color_bar(scale, label), _names()])
+    scales = {name: color_scale(np.concatenate(one.halves), limit, colormap) for name, one in maps.items()}
+    first, size = next(iter(maps)), max(one.size for one in maps.values())
+    meshes = [
+        _mesh(hemisphere, half, scales[first])
+        for hemisphere, half in zip(HEMISPHERES, maps[first].halves, strict=True)
+    ]
+    figure = graph_objects.Figure([*meshes, _color_bar(scales[first], first), _names()])
+    if len(maps) > 1:
+        figure.update_layout(updatemenus=[_menu(maps, scales)])
     hidden = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
     # The view is from behind and above; its center is a little below the middle, which leaves room for the names.
     camera = {"eye": {"x": 0, "y": -1.25, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
@@ -113,7 +130,7 @@ def html(
     small_print = ("Turn it with the mouse or a finger. Grey: no value.", note, resolution(size, SHOWN))
     text = _PAGE.format(
         title=f"<h1>{escape(title)}</h1>" if title else "",
-        head=escape(title or label),
+        head=escape(title or first),
         plot=plot,
         small_print=escape(" · ".join(filter(None, small_print))),
     )
@@ -123,6 +140,31 @@ def html(
     return Page(text)
 
 
+class _Map(NamedTuple):
+    """Values of both hemispheres on fsaverage5, and the number of vertices of their own mesh."""
+
+    halves: tuple[Float[np.ndarray, " 10242"], Float[np.ndarray, " 10242"]]
+    size: int
+
+
+def _menu(maps: Mapping[str, _Map], scales: Mapping[str, ScalarMappable]) -> dict[str, Any]:
+    """Return the menu of the maps, which changes colors, texts and the color bar, and leaves the view as it is."""
+    buttons = []
+    for name, one in maps.items():
+        halves = list(zip(HEMISPHERES, one.halves, strict=True))
+        marker = _marker(scales[name], name)
+        changes = {
+            "vertexcolor": [_colors(hemisphere, half, scales[name]).tolist() for hemisphere, half in halves],
+            "text": [_texts(hemisphere, half) for hemisphere, half in halves],
+        }
+        # An entry for each of the two meshes and the color bar's point, to which only some of them apply.
+        update = {key: [*values, None] for key, values in changes.items()}
+        update |= {f"marker.{key}": [None, None, marker[key]] for key in ("color", "cmin", "cmax", "colorscale")}
+        update["marker.colorbar.title.text"] = [None, None, marker["colorbar"]["title"]["text"]]
+        buttons.append({"method": "restyle", "label": escape(name), "args": [update, [0, 1, 2]]})
+    return {"buttons": buttons, "x": 0.02, "y": 0.98, "xanchor": "left", "yanchor": "top", "showactive": True}
+
+
 def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> Any:
     """Return the colored inflated hemisphere, moved so that the other one stands beside it."""
     from plotly import graph_objects
@@ -130,14 +172,11 @@ def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMap
     surface = fsaverage(hemisphere, "infl")
     x, y, z = surface.coordinates.T
     x = x - x.max() - _GAP / 2 if hemisphere == "lh" else x - x.min() + _GAP / 2
-    grey = np.where(fsaverage(hemisphere, "sulc") > 0, SULCI, GYRI)
-    colors = np.where(np.isnan(values)[:, None], grey[:, None], scale.to_rgba(values)[:, :3])
-    texts = [f"{hemisphere} {index}: {value:.3g}" for index, value in enumerate(values)]
     i, j, k = surface.faces.T
     return graph_objects.Mesh3d(
         **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
-        vertexcolor=(255 * colors).round().astype(np.uint8),
-        text=texts,
+        vertexcolor=_colors(hemisphere, values, scale),
+        text=_texts(hemisphere, values),
         hoverinfo="text",
         name=hemisphere,
         lighting={"ambient": 0.7, "diffuse": 0.4, "specular": 0.02},
@@ -145,13 +184,28 @@ def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMap
     )
 
 
+def _colors(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> UInt8[np.ndarray, "n 3"]:
+    grey = np.where(fsaverage(hemisphere, "sulc") > 0, SULCI, GYRI)
+    colors = np.where(np.isnan(values)[:, None], grey[:, None], scale.to_rgba(values)[:, :3])
+    return (255 * colors).round().astype(np.uint8)
+
+
+def _texts(hemisphere: str, values: Float[np.ndarray, " 10242"]) -> list[str]:
+    return [f"{hemisphere} {index}: {value:.3g}" for index, value in enumerate(values)]
+
+
 def _color_bar(scale: ScalarMappable, label: str) -> Any:
     """Return a color bar, which belongs to an invisible point."""
     from plotly import graph_objects
 
+    marker = _marker(scale, label)
+    return graph_objects.Scatter3d(x=[0], y=[0], z=[0], mode="markers", marker=marker, hoverinfo="skip")
+
+
+def _marker(scale: ScalarMappable, label: str) -> dict[str, Any]:
     positions = np.linspace(0, 1, 33)
     shades = [f"rgb{tuple(round(255 * part) for part in scale.cmap(position)[:3])}" for position in positions]
-    marker = {
+    return {
         "color": [scale.norm.vmin],
         "cmin": scale.norm.vmin,
         "cmax": scale.norm.vmax,
@@ -162,7 +216,6 @@ def _color_bar(scale: ScalarMappable, label: str) -> Any:
         },
         "size": 0.001,
     }
-    return graph_objects.Scatter3d(x=[0], y=[0], z=[0], mode="markers", marker=marker, hoverinfo="skip")
 
 
 def _names() -> Any:

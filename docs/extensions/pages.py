@@ -19,7 +19,12 @@ SITUATIONS = {
     "Files of images": ["stream/sources/test_*.py"],
     "Images that change between two runs": ["stream/test_changed_input.py"],
     "Stored responses": ["stream/store/test_*.py"],
-    "Measured data and tables": ["experiments/test_*.py", "surface/test_*.py"],
+    "Measured data and tables": [
+        "experiments/test_*.py",
+        "experiments/accuracy/test_*.py",
+        "experiments/representations/test_*.py",
+        "surface/test_*.py",
+    ],
     "Schedulers and processes": [
         "stream/test_schedulers.py",
         "cli/test_processes.py",

@@ -2,7 +2,7 @@
 
 model_training_datasets/train_dataset-nsd_fsaverage/
     metadata_subject-1.npy             img_presentation_order: the image of each trial, counted from 0; splits; ncsnr
-    lh_betas_subject-1.h5, rh_betas_…  data set betas (trials, vertices of a hemisphere) float32
+    lh_betas_subject-1.h5, and of rh   data set betas (trials, vertices of a hemisphere) float32
 """
 
 from __future__ import annotations

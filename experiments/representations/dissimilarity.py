@@ -17,6 +17,7 @@ from ...errors import InvalidParameterError, ResourceError
 from ...surface.meshes import SHOWN, fsaverage, how_to_get, is_here
 from ...surface.spaces import MESHES, hint
 from ...vertices import HEMISPHERES, Vertices
+from .geodesic import geodesic_neighborhoods
 
 FEWEST_IMAGES = 4  # images needed: three images have only three dissimilarities
 
@@ -164,8 +165,10 @@ def searchable_vertices(vertices: Vertices) -> Vertices:
 def searchlights(
     responses: Float[np.ndarray, "images vertices"],
     vertices: Vertices,
-    k: int,
+    k: int | None,
     targets: Mapping[str, Float[np.ndarray, " pairs"]],
+    *,
+    radius: float | None = None,
 ) -> dict[str, Float[np.ndarray, " vertices"]]:
     """Correlate the dissimilarities around each vertex with target matrices.
 
@@ -179,23 +182,32 @@ def searchlights(
         Number of nearest vertices in a searchlight, the center included.
     targets
         Dissimilarity matrices by name, as upper triangles.
+    radius
+        Largest distance along the surface in mm, in place of ``k``, which is then None.
 
     Returns
     -------
-    For each target, a map of Spearman's correlations.
+    For each target, a map of Spearman's correlations; NaN where a vertex has no other within the radius.
 
     Raises
     ------
     InvalidParameterError, ResourceError
-        As :func:`neighborhoods`.
+        As :func:`neighborhoods` or :func:`~berg_jax.experiments.representations.geodesic_neighborhoods`; or both
+        ``k`` and a radius are given, or neither.
 
     See Also
     --------
     dissimilarities, similarities
     """
+    if (k is None) == (radius is None):
+        raise InvalidParameterError("Give k, the number of vertices in a searchlight, or a radius in mm, not both.")
+    around = neighborhoods(vertices, k) if radius is None else geodesic_neighborhoods(vertices, radius)
     target_ranks = np.stack([ranks(target) for target in targets.values()])
     correlations = []
-    for columns in neighborhoods(vertices, k):
+    for columns in around:
+        if len(columns) < 2:
+            correlations.append(np.full(len(target_ranks), np.nan))
+            continue
         local_ranks = ranks(dissimilarities(responses[:, columns]))
         correlations.append(target_ranks @ local_ranks)
     return dict(zip(targets, np.stack(correlations).T, strict=True))

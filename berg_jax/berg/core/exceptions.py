@@ -1,6 +1,6 @@
 """Exceptions under the published package's module path ``berg.core.exceptions``."""
 
-from ...errors import (
+from ...errors import (  # noqa: F401, names for scripts
     BERGError,
     InvalidParameterError,
     ModelLoadError,
@@ -8,12 +8,3 @@ from ...errors import (
     ResourceError,
     StimulusError,
 )
-
-__all__ = [
-    "BERGError",
-    "InvalidParameterError",
-    "ModelLoadError",
-    "ModelNotFoundError",
-    "ResourceError",
-    "StimulusError",
-]
