@@ -3,6 +3,7 @@ from .execution import Execution, Process, find_process
 from .images import Images
 from .loop import stream
 from .merge import merge_output
+from .reduce import read_groups, reduce_images
 from .reducers.base import Reducer
 from .reducers.glm import GLM
 from .reducers.groups import GroupMeans
@@ -19,6 +20,7 @@ from .sources.subset import Subset
 from .sources.tars import TarSource
 from .store.layout import Columns
 from .store.responses import Responses, open_responses
+from .store.show import show_text
 from .store.status import status_text
 
 __all__ = [
@@ -49,6 +51,9 @@ __all__ = [
     "merge_output",
     "open_responses",
     "open_source",
+    "read_groups",
+    "reduce_images",
+    "show_text",
     "status_text",
     "stream",
 ]
