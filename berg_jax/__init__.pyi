@@ -13,11 +13,13 @@ from .errors import (
     UnsafeFileError,
     ValidationError,
 )
+from .experiments import synthesis
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
 from .model.stacking import stack
+from .stream.encode import encode
 from .stream.execution import Execution
-from .stream.images import Images
+from .stream.images import Images, read_images
 from .stream.selection import Selection
 from .stream.store.responses import open_responses
 from .subject import Subject, load
@@ -46,11 +48,14 @@ __all__ = [
     "Vertices",
     "convert",
     "demo",
+    "encode",
     "experiments",
     "load",
     "open_responses",
+    "read_images",
     "stack",
     "stream",
     "surface",
+    "synthesis",
     "value_and_pixel_gradient",
 ]

@@ -51,7 +51,7 @@ def encode(
     if reduce is not None:
         if dtype != "float32":
             raise InvalidParameterError("--dtype is of stored responses, and --reduce stores none. Leave it out.")
-        from ..stream.reduce import reduce_images
+        from ..stream.reducers.averages import reduce_images
 
         return reduce_images(
             subject,

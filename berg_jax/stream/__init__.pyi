@@ -1,9 +1,9 @@
 from .encode import encode_images
 from .execution import Execution, Process, find_process
-from .images import Images
+from .images import Images, read_images
 from .loop import stream
 from .merge import merge_output
-from .reduce import read_groups, reduce_images
+from .reducers.averages import read_groups, reduce_images
 from .reducers.base import Reducer
 from .reducers.glm import GLM
 from .reducers.groups import GroupMeans
@@ -52,6 +52,7 @@ __all__ = [
     "open_responses",
     "open_source",
     "read_groups",
+    "read_images",
     "reduce_images",
     "show_text",
     "status_text",

@@ -27,6 +27,7 @@ from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import HEMISPHERES
 from ..reporting.command import command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
@@ -54,7 +55,7 @@ def measure_accuracy(
     noise_ceiling: CeilingSource | None = None,
     precision: str = "float32",
     execution: Execution = Execution(),
-) -> str:
+) -> ExperimentResult:
     """Compare a subject's predicted responses with measured ones; write maps, a table of ROIs, pictures.
 
     Called again after an interruption, it goes on.
@@ -90,7 +91,7 @@ def measure_accuracy(
 
     Returns
     -------
-    str
+    ExperimentResult
         Medians over vertices and ROIs, in a few lines.
 
     Raises
@@ -192,7 +193,7 @@ def measure_accuracy(
         provenance=facts,
         synthetic=subject.description.synthetic,
     )
-    return summary(subject, maps, medians, intervals, trials, ratios, output)
+    return ExperimentResult(summary(subject, maps, medians, intervals, trials, ratios, output), output)
 
 
 def vertex_accuracy(

@@ -11,23 +11,23 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Int
 
-from ..errors import InvalidParameterError
-from ..files.csv_tables import read_table
-from ..files.names import NameIndex
-from ..published.card import MODEL_ID
-from ..subject import Subject
-from ..vertices import Vertices
-from .execution import Execution, variant_for
-from .images import Images
-from .loop import stream
-from .owed import unfinished
-from .reducers import GroupMeans, Moments, Reducer
-from .selection import Selection
-from .sources.account import account_text
-from .sources.image_files import OnError
-from .store.output import is_complete
-from .store.places import Place, find_place, write
-from .store.status import account_of
+from ...errors import InvalidParameterError
+from ...files.csv_tables import read_table
+from ...files.names import NameIndex
+from ...published.card import MODEL_ID
+from ...subject import Subject
+from ...vertices import Vertices
+from ..execution import Execution, variant_for
+from ..images import Images
+from ..loop import stream
+from ..owed import unfinished
+from ..selection import Selection
+from ..sources.account import account_text
+from ..sources.image_files import OnError
+from ..store.output import is_complete
+from ..store.places import Place, find_place, write
+from ..store.status import account_of
+from . import GroupMeans, Moments, Reducer
 
 Reduction = Literal["mean", "moments", "group-means"]
 MEANS = "means.npz"
