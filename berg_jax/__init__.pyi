@@ -13,13 +13,15 @@ from .errors import (
     UnsafeFileError,
     ValidationError,
 )
+from .experiments import synthesis
 from .model import bridge
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
 from .model.replicas import replicate
 from .model.stacking import stack
+from .stream.encode import encode
 from .stream.execution import Execution
-from .stream.images import Images
+from .stream.images import Images, read_images
 from .stream.selection import Selection
 from .stream.store.responses import open_responses
 from .subject import Subject, load
@@ -49,12 +51,15 @@ __all__ = [
     "bridge",
     "convert",
     "demo",
+    "encode",
     "experiments",
     "load",
     "open_responses",
+    "read_images",
     "replicate",
     "stack",
     "stream",
     "surface",
+    "synthesis",
     "value_and_pixel_gradient",
 ]

@@ -42,6 +42,10 @@ def require_images(source: Source, least: int, purpose: str) -> None:
 
 def check_subjects(subjects: Sequence[Subject]) -> None:
     """Raise InvalidParameterError unless there is at least one subject, and each only once."""
+    if isinstance(subjects, Subject) or not all(isinstance(subject, Subject) for subject in subjects):
+        raise InvalidParameterError(
+            f"subjects must be a list of berg_jax.Subject, such as [Subject('demo', 1)], got {subjects!r:.80}."
+        )
     numbers = [subject.description.subject for subject in subjects]
     if not numbers or len(set(numbers)) < len(numbers):
         raise InvalidParameterError(f"Give one or more subjects, each once, got {numbers}.")

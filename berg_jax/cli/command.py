@@ -35,7 +35,9 @@ from .options import (
     TimeLimit,
     messages,
     seconds,
+    shows_progress,
 )
+from .recorded import Config
 
 _PANELS = {Selection: "Vertices", Images: "Images", Recipe: "Recipe", Execution: RUN}
 # Types on the command line, where those in Python allow more.
@@ -80,7 +82,12 @@ class _Value(NamedTuple):
 
 
 def command(
-    app: typer.Typer, group: str, name: str | None = None, extra: str | None = None, hidden: bool = False
+    app: typer.Typer,
+    group: str,
+    name: str | None = None,
+    extra: str | None = None,
+    hidden: bool = False,
+    config: bool = False,
 ) -> Callable[[Callable[..., str]], Callable[..., None]]:
     """Register a function as a command: what it returns is printed, and an error of the user's is one message.
 
@@ -95,6 +102,8 @@ def command(
         The package's extra that the command needs.
     hidden
         Leave the command out of the help.
+    config
+        Add ``--config``, which takes the settings that an earlier run has recorded.
     """
 
     def register(function: Callable[..., str]) -> Callable[..., None]:
@@ -108,8 +117,13 @@ def command(
                 parameters += value.options.values()
                 values[parameter.name] = value
 
+        if config:
+            parameters.append(_option("config", Config, None))
+
         @functools.wraps(function)
         def run(**given: Any) -> None:
+            if config:
+                given.pop("config")  # its settings are the other options' defaults by now
             with messages(extra):
                 # Subjects come last, as they may take long: a demo subject is built on its first use.
                 for name, value in sorted(values.items(), key=lambda item: item[0].startswith("subject")):
@@ -231,7 +245,7 @@ def _execution(
     time_limit: float | None,
 ) -> Execution:
     process = find_process(process_index, process_count, share=share)
-    execution = Execution(batch_size, devices, process, seconds(time_limit))
+    execution = Execution(batch_size, devices, process, seconds(time_limit), shows_progress())
     if devices is not None:
         execution.local_devices()  # refused now, if there are not so many
     return execution

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import InvalidParameterError
 from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
 from .command import Alias, OneSubject, command
-from .options import Precision
+from .options import Precision, shows_progress
 
 app = typer.Typer()
 _GROUP = "Encoding"
@@ -43,8 +44,38 @@ def encode(
     append: Annotated[
         bool, typer.Option("--append", help="Add images that a finished output lacks behind its own rows.")
     ] = False,
+    reduce: Annotated[
+        Literal["mean", "moments", "group-means"] | None,
+        typer.Option(help="Keep only the mean, mean and variance, or means of groups (default: all responses)"),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image and group, a row for each image, for group-means."),
+    ] = None,
 ) -> str:
     """Predict responses to images, into a zarr store. Rerun it to resume after an interruption."""
+    if reduce is not None:
+        if dtype != "float32":
+            raise InvalidParameterError("--dtype is of stored responses, and --reduce stores none. Leave it out.")
+        if retry_skipped or append:
+            raise InvalidParameterError(
+                "--retry-skipped and --append are for stored responses; --reduce stores none."
+            )
+        from ..stream.reducers.averages import reduce_images
+
+        return reduce_images(
+            subject,
+            images,
+            output,
+            reduce=reduce,
+            groups=groups,
+            selection=selection,
+            precision=precision,
+            on_error=on_error,
+            execution=execution,
+        )
+    if groups is not None:
+        raise InvalidParameterError("--groups is for --reduce group-means. Give that, too, or leave it out.")
     from ..stream.encode import encode_images
 
     return encode_images(
@@ -59,6 +90,14 @@ def encode(
         append=append,
         execution=execution,
     )
+
+
+@command(app, _GROUP)
+def show(output: Annotated[str, typer.Argument(metavar="STORE", help="Output of a run, a folder or a URL.")]) -> str:
+    """Say what a store holds: subject, ROI, images, range of the responses, a table of ROIs or groups."""
+    from ..stream.store.show import show_text
+
+    return show_text(output)
 
 
 @command(app, _GROUP)
@@ -86,4 +125,4 @@ def demo(
     """Encode pictures with a synthetic subject, draw its brain, and change a photograph by gradient ascent."""
     from ..experiments.demo import demonstrate
 
-    return demonstrate(output, subject_id, roi)
+    return demonstrate(output, subject_id, roi, show_progress=shows_progress())

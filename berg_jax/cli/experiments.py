@@ -33,7 +33,7 @@ class ProbeKind(enum.StrEnum):
 _Limits = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
 
 
-@command(app, _GROUP)
+@command(app, _GROUP, config=True)
 def retinotopy(
     images: Annotated[
         Images | None,
@@ -81,7 +81,7 @@ def retinotopy(
     )
 
 
-@command(app, _GROUP)
+@command(app, _GROUP, config=True)
 def localize(
     images: Annotated[
         Images | None,
@@ -125,7 +125,7 @@ def localize(
     )
 
 
-@command(app, _GROUP)
+@command(app, _GROUP, config=True)
 def accuracy(
     images: Annotated[
         Images,
@@ -186,7 +186,7 @@ def accuracy(
     )
 
 
-@command(app, _GROUP)
+@command(app, _GROUP, config=True)
 def rsa(
     images: Annotated[
         Images | None,
@@ -249,7 +249,7 @@ def rsa(
     )
 
 
-@command(app, _GROUP, extra="synthesis")
+@command(app, _GROUP, extra="synthesis", config=True)
 def control(
     images: Annotated[
         Images | None,

@@ -73,13 +73,24 @@ TimeLimit = Annotated[
         help="Stop after this many minutes; rerun the command to resume (default: no limit)", rich_help_panel=RUN
     ),
 ]
-_debug = False
+_debug = _quiet = False
 
 
 def show_tracebacks(shown: bool) -> None:
     """Set whether an error of the user's shows a traceback."""
     global _debug
     _debug = shown
+
+
+def be_quiet(wanted: bool) -> None:
+    """Set whether commands show no progress."""
+    global _quiet
+    _quiet = wanted
+
+
+def shows_progress() -> bool:
+    """Return whether commands show progress."""
+    return not _quiet
 
 
 @contextlib.contextmanager

@@ -144,8 +144,16 @@ def verify(
 
 
 @command(app, _GROUP)
-def info(berg_dir: BergDir, subject_id: SubjectId) -> str:
-    """Print a subject's ROIs: vertices per hemisphere, median noise ceiling SNR and explained variance."""
+def info(
+    berg_dir: BergDir,
+    subject_id: Annotated[
+        int | None, typer.Option("--subject", help="ID of the subject, such as 1 (default: only say which are there)")
+    ] = None,
+) -> str:
+    """Print which subjects are there, and one's ROIs: vertices, median noise ceiling SNR, explained variance."""
+    there = _subjects_there(berg_dir)
+    if subject_id is None:
+        return f"{there} Give --subject for a table of one's ROIs."
     from ..published.berg_dir import SubjectFiles, check_subject_id
     from ..published.metadata import find_metadata, roi_table
 
@@ -154,15 +162,26 @@ def info(berg_dir: BergDir, subject_id: SubjectId) -> str:
         from ..subject import Subject
 
         Subject(berg_dir, subject_id)  # builds it
-    return roi_table(find_metadata(*files.metadata_places))
+    return f"{there}\n{roi_table(find_metadata(*files.metadata_places))}"
 
 
 @command(app, _GROUP)
-def describe() -> str:
+def describe(
+    berg_dir: Annotated[
+        Path | None, typer.Option("--berg-dir", help="BERG directory, to say which subjects are there, too.")
+    ] = None,
+) -> str:
     """Print the model's card: what it is, what it takes and gives, how well it predicts, what to cite."""
-    from ..published.card import card_text
+    from ..published.card import card_page
 
-    return card_text()
+    return card_page() if berg_dir is None else f"{card_page()}\n\n{_subjects_there(berg_dir)}"
+
+
+def _subjects_there(berg_dir: Path) -> str:
+    """Return a sentence that names the subjects of a BERG directory."""
+    from ..published.berg_dir import subjects_sentence
+
+    return subjects_sentence(berg_dir)
 
 
 Size = Literal["published", "tiny"]

@@ -13,7 +13,7 @@ from ..experiments.synthesis.recipe import Recipe
 from ..stream.execution import find_process
 from ..stream.selection import Selection
 from .command import OneSubject, Only, command
-from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, TimeLimit, seconds
+from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, TimeLimit, seconds, shows_progress
 
 app = typer.Typer()
 _GROUP = "Stimuli"
@@ -29,7 +29,7 @@ class Method(enum.StrEnum):
     occlusion = "occlusion"
 
 
-@command(app, _GROUP, extra="synthesis")
+@command(app, _GROUP, extra="synthesis", config=True)
 def synthesize(
     subject: OneSubject,
     output: Output,
@@ -94,6 +94,7 @@ def synthesize(
         microbatch=microbatch,
         devices=devices,
         time_limit=seconds(time_limit),
+        show_progress=shows_progress(),
     )
 
 
@@ -137,6 +138,7 @@ def sweep(
         process=None if submits else find_process(process_index, process_count, share=share),
         retry_failed=retry_failed,
         time_limit=seconds(time_limit),
+        show_progress=shows_progress(),
     )
 
 

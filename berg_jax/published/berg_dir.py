@@ -164,6 +164,29 @@ class SubjectFiles:
             )
 
 
+def subjects_sentence(berg_dir: str | Path) -> str:
+    """Return a sentence that names the subjects of a BERG directory.
+
+    Raises
+    ------
+    ModelNotFoundError
+        There is no such folder.
+    """
+    path = resolve_berg_dir(berg_dir)
+    if path == demo_folder():
+        return (
+            f"Subjects in {berg_dir}: {', '.join(map(str, DEMO_SUBJECTS))} (synthetic, each built on its first use)."
+        )
+    if not path.is_dir():
+        raise ModelNotFoundError(f"There is no folder {path}. Give the berg_dir, which holds {MODEL_FOLDER}.")
+    if (path / DESCRIPTION).is_file():
+        return f"{berg_dir} is one converted subject's own folder."
+    found = available_subjects(path)
+    if not found:
+        return f"Subjects in {berg_dir}: none with its weights (berg-jax fetch gets them)."
+    return f"Subjects in {berg_dir}: {', '.join(map(str, found))}."
+
+
 def available_subjects(berg_dir: Path) -> list[int]:
     """Return the IDs of the subjects of a BERG directory that have both weight files or are converted, ascending."""
     folder = berg_dir / MODEL_FOLDER

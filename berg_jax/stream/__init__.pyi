@@ -1,8 +1,9 @@
 from .encode import encode_images
 from .execution import Execution, Process, find_process
-from .images import Images
+from .images import Images, read_images
 from .loop import stream
 from .merge import merge_output
+from .reducers.averages import read_groups, reduce_images
 from .reducers.base import Reducer
 from .reducers.glm import GLM
 from .reducers.groups import GroupMeans
@@ -19,6 +20,7 @@ from .sources.subset import Subset
 from .sources.tars import TarSource
 from .store.layout import Columns
 from .store.responses import Responses, open_responses
+from .store.show import show_text
 from .store.status import status_text
 
 __all__ = [
@@ -49,6 +51,10 @@ __all__ = [
     "merge_output",
     "open_responses",
     "open_source",
+    "read_groups",
+    "read_images",
+    "reduce_images",
+    "show_text",
     "status_text",
     "stream",
 ]

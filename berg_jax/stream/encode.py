@@ -188,3 +188,6 @@ def _summary(path: Place, subject: Subject, seconds: float | None) -> str:
     took = "complete already, nothing was computed" if seconds is None else f"{seconds:.1f} s, compilation included"
     lines.append(f"{images} images × {vertices} vertices ({took}): {path}")
     return "\n".join(lines)
+
+
+encode = encode_images  # its name in berg_jax

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 from ..errors import InvalidParameterError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Num
+
     from ..subject import Subject
     from .sources.image_files import Source
 
@@ -105,3 +108,55 @@ class Images:
             )
         is_split = self.rows in SPLITS
         return Subset(source, subject.metadata.image_numbers(self.rows) if is_split else parse_numbers(self.rows))
+
+
+def read_images(
+    path: str | Path, *, rows: str | None = None, fit: Fit = "error", layout: Layout | None = None
+) -> Num[np.ndarray, "n 3 height width"]:
+    """Return images on disk as one array, which models take.
+
+    Parameters
+    ----------
+    path
+        An image file, or any path that :class:`Images` takes. All images are held in memory.
+    rows, fit, layout
+        See :class:`Images`; ``rows`` are numbers such as ``"3,5,10-19"`` of an array of images.
+
+    Returns
+    -------
+    (images, 3, height, width), RGB in 0–255: uint8 if all files have one size of at most 448, otherwise float32 at
+    224 × 224.
+
+    Raises
+    ------
+    ModelNotFoundError, StimulusError, InvalidParameterError
+        There is nothing at the path; the images cannot be used; an option makes no sense.
+
+    See Also
+    --------
+    berg_jax.stream.open_source : Images that are read a few at a time.
+    berg_jax.stream.encode_images : Responses to any number of images on disk.
+
+    Examples
+    --------
+    >>> from berg_jax.demo import photographs
+    >>> read_images(photographs()["china.jpg"], fit="crop").shape
+    (1, 3, 224, 224)
+    """
+    import numpy as np
+
+    from .sources.image_files import FilesSource, PathFile
+    from .sources.kinds import is_picture
+    from .sources.open import open_source
+    from .sources.subset import Subset, parse_numbers
+
+    images = Images(path, rows, fit, layout)
+    file = Path(path)
+    if file.is_file() and is_picture(file.name, None):
+        source = FilesSource([PathFile(file.name, file, file.stat().st_size)], fit)
+    else:
+        images.require_there()
+        source = open_source(path, fit, layout)
+    if rows is not None:
+        source = Subset(source, parse_numbers(rows))
+    return np.asarray(source.read(list(range(len(source)))))

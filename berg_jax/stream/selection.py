@@ -56,8 +56,15 @@ class Selection:
         ModelNotFoundError, ValidationError
             Metadata are missing, or are not this subject's.
         """
+        from ..errors import InvalidParameterError
         from ..rois import resolve
+        from ..subject import Subject
         from ..vertices import Vertices
+
+        if not isinstance(subject, Subject):
+            raise InvalidParameterError(
+                f"subject must be a berg_jax.Subject, such as Subject('demo', 1), got {subject!r:.80}."
+            )
 
         everything = self.roi is None and self.hemisphere == "both"
         if everything and self.min_ncsnr is None and self.min_explained_variance is None:

@@ -27,6 +27,7 @@ from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
@@ -58,7 +59,7 @@ def measure_accuracy(
     beside: Sequence[str | Path] = (),
     precision: str = "float32",
     execution: Execution = Execution(),
-) -> str:
+) -> ExperimentResult:
     """Compare a subject's predicted responses with measured ones; write maps, a table of ROIs, pictures.
 
     Called again after an interruption, it goes on.
@@ -99,7 +100,7 @@ def measure_accuracy(
 
     Returns
     -------
-    str
+    ExperimentResult
         Medians over vertices and ROIs, in a few lines.
 
     Raises
@@ -204,7 +205,7 @@ def measure_accuracy(
         provenance=facts,
         synthetic=subject.description.synthetic,
     )
-    return summary(subject, maps, medians, intervals, trials, ratios, output)
+    return ExperimentResult(summary(subject, maps, medians, intervals, trials, ratios, output), output)
 
 
 def _published_ncsnr(

@@ -29,6 +29,7 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, note, provenance, require_reporting, write_numbers, write_results
 from ..responses import STORE, keep_responses
@@ -92,7 +93,7 @@ def control_regions(
     seed: int = 0,
     precision: str = "float32",
     execution: Execution = Execution(),
-) -> str:
+) -> ExperimentResult:
     """Choose images that control two regions' responses, or sets that control how alike they represent images.
 
     The method is that of [1]_. Called again after an interruption, it goes on.
@@ -130,7 +131,7 @@ def control_regions(
 
     Returns
     -------
-    str
+    ExperimentResult
         How far the images drive or suppress each region, in a few lines.
 
     Raises
@@ -244,7 +245,7 @@ def control_regions(
         provenance=facts,
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return summary(subjects, rois, rows, len(source), output)
+    return ExperimentResult(summary(subjects, rois, rows, len(source), output), output)
 
 
 def goals(rois: Sequence[str]) -> dict[str, tuple[int, int]]:

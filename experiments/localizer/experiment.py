@@ -29,6 +29,7 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import fdr
@@ -53,7 +54,7 @@ def localize(
     measured: Mapping[str, str | Path] | None = None,
     precision: str = "float32",
     execution: Execution = Execution(),
-) -> str:
+) -> ExperimentResult:
     """Find which vertices and ROIs of one or more subjects prefer which category; write maps, tables and pictures.
 
     Called again after an interruption, it goes on.
@@ -89,7 +90,7 @@ def localize(
 
     Returns
     -------
-    str
+    ExperimentResult
         Vertices found for each contrast and what each ROI prefers, in a few lines.
 
     Raises
@@ -183,7 +184,7 @@ def localize(
         provenance=facts,
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return "\n".join([*lines, f"Maps, tables, pictures and report.html: {output}"])
+    return ExperimentResult("\n".join([*lines, f"Maps, tables, pictures and report.html: {output}"]), output)
 
 
 def vertex_maps(

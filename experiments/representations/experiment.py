@@ -26,6 +26,7 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Picture, Section, Table, write_report
 from ..reporting.pictures import draw_brain, draw_table
 from ..reporting.results import (
@@ -73,7 +74,7 @@ def compare_representations(
     dinov2: str | Path | None = None,
     precision: str = "float32",
     execution: Execution = Execution(),
-) -> str:
+) -> ExperimentResult:
     """Compare representations of images in ROIs of one or more subjects with each other and with given ones.
 
     The method is representational similarity analysis [1]_. Called again after an interruption, it goes on.
@@ -114,7 +115,7 @@ def compare_representations(
 
     Returns
     -------
-    str
+    ExperimentResult
         What each representation is most like, in a few lines.
 
     Raises
@@ -221,7 +222,7 @@ def compare_representations(
         provenance=facts,
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return _summary(subjects, rows, coarse, output)
+    return ExperimentResult(_summary(subjects, rows, coarse, output), output)
 
 
 def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:

@@ -34,6 +34,7 @@ from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import write_report
 from ..reporting.results import EARLY, origin, outlined, provenance, require_reporting, write_results
 from ..responses import run_facts
@@ -62,7 +63,7 @@ def map_retinotopy(
     measured: str | Path | None = None,
     precision: str = "float32",
     execution: Execution = Execution(),
-) -> str:
+) -> ExperimentResult:
     """Map receptive fields of a subject's vertices, and write maps, numbers, pictures and a report.
 
     Called again after an interruption, it goes on.
@@ -104,7 +105,7 @@ def map_retinotopy(
 
     Returns
     -------
-    str
+    ExperimentResult
         The agreement with the model's own, planted and measured centers, in a few lines.
 
     Raises
@@ -176,7 +177,7 @@ def map_retinotopy(
         provenance=facts,
         synthetic=subject.description.synthetic,
     )
-    return _summary(subject, rows, best, output)
+    return ExperimentResult(_summary(subject, rows, best, output), output)
 
 
 def probe_model(

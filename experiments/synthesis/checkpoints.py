@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,9 +15,12 @@ from jaxtyping import Float
 from ...errors import IntegrityError
 from ...files.disk import explained, read_small, readable, write_whole
 from ...files.npy import read_npz
+from ...stream.store.changes import differences_of
 from .ascent import State
 
 _LARGEST = 1 << 36  # bytes
+_SETTINGS = "settings"  # JSON of the optimization's settings
+_FREE = {"steps", "berg_dir", "microbatch"}  # settings that are none of an optimization's identity
 
 
 class Saved(NamedTuple):
@@ -31,7 +36,7 @@ class Saved(NamedTuple):
     looks: Float[np.ndarray, "looks n"]
 
 
-def save(path: str | Path, saved: Saved, identity: str) -> None:
+def save(path: str | Path, saved: Saved, identity: str, settings: Mapping[str, Any] | None = None) -> None:
     """Write a checkpoint in place of the previous one.
 
     Parameters
@@ -42,6 +47,8 @@ def save(path: str | Path, saved: Saved, identity: str) -> None:
         The state to save.
     identity
         Hash that tells this optimization from others.
+    settings
+        Settings by name, as JSON has them, by which a message says how another optimization differs.
 
     Raises
     ------
@@ -55,13 +62,15 @@ def save(path: str | Path, saved: Saved, identity: str) -> None:
     path = Path(path)
     arrays = {f"leaf.{index}": np.asarray(leaf) for index, leaf in enumerate(jax.tree.leaves(saved))}
     memory = io.BytesIO()
+    if settings is not None:
+        arrays[_SETTINGS] = np.array(json.dumps(dict(settings)))
     np.savez(memory, identity=np.array(identity), structure=np.array(str(jax.tree.structure(saved))), **arrays)
     with explained("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, memory.getvalue())
 
 
-def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
+def restore(path: str | Path | None, fresh: Saved, identity: str, settings: Mapping[str, Any] | None = None) -> Saved:
     """Return the state that a checkpoint holds, or ``fresh`` if there is no checkpoint.
 
     Parameters
@@ -72,11 +81,13 @@ def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
         A state of the same structure, before the first step.
     identity
         Hash that tells this optimization from others.
+    settings
+        Settings of this optimization, as for :func:`save`.
 
     Raises
     ------
     IntegrityError
-        The file is damaged, or belongs to another optimization.
+        The file is damaged, or belongs to another optimization; the message names the settings that differ.
 
     See Also
     --------
@@ -89,11 +100,13 @@ def restore(path: str | Path | None, fresh: Saved, identity: str) -> Saved:
         arrays = read_npz(io.BytesIO(read_small(Path(path), _LARGEST)))
         same = str(arrays["identity"]) == identity and str(arrays["structure"]) == str(structure)
         leaves = [arrays[f"leaf.{index}"] for index in range(len(expected))] if same else []
+        there = dict(json.loads(str(arrays[_SETTINGS]))) if _SETTINGS in arrays else {}
     kinds = [(leaf.dtype, leaf.ndim) for leaf in leaves]  # not shapes, because the records of the steps have grown
     same = same and kinds == [(np.asarray(leaf).dtype, np.ndim(leaf)) for leaf in expected]
     if not same or leaves[0].shape != expected[0].shape:
+        now = {name: value for name, value in (settings or {}).items() if name in there and name not in _FREE}
+        other = "; ".join(differences_of(there, now)) or "model, objective, images, seed or n differ"
         raise IntegrityError(
-            f"The checkpoint {path} is of another optimization: model, objective, images, seed or n differ. "
-            "Give another path, or remove it."
+            f"The checkpoint {path} is of another optimization: {other}. Give another path, or remove it."
         )
     return jax.tree.unflatten(structure, leaves)

@@ -20,8 +20,10 @@ from ...errors import IntegrityError, InvalidParameterError
 from ...files.disk import explained, read_small, readable, write_whole
 from ...machine import environment
 from ...stream.selection import Selection
+from ...stream.store.changes import differences_of
 from ...subject import Subject
 from ..reporting.command import Command, command_of
+from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import origin
 from ..stimuli import refusing
@@ -56,7 +58,7 @@ def synthesize(
     devices: int = 1,
     time_limit: float | None = None,
     show_progress: bool = True,
-) -> str:
+) -> ExperimentResult:
     """Make images that drive some regions of a subject's model and suppress others, into a folder.
 
     It holds the images as ``.png``, best first, ``contact_sheet.png``, ``scores.csv``, ``synthesis.json``, and of all
@@ -98,7 +100,7 @@ def synthesize(
 
     Returns
     -------
-    str
+    ExperimentResult
         The best image's scores, in a few lines.
 
     Raises
@@ -136,7 +138,7 @@ def synthesize(
     vertices, area = union(subject, areas, selection)
     inputs = {"start": recipe.start, "photographs": recipe.photographs, "baseline": baseline}
     if _is_done(output, settings, subject.identity(vertices, precision), inputs):
-        return f"Complete already, nothing was computed: {output}"
+        return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
     model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
@@ -168,6 +170,7 @@ def synthesize(
             microbatch=microbatch,
             devices=devices,
             checkpoint=checkpoint,
+            settings={**settings, "identity": subject.identity(vertices, precision)},
             time_limit=time_limit,
             show_progress=show_progress,
         )
@@ -202,7 +205,7 @@ def synthesize(
         lines.append(
             f"Against {natural.source}: {over} z; each image's value is above at least {least:.2f}% of them."
         )
-    return "\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"])
+    return ExperimentResult("\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"]), output)
 
 
 def _check_prior(prior: str | None, guidance: float | None, recipe: Recipe) -> None:
@@ -291,10 +294,9 @@ def _is_done(output: Path, settings: dict[str, Any], identity: str, inputs: Mapp
         facts = json.loads(read_small(path))
         settings_there, identity_there = dict(facts["settings"]), str(facts.get("identity", identity))
         there = {_RENAMED.get(name, name): value for name, value in settings_there.items()}
-    other = [name for name in settings if there.get(name) != settings[name]]
-    if other:
+    if other := differences_of(there, settings):
         raise InvalidParameterError(
-            f"{output} holds a synthesis of other settings ({', '.join(other)}). Give another folder."
+            f"{output} holds a synthesis of other settings: {'; '.join(other)}. Give another folder."
         )
     if identity_there != identity:
         raise InvalidParameterError(

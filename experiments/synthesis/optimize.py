@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,6 +90,7 @@ def optimize(
     every: int = 16,
     patience: int | None = None,
     checkpoint: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
     show_progress: bool = True,
 ) -> Result:
@@ -135,6 +136,9 @@ def optimize(
         Number of steps without a better image in any restart after which to stop. By default all steps are made.
     checkpoint
         A file to write at every look, and to resume from, bit for bit, if it is there.
+    settings
+        Further settings by name, as JSON has them. They are kept in the checkpoint, and the message names those that
+        differ if it belongs to another optimization.
     time_limit
         Seconds after which to stop. Ctrl-C and SIGTERM stop, too; the steps in progress are finished first.
     show_progress
@@ -189,7 +193,8 @@ def optimize(
     identity = _first_step(model, problem, states, run, microbatch)
     empty = np.zeros((0, n), np.float32)
     fresh = Saved(states=states, history=empty, gradient_lengths=empty, looks=empty)
-    states, history, lengths, looks = restore(checkpoint, fresh, identity)
+    settings = {"n": n, "set_size": set_size, "draws": draws, "seed": seed, **(settings or {})}
+    states, history, lengths, looks = restore(checkpoint, fresh, identity, settings)
     states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("data")))
     with (
         stop_requests(time_limit) as stopped,
@@ -209,7 +214,7 @@ def optimize(
             looks = np.concatenate([looks, np.asarray(look)[None]])
             if checkpoint is not None:
                 current = Saved(states=states, history=history, gradient_lengths=lengths, looks=looks)
-                save(checkpoint, current, identity)
+                save(checkpoint, current, identity, settings)
             best = float(states.best_value.max())
             bar.update(count)
             bar.set_postfix(best=f"{best:.3f}", mean=f"{looks[-1].mean():.3f}")

@@ -66,7 +66,10 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     before = files(out)
     assert "Complete already" in CliRunner().invoke(app, command).output
     other = CliRunner().invoke(app, [*command, "--seed", "3"])
-    assert (other.exit_code, "other settings (seed)" in other.output) == (2, True)
+    assert (other.exit_code, "other settings: seed is 0 there and 3 now" in " ".join(other.output.split())) == (
+        2,
+        True,
+    )
     assert files(out) == before
 
 
