@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,6 +34,14 @@ _CARD = read_card()
 _PARAMETERS = _CARD["parameters"]
 _SELECTION = _PARAMETERS["selection"]["properties"]
 _log = logging.getLogger(__name__)
+
+
+class _ClassOrModelMethod(classmethod):
+    """A class method, as in the published package, that is given the model if it is called on one."""
+
+    def __get__(self, model: Any, owner: type | None = None) -> Any:
+        method = super().__get__(model, owner)
+        return method if model is None else partial(method, model_instance=model)
 
 
 class BERGModel:
@@ -118,9 +125,6 @@ class BERGModel:
         self.selected_lh_vertices: range | Int[np.ndarray, " lh"] | None = indices["lh"]
         self.selected_rh_vertices: range | Int[np.ndarray, " rh"] | None = indices["rh"]
         self.encoder: EncodingModel | None = None
-        # The published package's method belongs to the class; called on a model, ours asks for that one's subject.
-        # The reference is weak, so that a model that is no longer used lets go of its weights at once.
-        self.get_metadata = partial(type(self).get_metadata, model_instance=weakref.proxy(self))
         self._subject: Subject | None = None
         self._step = 0  # images that all devices compute at a time, once the model is loaded
         self._lh_count = 0  # columns of the left hemisphere, which come first
@@ -207,7 +211,7 @@ class BERGModel:
                 progress.update(len(new))
         return responses[:, : self._lh_count], responses[:, self._lh_count :]
 
-    @classmethod
+    @_ClassOrModelMethod
     def get_metadata(
         cls,
         berg_dir: str | Path | None = None,

@@ -156,7 +156,11 @@ def test_experiments_make_the_same_pictures(
 
 def test_every_command_is_known_here() -> None:
     """A new command must be tried, too, or be named here as one that draws and counts nothing."""
-    names = {command.name or command.callback.__name__ for group in app.registered_groups for command in _of(group)}
+    names = {
+        (command.name or command.callback.__name__).replace("_", "-")
+        for group in app.registered_groups
+        for command in _of(group)
+    }
     others = {
         "accuracy",
         "bench",
@@ -167,6 +171,8 @@ def test_every_command_is_known_here() -> None:
         "convert",
         "describe",
         "env",
+        "export-rois",
+        "show",
     }
     others |= {"fetch", "info", "make-synthetic-subject", "merge", "photographs", "status", "sweep", "tune", "verify"}
     assert names - {"synthesize-subject"} == set(COMMANDS) | others

@@ -207,10 +207,10 @@ def test_gifti_round_trip(chosen: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
-        ((np.ones(2000),), {}, r"642 \(fsaverage3\), 2562 .*163842 \(fsaverage\); got 1000\. Resample"),
+        ((np.ones(2000),), {}, r"642 \(fsaverage3\), 2562 .*163842 \(fsaverage\); got 1000\. .* resample"),
         ((np.ones(2 * SIZE + 1),), {}, "20485 in all.*pass vertices"),
         ((np.ones(4), SOME), {}, "4 values for 3 vertices"),
-        ((np.ones(3), [1, 2, 3]), {}, "must be berg_jax.Vertices, got list"),
+        ((np.ones(3), [1, 2, 3]), {}, "must be berg_jax.Vertices, .* got list"),
         ((np.ones((1, 2 * SIZE)),), {}, r"got float64 of shape \(1, 20484\).*responses\[0\]"),
         ((np.array(["a", "b"]),), {}, "must be numbers"),
         ((ONES * 1j,), {}, "complex128"),
@@ -229,7 +229,7 @@ def test_gifti_round_trip(chosen: bool, tmp_path: Path) -> None:
         ((ONES,), {"colormap": "sunset"}, "colormap must be .*'sunset'"),
         ((ONES,), {"colormap": 3}, "colormap must be"),
         ((ONES,), {"outlines": SOME}, "outlines must be {name: Vertices}"),
-        ((ONES,), {"outlines": {"V1": np.arange(3)}}, "must be berg_jax.Vertices, got ndarray"),
+        ((ONES,), {"outlines": {"V1": np.arange(3)}}, "must be berg_jax.Vertices, .* got ndarray"),
         ((ONES,), {"outlines": {"V1": Vertices([1], [], 642)}}, "hemispheres of 642 vertices"),
     ],
 )

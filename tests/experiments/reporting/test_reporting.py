@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from berg_jax import Images
+from berg_jax import Images, Subject
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.reporting.command import plain
@@ -270,11 +270,16 @@ class _Described(NamedTuple):
     subject: int
 
 
-class _Subject(NamedTuple):
+class _Subject(Subject):
     """A subject that is not there, for commands that are only taken apart."""
 
-    berg_dir: str
-    description: _Described
+    def __init__(self, berg_dir: Path, subject_id: int) -> None:
+        self.berg_dir, self.description = str(berg_dir), _Described(subject_id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Subject) and vars(self) == vars(other)
+
+    __hash__ = None
 
 
 class _Asked(Exception):
@@ -295,9 +300,7 @@ def test_the_recorded_command_asks_for_the_same(
 
     monkeypatch.setattr(module, "command_of", stop)
     monkeypatch.setattr(Images, "require_there", lambda images: None)
-    monkeypatch.setattr(
-        "berg_jax.subject.Subject", lambda berg_dir, number: _Subject(str(berg_dir), _Described(number))
-    )
+    monkeypatch.setattr("berg_jax.subject.Subject", _Subject)
     found = [CliRunner().invoke(app, shlex.split(f"{name} {arguments[name]}")).exception]
     assert isinstance(found[0], _Asked), found[0]
     line = found[0].args[0].line
