@@ -169,16 +169,26 @@ def _root_mean_square(changes: Float[Array, "... k vertices"]) -> Float[Array, "
 def _gram(model: Model, image: Float[Array, "3 h w"], directions: Float[Array, "k 3 h w"]) -> Float[Array, "k 3 h w"]:
     """Return JᵀJ times each direction; a batch of the same image gives each its row."""
     images = jnp.broadcast_to(image[None], directions.shape)
-    _, changes = jax.jvp(model, (images,), (directions,))
-    _, pull = jax.vjp(model, images)
-    (products,) = pull(changes)
+    (products,) = jax.vjp(model, images)[1](_changes(model, images, directions))
     return products
+
+
+def _changes(
+    model: Model, images: Float[Array, "k 3 h w"], directions: Float[Array, "k 3 h w"]
+) -> Float[Array, "k vertices"]:
+    """Return J times each direction by the backward pass, since a model's convolutions may have no forward-mode rule.
+
+    The backward pass is linear in the responses' weights; its own backward pass is J.
+    """
+    responses, pull = jax.vjp(model, images)
+    (changes,) = jax.vjp(lambda weights: pull(weights)[0], jnp.zeros_like(responses))[1](directions)
+    return changes
 
 
 @jax.jit
 def _predicted(model: Model, image: Float[Array, "3 h w"], directions: Float[Array, "k 3 h w"]) -> Float[Array, " k"]:
     images = jnp.broadcast_to(image[None], directions.shape)
-    return _root_mean_square(jax.jvp(model, (images,), (directions,))[1])
+    return _root_mean_square(_changes(model, images, directions))
 
 
 @jax.jit

@@ -110,7 +110,10 @@ def explain(
     require_reporting()
     areas = {"region": roi} | ({} if against is None else {"against": against})
     vertices, area = union(subject, areas, selection)
-    images = np.concatenate([read_squares(one)[0] for one in path]).astype(np.float32)
+    found_images = [read_squares(one) for one in path]
+    if (count := sum(many for _, many in found_images)) > (read := sum(len(some) for some, _ in found_images)):
+        raise InvalidParameterError(f"At most {read} images are explained at once, got {count}. Give fewer.")
+    images = np.concatenate([some for some, _ in found_images]).astype(np.float32)
     model = subject.model(vertices, precision=precision)
     weights = area["region"] - (0 if against is None else area["against"])
     objective, label = objectives.mean(weights), roi if against is None else f"{roi} − ({against})"
@@ -127,7 +130,9 @@ def explain(
             np.savez_compressed(output / MAPS, values=values, places=shares.places, **maps)
     checks = {name: _checks(alike[name], curves[name]) for name in maps}
     facts = {
-        **provenance(subject, vertices, precision, **command.settings),
+        **provenance(
+            subject, vertices, precision, experiment="explain", roi=roi, against=against, method=list(method)
+        ),
         "objective": label,
         "values": values,
         "layers": {f"block {layer + 1}": share for layer, share in zip(found.layers, found.layer_share, strict=True)},

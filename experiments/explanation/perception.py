@@ -112,7 +112,7 @@ def make_metamers(
             for name, one in shown.items():
                 Image.fromarray(one.transpose(1, 2, 0)).save(output / f"{name}.png")
     facts = {
-        **provenance(subject, vertices, precision, **command.settings),
+        **provenance(subject, vertices, precision, experiment="metamer", roi=roi, **options),
         "error": found.error,
         "error in files": in_files,
         "psnr": found.psnr,

@@ -102,7 +102,7 @@ def make_variations(
             for file, image in zip(files, rounded, strict=True):
                 Image.fromarray(image.transpose(1, 2, 0)).save(file)
     facts = {
-        **provenance(subject, vertices, precision, **command.settings),
+        **provenance(subject, vertices, precision, experiment="vary", roi=roi, **options),
         "scales": found.scales,
         "responses": means,
         "pixel distance": found.pixel_distance,

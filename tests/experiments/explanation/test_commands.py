@@ -1,0 +1,90 @@
+"""``berg-jax explain``, ``metamer`` and ``vary``: from images to a report, and what they refuse before work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from berg_jax.cli.app import app
+
+from ...conftest import Golden
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture that is wider than high, which is cropped."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(pixels).resize((90, 60)).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: object) -> str:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 2, result.output
+    return " ".join(result.output.split())
+
+
+def numbers(output: Path) -> dict:
+    """What an output's JSON file holds."""
+    (path,) = (path for path in output.glob("*.json") if path.name != "config.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.nightly
+def test_an_explanation_has_maps_checks_and_a_report(complement: Golden, picture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v")
+    methods = ("--method", "gradient-times-input")
+    said = run("explain", picture, *subject, *methods, "--output", output)
+    assert "gradient-times-input: likeness to shuffled weights" in said
+    with np.load(output / "attribution.npz") as maps:
+        assert {"values", "places", "gradient-times-input"} == set(maps.files)
+        assert np.isfinite(maps["gradient-times-input"]).all()
+    facts = numbers(output)
+    assert facts["settings"]["roi"] == "V3v"
+    assert set(facts["checks"]) == {"gradient-times-input"}
+    assert (output / "report.html").stat().st_size > 10_000
+    assert {"image_1.png", "reading.png"} <= {path.name for path in output.glob("*.png")}
+
+
+@pytest.mark.nightly
+def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v")
+    run("metamer", picture, *subject, "--n", 1, "--steps", 4, "--output", output)
+    facts = numbers(output)
+    assert len(facts["error"]) == len(facts["psnr"]) == 1
+    assert {"image.png", "metamer_1.png", "most_visible.png"} <= {path.name for path in output.glob("*.png")}
+    assert (output / "report.html").exists()
+
+
+@pytest.mark.nightly
+def test_a_strip_of_variations_has_a_report(picture: Path, demo: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    subject = ("--berg-dir", "demo", "--subject", 1, "--roi", "FFA-1")
+    run("vary", picture, *subject, "--scale", -1, "--scale", 1, "--steps", 4, "--output", output)
+    assert len(numbers(output)["scales"]) >= 2
+    assert (output / "report.html").exists()
+
+
+def test_what_cannot_be_explained_is_refused_before_work(complement: Golden, picture: Path, tmp_path: Path) -> None:
+    subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--output", tmp_path / "out")
+    assert "against itself" in refused("explain", picture, *subject, "--roi", "V3v", "--against", "V3v")
+    assert "There is no file" in refused("explain", tmp_path / "none.png", *subject, "--roi", "V3v")
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    assert "made of one image" in refused("metamer", folder, *subject, "--roi", "V3v")
+    assert not (tmp_path / "out").exists()
