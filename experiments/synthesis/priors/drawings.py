@@ -82,7 +82,7 @@ def train(images: Float[np.ndarray, "n 3 224 224"], steps: int = _STEPS) -> dict
     # Means and spreads are 0 and 1 but for what the bound of the latents has taken.
     center, spread = latents.mean(axis=0), latents.std(axis=0)
     kept = jnp.asarray(cosine_schedule(_LEVELS), float)
-    network = _trained(_initial(jax.random.key(0)), (latents - center) / spread, kept, jnp.zeros(steps))
+    network = _trained(_initial(jax.random.key(0)), (latents - center[None]) / spread[None], kept, jnp.zeros(steps))
     arrays = {"mean": mean, "components": components, "side": side, "center": center, "spread": spread}
     return {name: np.asarray(array) for name, array in {**arrays, **network}.items()}
 
@@ -103,11 +103,11 @@ def _built(weights: dict[str, np.ndarray]) -> Diffusion:
 
 
 def _decode(generator: Function, center: Array, spread: Array, latents: Array) -> Array:
-    return generator(center + spread * latents)
+    return generator(center[None] + spread[None] * latents)
 
 
 def _encode(mean: Array, components: Array, center: Array, spread: Array, images: Array) -> Array:
-    return (encode_components(mean, components, images) - center) / spread
+    return (encode_components(mean, components, images) - center[None]) / spread[None]
 
 
 def _write(path: Path, weights: dict[str, np.ndarray]) -> None:
