@@ -64,7 +64,8 @@ class Changes:
             before = group["image"][:].tolist()
             known = group[DIGEST][:] if DIGEST in group else None
         if len(before) != len(names):
-            return cls(f"it has {len(before):,} images, and there are {len(names):,} now")
+            hint = " (encode --append adds new ones)" if set(before) < set(names) else ""
+            return cls(f"it has {len(before):,} images, and there are {len(names):,} now{hint}")
         if others := [(old, new) for old, new in zip(before, names, strict=True) if old != new]:
             old, new = others[0]
             return cls(f"{len(others):,} images have other names, such as {new!r:.80} in place of {old!r:.80}")
