@@ -141,7 +141,7 @@ def read_images(
     --------
     >>> from berg_jax.demo import photographs
     >>> read_images(photographs()["china.jpg"], fit="crop").shape
-    (1, 3, 224, 224)
+    (1, 3, 427, 427)
     """
     import numpy as np
 

@@ -16,7 +16,7 @@ from ..conftest import Golden
 ROI = "V3v"
 
 
-@pytest.mark.parametrize("devices", [2, 3, None])
+@pytest.mark.parametrize("devices", [2, *(pytest.param(count, marks=pytest.mark.nightly) for count in (3, None))])
 def test_devices_divide_the_images_of_a_call_and_change_no_response(complement: Golden, devices: int | None) -> None:
     model = berg_jax.load(complement.folder, complement.subject, roi=ROI)
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32)).astype(np.uint8)
@@ -30,6 +30,7 @@ def test_devices_divide_the_images_of_a_call_and_change_no_response(complement: 
     np.testing.assert_allclose(responses, model(images), atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_a_stacked_model_is_divided_too(complement: Golden) -> None:
     model = berg_jax.load(complement.folder, complement.subject, roi=ROI)
     group = berg_jax.stack([model, model])
@@ -39,6 +40,7 @@ def test_a_stacked_model_is_divided_too(complement: Golden) -> None:
     np.testing.assert_allclose(responses[0], model(images), atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_a_jitted_function_computes_where_its_images_are(complement: Golden) -> None:
     model = replicate(berg_jax.load(complement.folder, complement.subject, roi=ROI), 2)
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32)).astype(np.uint8)
