@@ -75,7 +75,7 @@ def test_changed_names_and_numbers_are_named(complement: Golden, tmp_path: Path)
     with pytest.raises(ResourceError, match=r"1 images have other names, such as '6\.bmp' in place of '5\.bmp'"):
         encode_images(path, complement.folder, 2, output, roi="V3v")
     shutil.copy(path / "6.bmp", path / "5.bmp")
-    with pytest.raises(ResourceError, match="it has 6 images, and there are 7 now .*--append"):
+    with pytest.raises(ResourceError, match=r"it has 6 images, and there are 7 now .*--append"):
         encode_images(path, complement.folder, 2, output, roi="V3v")
 
 
