@@ -99,7 +99,7 @@ def benchmark(
     chosen = [case for case in CASES if not cases or case.name in cases]
     found = find_devices(device)[0]
     if berg_dir is None:
-        berg_dir = _published_size(subject_id, say)
+        berg_dir = published_size_folder(subject_id, say)
     subject = Subject(berg_dir, subject_id)
     pytorch = _pytorch(say, found)
     reference = pytorch and pytorch.load(Path(berg_dir), subject_id, torch_compile)
@@ -186,7 +186,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _published_size(subject_id: int, say: Callable[[str], None]) -> Path:
+def published_size_folder(subject_id: int, say: Callable[[str], None]) -> Path:
     """Return the folder of a synthetic subject of published size, which is made unless it is there."""
     berg_dir = cache_folder() / "synthetic-published"
     try:
