@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import cdist
 
 import berg_jax
 from berg_jax.demo.geography import PREFERENCES
@@ -16,15 +15,17 @@ pytestmark = pytest.mark.nightly
 N = 8
 
 
-def coarse(images: np.ndarray) -> np.ndarray:
-    """Images as 28 × 28 pixels, in which distances to the nearest drawing are measured, grey levels."""
+def patterns(images: np.ndarray) -> np.ndarray:
+    """Images as 28 × 28 pixels of mean 0 and length 1, whose products are correlations."""
     blocks = np.asarray(images, np.float32).reshape(len(images), 3, 28, 8, 28, 8)
-    return blocks.mean(axis=(3, 5)).reshape(len(images), -1)
+    coarse = blocks.mean(axis=(3, 5)).reshape(len(images), -1)
+    deviations = coarse - coarse.mean(axis=1, keepdims=True)
+    return deviations / np.linalg.norm(deviations, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
 def drawings() -> np.ndarray:
-    return coarse(training_drawings())
+    return patterns(training_drawings())
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def diffusion(demo: object) -> priors.Diffusion:
 
 
 def nearest(images: np.ndarray, drawings: np.ndarray) -> np.ndarray:
-    return cdist(coarse(images), drawings).min(axis=1) / np.sqrt(drawings.shape[1])
+    """Return each image's correlation distance, 1 − r, to the drawing that it is most like."""
+    return 1 - (patterns(images) @ drawings.T).max(axis=1)
 
 
 def test_unguided_samples_are_on_the_prior(diffusion: priors.Diffusion, drawings: np.ndarray) -> None:
@@ -42,7 +44,7 @@ def test_unguided_samples_are_on_the_prior(diffusion: priors.Diffusion, drawings
     noise = np.random.default_rng(0).uniform(0, 255, fresh.shape)
     typical = nearest(fresh, drawings)
     assert np.median(nearest(samples, drawings)) < 1.2 * np.median(typical)
-    assert np.median(nearest(noise, drawings)) > 1.5 * np.median(typical)
+    assert np.median(nearest(noise, drawings)) > 2 * np.median(typical)
     assert samples.std(axis=0).mean() > 0.5 * fresh.std(axis=0).mean()  # and they differ from each other
 
 
@@ -58,7 +60,7 @@ def test_guided_samples_drive_the_area_and_stay_near_the_drawings(
     best = found.values.max()
     assert percentile(np.array([best]), natural)[0] >= 99
     # Gradient ascent up to the same score: the first look whose value reaches the guided samples' best.
-    for steps in (4, 8, 16, 32, 64):
+    for steps in (2, 4, 8, 16, 32, 64):
         ascent = optimize(model, objective, n=2, steps=steps, every=steps, show_progress=False)
         if ascent.values.max() >= best:
             break
