@@ -14,9 +14,9 @@ from ..errors import InvalidParameterError
 from ..files.disk import explained
 from ..vertices import HEMISPHERES, Vertices
 from .colors import color_scale
-from .drawing import GYRI, SULCI
 from .meshes import SHOWN, fsaverage, require
 from .spaces import resolution, to_fsaverage5, whole_map
+from .views import GYRI, SULCI
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable

@@ -27,6 +27,7 @@ from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
@@ -193,7 +194,9 @@ def measure_accuracy(
         output,
         "Accuracy",
         [
-            Section("Maps and ROIs", draw(subject, vertices, maps, medians, facts["settings"], output)),
+            Section(
+                "Maps and ROIs", draw(subject, vertices, maps, medians, facts["settings"], where(selection), output)
+            ),
             Section("Medians over vertices", tables),
             *side_by_side(output, {**numbers, "settings": facts["settings"]}, others),
         ],

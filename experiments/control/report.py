@@ -17,13 +17,14 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.page import Gallery, Picture, Section, Table
-from ..reporting.pictures import draw_brain
+from ..reporting.pictures import draw_brain, shared_limits
 from ..reporting.results import NUMBERS, counted
 from ..reporting.statistics import Interval
 
 PICTURE = "control.png"
 SELF_JUDGED = "The set was searched for by the responses that judge it, so that p is of the search alone."
 _CHOSEN, _SYNTHESIZED = "chosen", "synthesized"  # folders
+_MADE = "-synthesized"  # end of the names of maps of synthesized images
 _SHOWN = {"univariate": 6, "multivariate": 18}  # chosen images shown for each goal
 _CAPTIONS = {
     "univariate": "Mean response to each image in one region against the other; chosen images are in color.",
@@ -60,10 +61,20 @@ def goal_maps(
     """
     baseline = np.nanmean(responses, axis=0, dtype=np.float64)
     goal_responses = {file_name(goal): responses[indices] for goal, indices in chosen.items()}
-    goal_responses |= {f"{file_name(goal)}-synthesized": rows for goal, rows in synthesized.items()}
+    goal_responses |= {f"{file_name(goal)}{_MADE}": rows for goal, rows in synthesized.items()}
     return {
         name: rows.mean(axis=0, dtype=np.float64) - baseline if len(rows) else np.full_like(baseline, np.nan)
         for name, rows in goal_responses.items()
+    }
+
+
+def map_limits(
+    every: Sequence[Mapping[str, Float[np.ndarray, " vertices"]]],
+) -> dict[bool, tuple[float, float]]:
+    """Return both ends of one scale of all subjects' maps of chosen images (False), and of synthesized ones (True)."""
+    maps = [(name.endswith(_MADE), values) for own in every for name, values in own.items()]
+    return {
+        made: shared_limits(*(values for own, values in maps if own == made)) for made in {own for own, _ in maps}
     }
 
 
@@ -134,6 +145,7 @@ def draw_maps(
     maps: Mapping[str, Float[np.ndarray, " vertices"]],
     rois: Sequence[str],
     goals: Iterable[str],
+    limits: Mapping[bool, tuple[float, float]],
     settings: Mapping[str, Any],
     folder: Path,
 ) -> list[Picture]:
@@ -149,6 +161,8 @@ def draw_maps(
         Regions to outline.
     goals
         Names of the goals.
+    limits
+        From :func:`map_limits`.
     settings
         Settings to print below the pictures.
     folder
@@ -157,7 +171,7 @@ def draw_maps(
     titles = {file_name(goal): goal for goal in goals}
     pictures = []
     for name, values in maps.items():
-        base = name.removesuffix("-synthesized")
+        base = name.removesuffix(_MADE)
         title = titles[base] + (", synthesized images" if base != name else "")
         pictures += draw_brain(
             subject,
@@ -165,7 +179,10 @@ def draw_maps(
             values,
             folder / f"{name}.png",
             f"{title}: mean response to these images minus mean response to all images, at the regions' vertices; "
-            "other vertices are grey.",
+            "other vertices are grey. All goals and subjects have this scale.",
+            roi=" and ".join(rois),
+            images=settings["images"],
+            limit=limits[base != name],
             regions=tuple(rois),
             views=(),
             settings=settings,

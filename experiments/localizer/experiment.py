@@ -29,6 +29,7 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
@@ -144,9 +145,10 @@ def localize(
     if not all(found):
         raise unfinished(output, streams, execution.process)
     tables, lines, sections, facts = [], [], [], {}
-    for subject, vertices, inside, reduced in zip(subjects, chosen, regions, found, strict=True):
+    mapped = [vertex_maps(design, reduced["glm"], alpha) for reduced in found]
+    limits = t_limits(mapped, alpha)
+    for subject, vertices, inside, reduced, results in zip(subjects, chosen, regions, found, mapped, strict=True):
         folder = folder_of(output, subject)
-        results = vertex_maps(design, reduced["glm"], alpha)
         responses = reduced["roi_means"]["means"] if inside else np.zeros((len(source), 0))
         means = np.stack([responses[design.labels == k].mean(0) for k in range(len(design.categories))])
         tables.append(dict(zip(inside, means.T, strict=True)))
@@ -162,7 +164,7 @@ def localize(
         write_table(
             folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
         )
-        pictures = draw(subject, vertices, design, results, tables[-1], alpha, folder)
+        pictures = draw(subject, vertices, design, results, tables[-1], alpha, where(selection), limits, folder)
         parts = [*pictures, *key_numbers(design, results, preferred, shares, rows, alpha)]
         sections.append(Section(f"Subject {subject.description.subject}", parts))
         lines += [_summary(subject, design, results, preferred, shares, rows, alpha)]

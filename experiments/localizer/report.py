@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from ...subject import Subject
 from ...vertices import Vertices
+from ..reporting.figures import about
 from ..reporting.page import Picture, Table
-from ..reporting.pictures import draw_brain, draw_table
+from ..reporting.pictures import draw_brain, draw_table, shared_limits
 from ..reporting.results import note
 from ..reporting.statistics import FEWEST_SUBJECTS
 from .contrasts import Design
@@ -26,6 +27,8 @@ def draw(
     results: Mapping[str, np.ndarray],
     means: Mapping[str, Float[np.ndarray, " c"]],
     alpha: float,
+    roi: str | None,
+    limits: tuple[float, float],
     folder: Path,
 ) -> list[Picture]:
     """Draw maps of significant t, maps of preferences, and ROIs' means into a folder.
@@ -42,21 +45,29 @@ def draw(
         Each ROI's mean response to each category, in z units.
     alpha
         False discovery rate.
+    roi
+        ROI expression of the vertices.
+    limits
+        Both ends of the scale of t, which the maps of all contrasts and subjects share: see :func:`t_limits`.
     folder
         Folder for the pictures.
     """
+    count = len(design.labels)
     pictures, settings = [], {"images": len(design.labels), "false discovery rate": alpha}
     for name, key in zip(design.names, t_map_names(results), strict=True):
         title = name if ">" in name else f"{name} > other categories"
         pictures += draw_brain(
             subject,
             vertices,
-            np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan),
+            _significant(results, key, alpha),
             folder / f"{key}.png",
             f"{title}: t of a general linear model, where q (false discovery rate over vertices) is below {alpha:g}; "
-            "red where responses are larger, blue where they are smaller.",
+            "red where responses are larger, blue where they are smaller. All contrasts and subjects have this scale.",
+            roi=roi,
+            images=count,
             settings={"contrast": name, **settings},
-            label=f"t, where q < {alpha:g}",
+            label=f"t (no unit), where q < {alpha:g}",
+            limit=limits,
             title=title,
         )
     pictures += draw_brain(
@@ -66,6 +77,8 @@ def draw(
         folder / "preference.png",
         "The category that a vertex responds to most, where categories differ and the largest mean differs from the "
         "second.",
+        roi=roi,
+        images=count,
         settings={"categories": design.categories, **settings},
         labels=design.categories,
         label="preferred category",
@@ -74,9 +87,24 @@ def draw(
     if means:
         path = folder / "rois.png"
         values = np.array(list(means.values()))
-        draw_table(values, list(means), design.categories, "mean response (z)", path, note=note(subject))
+        draw_table(
+            *(values, list(means), design.categories, "mean response (z)", path),
+            title="Mean responses of ROIs to categories",
+            subtitle=about([subject.description.subject], roi, images=count),
+            corner="roi",
+            note=note(subject),
+        )
         pictures.append(Picture(path, "Mean response of each ROI to each category, in z units.", settings))
     return pictures
+
+
+def t_limits(results: Sequence[Mapping[str, np.ndarray]], alpha: float) -> tuple[float, float]:
+    """Return both ends of one scale of the significant t of all contrasts, in the maps of all subjects."""
+    return shared_limits(*(_significant(maps, key, alpha) for maps in results for key in t_map_names(maps)))
+
+
+def _significant(results: Mapping[str, np.ndarray], key: str, alpha: float) -> Float[np.ndarray, " vertices"]:
+    return np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan)
 
 
 def key_numbers(

@@ -34,6 +34,7 @@ from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import write_report
 from ..reporting.results import EARLY, origin, outlined, provenance, require_reporting, write_results
@@ -168,7 +169,7 @@ def map_retinotopy(
     write_report(
         output,
         "Retinotopy",
-        sections(subject, vertices, maps, rows, best, made, output),
+        sections(subject, vertices, maps, rows, best, where(selection), made, output),
         lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject.description.subject}"
         f"{origin(subject)}, by {METHODS[best]}: {len(chosen.windows):,} windows on grey, each filled with "
         f"{len(filling):,} images.",
