@@ -190,15 +190,14 @@ def measure_accuracy(
     tables = [key_numbers(medians, intervals, len(source), ceiling)]
     if ratios["agreement"]:
         tables.append(agreement_table(ratios["agreement"]))
+    pictures = draw(subject, vertices, maps, medians, facts["settings"], where(selection), output)
     write_report(
         output,
         "Accuracy",
         [
-            Section(
-                "Maps and ROIs", draw(subject, vertices, maps, medians, facts["settings"], where(selection), output)
-            ),
+            Section("Maps and ROIs", pictures),
             Section("Medians over vertices", tables),
-            *side_by_side(output, {**numbers, "settings": facts["settings"]}, others),
+            *side_by_side(output, {**numbers, **facts}, others),
         ],
         lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject.description.subject}"
         f"{origin(subject)} agree with measured ones: {len(source):,} images, {len(trials.images):,} trials; "

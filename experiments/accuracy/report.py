@@ -69,10 +69,9 @@ def draw(
             f"at 100 in {medians['all vertices']['clipped']:,} vertices.",
         ),
     ):
-        options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made, "roi": roi}
-        pictures += draw_brain(
-            subject, vertices, maps[name], output / f"{name}.png", caption, images=made["images"], **options
-        )
+        options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
+        options |= {"roi": roi, "images": made["images"]}
+        pictures += draw_brain(subject, vertices, maps[name], output / f"{name}.png", caption, **options)
     shown = [name for name in COLUMNS if name in maps]
     draw_table(
         np.array([[row.get(key, np.nan) for key in shown] for row in medians.values()]),

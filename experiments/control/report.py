@@ -71,11 +71,11 @@ def goal_maps(
 def map_limits(
     every: Sequence[Mapping[str, Float[np.ndarray, " vertices"]]],
 ) -> dict[bool, tuple[float, float]]:
-    """Return both ends of one scale of all subjects' maps of chosen images (False), and of synthesized ones (True)."""
-    maps = [(name.endswith(_MADE), values) for own in every for name, values in own.items()]
-    return {
-        made: shared_limits(*(values for own, values in maps if own == made)) for made in {own for own, _ in maps}
-    }
+    """Return both ends of one scale of all maps of chosen images (False), and of those of synthesized ones (True)."""
+    maps: dict[bool, list[np.ndarray]] = {}
+    for name, values in (pair for own in every for pair in own.items()):
+        maps.setdefault(name.endswith(_MADE), []).append(values)
+    return {made: shared_limits(*those) for made, those in maps.items()}
 
 
 def numbers_section(

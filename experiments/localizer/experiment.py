@@ -37,7 +37,7 @@ from ..reporting.statistics import fdr
 from ..responses import run_facts
 from ..stimuli import check_subjects, drawn, refusing, require_demo
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
-from .report import count_selective, draw, key_numbers, over_subjects_table, t_map_names, too_few
+from .report import count_selective, draw, key_numbers, over_subjects_table, t_limits, t_map_names, too_few
 from .rois import RoiPreference, roi_preferences
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to

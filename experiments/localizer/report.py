@@ -62,7 +62,7 @@ def draw(
             _significant(results, key, alpha),
             folder / f"{key}.png",
             f"{title}: t of a general linear model, where q (false discovery rate over vertices) is below {alpha:g}; "
-            "red where responses are larger, blue where they are smaller. All contrasts and subjects have this scale.",
+            "red where responses are larger, blue where they are smaller. All such maps share the scale.",
             roi=roi,
             images=count,
             settings={"contrast": name, **settings},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CHARACTERS = 64  # of a line of a title at the figure's width
-_PICTURES = {".png": {"dpi": DPI}, ".pdf": {"metadata": {"CreationDate": None}}}
+_PICTURES = {".png": {}, ".pdf": {"metadata": {"CreationDate": None}}}
 _FILES = (*_PICTURES, ".csv")
 
 
