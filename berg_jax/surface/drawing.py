@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ..vertices import HEMISPHERES
 from .labels import Region, place_names
@@ -128,24 +128,31 @@ def _whole(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 1 3 ..
     return np.where(np.isnan(corners), np.fmax.reduce(corners, axis=1, keepdims=True), corners)[:, None]
 
 
+def borders(
+    points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"], inside: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, "lines 2 3"]:
+    """Return the border of a region as lines across faces, a third of an edge outside the region's vertices.
+
+    Borders of neighbors therefore lie side by side.
+    """
+    number = inside[faces].sum(1)
+    mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
+    odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that differs from the others
+    one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
+    return one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None]
+
+
 def _draw_outlines(
     axes: Axes, picture: Projection, masks: list[Bool[np.ndarray, " vertices"]]
 ) -> list[Float[np.ndarray, "m 2"]]:
     """Draw the borders of regions, and return points along the visible part of each border.
 
-    A border lies a third of an edge outside the region's vertices, so that borders of neighbors lie side by side. It
-    is black on a white halo, colors that stand out from any map, and are in none of its own.
+    They are black on a white halo, which stands out from any map, and can be mistaken for none of its colors.
     """
     from matplotlib.collections import LineCollection
 
     points, faces = picture.points, picture.faces
-    lines = [np.zeros((0, 2, 3))]
-    for inside in masks:
-        number = inside[faces].sum(1)
-        mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
-        odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that differs from the others
-        one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
-        lines.append(one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None])
+    lines = [np.zeros((0, 2, 3)), *(borders(points, faces, inside) for inside in masks)]
     ends = np.cumsum([len(segments) for segments in lines])
     lines = np.concatenate(lines)
     seen = ~_hidden(lines.mean(1), points[faces])
@@ -266,7 +273,7 @@ def draw_frame(
     heights = [_POINT * 1.35 * size * (text.count("\n") + 1) for size, text in ((_TITLE, title), (_TEXT, subtitle))]
     heights = [height if text else 0 for height, text in zip(heights, (title, subtitle), strict=True)]
     foot = (small_print.count("\n") + 1) * _LINE if small_print else 0
-    below = 2.2 * _LINE + 5 if kind == "values" else 1.2 * _LINE if kind == "angles" else 16
+    below = 2.2 * _LINE + 5 if kind == "values" else 2.3 * _LINE if kind == "angles" else 16
     top = 6 + sum(heights)
     dot = 2 * _EDGE / (WIDTH * DPI)
     rows = math.ceil((top - bar + below + foot + 4) / dot)

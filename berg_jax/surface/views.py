@@ -61,7 +61,7 @@ def project(hemisphere: str, view: str, size: int = SHOWN) -> Projection:
         points = points @ np.column_stack([right, up, np.cross(right, up)])
         # Light comes from the viewer and is dimmer only near the rim, which shows the shape and leaves colors
         # readable.
-        light = 0.55 + 0.45 * np.clip(_normals(points, faces)[:, 2], 0, 1) ** 0.6
+        light = 0.55 + 0.45 * np.clip(normals_of(points, faces)[:, 2], 0, 1) ** 0.6
     faces = faces[np.argsort(points[faces, 2].mean(1), kind="stable")]
     x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
     used = points[faces.ravel()]
@@ -97,7 +97,7 @@ def _from_center(hemisphere: str, size: int) -> tuple[Float[np.ndarray, "n 2"], 
     return points @ np.column_stack([np.cross(up, center), up]), np.arccos(np.clip(points @ center, -1, 1))
 
 
-def _normals(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Float[np.ndarray, "n 3"]:
+def normals_of(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Float[np.ndarray, "n 3"]:
     """Return the unit normals of vertices, the means of their faces' normals weighted by area."""
     first, second, third = points[faces].swapaxes(0, 1)
     normals = np.zeros_like(points)

@@ -154,8 +154,8 @@ def _by_axis(
     _draw(axes, output / PLOT, subtitle, SYNTHETIC if synthetic else None)
     notes = [axis.note for axis in axes if axis.note]
     caption = (
-        "The objective's value of each trial (dots), and the mean with its 95% interval over trials by Student's t, by "
-        "each setting in which trials differ; the other settings vary within a row."
+        "The objective's value of each trial (dots), and the mean with its 95% interval by Student's t over trials, "
+        "by each setting in which trials differ; the other settings vary within a row."
     )
     rows = [_summary(axis.name, label, group) for axis in axes for label, group in axis.groups.items()]
     columns = ("setting", "is", "done", "failed", "mean", "95% of mean", "best")
