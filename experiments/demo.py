@@ -37,7 +37,14 @@ STEP = 4.0  # size of a step, root mean square in grey levels
 _EACH = 4  # drawings of each category
 
 
-def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, show_progress: bool = True) -> str:
+def demonstrate(
+    output: str | Path,
+    subject_id: int = 1,
+    roi: str = "FFA-1",
+    *,
+    devices: int | None = None,
+    show_progress: bool = True,
+) -> str:
     """Encode pictures with a demo subject, draw a brain, and change a photograph so that it drives a region.
 
     Parameters
@@ -48,6 +55,8 @@ def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, 
         Demo subject, 1 to 4.
     roi
         ROI expression of the region that the photograph is to drive.
+    devices
+        Number of local devices that encode the images (default: all); the photograph is changed on one.
     show_progress
         Show a progress bar while images are encoded.
 
@@ -58,15 +67,17 @@ def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, 
     Raises
     ------
     BERGError
-        A needed package is not installed, there is no such subject or region, or the folder cannot be written.
+        A needed package is not installed, there is no such subject or region, there are not so many devices, or the
+        folder cannot be written.
     """
     output = Path(output)
+    execution = Execution(batch_size=4, devices=devices, show_progress=show_progress)
+    execution.local_devices()  # refused now, if there are not so many
     subject = Subject("demo", subject_id)
     model = subject.model(roi=roi)
     folder = output / "images"
     with explained("write", output):
         _write_images(folder)
-    execution = Execution(batch_size=4, show_progress=show_progress)
     summary = encode_images(subject, Images(folder, fit="crop"), output / "responses.zarr", execution=execution)
     _draw_brain(subject, output)
     start = _photograph("flower.jpg")

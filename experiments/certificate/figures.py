@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...surface.style import default_style
+from ...surface.style import SMALLEST, default_style
 from ..reporting.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COLORS = ("#20639b", "#e07a3f", "#5c9e6c", "#8e6bb3", "#b0413e", "#6b7280")
 _LIMIT_COLOR = "#b0413e"
+_POWERS = SMALLEST / 0.7  # size of powers of 10, whose exponents are smaller
 _SMALLEST, _LARGEST = 1e-9, 10  # z units; errors beyond them, such as 0, are drawn at them
 
 
@@ -48,7 +49,8 @@ def draw_scatter(
     dots = axes.hexbin(
         theirs.ravel(), ours.ravel(), gridsize=70, bins="log", mincnt=1, extent=extent, cmap="viridis", linewidths=0.1
     )
-    figure.colorbar(dots, ax=axes, label="number of responses", shrink=0.8)
+    bar = figure.colorbar(dots, ax=axes, label="number of responses", shrink=0.8)
+    bar.ax.tick_params(labelsize=_POWERS)
     axes.set(xlabel="PyTorch reference (z)", ylabel="berg_jax (z)", aspect="equal")
     counts = zip(dots.get_offsets().tolist(), dots.get_array().tolist(), strict=True)
     rows = ((*place, int(count)) for place, count in counts)
@@ -83,6 +85,7 @@ def draw_histogram(
     axes.set(xlabel="difference of responses (z)", ylabel="% of responses", xlim=(edges[0], last), ylim=(0, None))
     ticks = range(-9, int(np.floor(last)) + 1, 2)
     axes.set_xticks(ticks, [f"$10^{{{tick}}}$" if tick > -9 else "≤ $10^{-9}$" for tick in ticks])
+    axes.tick_params(axis="x", labelsize=_POWERS)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", frameon=False)
     save_figure(figure, path, ("device", "precision", "from", "to", "percent"), rows)
 
@@ -101,6 +104,7 @@ def draw_regions(rows: Sequence[Mapping[str, Any]], limit: float, path: Path, wo
     axes.set_yticks(places, names, parse_math=False)  # a $ in a name is no formula
     axes.grid(axis="y", color="#eef0f2")
     axes.set_axisbelow(True)
+    axes.tick_params(axis="x", labelsize=_POWERS)
     axes.set(xscale="log", xlabel="difference of responses (z)", ylim=(-0.8, len(rows) - 0.2))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     cells = ((row["region"], row["p999"], row["largest"], limit) for row in rows)

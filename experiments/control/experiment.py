@@ -34,7 +34,7 @@ from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, note, provenance, require_reporting, write_numbers, write_results
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, refusing, require_demo
+from ..stimuli import drawn, listed, refusing, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize
@@ -77,7 +77,7 @@ class _Known(NamedTuple):
 
 
 def control_regions(
-    subjects: Sequence[Subject],
+    subjects: Subject | Sequence[Subject],
     output: str | Path,
     images: Images | str | Path | None = None,
     *,
@@ -147,7 +147,7 @@ def control_regions(
     .. [1] A. T. Gifford et al. (2025). In silico discovery of representational relationships across visual cortex.
        Nature Human Behaviour.
     """
-    check_subjects(subjects)
+    subjects = listed(subjects)
     output, rois = Path(output), list(rois)
     images = None if images is None else Images.of(images)
     command = command_of(

@@ -35,7 +35,7 @@ from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import fdr
 from ..responses import run_facts
-from ..stimuli import check_subjects, drawn, refusing, require_demo
+from ..stimuli import drawn, listed, refusing, require_demo
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
 from .report import count_selective, draw, key_numbers, over_subjects_table, t_limits, t_map_names, too_few
 from .rois import RoiPreference, roi_preferences
@@ -44,7 +44,7 @@ DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo
 
 
 def localize(
-    subjects: Sequence[Subject],
+    subjects: Subject | Sequence[Subject],
     output: str | Path,
     images: Images | str | Path | None = None,
     *,
@@ -101,7 +101,7 @@ def localize(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
-    check_subjects(subjects)
+    subjects = listed(subjects)
     output = Path(output)
     images = None if images is None else Images.of(images)
     command = command_of(

@@ -42,7 +42,7 @@ from ..reporting.results import (
 )
 from ..reporting.statistics import FEWEST_SUBJECTS
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, refusing, require_demo, require_images
+from ..stimuli import drawn, listed, refusing, require_demo, require_images
 from .dinov2_baseline import class_tokens
 from .dissimilarity import (
     FEWEST_IMAGES,
@@ -62,7 +62,7 @@ PICTURE = "similarities.png"
 
 
 def compare_representations(
-    subjects: Sequence[Subject],
+    subjects: Subject | Sequence[Subject],
     output: str | Path,
     images: Images | str | Path | None = None,
     *,
@@ -131,7 +131,7 @@ def compare_representations(
     .. [1] N. Kriegeskorte, M. Mur & P. Bandettini (2008). Representational similarity analysis: connecting the
        branches of systems neuroscience. Frontiers in Systems Neuroscience 2, 4.
     """
-    check_subjects(subjects)
+    subjects = listed(subjects)
     output = Path(output)
     images = None if images is None else Images.of(images)
     command = command_of(

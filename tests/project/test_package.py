@@ -18,6 +18,7 @@ from ..conftest import ROOT
 # From the top down. A module imports from its own folder and from rows below its own, never from above or beside.
 ROWS = (
     {"cli"},
+    {"synthesis"},
     {"experiments"},
     {"berg"},
     {"stream"},
