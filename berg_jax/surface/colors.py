@@ -81,7 +81,7 @@ def _ends(
             f"limit must be a positive number, or the two ends of the scale, ascending; got {limit!r}."
         )
     if low < 0 < high:
-        return -_side(-low, largest), _side(high, largest)
+        return (-largest, largest) if limit is not None else (-_side(-low, largest), _side(high, largest))
     inner = float(np.percentile(abs(values), outliers))
     # From 0 on, unless half of the scale would then be empty.
     start = inner if limit is None and largest / 2 < inner < largest else 0.0

@@ -307,10 +307,9 @@ def _univariate(
         rows[-1]["intervals"] = intervals
         if goal in made:
             means = [own[goal] @ one.by_region for one, own in zip(subjects, answers, strict=True)]
-            rows[-1]["synthesized"] = [
-                np.array(directions) * (mean - baseline).mean(axis=0)
-                for mean, baseline in zip(means, baselines, strict=True)
-            ]
+            own = [np.array(directions) * (mean - base) for mean, base in zip(means, baselines, strict=True)]
+            rows[-1] |= {"synthesized": [way.mean(axis=0) for way in own]}
+            rows[-1] |= {"synthesized intervals": [shift_intervals(way) for way in own]}
             shown[-1] = shown[-1]._replace(made=means[0])
     write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
     options = _titles(subjects, rois, "Images", len(source)) | {"baseline": baselines[0]}

@@ -19,7 +19,7 @@ from ...vertices import Vertices
 from ..reporting.page import Gallery, Picture, Section, Table
 from ..reporting.pictures import draw_brain, shared_limits
 from ..reporting.results import NUMBERS, counted
-from ..reporting.statistics import Interval
+from ..reporting.statistics import FEWEST_SUBJECTS, NO_INTERVAL, Interval, mean_interval
 
 PICTURE = "control.png"
 SELF_JUDGED = "The set was searched for by the responses that judge it, so that p is of the search alone."
@@ -211,6 +211,8 @@ def summary(
         else:
             ways = np.nanmean(row["ways"], axis=0)
             text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
+            if len(subjects) == 1:
+                text += f" (95% {row['intervals'][0][0]}; {row['intervals'][0][1]})"
         if "synthesized" in row:
             own = row["synthesized"][0]
             text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
@@ -252,14 +254,26 @@ def _shifts(
             ends = [str(one) for one in row["intervals"][index]]
             cells.append((row["goal"], subject_id, f"{row['counts'][index]} chosen", *row["ways"][index], *ends))
             if "synthesized" in row:
-                mean = row["synthesized"][index]
-                cells.append((row["goal"], subject_id, f"{n_synthesized} synthesized", *mean, "–", "–"))
+                ends = [str(one) for one in row["synthesized intervals"][index]]
+                cells.append(
+                    (row["goal"], subject_id, f"{n_synthesized} synthesized", *row["synthesized"][index], *ends)
+                )
+    if len(subject_ids) > 1:
+        for row in rows:
+            means = np.array(row["ways"])
+            ends = [str(_over_subjects(way)) for way in means.T]
+            cells.append((row["goal"], "mean", f"n = {len(subject_ids)} subjects", *np.nanmean(means, axis=0), *ends))
     return Table(
         "Change of each region's mean response in the wanted direction, relative to all images (z), with 95% "
-        "bootstrap intervals over the chosen images, where they are five or more",
+        "bootstrap intervals over n images, where they are five or more; of three or more subjects the mean's by "
+        "Student's t",
         ("goal", "subject", "images", *rois, *(f"95% of {roi}" for roi in rois)),
         cells,
     )
+
+
+def _over_subjects(values: Float[np.ndarray, " subjects"]) -> Interval:
+    return mean_interval(values) if np.isfinite(values).sum() >= FEWEST_SUBJECTS else NO_INTERVAL
 
 
 def _alignments(rois: Sequence[str], subject_ids: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:

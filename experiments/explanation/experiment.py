@@ -17,6 +17,7 @@ from ..reporting.command import command_of
 from ..reporting.figures import about
 from ..reporting.page import Picture, Section, SideBySide, Table, write_report
 from ..reporting.results import note, origin, provenance, require_reporting, write_numbers
+from ..reporting.statistics import mean_interval
 from ..stimuli import refusing
 from ..synthesis import objectives
 from ..synthesis.areas import union
@@ -148,9 +149,12 @@ def explain(
     draw_reading(found, weights, output / "reading.png", title=f"Where {label} looks, and what it reads", **texts)
     caption = f"Share of the readout of {label} at each place of the visual field, and in each transformer block."
     table = Table(
-        "Sanity checks of the maps, averaged over images",
-        ("method", "likeness to maps of shuffled weights", "gain over a random order (z)", "standard error (z)"),
-        [(name, *row.values()) for name, row in checks.items()],
+        f"Sanity checks of the maps, averaged over n = {len(images)} images; 95% intervals by Student's t",
+        ("method", "likeness to maps of shuffled weights", "95%", "gain over a random order (z)", "95%"),
+        [
+            (name, row["likeness"], str(row["likeness interval"]), row["gain"], str(row["gain interval"]))
+            for name, row in checks.items()
+        ],
     )
     sections += [Section("Where it looks", [Picture(output / "reading.png", caption)]), Section("Checks", [table])]
     lead = f"What drives {label} of subject {subject.description.subject}{origin(subject)} in {len(images)} images."
@@ -172,9 +176,15 @@ def explain(
     return "\n".join([*lines, f"Pictures, maps and report: {output}"])
 
 
-def _checks(alike: Float[np.ndarray, " n"], curves: Curves) -> dict[str, float]:
+def _checks(alike: Float[np.ndarray, " n"], curves: Curves) -> dict[str, Any]:
     error = curves.gain.std(ddof=1) / np.sqrt(len(curves.gain)) if len(curves.gain) > 1 else np.nan
-    return {"likeness": float(alike.mean()), "gain": float(curves.gain.mean()), "standard error": float(error)}
+    return {
+        "likeness": float(alike.mean()),
+        "likeness interval": mean_interval(alike),
+        "gain": float(curves.gain.mean()),
+        "gain interval": mean_interval(curves.gain),
+        "standard error": float(error),
+    }
 
 
 def _shares(shares: Contributions) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
+from ..reporting.patches import correlation_interval, patches_of
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
-from ..reporting.statistics import fdr
+from ..reporting.statistics import NO_INTERVAL, fdr
 from ..responses import run_facts
 from ..stimuli import drawn, listed, refusing, require_demo
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
@@ -240,13 +241,14 @@ def _compared(
     design: Design, results: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], vertices: Vertices
 ) -> list[dict[str, Any]]:
     """Pearson's correlation of t with measured t over vertices that have both."""
-    rows = []
+    rows, patches = [], patches_of(vertices)
     keys = t_map_names(results)
     for name, values in measured.items():
         ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
         there = np.isfinite(ours) & np.isfinite(theirs)
         r = np.corrcoef(ours[there], theirs[there])[0, 1] if there.sum() > 2 else np.nan
-        rows.append({"contrast": name, "vertices": int(there.sum()), "r": float(r)})
+        interval = correlation_interval(ours[there], theirs[there], patches[there]) if there.any() else NO_INTERVAL
+        rows.append({"contrast": name, "vertices": int(there.sum()), "r": float(r), "interval": interval})
     return rows
 
 
@@ -283,5 +285,8 @@ def _summary(
         share = shares[one.roi][design.categories.index(one.largest)]
         numbers = f"{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
         lines.append(f"  {one.roi:<14}{one.said:<{width}}{numbers}")
-    lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
+    lines += [
+        f"  measured {row['contrast']}: r = {row['r']:.3f} (95% {row['interval']}), {row['vertices']} vertices"
+        for row in measured
+    ]
     return "\n".join(lines)

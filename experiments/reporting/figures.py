@@ -57,7 +57,8 @@ def where(selection: Selection) -> str | None:
         words = " + ".join(map(str, roi))
     parts = [words] * bool(words) + [selection.hemisphere] * (selection.hemisphere != "both")
     for name, least in (("ncsnr", selection.min_ncsnr), ("explained variance", selection.min_explained_variance)):
-        parts += [f"{name} ≥ {least:g}"] * (least is not None)
+        if least is not None:
+            parts.append(f"{name} ≥ {least:g}")
     return ", ".join(parts) or None
 
 

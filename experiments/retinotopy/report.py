@@ -13,6 +13,7 @@ from ...surface.spaces import to_shown
 from ...surface.views import in_close_up
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.page import Picture, Section, Table
+from ..reporting.patches import median_interval, patches_of
 from ..reporting.pictures import draw_brain
 from ..reporting.results import EARLY, can_draw, early_areas, outlined
 
@@ -117,10 +118,18 @@ def _is_near(vertices: Vertices, visible: Bool[np.ndarray, " vertices"]) -> bool
 
 
 def _agreement(rows: list[dict[str, Any]]) -> Table:
+    cells = [
+        [
+            *(row["with"], row["region"], row["vertices"], row["angle"], str(row["angle_interval"])),
+            *(row["eccentricity"], str(row["eccentricity_interval"])),
+        ]
+        for row in rows
+    ]
     return Table(
-        "Correlation with other estimates of receptive fields: circular for polar angle, Pearson's for eccentricity",
-        ("compared with", "region", "vertices", "angle", "eccentricity"),
-        [[row[key] for key in ("with", "region", "vertices", "angle", "eccentricity")] for row in rows],
+        "Correlation with other estimates of receptive fields over n vertices: circular for polar angle, Pearson's "
+        "for eccentricity; 95% bootstrap intervals over patches of cortex of 13 mm",
+        ("compared with", "region", "vertices", "angle", "95% of angle", "eccentricity", "95% of eccentricity"),
+        cells,
     )
 
 
@@ -128,14 +137,19 @@ def _sizes(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) ->
     """Return a table of the fits' medians over all vertices and in the early areas, if there are fits."""
     if "fit_size" not in maps:
         return []
-    masks = {"all vertices": np.ones(len(vertices), bool)}
+    masks, patches = {"all vertices": np.ones(len(vertices), bool)}, patches_of(vertices)
     for name, region in outlined(subject, EARLY).items():
         masks[name] = np.isin(vertices.global_indices, region.global_indices)
     rows = []
     for name, mask in masks.items():
         fitted = mask & ~np.isnan(maps["fit_size"])
         if fitted.any():
-            medians = [float(np.median(maps[key][fitted])) for key in ("fit_eccentricity", "fit_size", "fit_r2")]
-            rows.append([name, int(fitted.sum()), *medians])
-    columns = ("region", "vertices", "eccentricity (°)", "size (°)", "r²")
-    return [Table("Gaussian fits: medians over vertices", columns, rows)]
+            cells = []
+            for key in ("fit_eccentricity", "fit_size", "fit_r2"):
+                values = maps[key][fitted]
+                cells += [float(np.median(values)), str(median_interval(values, patches[fitted]))]
+            rows.append([name, int(fitted.sum()), *cells])
+    names = ("eccentricity (°)", "size (°)", "r²")
+    columns = ("region", "vertices", *(column for name in names for column in (name, "95%")))
+    caption = "Gaussian fits: medians over n vertices; 95% bootstrap intervals over patches of cortex of 13 mm"
+    return [Table(caption, columns, rows)]

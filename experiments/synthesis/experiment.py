@@ -28,6 +28,7 @@ from ..reporting.figures import save_figure
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import origin
+from ..reporting.statistics import mean_interval
 from ..stimuli import refusing
 from . import augmentations, objectives, priors
 from .areas import union
@@ -267,9 +268,13 @@ def _report(
         sorted({round(share * (len(history) - 1)) for share in (0, 0.1, 0.25, 0.5, 0.75, 1)}) if len(history) else []
     )
     course = Table(
-        "How it went: the objective's value, of the images as they are optimized",
-        ("step", "best image", "mean"),
-        [(step + 1, float(np.nanmax(history[step])), float(np.nanmean(history[step]))) for step in steps],
+        f"How it went: the objective's value, of the n = {count:,} images as they are optimized; 95% interval of the "
+        "mean by Student's t",
+        ("step", "best image", "mean", "95% of mean"),
+        [
+            (step + 1, *map(float, (np.nanmax(own), np.nanmean(own))), str(mean_interval(own.astype(np.float64))))
+            for step, own in ((step, history[step]) for step in steps)
+        ],
     )
     told = {name: facts[name] for name in ("weights", "identity", "vertices", "spectrum of", "devices")}
     told["environment"] = dict(line.split(" ", 1) for line in facts["environment"] if " " in line)

@@ -68,7 +68,7 @@ def test_outlines_run_along_the_border_of_their_region() -> None:
     one = Vertices([region.lh[0]], [], SIZE)  # which is within the region
     drawn = surface.plot([1], one, **options, **yellow, outlines={"MT": region, "none": Vertices([], [], SIZE)})
     names = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
-    assert names == ["MT", "none (none)"]
+    assert names == ["MT, none (none)"]
     for text in list(drawn.axes[0].texts):  # the region's name is black, too
         if text.get_text() == "MT":
             text.remove()

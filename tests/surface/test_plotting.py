@@ -123,6 +123,7 @@ def test_pictures_are_as_wide_as_a_column_and_can_be_read(smooth: np.ndarray) ->
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert {"V1", "lateral", "subject 1 · V1 · n = 3"} <= {text.get_text() for text in texts}
     assert min(text.get_size() for text in texts) >= 6
+    figure.canvas.draw()
     inside = figure.bbox.padded(1)
     for text in texts:
         box = text.get_window_extent()
