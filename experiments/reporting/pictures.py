@@ -94,7 +94,7 @@ def shared_limits(*maps: Float[np.ndarray, " n"]) -> tuple[float, float]:
 
     Examples
     --------
-    >>> shared_limits(np.array([0.0, 2.0]), np.array([-1.0, np.nan]))
+    >>> shared_limits(np.array([0.0, 2.0, 2.0]), np.array([-1.0, np.nan]))
     (-2.0, 2.0)
     """
     values = np.concatenate([np.ravel(one)[np.isfinite(np.ravel(one))] for one in maps])

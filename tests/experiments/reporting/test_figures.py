@@ -156,12 +156,12 @@ def test_preferences_are_named_in_their_numbers(subject: Subject, tmp_path: Path
 
 
 def test_compared_maps_share_a_scale() -> None:
-    assert shared_limits(np.array([0.0, 2.0]), np.array([-1.0, np.nan, np.inf])) == (-2, 2)
-    assert shared_limits(np.array([0.5, 2.0])) == (0, 2)
-    assert shared_limits(np.array([-0.5, -2.0])) == (-2, 0)
+    assert shared_limits(np.array([0.0, 2, 2]), np.array([-1.0, np.nan, np.inf])) == (-2, 2)
+    assert shared_limits(np.array([0.5, 2, 2])) == (0, 2)
+    assert shared_limits(np.array([-0.5, -2, -2])) == (-2, 0)
     assert shared_limits(np.array([np.nan])) == (0, 1)
     assert shared_limits() == (0, 1)
-    every = [{"a": np.array([1.0]), "a-synthesized": np.array([-9.0])}, {"a": np.array([-2.0])}]
+    every = [{"a": np.array([1.0]), "a-synthesized": np.array([-9.0])}, {"a": np.full(9, -2.0)}]
     assert map_limits(every) == {False: (-2, 2), True: (-9, 0)}
 
 

@@ -77,7 +77,7 @@ def test_what_a_first_day_needs_is_at_hand(tmp_path: Path) -> None:
 
 
 def test_what_is_no_list_of_subjects_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameterError, match=r"subjects must be a list of berg_jax\.Subject.*got 'demo'"):
+    with pytest.raises(InvalidParameterError, match=r"subjects must be a berg_jax\.Subject, or a list.*got 'demo'"):
         berg_jax.experiments.localize("demo", tmp_path / "out")
     (tmp_path / "a.png").touch()
     with pytest.raises(InvalidParameterError, match=r"subject must be a berg_jax\.Subject.*got 'demo'"):
