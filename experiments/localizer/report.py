@@ -134,18 +134,18 @@ def key_numbers(
     ]
     tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices", "of"), counts)]
     if preferred:
-        columns = ("ROI", "prefers", "largest mean (z)", "images", "other categories (z)", "95% of difference")
+        columns = ("ROI", "prefers", "largest mean (z)", "95%", "images", "other categories (z)", "95%")
         rows = []
         for one in preferred:
             share = shares[one.roi][design.categories.index(one.largest)]
-            numbers = (one.mean, one.images, one.others, str(one.difference), one.q_differ, one.q_largest)
-            rows.append((one.roi, one.said, *numbers, share))
+            means = (one.mean, str(one.mean_interval), one.images, one.others, str(one.others_interval))
+            rows.append((one.roi, one.said, *means, str(one.difference), one.q_differ, one.q_largest, share))
         tables.append(
             Table(
                 "Preferred category of each ROI, where categories differ (F) and the largest mean differs from the "
                 f"second (t), both at q < {alpha:g} over ROIs; bootstrap intervals over images; share of the ROI's "
                 "vertices that respond most to the category",
-                (*columns, "q of F", "q of t", "share of its vertices"),
+                (*columns, "95% of difference", "q of F", "q of t", "share of its vertices"),
                 rows,
             )
         )
