@@ -143,7 +143,7 @@ def _near(means: Float[np.ndarray, " c"], variance: float, counts: np.ndarray, a
 
 
 def _intervals(design: Design, responses: Float[np.ndarray, " images"], best: int) -> list[Interval]:
-    """Return intervals of the difference of a category's mean and the mean of the others', of the one, of the other."""
+    """Return the intervals of a category's mean less the mean of the others', of the one, and of the other."""
     if np.bincount(design.labels).min() < FEWEST:
         return [NO_INTERVAL] * 3
     matrix, count = design.matrix, len(design.categories)
