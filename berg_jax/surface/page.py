@@ -137,7 +137,7 @@ def html(
     camera = {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.1}}
     figure.update_layout(
         scene={**hidden, "aspectmode": "data", "camera": camera},
-        margin={"l": 0, "r": 0, "t": 0, "b": 70},
+        margin={"l": 0, "r": 0, "t": 45 if len(maps) > 1 else 0, "b": 70},  # the menu stands above the brain
         modebar={"orientation": "v"},
         hovermode="closest",
         showlegend=False,

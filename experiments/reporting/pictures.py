@@ -81,8 +81,8 @@ def draw_brain(
     if not can_draw(vertices) or np.isnan(to_shown(*whole_map(values, vertices))).all():
         remove_figure(path)  # of an earlier run
         return []
-    counts = {} if images is None else {"images": images}
-    subtitle = about([subject.description.subject], roi, **counts, vertices=int((~np.isnan(values)).sum()))
+    counts = ({} if images is None else {"images": images}) | {"vertices drawn": int((~np.isnan(values)).sum())}
+    subtitle = about([subject.description.subject], roi, **counts)
     outlines = outlined(subject, regions)
     figure = surface.plot(values, vertices, outlines=outlines, note=note(subject), subtitle=subtitle, **options)
     save_figure(figure, path, ("hemisphere", "vertex", "value"), _shown(values, vertices, options.get("labels")))
@@ -97,7 +97,7 @@ def shared_limits(*maps: Float[np.ndarray, " n"]) -> tuple[float, float]:
     >>> shared_limits(np.array([0.0, 2.0, 2.0]), np.array([-1.0, np.nan]))
     (-2.0, 2.0)
     """
-    values = np.concatenate([np.ravel(one)[np.isfinite(np.ravel(one))] for one in maps])
+    values = np.concatenate([np.zeros(0), *(np.ravel(one)[np.isfinite(np.ravel(one))] for one in maps)])
     most = (float(np.percentile(abs(values), 99)) or float(abs(values).max())) if len(values) else 1.0
     most = most or 1.0
     return (-most if (values < 0).any() else 0.0, most if (values > 0).any() or not (values < 0).any() else 0.0)

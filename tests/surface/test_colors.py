@@ -95,22 +95,20 @@ def test_outlines_are_black_with_a_white_halo(options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(-0.2, 2.0), (-2.0, 0.2), (1.5, 2.0), (-2.0, -1.5)])
 def test_no_scale_is_half_empty(low: float, high: float) -> None:
-    values = np.linspace(low, high, 2 * SIZE)
-    bar = surface.plot(values, **LATERAL).axes[1]._colorbar
-    reached = min(high, bar.vmax) - max(low, bar.vmin)
-    assert reached > 0.9 * (bar.vmax - bar.vmin)
+    scale = colors.color_scale(np.linspace(low, high, 2 * SIZE), None, None)
+    least, most = scale.get_clim()
+    assert min(high, most) - max(low, least) > 0.9 * (most - least)
     if low < 0 < high:  # 0 keeps its color, and a step of color is as large on both sides
         whole = matplotlib.colormaps[colors.DIVERGING]
         for value in (0.0, low, high / 2):
-            found, expected = bar.cmap(bar.norm(value)), whole(0.5 + value / (2 * max(-bar.vmin, bar.vmax)))
-            np.testing.assert_allclose(found, expected, atol=0.02)
+            np.testing.assert_allclose(scale.to_rgba(value), whole(0.5 + value / (2 * max(-least, most))), atol=0.02)
 
 
 def test_compared_maps_can_share_both_ends() -> None:
-    for values in (np.linspace(0, 1, 2 * SIZE), np.linspace(-9, 9, 2 * SIZE)):
-        bar = surface.plot(values, **LATERAL, limit=(-2, 2)).axes[1]._colorbar
-        assert (bar.vmin, bar.vmax, bar.cmap.name) == (-2, 2, colors.DIVERGING)
-        assert bar.extend == ("both" if values[-1] == 9 else "neither")
+    for values in (np.linspace(0, 1, 99), np.linspace(-9, 9, 99)):
+        scale = colors.color_scale(values, (-2, 2), None)
+        assert (*scale.get_clim(), scale.cmap.name) == (-2, 2, colors.DIVERGING)
+        assert scale.cmap.colorbar_extend == ("both" if values[-1] == 9 else "neither")
 
 
 def test_outlines_and_labels_share_no_colors() -> None:

@@ -96,10 +96,10 @@ def opened(page: str) -> np.ndarray:
     ("hemisphere", "point", "side"),
     [
         ("lh", (-70, -30, 0), (-1, 0, 0)),
-        ("rh", (70, -30, 0), (1, 0, 0)),
+        pytest.param("rh", (70, -30, 0), (1, 0, 0), marks=pytest.mark.nightly),
         ("lh", (-40, -50, -30), (0, 0, -1)),
         ("rh", (20, -105, 0), (0, -1, 0)),
-        ("rh", (30, 70, 0), (0, 1, 0)),
+        pytest.param("rh", (30, 70, 0), (0, 1, 0), marks=pytest.mark.nightly),
     ],
 )
 def test_the_page_opens_where_the_values_are(hemisphere: str, point: tuple, side: tuple) -> None:

@@ -105,6 +105,7 @@ def test_tables_have_what_they_show(
     assert len(cells) == 5
 
 
+@pytest.mark.nightly
 def test_many_columns_have_no_numbers_but_all_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures_kept = kept(monkeypatch, pictures)
     values = np.random.default_rng(0).normal(size=(40, 40))
@@ -139,7 +140,7 @@ def test_brains_have_what_they_show(subject: Subject, tmp_path: Path, monkeypatc
     np.testing.assert_allclose([float(row[2]) for row in rows], values[finite], rtol=1e-5)
     (figure,) = figures_kept
     said = {text.get_text() for text in figure.findobj(Text)}
-    assert {"Values", f"subject 1 · V1, lh · n = 20 images, {finite.sum()} vertices", "value (z)"} <= said
+    assert {"Values", f"subject 1 · V1, lh · n = 20 images, {finite.sum()} vertices drawn", "value (z)"} <= said
     assert {"V1d", "V2d", "V3d"} <= said
     bar = figure.axes[1]._colorbar
     assert (bar.vmin, bar.vmax) == (-2, 2)
@@ -147,6 +148,7 @@ def test_brains_have_what_they_show(subject: Subject, tmp_path: Path, monkeypatc
     assert (nothing, list(tmp_path.iterdir())) == ([], [])
 
 
+@pytest.mark.nightly
 def test_preferences_are_named_in_their_numbers(subject: Subject, tmp_path: Path) -> None:
     vertices = Vertices([1, 2], [7], 10_242)
     options: dict[str, Any] = {"labels": ["faces", "places"], "views": ("occipital",), "flat": False}
@@ -231,7 +233,8 @@ def _sheet(path: Path) -> None:
     save_figure(contact_sheet(images, scores, True, "Synthesized images · subject 1"), path, ("image", *scores), rows)
 
 
-FIGURES = [_control, _sets, _beside, _scatter, _histogram, _regions, _explained, _reading, _curves, _sheet]
+LATER = [pytest.param(draw, marks=pytest.mark.nightly) for draw in (_sets, _beside, _regions, _explained, _curves)]
+FIGURES = [_control, _scatter, _histogram, _reading, _sheet, *LATER]
 
 
 @pytest.mark.parametrize("draw", FIGURES)
