@@ -178,7 +178,7 @@ def _draw_brain(subject: Subject, output: Path) -> None:
     )
 
 
-@default_style(math=True)
+@default_style()
 def _draw_ascent(
     start: Float[np.ndarray, "3 224 224"],
     end: Float[np.ndarray, "3 224 224"],

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.disk import read_small
 from ...surface.style import default_style
-from ..reporting.figures import about, new_figure, save_figure
+from ..reporting.figures import about, legend_below, new_figure, save_figure
 from ..reporting.page import Picture, Section, Table
 from ..reporting.results import SYNTHETIC
 
@@ -94,7 +94,7 @@ def _draw(path: Path, runs: Sequence[tuple[str, Numbers]], regions: Sequence[str
     subtitle = about(subjects, f"{len(regions)} rows", images=counts)
     note = SYNTHETIC if any(numbers.get("synthetic") for _, numbers in runs) else None
     title = "Medians over vertices, 95% intervals over images"
-    figure = new_figure(0.6 + 0.13 * len(regions) * max(1, len(runs) / 2), title, subtitle, note)
+    figure = new_figure(1.0 + 0.13 * len(regions) * max(1, len(runs) / 2), title, subtitle, note)
     axes = figure.subplots(1, len(_SHOWN), sharey=True, squeeze=False)[0]
     step = 0.6 / len(runs)
     table = []
@@ -111,7 +111,7 @@ def _draw(path: Path, runs: Sequence[tuple[str, Numbers]], regions: Sequence[str
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(regions)), regions)
     axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(runs), frameon=False)
+    legend_below(axes[0], len(runs), center=1.05)
     save_figure(figure, path, ("roi", "run", "value", "median", "low", "high"), table)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...surface.style import SMALLEST, default_style
-from ..reporting.figures import new_figure, save_figure
+from ..reporting.figures import legend_below, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +49,8 @@ def draw_scatter(
     dots = axes.hexbin(
         theirs.ravel(), ours.ravel(), gridsize=70, bins="log", mincnt=1, extent=extent, cmap="viridis", linewidths=0.1
     )
-    bar = figure.colorbar(dots, ax=axes, label="number of responses", shrink=0.8)
-    bar.ax.tick_params(labelsize=_POWERS)
+    bar = figure.colorbar(dots, ax=axes, label="number of responses", shrink=0.8, format="{x:,.0f}")
+    bar.minorticks_off()
     axes.set(xlabel="PyTorch reference (z)", ylabel="berg_jax (z)", aspect="equal")
     counts = zip(dots.get_offsets().tolist(), dots.get_array().tolist(), strict=True)
     rows = ((*place, int(count)) for place, count in counts)
@@ -80,20 +80,20 @@ def draw_histogram(
         bins = zip(10 ** edges[:-1], 10 ** edges[1:], percent, strict=True)
         rows += [(device, precision, *map(float, one)) for one in bins]
     axes.axvline(np.log10(limit), color=_LIMIT_COLOR, linestyle="--", linewidth=0.8, label="largest that passes")
-    reached = [end for *_, end, percent in rows if percent > 0]
-    last = max(np.log10([*reached, limit])) + 0.3
-    axes.set(xlabel="difference of responses (z)", ylabel="% of responses", xlim=(edges[0], last), ylim=(0, None))
-    ticks = range(-9, int(np.floor(last)) + 1, 2)
+    reached = np.log10([(start, end) for _, _, start, end, percent in rows if percent > 0])
+    first, last = max(reached.min() - 0.5, edges[0]), max(reached.max(), np.log10(limit)) + 0.3
+    axes.set(xlabel="difference of responses (z)", ylabel="% of responses", xlim=(first, last), ylim=(0, None))
+    ticks = range(int(np.ceil(first)), int(np.floor(last)) + 1, 2 if last - first > 4 else 1)
     axes.set_xticks(ticks, [f"$10^{{{tick}}}$" if tick > -9 else "≤ $10^{-9}$" for tick in ticks])
     axes.tick_params(axis="x", labelsize=_POWERS)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", frameon=False)
-    save_figure(figure, path, ("device", "precision", "from", "to", "percent"), rows)
+    legend_below(axes)
+    save_figure(figure, path, ("device", "precision", "from", "to", "percent"), rows, math=True)
 
 
 @default_style(math=True)
 def draw_regions(rows: Sequence[Mapping[str, Any]], limit: float, path: Path, words: Words = Words()) -> None:
     """Draw the largest error and its 99.9th percentile (z units) in each region, from rows of the error table."""
-    figure, axes = _axes(0.5 + 0.13 * len(rows), "Differences by region", words)
+    figure, axes = _axes(1.1 + 0.13 * len(rows), "Differences by region", words)
     places = np.arange(len(rows))[::-1]
     low, high = ([row[name] for row in rows] for name in ("p999", "largest"))
     axes.hlines(places, low, high, color="#a9c5dd", linewidth=1.5)
@@ -106,9 +106,9 @@ def draw_regions(rows: Sequence[Mapping[str, Any]], limit: float, path: Path, wo
     axes.set_axisbelow(True)
     axes.tick_params(axis="x", labelsize=_POWERS)
     axes.set(xscale="log", xlabel="difference of responses (z)", ylim=(-0.8, len(rows) - 0.2))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_below(axes, 2)
     cells = ((row["region"], row["p999"], row["largest"], limit) for row in rows)
-    save_figure(figure, path, ("region", "p999", "largest", "limit"), cells)
+    save_figure(figure, path, ("region", "p999", "largest", "limit"), cells, math=True)
 
 
 def _axes(height: float, title: str, words: Words) -> tuple[Figure, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...surface.style import default_style
-from ..reporting.figures import new_figure, save_figure
+from ..reporting.figures import legend_below, new_figure, save_figure
 from ..reporting.statistics import Interval
 
 if TYPE_CHECKING:
@@ -127,8 +127,9 @@ def draw_sets(
     table = [("random set", float(value), np.nan, np.nan) for value in random_sets]
     for row, color in zip(rows, _COLORS, strict=False):
         alignment = float(row.dots[0])
-        axes.axvline(alignment, color=color, lw=1.2, label=f"{row.goal}: {alignment:.2f}, 95% {row.interval}")
-        if row.interval is not None:
+        told = "" if row.interval is None else f", 95% {row.interval}"
+        axes.axvline(alignment, color=color, lw=1.2, label=f"{row.goal}: {alignment:.2f}{told}")
+        if row.interval is not None and np.isfinite(row.interval).all():
             axes.axvspan(*row.interval, color=color, alpha=0.15, lw=0)
         table.append((row.goal, alignment, *(row.interval or (np.nan, np.nan))))
     axes.set_xlabel(f"correlation of dissimilarities of {rois[0]} and {rois[1]} (no unit)")
@@ -138,5 +139,5 @@ def draw_sets(
 
 def _save(figure: Figure, axes: Axes, path: Path, columns: Sequence[str], table: Sequence[Sequence[Any]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_below(axes, 2)
     save_figure(figure, path, columns, table)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from ...model.images import FIELD
 from ...surface.style import default_style
-from ..reporting.figures import new_figure, save_figure
+from ..reporting.figures import legend_below, new_figure, save_figure
 from ..reporting.statistics import Interval, bootstrap, mean_interval, resample
 from .reading import Reading
 
@@ -193,5 +193,5 @@ def draw_curves(
     axes.set_xlabel("share of the image (%)")
     axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_below(axes, 2)
     save_figure(figure, path, ("kind", "percent", "map's order", "low", "high", "random order"), cells)

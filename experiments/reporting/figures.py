@@ -14,9 +14,11 @@ from ...stream.selection import Selection
 from ...surface.style import DPI, SMALLEST, WIDTH, default_style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _CHARACTERS = 64  # of a line of a title at the figure's width
+_BELOW = 0.36  # inches from axes to a legend below them, which leave room for ticks and a label
 _PICTURES = {".png": {}, ".pdf": {"metadata": {"CreationDate": None}}}
 _FILES = (*_PICTURES, ".csv")
 
@@ -85,8 +87,31 @@ def new_figure(height: float, title: str, subtitle: str = "", note: str | None =
     return figure
 
 
+def legend_below(axes: Axes, columns: int = 1, center: float = 0.5) -> None:
+    """Write the legend below the axes' label, where it hides nothing and the small print stands below it.
+
+    Parameters
+    ----------
+    axes
+        Axes with labelled artists.
+    columns
+        Number of columns.
+    center
+        Place of its middle, as a share of the axes' width.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    place = axes.transAxes + ScaledTranslation(0, -_BELOW, axes.figure.dpi_scale_trans)
+    options = {"loc": "upper center", "bbox_to_anchor": (center, 0), "bbox_transform": place, "borderaxespad": 0}
+    axes.legend(ncols=columns, frameon=False, **options)
+
+
 def save_figure(
-    figure: Figure, path: str | Path, columns: Iterable[str] = (), rows: Iterable[Iterable[Any]] | None = None
+    figure: Figure,
+    path: str | Path,
+    columns: Iterable[str] = (),
+    rows: Iterable[Iterable[Any]] | None = None,
+    math: bool = False,
 ) -> None:
     """Save a figure as PNG and as PDF, and the numbers behind it as CSV, under one name.
 
@@ -98,6 +123,8 @@ def save_figure(
         The .png file; the others have its name, with their own endings.
     columns, rows
         Table of the numbers; without rows none is written.
+    math
+        Whether ticks have formulas, such as powers of 10.
 
     Raises
     ------
@@ -105,7 +132,7 @@ def save_figure(
         A file cannot be written.
     """
     path = Path(path)
-    with default_style():
+    with default_style(math):
         for suffix, options in _PICTURES.items():
             memory = io.BytesIO()
             figure.savefig(memory, format=suffix[1:], **options)

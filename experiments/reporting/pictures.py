@@ -23,7 +23,7 @@ from .results import OUTLINED, can_draw, note, outlined
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CHARACTER = 0.047  # inches that a character of the smallest text takes
+_CHARACTER, _DIGIT = 0.047, 0.054  # inches that a character, and a digit, of the smallest text take
 _ROW = 0.125  # height of a table's row in inches
 
 
@@ -177,7 +177,7 @@ def _table(
     note: str | None,
 ) -> Figure:
     longest = max(map(len, columns))
-    cell = (WIDTH - 0.75 - _CHARACTER * max(map(len, rows))) / len(columns)  # its width in inches
+    cell = (WIDTH - 0.7 - _CHARACTER * max(map(len, rows))) / len(columns)  # its width in inches
     turned = longest * _CHARACTER > cell
     head = (_CHARACTER * longest if turned else 0) + 0.3
     figure = new_figure(head + _ROW * len(rows), title, subtitle, note)
@@ -189,13 +189,20 @@ def _table(
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    if cell > 4 * _CHARACTER:
-        for (row, column), value in np.ndenumerate(values):
-            if not np.isnan(value):
-                options = {"ha": "center", "va": "center", "color": _ink(scale.to_rgba(value))}
-                axes.text(column, row, f"{value:.2f}", size=SMALLEST, **options)
+    for (row, column), text in _cell_texts(values, int(cell / _DIGIT)).items():
+        options = {"ha": "center", "va": "center", "color": _ink(scale.to_rgba(values[row, column]))}
+        axes.text(column, row, text, size=SMALLEST, **options)
     figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=40).set_label(label)
     return figure
+
+
+def _cell_texts(values: Float[np.ndarray, "rows columns"], room: int) -> dict[tuple[int, ...], str]:
+    """Return the cells' numbers as texts, without the leading 0 in narrow cells; none if there is no room."""
+    known = {place: f"{value:.2f}" for place, value in np.ndenumerate(values) if not np.isnan(value)}
+    if max(map(len, known.values()), default=0) <= room:
+        return known
+    short = {place: text.replace("0.", ".", 1).removesuffix(".00") for place, text in known.items()}
+    return short if max(map(len, short.values())) <= room else {}
 
 
 def _ink(shade: tuple[float, float, float, float]) -> str:

@@ -105,6 +105,14 @@ def test_tables_have_what_they_show(
     assert len(cells) == 5
 
 
+def test_numbers_in_cells_are_as_long_as_there_is_room() -> None:
+    values = np.array([[0.5, 1.0], [-0.25, np.nan]])
+    assert pictures._cell_texts(values, 5) == {(0, 0): "0.50", (0, 1): "1.00", (1, 0): "-0.25"}
+    assert pictures._cell_texts(values, 4) == {(0, 0): ".50", (0, 1): "1", (1, 0): "-.25"}
+    assert pictures._cell_texts(values, 3) == {}
+    assert pictures._cell_texts(values * np.nan, 3) == {}
+
+
 @pytest.mark.nightly
 def test_many_columns_have_no_numbers_but_all_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures_kept = kept(monkeypatch, pictures)
