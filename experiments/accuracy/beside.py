@@ -16,7 +16,7 @@ from ..reporting.page import Picture, Section, Table
 from ..reporting.results import SYNTHETIC
 
 _RESULTS = "results.json"
-_SHOWN = {"r": "r (no unit)", "explained_variance": "explained var. (%)"}
+_SHOWN = {"r": "r (no unit)", "explained_variance": "expl. var. (%)"}
 _LARGEST = 1 << 26  # bytes
 Numbers = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ def _draw(path: Path, runs: Sequence[tuple[str, Numbers]], regions: Sequence[str
     """Draw each region's r and explained variance, a point with an interval for each run."""
     counts = ", ".join(f"{numbers['settings']['images']:,} ({name})" for name, numbers in runs)
     subjects = list(dict.fromkeys(numbers["subject"] for _, numbers in runs))
-    subtitle = about(subjects, f"{len(regions)} rows", images=counts)
+    subtitle = about(subjects, f"{len(regions)} regions", images=counts)
     note = SYNTHETIC if any(numbers.get("synthetic") for _, numbers in runs) else None
     title = "Medians over vertices, 95% intervals over images"
     figure = new_figure(1.0 + 0.13 * len(regions) * max(1, len(runs) / 2), title, subtitle, note)
@@ -110,7 +110,7 @@ def _draw(path: Path, runs: Sequence[tuple[str, Numbers]], regions: Sequence[str
         axis.set_xlabel(f"median {words}")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(regions)), regions)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(regions) - 0.5, -0.5)
     legend_below(axes[0], len(runs), center=1.05)
     save_figure(figure, path, ("roi", "run", "value", "median", "low", "high"), table)
 

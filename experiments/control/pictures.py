@@ -98,6 +98,7 @@ def draw_quadrants(
         axes.scatter([], [], s=24, label=f"synthesized: n = {made}", **options)
     axes.set_xlabel(f"mean response of {rois[0]} (z)")
     axes.set_ylabel(f"mean response of {rois[1]} (z)")
+    legend_below(axes, 2)
     _save(figure, axes, path, ("shown", *rois), table)
 
 
@@ -134,10 +135,10 @@ def draw_sets(
         table.append((row.goal, alignment, *(row.interval or (np.nan, np.nan))))
     axes.set_xlabel(f"correlation of dissimilarities of {rois[0]} and {rois[1]} (no unit)")
     axes.set_ylabel("number of sets")
+    legend_below(axes)
     _save(figure, axes, path, ("shown", "alignment", "low", "high"), table)
 
 
 def _save(figure: Figure, axes: Axes, path: Path, columns: Sequence[str], table: Sequence[Sequence[Any]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    legend_below(axes, 2)
     save_figure(figure, path, columns, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,16 +177,19 @@ def _table(
     subtitle: str,
     note: str | None,
 ) -> Figure:
-    longest = max(map(len, columns))
     cell = (WIDTH - 0.7 - _CHARACTER * max(map(len, rows))) / len(columns)  # its width in inches
-    turned = longest * _CHARACTER > cell
-    head = (_CHARACTER * longest if turned else 0) + 0.3
+    room = max(int(cell / _CHARACTER), 1)
+    names = [textwrap.fill(name, room, break_long_words=False) for name in columns]
+    turned = max(len(line) for name in names for line in name.splitlines() or [""]) > room
+    names = list(columns) if turned else names
+    lines = 1 + max(name.count("\n") for name in names)
+    head = (_CHARACTER * max(map(len, names)) if turned else 0.1 * lines) + 0.2
     figure = new_figure(head + _ROW * len(rows), title, subtitle, note)
     axes = figure.subplots()
     known = values[~np.isnan(values)]
     scale = color_scale(known if len(known) else np.zeros(1), None, None, outliers=0)
     image = axes.imshow(values, cmap=scale.cmap, norm=scale.norm, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=90 if turned else 0)
+    axes.set_xticks(range(len(columns)), names, rotation=90 if turned else 0)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
