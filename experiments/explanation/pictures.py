@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ...model.images import FIELD
 from ...surface.style import default_style
 from ..reporting.figures import legend_below, new_figure, save_figure
-from ..reporting.statistics import Interval, bootstrap, mean_interval, resample
+from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, bootstrap, mean_interval, resample
 from .reading import Reading
 
 UNSIGNED = "smooth-grad"
@@ -75,7 +75,8 @@ def draw_maps(
         }
         bar = figure.colorbar(_opaque(drawn), ax=panel, **options)
         bar.set_label(UNITS.get(name, "z"))
-        bar.locator.set_params(nbins=3)
+        ends = [low, 0, most] if low else [0, most]
+        bar.set_ticks(ends, labels=[f"{end:.2g}" for end in ends])
         panel.set_title(name)
     for panel in panels:
         panel.set_axis_off()
@@ -168,8 +169,8 @@ def draw_curves(
     share
         Share of the image that is deleted or inserted.
     curves
-        For each kind the curves of the map's order and of random ones, of which the means over images are drawn, with
-        their intervals by Student's t of the map's.
+        For each kind the curves of the map's order and of random ones, of which the means over images are drawn; of
+        five or more images the map's with their intervals by Student's t.
     path
         The .png file; the .csv file beside it has the curves.
     unit
@@ -184,7 +185,8 @@ def draw_curves(
     percent, cells = 100 * share, []
     for (name, (mapped, random)), color in zip(curves.items(), colors, strict=True):
         mean, usual = mapped.mean(axis=0), random.mean(axis=0)
-        low, high = np.array([mean_interval(column) for column in mapped.T]).T
+        few = len(mapped) < FEWEST
+        low, high = np.array([NO_INTERVAL if few else mean_interval(column) for column in mapped.T]).T
         axes.plot(percent, mean, color=color, label=f"{name}, most important first")
         axes.fill_between(percent, low, high, color=color, alpha=0.15, linewidth=0)
         axes.plot(percent, usual, color=color, ls="--", label=f"{name}, random order")
