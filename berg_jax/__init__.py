@@ -3,8 +3,32 @@
 Public names are imported on first use, so importing the package is instant and requires neither JAX nor PyTorch.
 """
 
+import importlib
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+
 import lazy_loader
 
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+class _Synthesis(MetaPathFinder, Loader):
+    """Finder of ``berg_jax.synthesis`` and its modules: those of ``berg_jax.experiments.synthesis``, not copies."""
+
+    def find_spec(self, name, path=None, target=None):
+        short = f"{__name__}.synthesis"
+        return ModuleSpec(name, self) if name == short or name.startswith(f"{short}.") else None
+
+    def create_module(self, spec):
+        module = importlib.import_module(spec.name.replace(__name__, f"{__name__}.experiments", 1))
+        spec.loader_state = module.__spec__  # which the import system replaces
+        return module
+
+    def exec_module(self, module):
+        module.__spec__ = module.__spec__.loader_state
+
+
+sys.meta_path.insert(0, _Synthesis())  # before the one that would load copies

@@ -16,7 +16,6 @@ import xarray
 from jaxtyping import Array, Float
 from PIL import Image
 
-from .. import surface
 from ..demo import images, photographs
 from ..files.disk import explained
 from ..model.encoding_model import EncodingModel
@@ -27,16 +26,25 @@ from ..stream.images import Images
 from ..stream.sources.image_files import fit_square, resize
 from ..subject import Subject
 from ..surface.style import default_style
+from .reporting.figures import about, new_figure, save_figure
+from .reporting.pictures import draw_brain
+from .reporting.results import SYNTHETIC
 
 CATEGORIES = ("faces", "places", "bodies", "words")
 OUTLINED = ("V1", "FFA-1", "OFA", "PPA", "OPA", "RSC")
 STEPS = 20  # steps of the ascent
 STEP = 4.0  # size of a step, root mean square in grey levels
 _EACH = 4  # drawings of each category
-_NOTE = "Synthetic demo subject: its areas and preferences were planted. Not a finding about brains."
 
 
-def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, show_progress: bool = True) -> str:
+def demonstrate(
+    output: str | Path,
+    subject_id: int = 1,
+    roi: str = "FFA-1",
+    *,
+    devices: int | None = None,
+    show_progress: bool = True,
+) -> str:
     """Encode pictures with a demo subject, draw a brain, and change a photograph so that it drives a region.
 
     Parameters
@@ -47,6 +55,8 @@ def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, 
         Demo subject, 1 to 4.
     roi
         ROI expression of the region that the photograph is to drive.
+    devices
+        Number of local devices that encode the images (default: all); the photograph is changed on one.
     show_progress
         Show a progress bar while images are encoded.
 
@@ -57,20 +67,24 @@ def demonstrate(output: str | Path, subject_id: int = 1, roi: str = "FFA-1", *, 
     Raises
     ------
     BERGError
-        A needed package is not installed, there is no such subject or region, or the folder cannot be written.
+        A needed package is not installed, there is no such subject or region, there are not so many devices, or the
+        folder cannot be written.
     """
     output = Path(output)
+    execution = Execution(batch_size=4, devices=devices, show_progress=show_progress)
+    execution.local_devices()  # refused now, if there are not so many
     subject = Subject("demo", subject_id)
     model = subject.model(roi=roi)
     folder = output / "images"
     with explained("write", output):
         _write_images(folder)
-    execution = Execution(batch_size=4, show_progress=show_progress)
     summary = encode_images(subject, Images(folder, fit="crop"), output / "responses.zarr", execution=execution)
     _draw_brain(subject, output)
     start = _photograph("flower.jpg")
     images_by_step, means = ascend(model, jnp.asarray(start[None]), STEPS, STEP)
-    _draw_ascent(start, np.asarray(images_by_step[-1, 0]), np.asarray(means[:, 0]), roi, output / "ascent.png")
+    subtitle = about([subject_id], roi, image=1, vertices=len(model.vertices))
+    course = np.asarray(means[:, 0])
+    _draw_ascent(start, np.asarray(images_by_step[-1, 0]), course, roi, subtitle, output / "ascent.png")
     return "\n".join(
         [
             summary,
@@ -150,36 +164,37 @@ def _draw_brain(subject: Subject, output: Path) -> None:
         kinds = np.array([str(name).partition("-")[0] for name in data.image.values])
         faces, places = (data.responses.values[kinds == kind].mean(axis=0) for kind in ("faces", "places"))
     vertices = subject.vertices("nsdgeneral")
-    surface.plot(
-        (faces - places)[vertices.global_indices],
+    draw_brain(
+        subject,
         vertices,
+        (faces - places)[vertices.global_indices],
+        output / "brain.png",
+        "",
+        roi="nsdgeneral",
+        images=2 * _EACH,
+        regions=OUTLINED,
         label="response to faces − response to places (z)",
         title="Faces against places in a synthetic brain",
-        outlines={name: subject.vertices(name) for name in OUTLINED},
-        note=_NOTE,
-        output=output / "brain.png",
     )
 
 
-@default_style(math=True)
+@default_style()
 def _draw_ascent(
     start: Float[np.ndarray, "3 224 224"],
     end: Float[np.ndarray, "3 224 224"],
     means: Float[np.ndarray, " 1+steps"],
     roi: str,
+    subtitle: str,
     path: Path,
 ) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    before, after, curve = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
-    for axes, image, title in ((before, start, "before"), (after, end, f"after {STEPS} steps")):
-        axes.imshow(image.transpose(1, 2, 0).round().astype(np.uint8))
-        axes.set_title(title)
-        axes.axis("off")
-    curve.plot(means, color="#b2182b", linewidth=2)
-    curve.set(xlabel="step of gradient ascent", ylabel=f"mean response of {roi} (z)", title="response of the region")
+    figure = new_figure(3.1, "A photograph that is made to drive a region", subtitle, SYNTHETIC)
+    panels = figure.subplot_mosaic([["before", "after"], ["curve", "curve"]], height_ratios=(1.3, 1))
+    for name, image, title in (("before", start, "before"), ("after", end, f"after {STEPS} steps")):
+        panels[name].imshow(image.transpose(1, 2, 0).round().astype(np.uint8))
+        panels[name].set_title(title)
+        panels[name].axis("off")
+    curve = panels["curve"]
+    curve.plot(means, color="#b2182b")
+    curve.set(xlabel="step of gradient ascent", ylabel=f"mean response of {roi} (z)")
     curve.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(_NOTE, fontsize=8, color="0.4")
-    with explained("write", path):
-        figure.savefig(path, dpi=130)
+    save_figure(figure, path, ("step", "mean response (z)"), enumerate(means.astype(float).tolist()))

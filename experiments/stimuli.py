@@ -40,15 +40,23 @@ def require_images(source: Source, least: int, purpose: str) -> None:
         raise InvalidParameterError(f"{purpose} needs at least {least} images, got {len(source)}.")
 
 
-def check_subjects(subjects: Sequence[Subject]) -> None:
-    """Raise InvalidParameterError unless there is at least one subject, and each only once."""
-    if isinstance(subjects, Subject) or not all(isinstance(subject, Subject) for subject in subjects):
+def listed(subjects: Subject | Sequence[Subject]) -> list[Subject]:
+    """Return one subject or several as a list.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is none, one twice, or something else.
+    """
+    subjects = [subjects] if isinstance(subjects, Subject) else subjects
+    if not isinstance(subjects, Sequence) or not all(isinstance(subject, Subject) for subject in subjects):
         raise InvalidParameterError(
-            f"subjects must be a list of berg_jax.Subject, such as [Subject('demo', 1)], got {subjects!r:.80}."
+            f"subjects must be a berg_jax.Subject, or a list such as [Subject('demo', 1)], got {subjects!r:.80}."
         )
     numbers = [subject.description.subject for subject in subjects]
     if not numbers or len(set(numbers)) < len(numbers):
         raise InvalidParameterError(f"Give one or more subjects, each once, got {numbers}.")
+    return list(subjects)
 
 
 def is_demo(subject: Subject) -> bool:

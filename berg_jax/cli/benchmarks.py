@@ -100,7 +100,10 @@ def bench_precision(
         typer.Option(help="Precision to measure; repeat it for more (default: tensorfloat32 and bfloat16)"),
     ] = None,
     images: Annotated[int, typer.Option(min=3, help="Number of images to show.")] = 200,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that a device computes at a time.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that all devices compute at a time.")] = 8,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Number of local devices to compute on (default: all)")
+    ] = None,
 ) -> None:
     """Correlate each vertex's responses in lower precisions with those in float32."""
     with messages():
@@ -109,7 +112,7 @@ def bench_precision(
         chosen = precision or [EachPrecision.tensorfloat32, EachPrecision.bfloat16]
         names = [name.value for name in chosen]
         for errors in precision_errors(
-            berg_dir, subject_id, precisions=names, n_images=images, batch_size=batch_size
+            berg_dir, subject_id, precisions=names, n_images=images, batch_size=batch_size, devices=devices
         ):
             typer.echo(str(errors))
 

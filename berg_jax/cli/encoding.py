@@ -121,8 +121,11 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("berg-jax-demo"),
     subject_id: Annotated[int, typer.Option("--subject", help="Number of the synthetic demo subject, 1 to 4.")] = 1,
     roi: Annotated[str, typer.Option(help="ROI that a photograph is changed to drive.")] = "FFA-1",
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Number of local devices that encode the pictures (default: all)")
+    ] = None,
 ) -> str:
     """Encode pictures with a synthetic subject, draw its brain, and change a photograph by gradient ascent."""
     from ..experiments.demo import demonstrate
 
-    return demonstrate(output, subject_id, roi, show_progress=shows_progress())
+    return demonstrate(output, subject_id, roi, devices=devices, show_progress=shows_progress())

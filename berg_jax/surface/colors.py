@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,34 +20,88 @@ DIVERGING, SEQUENTIAL, CYCLIC = "RdBu_r", "viridis", "hsv"
 
 
 def color_scale(
-    values: Float[np.ndarray, " n"], limit: float | None, colormap: str | Colormap | None
+    values: Float[np.ndarray, " n"],
+    limit: float | tuple[float, float] | None,
+    colormap: str | Colormap | None,
+    outliers: float = 1.0,
 ) -> ScalarMappable:
     """Return the color scale of values. Its colormap also says which ends of the color bar are arrows.
+
+    A diverging scale has 0 in its middle, and is cut where one sign takes less than a quarter of the other's range.
+    A scale of one sign begins at 0, unless half of it would be empty.
+
+    Parameters
+    ----------
+    values
+        The values that are shown.
+    limit
+        Magnitude of the strongest color, or both ends of the scale.
+    colormap
+        A colormap, or the name of one of matplotlib's.
+    outliers
+        Without a limit, the percentage of values that may lie beyond each end.
 
     Raises
     ------
     InvalidParameterError
-        The limit is not a positive number, or there is no such colormap.
+        The limit is neither a positive number nor two ascending ones, or there is no such colormap.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     values = values[~np.isnan(values)]
-    if limit is None:
-        # A few outliers must not wash out the rest, but if nearly all values are 0, the few others determine the
-        # limit.
-        limit = float(np.percentile(abs(values), 99)) or float(abs(values).max()) or 1.0
-    elif isinstance(limit, bool) or not isinstance(limit, numbers.Real) or not 0 < limit < math.inf:
-        raise InvalidParameterError(f"limit must be a positive number, got {limit!r}.")
-    limit = float(limit)
-    low, high = values.min(), values.max()
-    least, most = (-limit if low < 0 else 0), (limit if high > 0 or low == 0 else 0)
+    low, high = float(values.min()), float(values.max())
+    least, most = _ends(values, limit, outliers)
+    largest = max(-least, most)
     if colormap is None:
         # Reversed for negative values, so that 0 has the same color as with positive ones.
         colormap = DIVERGING if least < 0 < most else SEQUENTIAL if most > 0 else f"{SEQUENTIAL}_r"
     colormap = _colormap(colormap)
+    if least < 0 < most and least != -most:
+        colormap = _cut(colormap, (1 + least / largest) / 2, (1 + most / largest) / 2)
     colormap.colorbar_extend = ("neither", "min", "max", "both")[int(low < least) + 2 * int(high > most)]
     return ScalarMappable(Normalize(least, most), colormap)
+
+
+def _ends(
+    values: Float[np.ndarray, " n"], limit: float | tuple[float, float] | None, outliers: float
+) -> tuple[float, float]:
+    """Return the ends of the scale of these values."""
+    low, high = float(values.min()), float(values.max())
+    if isinstance(limit, tuple | list) and len(limit) == 2 and all(map(_is_finite, limit)) and limit[0] < limit[1]:
+        return float(limit[0]), float(limit[1])
+    if limit is None:
+        # A few outliers must not wash out the rest, but if nearly all values are 0, the few others determine the
+        # limit.
+        largest = float(np.percentile(abs(values), 100 - outliers)) or float(abs(values).max()) or 1.0
+    elif _is_finite(limit) and limit > 0:
+        largest = float(limit)
+    else:
+        raise InvalidParameterError(
+            f"limit must be a positive number, or the two ends of the scale, ascending; got {limit!r}."
+        )
+    if low < 0 < high:
+        return (-largest, largest) if limit is not None else (-_side(-low, largest), _side(high, largest))
+    inner = float(np.percentile(abs(values), outliers))
+    # From 0 on, unless half of the scale would then be empty.
+    start = inner if limit is None and largest / 2 < inner < largest else 0.0
+    return (-largest, -start) if low < 0 else (start, largest)
+
+
+def _side(reached: float, largest: float) -> float:
+    """Return the end of one side of a diverging scale: the largest magnitude, or less where it reaches far less."""
+    return reached if reached < largest / 4 else largest
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, numbers.Real) and not isinstance(number, bool) and math.isfinite(number)
+
+
+def _cut(colormap: Colormap, start: float, end: float) -> Colormap:
+    """Return a part of a colormap, such as most of a diverging one, in which 0 keeps its color."""
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormap(np.linspace(start, end, 512)), name=colormap.name)
 
 
 def angle_scale(limit: float | None, colormap: str | Colormap | None) -> ScalarMappable:

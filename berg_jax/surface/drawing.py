@@ -1,91 +1,38 @@
-"""Drawing of fsaverage's hemispheres: projection, colors, outlines, and layout on one canvas, in mm."""
+"""Drawing of fsaverage's hemispheres: colors, outlines, names, and layout on one canvas, in mm."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..vertices import HEMISPHERES
 from .labels import Region, place_names
-from .meshes import SHOWN, fsaverage
+from .meshes import SHOWN
+from .style import DPI, SMALLEST, WIDTH
+from .views import COLUMN, FLAT, OCCIPITAL, Projection, project
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-# Directions in space (x right, y front, z up) that point right and up in a picture of the left hemisphere. Pictures
-# of the right one are mirror images. Lateral, ventral and dorsal rows share their horizontal axis.
-_X, _Y, _Z = np.eye(3)
-VIEWS = {
-    "lateral": (-_Y, _Z),
-    "medial": (_Y, _Z),
-    "ventral": (-_Y, -_X),
-    "dorsal": (-_Y, _X),
-    "posterior": (_X, _Z),
-    "anterior": (-_X, _Z),
-}
-_MIRROR = np.array([-1, 1, 1])
-GYRI, SULCI = 0.82, 0.62  # grey of vertices without a value
-# Colors of outlines that stand out from blue, white and red. If there are more outlines, they have a rainbow's
-# colors.
-_OUTLINES = ["#000000", "#19b52a", "#ffe119", "#e028d0", "#00c5e3", "#ff8c1a", "#7b2fbe", "#8c5a2b", "#b9f227"]
-# Measures of a picture in mm of the surfaces; a column is as wide as the inflated hemispheres are long.
-_COLUMN, _GAP, _LINE = 216.0, 9.0, 12.0
-_CENTERS, _EDGE = (-_COLUMN / 2 - _GAP, _COLUMN / 2 + _GAP), _COLUMN + 25
-_WHEEL = 44.0  # diameter of the wheel of angles
-_NAME = 7.5  # size of regions' names in points
-_WRAPPED = 100  # characters per line of names
-_WIDTH, DPI = 9.0, 150  # inches, dots per inch
+# Measures of a picture in mm of the surfaces, and of its texts in points. The picture is as wide as a journal column,
+# where no text may be smaller than 6 points.
+_GAP, _EDGE = 9.0, COLUMN + 25
+_CENTERS = (-COLUMN / 2 - _GAP, COLUMN / 2 + _GAP)
+_WHEEL = 60.0  # diameter of the wheel of angles
+_TITLE, _TEXT = 8.0, 6.5
+_POINT = 2 * _EDGE / (72 * WIDTH)  # mm of a point
+_LINE = 1.35 * _POINT * _TEXT  # height of a line
+_WRAPPED = 66  # characters of a line
+_OUTLINE, _HALO = 0.7, 1.5  # widths of outlines and of their halos in points
 
 Halves = tuple[np.ndarray, np.ndarray]  # values of the left and of the right hemisphere
-
-
-class _Picture(NamedTuple):
-    """A projected hemisphere: coordinates to the right, up and toward the viewer; the farthest faces first."""
-
-    points: Float[np.ndarray, "vertices 3"]
-    faces: Int[np.ndarray, "n 3"]
-    light: Float[np.ndarray, " vertices"]
-    grey: Float[np.ndarray, " vertices"]
-
-
-@functools.cache
-def _picture(hemisphere: str, row: str, size: int = SHOWN) -> _Picture:
-    """Project the mesh of this size around the center of the picture, with only the faces turned to the viewer."""
-    surface = fsaverage(hemisphere, "flat" if row == "flat" else "infl", size)
-    points, faces = surface.coordinates.astype(np.float64), surface.faces
-    if row == "flat":
-        points *= np.array([1, 1, 0]) * _COLUMN / np.ptp(points[faces, 0])
-        light = np.ones(size)
-    else:
-        right, up = VIEWS[row]
-        if hemisphere == "rh":
-            right, up = -right * _MIRROR, up * _MIRROR
-        points = points @ np.column_stack([right, up, np.cross(right, up)])
-        # Light comes from the viewer and is dimmer only near the rim, which shows the shape and leaves colors
-        # readable.
-        light = 0.55 + 0.45 * np.clip(_normals(points, faces)[:, 2], 0, 1) ** 0.6
-    faces = faces[np.argsort(points[faces, 2].mean(1), kind="stable")]
-    x, y, _ = np.moveaxis(points[faces] - points[faces[:, :1]], 2, 0)
-    used = points[faces.ravel()]
-    middle = (used.min(0) + used.max(0)) / 2
-    grey = GYRI + (SULCI - GYRI) * np.clip(0.5 + 2.5 * fsaverage(hemisphere, "sulc", size), 0, 1)
-    return _Picture(points - middle, faces[x[:, 1] * y[:, 2] > x[:, 2] * y[:, 1]], light, grey)
-
-
-def _normals(points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"]) -> Float[np.ndarray, "n 3"]:
-    """Return the unit normals of vertices, the means of their faces' normals weighted by area."""
-    first, second, third = points[faces].swapaxes(0, 1)
-    normals = np.zeros_like(points)
-    np.add.at(normals, faces, np.cross(second - first, third - first)[:, None])
-    return normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
 def draw_rows(
@@ -101,28 +48,28 @@ def draw_rows(
     ``kind`` says what the values are: ``"values"``, ``"angles"`` (cyclic, in degrees) or ``"names"`` (their numbers).
     """
     for x, name in zip(_CENTERS, ("left hemisphere", "right hemisphere"), strict=True):
-        axes.text(x, 0, name, size=10, ha="center", va="top")
+        axes.text(x, 0, name, size=_TEXT, ha="center", va="top")
     top = -_LINE
     for row in rows:
-        pictures = [_picture(hemisphere, row, len(shown[0])) for hemisphere in HEMISPHERES]
+        pictures = [project(hemisphere, row, len(shown[0])) for hemisphere in HEMISPHERES]
         height = max(np.ptp(picture.points[picture.faces, 1]) for picture in pictures)
         for index, (picture, x) in enumerate(zip(pictures, _CENTERS, strict=True)):
             picture = picture._replace(points=picture.points + np.array([x, top - height / 2, 0]))
             _draw_values(axes, picture, shown[index], scale, kind)
             masks = [halves[index] for halves in regions.values()]
-            outlines = _draw_outlines(axes, picture, masks, kind)
-            if row == "flat":
+            outlines = _draw_outlines(axes, picture, masks)
+            if row in (FLAT, OCCIPITAL):
                 _draw_rim(axes, picture)
-            bounds = np.array([x - _COLUMN / 2, top - height]), np.array([x + _COLUMN / 2, top])
+            bounds = np.array([x - COLUMN / 2, top - height - _GAP / 2]), np.array([x + COLUMN / 2, top + _GAP / 2])
             _draw_names(axes, list(regions), _seen(picture, masks, outlines), bounds)
-        axes.text(8 - _EDGE, top - height / 2, row, size=10, ha="center", va="center", rotation=90)
+        axes.text(8 - _EDGE, top - height / 2, row, size=_TEXT, ha="center", va="center", rotation=90)
         top -= height + _GAP
     return top
 
 
 def _draw_values(
     axes: Axes,
-    picture: _Picture,
+    picture: Projection,
     values: Float[np.ndarray, " vertices"],
     scale: ScalarMappable,
     kind: str,
@@ -181,30 +128,37 @@ def _whole(corners: Float[np.ndarray, "n 3 ..."]) -> Float[np.ndarray, "n 1 3 ..
     return np.where(np.isnan(corners), np.fmax.reduce(corners, axis=1, keepdims=True), corners)[:, None]
 
 
+def borders(
+    points: Float[np.ndarray, "n 3"], faces: Int[np.ndarray, "m 3"], inside: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, "lines 2 3"]:
+    """Return the border of a region as lines across faces, a third of an edge outside the region's vertices.
+
+    Borders of neighbors therefore lie side by side.
+    """
+    number = inside[faces].sum(1)
+    mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
+    odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that differs from the others
+    one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
+    return one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None]
+
+
 def _draw_outlines(
-    axes: Axes, picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]], kind: str
+    axes: Axes, picture: Projection, masks: list[Bool[np.ndarray, " vertices"]]
 ) -> list[Float[np.ndarray, "m 2"]]:
     """Draw the borders of regions, and return points along the visible part of each border.
 
-    A border lies a third of an edge outside the region's vertices, so that borders of neighbors lie side by side.
+    They are black on a white halo, which stands out from any map, and can be mistaken for none of its colors.
     """
     from matplotlib.collections import LineCollection
 
     points, faces = picture.points, picture.faces
-    lines, colors = [np.zeros((0, 2, 3))], []
-    for inside, color in zip(masks, _outline_colors(len(masks), kind), strict=True):
-        number = inside[faces].sum(1)
-        mixed, single = faces[(number == 1) | (number == 2)], number[(number == 1) | (number == 2)] == 1
-        odd = np.argmax(inside[mixed] == single[:, None], axis=1)[:, None]  # the corner that differs from the others
-        one, others = (points[np.take_along_axis(mixed, (odd + shift) % 3, 1)] for shift in ([0], [1, 2]))
-        lines.append(one + (others - one) * np.where(single, 0.35, 0.65)[:, None, None])
-        colors += [color] * len(mixed)
+    lines = [np.zeros((0, 2, 3)), *(borders(points, faces, inside) for inside in masks)]
     ends = np.cumsum([len(segments) for segments in lines])
     lines = np.concatenate(lines)
     seen = ~_hidden(lines.mean(1), points[faces])
-    for width, shades, order in ((2.6, "white", 3), (1.5, list(itertools.compress(colors, seen)), 4)):
+    for width, color, order in ((_HALO, "white", 3), (_OUTLINE, "black", 4)):
         collection = LineCollection(
-            lines[seen, :, :2], colors=shades, linewidths=width, capstyle="round", zorder=order
+            lines[seen, :, :2], colors=color, linewidths=width, capstyle="round", zorder=order
         )
         axes.add_collection(collection, autolim=False)
     return [
@@ -213,7 +167,7 @@ def _draw_outlines(
 
 
 def _seen(
-    picture: _Picture, masks: list[Bool[np.ndarray, " vertices"]], outlines: list[Float[np.ndarray, "m 2"]]
+    picture: Projection, masks: list[Bool[np.ndarray, " vertices"]], outlines: list[Float[np.ndarray, "m 2"]]
 ) -> list[Region]:
     """Return the visible part of each region, without vertices if most of it is turned away or hidden."""
     front = np.zeros(len(picture.points), bool)
@@ -238,15 +192,14 @@ def _draw_names(
     from matplotlib.patheffects import withStroke
     from matplotlib.textpath import TextPath
 
-    mm = 2 * _EDGE / (72 * _WIDTH)  # of a point
-    extents = [TextPath((0, 0), name, size=_NAME).get_extents() for name in names]
-    sizes = mm * np.array([(extent.width, 1.1 * _NAME) for extent in extents]).reshape(-1, 2)
-    halo = [withStroke(linewidth=2, foreground="white")]
+    extents = [TextPath((0, 0), name, size=SMALLEST).get_extents() for name in names]
+    sizes = _POINT * np.array([(extent.width, SMALLEST) for extent in extents]).reshape(-1, 2)
+    halo = [withStroke(linewidth=1.2, foreground="white")]
     for index, middle, target in place_names(regions, sizes, bounds):
         if target is not None:
             start = np.clip(target, middle - sizes[index] / 2, middle + sizes[index] / 2)
-            axes.plot(*np.stack([start, target], axis=1), color="black", linewidth=0.7, zorder=5, path_effects=halo)
-        options = {"size": _NAME, "ha": "center", "va": "center", "zorder": 6, "path_effects": halo}
+            axes.plot(*np.stack([start, target], axis=1), color="black", linewidth=0.5, zorder=5, path_effects=halo)
+        options = {"size": SMALLEST, "ha": "center", "va": "center", "zorder": 6, "path_effects": halo}
         axes.text(*middle, names[index], **options)
 
 
@@ -260,51 +213,44 @@ def _hidden(points: Float[np.ndarray, "n 3"], corners: Float[np.ndarray, "m 3 3"
     return (covers & (depth > 0).all(2)).any(1)
 
 
-def _draw_rim(axes: Axes, picture: _Picture) -> None:
+def _draw_rim(axes: Axes, picture: Projection) -> None:
     """Draw the edges that have a face on only one side, so that light colors stand out from the background."""
     from matplotlib.collections import LineCollection
 
     edges = np.sort(np.stack([picture.faces, np.roll(picture.faces, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
     edges, number = np.unique(edges, axis=0, return_counts=True)
     lines = picture.points[edges[number == 1], :2]
-    axes.add_collection(LineCollection(lines, colors="0.5", linewidths=0.6, capstyle="round"), autolim=False)
-
-
-def _outline_colors(number: int, kind: str) -> list[Any]:
-    if kind != "values":  # colored outlines could be mistaken for names or angles
-        return [_OUTLINES[0]] * number
-    if number <= len(_OUTLINES):
-        return list(_OUTLINES[:number])
-    import matplotlib
-
-    return list(matplotlib.colormaps["turbo"](np.linspace(0, 1, number)))
+    axes.add_collection(LineCollection(lines, colors="0.5", linewidths=0.4, capstyle="round"), autolim=False)
 
 
 def _columns(names: Sequence[str]) -> int:
     """Return the number of columns of names that fills lines about equally."""
-    most = min(len(names), max(1, 100 // (max(map(len, names)) + 6)))
+    most = min(len(names), max(1, _WRAPPED // (max(map(len, names)) + 5)))
     return math.ceil(len(names) / math.ceil(len(names) / most))
 
 
-def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float, kind: str) -> float:
-    """Write the legend of the outlines below ``top``, and return the y at which it ends."""
+def draw_legend(axes: Axes, regions: Mapping[str, Halves], top: float) -> float:
+    """Write which regions are outlined below ``top``, and return the y at which it ends."""
     from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
 
     if not regions:
         return top
     names = [name if np.any(masks) else f"{name} (none)" for name, masks in regions.items()]
-    if kind != "values":  # all outlines are black
-        names = [textwrap.fill(", ".join(names), _WRAPPED)]
-    lines = [Line2D([], [], color=color, linewidth=2.5) for color in _outline_colors(len(names), kind)]
-    return _draw_key(axes, lines, names, top, 1.4)
+    line = Line2D(
+        [], [], color="black", linewidth=_OUTLINE, path_effects=[withStroke(linewidth=_HALO, foreground="white")]
+    )
+    return _draw_key(axes, [line], [textwrap.fill(", ".join(names), _WRAPPED)], top, 1.4)
 
 
 def _draw_key(axes: Axes, colors: Sequence[Any], names: Sequence[str], top: float, length: float) -> float:
     """Write the names of colors below ``top``, and return the y at which they end."""
     columns = _columns(names)
     anchor = {"loc": "upper center", "bbox_to_anchor": (0, top), "bbox_transform": axes.transData, "borderaxespad": 0}
-    axes.legend(colors, names, ncols=columns, fontsize=9, handlelength=length, frameon=False, borderpad=0, **anchor)
-    return top - 10.5 * (math.ceil(len(names) / columns) + sum(name.count("\n") for name in names))
+    axes.legend(
+        colors, names, ncols=columns, fontsize=SMALLEST, handlelength=length, frameon=False, borderpad=0, **anchor
+    )
+    return top - _LINE * (math.ceil(len(names) / columns) + sum(name.count("\n") for name in names))
 
 
 def draw_frame(
@@ -313,33 +259,41 @@ def draw_frame(
     scale: ScalarMappable,
     label: str,
     title: str,
+    subtitle: str,
     small_print: str,
     kind: str,
     names: Sequence[str] = (),
 ) -> None:
-    """Draw the color bar, wheel or names, the title and the small print, and set the size of the figure."""
-    bar = bottom - (10 + _WHEEL if kind == "angles" else 7)
+    """Draw the color bar, wheel or names, the titles and the small print, and set the size of the figure."""
+    bar = bottom - (_LINE + _WHEEL if kind == "angles" else 8)
     if kind == "names":
         bar = _draw_labels(axes, names, scale, label, bottom) + 16
-    top = 6 + (1.5 * _LINE if title else 0)
-    dot = 2 * _EDGE / (_WIDTH * DPI)
-    rows = math.ceil((top - bar + 25 + (9 if small_print else 0)) / dot)
+    title = textwrap.fill(title, round(0.8 * _WRAPPED))
+    subtitle, small_print = textwrap.fill(subtitle, _WRAPPED), textwrap.fill(small_print, _WRAPPED)
+    heights = [_POINT * 1.35 * size * (text.count("\n") + 1) for size, text in ((_TITLE, title), (_TEXT, subtitle))]
+    heights = [height if text else 0 for height, text in zip(heights, (title, subtitle), strict=True)]
+    foot = (small_print.count("\n") + 1) * _LINE if small_print else 0
+    below = 2.2 * _LINE + 5 if kind == "values" else 2.3 * _LINE if kind == "angles" else 16
+    top = 6 + sum(heights)
+    dot = 2 * _EDGE / (WIDTH * DPI)
+    rows = math.ceil((top - bar + below + foot + 4) / dot)
     height = rows * dot  # in whole dots, so that the legend does not move the brains by a fraction of one
     bottom = top - height
     axes.set(xlim=(-_EDGE, _EDGE), ylim=(bottom, top))
-    axes.text(0, top - 5, title, size=13, weight="bold", ha="center", va="top")
-    axes.text(0, bottom + 3, small_print, size=7.5, color="0.4", ha="center", va="bottom")
-    axes.figure.set_size_inches(_WIDTH, rows / DPI)
+    axes.text(0, top - 3, title, size=_TITLE, weight="bold", ha="center", va="top")
+    axes.text(0, top - 3 - heights[0], subtitle, size=_TEXT, ha="center", va="top")
+    axes.text(0, bottom + 3, small_print, size=SMALLEST, color="0.4", ha="center", va="bottom")
+    axes.figure.set_size_inches(WIDTH, rows / DPI)
     if kind == "names":
         return
     if kind == "angles":
         width = _WHEEL / (2 * _EDGE)
         _draw_wheel(axes.figure.add_axes((0.5 - width / 2, (bar - bottom) / height, width, _WHEEL / height)), scale)
-        axes.text(0, bar - 12, label, size=9, ha="center", va="top")
+        axes.text(0, bar - _LINE, label, size=_TEXT, ha="center", va="top")
         return
-    bar_axes = axes.figure.add_axes((0.3, (bar - bottom) / height, 0.4, 6 / height))
-    axes.figure.colorbar(scale, cax=bar_axes, orientation="horizontal").set_label(label, size=9)
-    bar_axes.tick_params(labelsize=8)
+    bar_axes = axes.figure.add_axes((0.25, (bar - bottom) / height, 0.5, 8 / height))
+    axes.figure.colorbar(scale, cax=bar_axes, orientation="horizontal").set_label(label, size=_TEXT)
+    bar_axes.tick_params(labelsize=SMALLEST)
 
 
 def _draw_labels(axes: Axes, names: Sequence[str], scale: ScalarMappable, label: str, top: float) -> float:
@@ -350,8 +304,8 @@ def _draw_labels(axes: Axes, names: Sequence[str], scale: ScalarMappable, label:
     end = _draw_key(axes, [Patch(color=scale.to_rgba(index)) for index in range(len(names))], names, top, 1.2)
     if outlines is not None:  # a new legend would replace it
         axes.add_artist(outlines)
-    axes.text(0, end - 2, label, size=9, ha="center", va="top")
-    return end - 12
+    axes.text(0, end - 2, label, size=_TEXT, ha="center", va="top")
+    return end - _LINE
 
 
 def _draw_wheel(axes: Axes, scale: ScalarMappable) -> None:
@@ -368,4 +322,4 @@ def _draw_wheel(axes: Axes, scale: ScalarMappable) -> None:
         ("left", -1.1, 0, "right", "center"),
         ("right", 1.1, 0, "left", "center"),
     ):
-        axes.text(x, y, name, size=8, ha=across, va=along, clip_on=False)
+        axes.text(x, y, name, size=SMALLEST, ha=across, va=along, clip_on=False)

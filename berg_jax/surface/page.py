@@ -8,21 +8,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from ..errors import InvalidParameterError
 from ..files.disk import explained
 from ..vertices import HEMISPHERES, Vertices
 from .colors import color_scale
-from .drawing import GYRI, SULCI
+from .drawing import borders
 from .meshes import SHOWN, fsaverage, require
 from .spaces import resolution, to_fsaverage5, whole_map
+from .views import GYRI, SULCI, normals_of
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Colormap
 
 _GAP = 6.0  # between the inflated hemispheres, in mm
+_EYES = (  # places from which a page can show the brain: x right, y front, z up
+    (0, -1.25, 0.7),
+    (0, -1.5, 0),
+    (0, -1.4, -0.9),
+    (0, -0.4, -1.65),
+    (-1.75, -0.3, 0),
+    (1.75, -0.3, 0),
+    (0, -0.4, 1.65),
+    (0, 1.6, 0.2),
+)
+_BETTER = 1.15  # by how much more of the values another side must show than the first
+_HALO, _LINE, _NAME = (8, 0.5), (3, 1.0), 9.0  # widths of outlines, and how far they are above the surface in mm
 
 
 class Page(str):
@@ -43,18 +56,20 @@ def html(
     *,
     label: str = "response (z)",
     title: str | None = None,
-    limit: float | None = None,
+    outlines: Mapping[str, Vertices] | None = None,
+    limit: float | tuple[float, float] | None = None,
     colormap: str | Colormap | None = None,
     note: str | None = None,
     output: str | Path | None = None,
 ) -> Page:
     """Draw one value per vertex on both inflated hemispheres, which can be turned with the mouse or a finger.
 
-    Vertices without a value are grey. The surface is fsaverage5's, whatever the mesh of the values.
+    Vertices without a value are grey. The surface is fsaverage5's, whatever the mesh of the values. The page opens on
+    the side where the values of the first map are.
 
     Parameters
     ----------
-    values, vertices, label, limit, colormap
+    values, vertices, label, outlines, limit, colormap
         The parameters of :func:`berg_jax.surface.plot`. Several maps by their names are shown one at a time, with a
         menu to switch between them; each has its own scale unless ``limit`` is given.
     title, note
@@ -91,6 +106,7 @@ def html(
     several = dict(values) if isinstance(values, Mapping) else {label: values}
     if not several:
         raise InvalidParameterError("There is nothing to show: values are an empty mapping.")
+    regions = {} if outlines is None else _regions(outlines)
     maps: dict[str, _Map] = {}
     for name, one in several.items():
         whole, size = whole_map(one, vertices)
@@ -110,15 +126,18 @@ def html(
         _mesh(hemisphere, half, scales[first])
         for hemisphere, half in zip(HEMISPHERES, maps[first].halves, strict=True)
     ]
-    figure = graph_objects.Figure([*meshes, _color_bar(scales[first], first), _names()])
+    figure = graph_objects.Figure(
+        [*meshes, _color_bar(scales[first], first), _names(), *_outlines(regions)],
+    )
     if len(maps) > 1:
         figure.update_layout(updatemenus=[_menu(maps, scales)])
     hidden = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
-    # The view is from behind and above; its center is a little below the middle, which leaves room for the names.
-    camera = {"eye": {"x": 0, "y": -1.25, "z": 0.7}, "center": {"x": 0, "y": 0, "z": -0.1}}
+    # The center is a little below the middle, which leaves room for the names.
+    eye = dict(zip("xyz", _eye(maps[first].halves), strict=True))
+    camera = {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.1}}
     figure.update_layout(
         scene={**hidden, "aspectmode": "data", "camera": camera},
-        margin={"l": 0, "r": 0, "t": 0, "b": 70},
+        margin={"l": 0, "r": 0, "t": 45 if len(maps) > 1 else 0, "b": 70},  # the menu stands above the brain
         modebar={"orientation": "v"},
         hovermode="closest",
         showlegend=False,
@@ -165,14 +184,78 @@ def _menu(maps: Mapping[str, _Map], scales: Mapping[str, ScalarMappable]) -> dic
     return {"buttons": buttons, "x": 0.02, "y": 0.98, "xanchor": "left", "yanchor": "top", "showactive": True}
 
 
-def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> Any:
-    """Return the colored inflated hemisphere, moved so that the other one stands beside it."""
+def _regions(outlines: Mapping[str, Vertices]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the masks of each outlined region for both hemispheres on fsaverage5."""
+    if not isinstance(outlines, Mapping):
+        raise InvalidParameterError(f"outlines must be {{name: Vertices}}, got {type(outlines).__name__}.")
+    masks = {}
+    for name, region in outlines.items():
+        mask = np.zeros(2 * region.hemisphere_size, bool)
+        mask[region.global_indices] = True
+        masks[str(name)] = to_fsaverage5(mask, region.hemisphere_size)
+    return masks
+
+
+def _eye(halves: tuple[Float[np.ndarray, " 10242"], Float[np.ndarray, " 10242"]]) -> tuple[float, float, float]:
+    """Return the place, of those that a page can open with, from which most of the values can be seen."""
+    seen = np.zeros(len(_EYES))
+    for hemisphere, side, values in zip(HEMISPHERES, (-1, 1), halves, strict=True):
+        points, faces = _placed(hemisphere)
+        normals = normals_of(points, faces)
+        weight = np.nan_to_num(abs(values)) * (normals[:, 0] * side > -0.3)  # the other hemisphere hides the rest
+        for index, eye in enumerate(_EYES):
+            if eye[0] * side >= 0:
+                seen[index] += (weight * np.clip(normals @ (eye / np.linalg.norm(eye)), 0, None)).sum()
+    seen[0] *= _BETTER
+    return _EYES[int(seen.argmax())]
+
+
+def _outlines(regions: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> list[Any]:
+    """Return the regions' borders, black with a white halo, and their names above them."""
     from plotly import graph_objects
 
+    if not regions:
+        return []
+    traces, names = [], []
+    for width, above in (_HALO, _LINE):
+        lines = [np.zeros((0, 2, 3))]
+        for hemisphere, index in zip(HEMISPHERES, (0, 1), strict=True):
+            points, faces = _placed(hemisphere)
+            raised = points + above * normals_of(points, faces)
+            lines += [borders(raised, faces, halves[index]) for halves in regions.values()]
+        found = np.concatenate(lines)
+        broken = np.concatenate([found, np.full((len(found), 1, 3), np.nan)], axis=1).reshape(-1, 3)
+        options = {"line": {"width": width, "color": "white" if above == _HALO[1] else "black"}, "hoverinfo": "skip"}
+        traces.append(graph_objects.Scatter3d(**dict(zip("xyz", broken.T, strict=True)), mode="lines", **options))
+    for name, halves in regions.items():
+        for hemisphere, mask in zip(HEMISPHERES, halves, strict=True):
+            points, faces = _placed(hemisphere)
+            if mask.any():
+                middle = points[mask].mean(0)
+                nearest = np.flatnonzero(mask)[np.linalg.norm(points[mask] - middle, axis=1).argmin()]
+                names.append((name, *(points + _NAME * normals_of(points, faces))[nearest]))
+    text, *places = zip(*names, strict=True) if names else ([], [], [], [])
+    options = {"mode": "text", "text": list(map(escape, text)), "textfont": {"size": 11, "color": "black"}}
+    places = dict(zip("xyz", map(list, places), strict=True))
+    return [*traces, graph_objects.Scatter3d(**places, **options, hoverinfo="skip")]
+
+
+def _placed(hemisphere: str) -> tuple[Float[np.ndarray, "10242 3"], Int[np.ndarray, "n 3"]]:
+    """Return the inflated hemisphere, moved so that the other one stands beside it."""
     surface = fsaverage(hemisphere, "infl")
-    x, y, z = surface.coordinates.T
-    x = x - x.max() - _GAP / 2 if hemisphere == "lh" else x - x.min() + _GAP / 2
-    i, j, k = surface.faces.T
+    points = surface.coordinates.astype(np.float64)
+    x = points[:, 0]
+    points[:, 0] = x - x.max() - _GAP / 2 if hemisphere == "lh" else x - x.min() + _GAP / 2
+    return points, surface.faces
+
+
+def _mesh(hemisphere: str, values: Float[np.ndarray, " 10242"], scale: ScalarMappable) -> Any:
+    """Return the colored inflated hemisphere."""
+    from plotly import graph_objects
+
+    points, faces = _placed(hemisphere)
+    x, y, z = points.astype(np.float32).T
+    i, j, k = faces.T
     return graph_objects.Mesh3d(
         **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
         vertexcolor=_colors(hemisphere, values, scale),
@@ -237,7 +320,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{head}</title>
 <style>
-body {{ margin: 0; font: 1rem/1.4 system-ui, sans-serif; color: #1f2933; }}
+:root {{ color-scheme: light; }}
+body {{ margin: 0; font: 1rem/1.4 system-ui, sans-serif; color: #1f2933; background: white; }}
 h1, p {{ margin: .5rem 1rem; overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.2rem; }}
 p {{ font-size: .85rem; color: #5b6770; }}

@@ -17,12 +17,13 @@ from ..errors import InvalidParameterError
 from ..files.disk import explained
 from ..vertices import Vertices, check_vertices
 from .colors import angle_scale, color_scale, name_scale
-from .drawing import DPI, VIEWS, Halves, draw_frame, draw_legend, draw_rows
+from .drawing import Halves, draw_frame, draw_legend, draw_rows
 from .maps import GIFTI, read, save
 from .meshes import SHOWN, require
 from .page import html
 from .spaces import resolution, to_fsaverage5, to_shown, whole_map
-from .style import default_style
+from .style import DPI, default_style
+from .views import FLAT, OCCIPITAL, VIEWS
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -40,8 +41,9 @@ def plot(
     flat: bool = True,
     label: str = "response (z)",
     title: str | None = None,
+    subtitle: str | None = None,
     outlines: Mapping[str, Vertices] | None = None,
-    limit: float | None = None,
+    limit: float | tuple[float, float] | None = None,
     colormap: str | Colormap | None = None,
     wheel: bool = False,
     labels: Sequence[str] | None = None,
@@ -51,7 +53,9 @@ def plot(
     """Draw one value per vertex on the inflated and on the flattened cortex, with the left hemisphere on the left.
 
     Vertices without a value (NaN, or not among ``vertices``) are grey: light on gyri, dark in sulci. The color scale
-    ranges from -limit to limit if values of both signs are shown, otherwise from 0 to one side.
+    ranges from -limit to limit if values of both signs are shown, otherwise from 0 to one side; a range that would be
+    empty over half of its length or more is cut, and colors keep their meaning. The picture is 89 mm wide, as a
+    journal's column, with texts of 6 points and more.
 
     Parameters
     ----------
@@ -63,21 +67,22 @@ def plot(
     vertices
         Vertices of the values. The default is all vertices.
     views
-        Rows of inflated hemispheres: ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior``, ``anterior``,
-        and ``flat``.
+        Rows of inflated hemispheres: ``lateral``, ``medial``, ``ventral``, ``dorsal``, ``posterior``, ``anterior``;
+        ``occipital``, a close-up around V1 on the spherical surface, which shows V1 to hV4 whole; and ``flat``.
     flat
         Whether a row of flattened hemispheres follows, from which the medial wall is cut out.
     label
         Meaning of the colors, with the unit.
-    title
-        Title above the picture.
+    title, subtitle
+        Title above the picture, and a line below the title, such as the subject, the ROI and n.
     outlines
         Regions whose borders are drawn, by name, such as ``{"V1": subject.vertices("V1")}``. A region's name stands
         on or beside it in each view that shows most of it and has room, and always in the legend below the picture.
-        Each region has its own color; with ``wheel`` or ``labels``, which have many colors, all are black.
+        Outlines are black with a white halo.
     limit
         Magnitude that has the strongest color. The default is the 99th percentile of the magnitudes shown. Stronger
-        values have the same color, and the color bar then ends in an arrow.
+        values have the same color, and the color bar then ends in an arrow. Two numbers are both ends of the scale,
+        which maps that are compared can share.
     colormap
         A colormap, or the name of one of matplotlib's. The default depends on the signs of the values.
     wheel
@@ -88,7 +93,7 @@ def plot(
     note
         Small print below the picture, such as ``"SYNTHETIC weights"``.
     output
-        The file in which the picture is saved: .png (1350 pixels wide), .pdf or .svg.
+        The file in which the picture is saved: .png (1350 pixels wide), .pdf or .svg (89 mm wide).
 
     Returns
     -------
@@ -148,8 +153,9 @@ def plot(
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         bottom = draw_rows(axes, rows, shown, regions, scale, kind)
-        bottom = draw_legend(axes, regions, bottom, kind)
-        draw_frame(axes, bottom, scale, label, title or "", small_print, kind, labels or ())
+        bottom = draw_legend(axes, regions, bottom)
+        texts = label, title or "", subtitle or "", small_print
+        draw_frame(axes, bottom, scale, *texts, kind, labels or ())
         if output is not None:
             with explained("write", Path(output)):
                 figure.savefig(output)
@@ -172,11 +178,11 @@ def write_gifti(
 
 
 def _rows(views: Sequence[str], flat: bool) -> list[str]:
-    names = [*VIEWS, "flat"]
+    names = [*VIEWS, OCCIPITAL, FLAT]
     known = isinstance(views, Sequence) and not isinstance(views, str) and all(view in names for view in views)
     if not known or not (views or flat):
         raise InvalidParameterError(f"views must be a list of {names}, empty only with flat=True, got {views!r}.")
-    return [*views, "flat"] if flat and "flat" not in views else list(views)
+    return [*views, FLAT] if flat and FLAT not in views else list(views)
 
 
 def _regions(outlines: Mapping[str, Vertices] | None, size: int) -> dict[str, Halves]:

@@ -10,10 +10,13 @@ from typing import Any
 
 from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.disk import read_small
+from ...surface.style import default_style
+from ..reporting.figures import about, legend_below, new_figure, save_figure
 from ..reporting.page import Picture, Section, Table
+from ..reporting.results import SYNTHETIC
 
 _RESULTS = "results.json"
-_SHOWN = {"r": "r", "explained_variance": "explained variance (%)"}
+_SHOWN = {"r": "r (no unit)", "explained_variance": "expl. var. (%)"}
 _LARGEST = 1 << 26  # bytes
 Numbers = Mapping[str, Any]
 
@@ -70,8 +73,8 @@ def side_by_side(output: Path, own: Numbers, others: Sequence[tuple[str, Numbers
 
 
 def _cell(numbers: Numbers, region: str, key: str) -> str:
-    median = numbers["medians"][region].get(key)
-    if median is None or math.isnan(median):
+    median = _median(numbers, region, key)
+    if math.isnan(median):
         return "–"
     low, high = _interval(numbers, region, key)
     return f"{median:.3g}" if math.isnan(low) else f"{median:.3g} ({low:.3g} to {high:.3g})"
@@ -83,26 +86,35 @@ def _interval(numbers: Numbers, region: str, key: str) -> tuple[float, float]:
     return low, high
 
 
+@default_style()
 def _draw(path: Path, runs: Sequence[tuple[str, Numbers]], regions: Sequence[str]) -> None:
     """Draw each region's r and explained variance, a point with an interval for each run."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.4 + 0.3 * len(regions)), layout="constrained")
+    counts = ", ".join(f"{numbers['settings']['images']:,} ({name})" for name, numbers in runs)
+    subjects = list(dict.fromkeys(numbers["subject"] for _, numbers in runs))
+    subtitle = about(subjects, f"{len(regions)} regions", images=counts)
+    note = SYNTHETIC if any(numbers.get("synthetic") for _, numbers in runs) else None
+    title = "Medians over vertices, 95% intervals over images"
+    figure = new_figure(1.0 + 0.13 * len(regions) * max(1, len(runs) / 2), title, subtitle, note)
     axes = figure.subplots(1, len(_SHOWN), sharey=True, squeeze=False)[0]
     step = 0.6 / len(runs)
-    for axis, (key, title) in zip(axes, _SHOWN.items(), strict=True):
+    table = []
+    for axis, (key, words) in zip(axes, _SHOWN.items(), strict=True):
         for index, (name, numbers) in enumerate(runs):
-            for row, region in enumerate(regions):
-                median = numbers["medians"][region].get(key)
-                if median is None or math.isnan(median):
-                    continue
-                height = row + (index - (len(runs) - 1) / 2) * step
-                label = name if row == 0 else None
-                axis.plot([median], [height], "o", color=f"C{index}", markersize=4, label=label)
-                axis.plot(_interval(numbers, region, key), [height] * 2, "-", color=f"C{index}", linewidth=1.5)
-        axis.set_xlabel(f"median {title}")
+            medians = [_median(numbers, region, key) for region in regions]
+            ends = [_interval(numbers, region, key) for region in regions]
+            heights = [row + (index - (len(runs) - 1) / 2) * step for row in range(len(regions))]
+            axis.plot(medians, heights, "o", color=f"C{index}", markersize=2.5, label=name)
+            axis.hlines(heights, *zip(*ends, strict=True), color=f"C{index}", linewidth=1)
+            parts = zip(regions, medians, ends, strict=True)
+            table += [(region, name, key, median, *end) for region, median, end in parts]
+        axis.set_xlabel(f"median {words}")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(regions)), regions)
-    axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(runs), frameon=False)
-    figure.savefig(path, dpi=150)
+    axes[0].set_ylim(len(regions) - 0.5, -0.5)
+    legend_below(axes[0], len(runs), center=1.05)
+    save_figure(figure, path, ("roi", "run", "value", "median", "low", "high"), table)
+
+
+def _median(numbers: Numbers, region: str, key: str) -> float:
+    median = numbers["medians"][region].get(key)
+    return math.nan if median is None else float(median)

@@ -27,6 +27,7 @@ from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
@@ -189,13 +190,14 @@ def measure_accuracy(
     tables = [key_numbers(medians, intervals, len(source), ceiling)]
     if ratios["agreement"]:
         tables.append(agreement_table(ratios["agreement"]))
+    pictures = draw(subject, vertices, maps, medians, facts["settings"], where(selection), output)
     write_report(
         output,
         "Accuracy",
         [
-            Section("Maps and ROIs", draw(subject, vertices, maps, medians, facts["settings"], output)),
+            Section("Maps and ROIs", pictures),
             Section("Medians over vertices", tables),
-            *side_by_side(output, {**numbers, "settings": facts["settings"]}, others),
+            *side_by_side(output, {**numbers, **facts}, others),
         ],
         lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject.description.subject}"
         f"{origin(subject)} agree with measured ones: {len(source):,} images, {len(trials.images):,} trials; "

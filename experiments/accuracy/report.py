@@ -10,6 +10,7 @@ import numpy as np
 
 from ...subject import Subject
 from ...vertices import Vertices
+from ..reporting.figures import about
 from ..reporting.page import Picture, Table
 from ..reporting.pictures import draw_brain, draw_table
 from ..reporting.results import note, origin
@@ -34,6 +35,7 @@ def draw(
     maps: Mapping[str, np.ndarray],
     medians: Rows,
     made: Mapping[str, Any],
+    roi: str | None,
     output: Path,
 ) -> list[Picture]:
     """Draw maps of r and of explained variance, and the ROIs' correlations.
@@ -48,6 +50,8 @@ def draw(
         Medians of each row of the table, by the maps' names.
     made
         The experiment's settings, of which the images, the betas and the noise ceiling are printed.
+    roi
+        ROI expression of the vertices.
     output
         Folder of the pictures.
     """
@@ -56,7 +60,7 @@ def draw(
     pictures = []
     for name, title, label, limit, caption in (
         (
-            *("r", "Correlation of predicted and measured responses", "r over images", None),
+            *("r", "Correlation of predicted and measured responses", "r over images (no unit)", None),
             "Correlation over images of the prediction with the mean over an image's trials.",
         ),
         (
@@ -66,22 +70,25 @@ def draw(
         ),
     ):
         options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
+        options |= {"roi": roi, "images": made["images"]}
         pictures += draw_brain(subject, vertices, maps[name], output / f"{name}.png", caption, **options)
     shown = [name for name in COLUMNS if name in maps]
     draw_table(
         np.array([[row.get(key, np.nan) for key in shown] for row in medians.values()]),
         list(medians),
         [COLUMNS[name] for name in shown],
-        "median r over vertices",
-        output / "rois.png",
-        title=f"Correlations, subject {subject.description.subject}, n = {made['images']:,} images",
+        "median r over vertices (no unit)",
+        output / "correlations.png",
+        title="Correlations of the model and of trials",
+        subtitle=about([subject.description.subject], roi, images=made["images"]),
+        corner="roi",
         note=note(subject),
     )
     caption = (
         "Medians over each ROI's vertices of correlations: of the model with the mean over trials, and of a single "
-        "trial with the model, with another trial, and with the mean of two others."
+        "trial with the model, with another trial, and with the mean of two others. Their intervals are in the table."
     )
-    return [*pictures, Picture(output / "rois.png", caption, made)]
+    return [*pictures, Picture(output / "correlations.png", caption, made)]
 
 
 def key_numbers(medians: Rows, intervals: Intervals, images: int, ceiling: str) -> Table:

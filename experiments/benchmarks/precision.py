@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ...convert.synthetic import natural_like_images
 from ...errors import InvalidParameterError, ModelNotFoundError
+from ...model.replicas import local_devices, replicate
 from ...subject import Subject
 from ...vertices import Vertices
 
@@ -65,6 +66,7 @@ def precision_errors(
     precisions: Sequence[str] = ("tensorfloat32", "bfloat16"),
     n_images: int = 200,
     batch_size: int = 8,
+    devices: int | None = None,
 ) -> Iterator[PrecisionErrors]:
     """Compare responses to natural-looking images in each precision with responses in float32.
 
@@ -79,7 +81,9 @@ def precision_errors(
     n_images
         Number of images, at least 3; ``natural_like_images`` makes them.
     batch_size
-        Images in a step.
+        Images in a step of all devices together.
+    devices
+        Number of local devices, which divide the images of a step (default: all).
 
     Yields
     ------
@@ -88,7 +92,7 @@ def precision_errors(
     Raises
     ------
     InvalidParameterError
-        There are fewer than 3 images, or a batch is smaller than 1.
+        There are fewer than 3 images, a batch is smaller than 1, or there are not so many devices here.
 
     See Also
     --------
@@ -96,11 +100,12 @@ def precision_errors(
     """
     if n_images < 3 or batch_size < 1:
         raise InvalidParameterError(f"Give at least 3 images and a batch of 1, got {n_images} and {batch_size}.")
+    chosen = local_devices(devices)
     subject = Subject(berg_dir, subject_id)
     images = natural_like_images(n_images, 1)
-    exact = subject.model()
+    exact = replicate(subject.model(), chosen)
     for precision in precisions:
-        model = subject.model(precision=precision)
+        model = replicate(subject.model(precision=precision), chosen)
         sums = np.zeros((5, 2 * subject.hemisphere_size))
         difference = 0.0
         for start in tqdm(range(0, n_images, batch_size), desc=precision, unit="batch"):

@@ -29,7 +29,8 @@ from ...files.disk import explained
 from ...machine import find_devices, processor
 from ...published.berg_dir import cache_folder
 from ...subject import Subject
-from ...surface.style import default_style
+from ...surface.style import SMALLEST, default_style
+from ..reporting.figures import new_figure, save_figure
 from .cases import CASES, SYNTHESIS, Case, Computation, Inputs
 from .measures import count_operations, product_rate, time_in_turn
 
@@ -160,30 +161,27 @@ def _span(times: dict[str, float]) -> str:
 @default_style(math=True)
 def draw(report: dict[str, Any], path: Path) -> None:
     """Draw the milliseconds an image of each case, a bar for each side."""
-    from matplotlib.figure import Figure
-
     cases = report["cases"]
-    figure = Figure(figsize=(9, 1.5 + 0.7 * len(cases)), layout="constrained")
+    machine = report["machine"]
+    where = f"{machine['processor']}, {machine['device']}; {machine['subject']}"
+    figure = new_figure(0.4 + 0.36 * len(cases), "Time of berg_jax (blue) and of PyTorch (grey)", where)
     axes = figure.subplots()
+    rows = []
     for row, case in enumerate(cases):
         for offset, side, color in ((-0.2, "ours", "tab:blue"), (0.2, "theirs", "silver")):
             if side in case:
                 milliseconds = 1000 * case[side]["median"] / (case["batch"] * case["steps"])
                 axes.barh(row + offset, milliseconds, 0.38, color=color)
                 ratio = f" ({case['ratio']:.1f} times as fast)" if "ratio" in case and side == "ours" else ""
-                axes.text(milliseconds, row + offset, f" {milliseconds:,.0f}{ratio}", va="center", fontsize=9)
+                axes.text(milliseconds, row + offset, f" {milliseconds:,.0f}{ratio}", va="center", fontsize=SMALLEST)
+                rows.append((case["case"], case["precision"], case["batch"], side, milliseconds))
     labels = [f"{case['case']}\n{case['precision']}, batch {case['batch']}" for case in cases]
     axes.set_yticks(range(len(cases)), labels)
     axes.invert_yaxis()
-    axes.margins(x=0.2)
-    axes.set_xlabel("milliseconds per image (synthesis: per image and step); less is better")
-    axes.set_title(
-        f"berg_jax (blue) and PyTorch (grey) on {report['machine']['processor']}, {report['machine']['device']}\n"
-        f"{report['machine']['subject']}",
-        fontsize=10,
-    )
+    axes.margins(x=0.35)
+    axes.set_xlabel("milliseconds per image (synthesis: per image and step)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, ("case", "precision", "batch", "side", "milliseconds"), rows)
 
 
 def published_size_folder(subject_id: int, say: Callable[[str], None]) -> Path:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ..reporting.figures import about
 from ..reporting.page import Pairs, Picture, Section, SideBySide, Table
 from ..reporting.page import write_report as write_page
-from .figures import draw_histogram, draw_regions, draw_scatter
+from ..reporting.results import SYNTHETIC
+from .figures import Words, draw_histogram, draw_regions, draw_scatter
 from .record import Certificate
 
 _PROVENANCE = ("subject", "origin", "layout", "rows", "reference", "versions", "date", "seconds")
@@ -61,7 +63,7 @@ def write_report(
     sections = [
         *notes,
         Section("Checks", [_checks(certificate)]),
-        Section("Responses", [_figures(folder, by_region, ours, theirs, limit)]),
+        Section("Responses", [_figures(folder, by_region, ours, theirs, limit, _words(certificate, theirs))]),
         Section("Errors", _errors(certificate, by_region)),
         Section("Selections in the published package", [certificate.selection_path["text"]]),
         Section("Files and images", _hashes(certificate)),
@@ -96,19 +98,26 @@ def _figures(
     ours: Mapping[tuple[str, str], np.ndarray],
     theirs: np.ndarray,
     limit: float,
+    words: Words,
 ) -> SideBySide:
     scatter, histogram, regions = (folder / f"{name}.png" for name in ("responses", "errors", "regions"))
-    draw_scatter(next(iter(ours.values())), theirs, scatter)
-    draw_histogram(ours, theirs, limit, histogram)
+    draw_scatter(next(iter(ours.values())), theirs, scatter, words)
+    draw_histogram(ours, theirs, limit, histogram, words)
     pictures = [
         Picture(scatter, "Responses to every image at every vertex: berg_jax against the reference, in z units."),
         Picture(histogram, "Histogram of the errors; dashed: the largest error that passes in float32."),
     ]
     if len(by_region) > 1:
-        draw_regions(by_region, limit, regions)
+        draw_regions(by_region, limit, regions, words)
         caption = "Error by region: largest (filled) and 99.9th percentile (open); dashed: the largest that passes."
         pictures.append(Picture(regions, caption))
     return SideBySide(pictures)
+
+
+def _words(certificate: Certificate, theirs: Float[np.ndarray, "stimuli n"]) -> Words:
+    images, vertices = theirs.shape
+    subtitle = about([certificate.subject], None, images=images, vertices=vertices)
+    return Words(subtitle, SYNTHETIC if certificate.synthetic else None)
 
 
 def _errors(certificate: Certificate, by_region: Sequence[Mapping[str, Any]]) -> list[Table | str]:

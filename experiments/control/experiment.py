@@ -29,11 +29,12 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import about
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, note, provenance, require_reporting, write_numbers, write_results
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, refusing, require_demo
+from ..stimuli import drawn, listed, refusing, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize
@@ -41,7 +42,7 @@ from ..synthesis.parametrizations.fourier import fourier
 from ..synthesis.search.sets import evolve_sets, random_sets, set_values
 from ..synthesis.search.stored import control_among
 from .pictures import Chosen, draw_quadrants, draw_sets
-from .report import PICTURE, draw_maps, goal_maps, images_sections, judged, numbers_section, summary
+from .report import PICTURE, draw_maps, goal_maps, images_sections, judged, map_limits, numbers_section, summary
 from .uncertainty import alignment_interval, goal_p, shift_intervals
 
 KINDS = ("univariate", "multivariate")
@@ -76,7 +77,7 @@ class _Known(NamedTuple):
 
 
 def control_regions(
-    subjects: Sequence[Subject],
+    subjects: Subject | Sequence[Subject],
     output: str | Path,
     images: Images | str | Path | None = None,
     *,
@@ -146,7 +147,7 @@ def control_regions(
     .. [1] A. T. Gifford et al. (2025). In silico discovery of representational relationships across visual cortex.
        Nature Human Behaviour.
     """
-    check_subjects(subjects)
+    subjects = listed(subjects)
     output, rois = Path(output), list(rois)
     images = None if images is None else Images.of(images)
     command = command_of(
@@ -228,11 +229,13 @@ def control_regions(
     shown = numbers_section(kind, rois, [one.number for one in known], rows, made, output)
     parts = [shown, *images_sections(kind, source, chosen[0], synthesized, made, output)]
     facts = {}
-    for one, indices, own in zip(known, chosen, answers, strict=True):
-        folder, maps = folder_of(output, one.subject), goal_maps(one.responses, indices, own)
+    every = [goal_maps(one.responses, indices, own) for one, indices, own in zip(known, chosen, answers, strict=True)]
+    limits = map_limits(every)
+    for one, maps in zip(known, every, strict=True):
+        folder = folder_of(output, one.subject)
         facts[folder.name] = provenance(one.subject, one.vertices, precision, experiment="control", **made)
         write_results(folder, one.vertices, maps, facts[folder.name])
-        if pictures := draw_maps(one.subject, one.vertices, maps, rois, indices, made, folder):
+        if pictures := draw_maps(one.subject, one.vertices, maps, rois, chosen[0], limits, made, folder):
             parts.append(Section(f"Maps of subject {one.number}", pictures))
     write_numbers(output, {"goals": rows, "subjects": list(facts.values())})
     write_report(
@@ -304,13 +307,12 @@ def _univariate(
         rows[-1]["intervals"] = intervals
         if goal in made:
             means = [own[goal] @ one.by_region for one, own in zip(subjects, answers, strict=True)]
-            rows[-1]["synthesized"] = [
-                np.array(directions) * (mean - baseline).mean(axis=0)
-                for mean, baseline in zip(means, baselines, strict=True)
-            ]
+            own = [np.array(directions) * (mean - base) for mean, base in zip(means, baselines, strict=True)]
+            rows[-1] |= {"synthesized": [way.mean(axis=0) for way in own]}
+            rows[-1] |= {"synthesized intervals": [shift_intervals(way) for way in own]}
             shown[-1] = shown[-1]._replace(made=means[0])
     write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
-    options = {"note": note(subjects[0].subject), "baseline": baselines[0], "title": _title(subjects, len(source))}
+    options = _titles(subjects, rois, "Images", len(source)) | {"baseline": baselines[0]}
     draw_quadrants(subjects[0].means, rois, shown, output / PICTURE, **options)
     return rows, chosen
 
@@ -343,14 +345,14 @@ def _multivariate(
             best = np.sort(there[result.latents[0]])
             chosen[index][goal] = best
             named += [(goal, number, source.ids[image]) for image in best]
-        shown.append(Chosen(goal, np.array(reached)))
+        shown.append(Chosen(goal, np.array(reached), interval=intervals[0]))
         usually = [float(values.mean()) for values in before]
         rows.append({"goal": goal, "alignment": reached, "random sets": usually, "images": options["set_size"]})
         ends = [np.quantile(values, [0.025, 0.975]) for values in before]
         rows[-1] |= {"intervals": intervals, "random range": ends, "p": p, "random count": _BASELINE}
     write_table(output / "images.csv", ("goal", "subject", "image"), named)
-    options = {"note": note(subjects[0].subject), "title": _title(subjects, len(source))}
-    draw_sets(before[0], rois, shown, output / PICTURE, **options)
+    kind = f"Sets of {options['set_size']} images"
+    draw_sets(before[0], rois, shown, output / PICTURE, **_titles(subjects, rois, kind, len(there)))
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
     return rows, chosen
@@ -377,6 +379,8 @@ def _answers(
     return {goal: np.asarray(model(images)) for goal, images in made.items()}
 
 
-def _title(subjects: Sequence[_Known], images: int) -> str:
+def _titles(subjects: Sequence[_Known], rois: Sequence[str], kind: str, images: int) -> dict[str, str | None]:
+    """Return the texts of a figure of the first subject."""
     whose = "its own responses" if len(subjects) == 1 else "other subjects' responses"
-    return f"Subject {subjects[0].number}: of {images} images those chosen by {whose}"
+    subtitle = about([subjects[0].number], " and ".join(rois), images=images)
+    return {"title": f"{kind} chosen by {whose}", "subtitle": subtitle, "note": note(subjects[0].subject)}

@@ -17,13 +17,14 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.page import Gallery, Picture, Section, Table
-from ..reporting.pictures import draw_brain
+from ..reporting.pictures import draw_brain, shared_limits
 from ..reporting.results import NUMBERS, counted
-from ..reporting.statistics import Interval
+from ..reporting.statistics import FEWEST_SUBJECTS, NO_INTERVAL, Interval, mean_interval
 
 PICTURE = "control.png"
 SELF_JUDGED = "The set was searched for by the responses that judge it, so that p is of the search alone."
 _CHOSEN, _SYNTHESIZED = "chosen", "synthesized"  # folders
+_MADE = "-synthesized"  # end of the names of maps of synthesized images
 _SHOWN = {"univariate": 6, "multivariate": 18}  # chosen images shown for each goal
 _CAPTIONS = {
     "univariate": "Mean response to each image in one region against the other; chosen images are in color.",
@@ -60,11 +61,21 @@ def goal_maps(
     """
     baseline = np.nanmean(responses, axis=0, dtype=np.float64)
     goal_responses = {file_name(goal): responses[indices] for goal, indices in chosen.items()}
-    goal_responses |= {f"{file_name(goal)}-synthesized": rows for goal, rows in synthesized.items()}
+    goal_responses |= {f"{file_name(goal)}{_MADE}": rows for goal, rows in synthesized.items()}
     return {
         name: rows.mean(axis=0, dtype=np.float64) - baseline if len(rows) else np.full_like(baseline, np.nan)
         for name, rows in goal_responses.items()
     }
+
+
+def map_limits(
+    every: Sequence[Mapping[str, Float[np.ndarray, " vertices"]]],
+) -> dict[bool, tuple[float, float]]:
+    """Return both ends of one scale of all maps of chosen images (False), and of those of synthesized ones (True)."""
+    maps: dict[bool, list[np.ndarray]] = {}
+    for name, values in (pair for own in every for pair in own.items()):
+        maps.setdefault(name.endswith(_MADE), []).append(values)
+    return {made: shared_limits(*those) for made, those in maps.items()}
 
 
 def numbers_section(
@@ -134,6 +145,7 @@ def draw_maps(
     maps: Mapping[str, Float[np.ndarray, " vertices"]],
     rois: Sequence[str],
     goals: Iterable[str],
+    limits: Mapping[bool, tuple[float, float]],
     settings: Mapping[str, Any],
     folder: Path,
 ) -> list[Picture]:
@@ -149,6 +161,8 @@ def draw_maps(
         Regions to outline.
     goals
         Names of the goals.
+    limits
+        From :func:`map_limits`.
     settings
         Settings to print below the pictures.
     folder
@@ -157,7 +171,7 @@ def draw_maps(
     titles = {file_name(goal): goal for goal in goals}
     pictures = []
     for name, values in maps.items():
-        base = name.removesuffix("-synthesized")
+        base = name.removesuffix(_MADE)
         title = titles[base] + (", synthesized images" if base != name else "")
         pictures += draw_brain(
             subject,
@@ -165,7 +179,10 @@ def draw_maps(
             values,
             folder / f"{name}.png",
             f"{title}: mean response to these images minus mean response to all images, at the regions' vertices; "
-            "other vertices are grey.",
+            "other vertices are grey. All goals and subjects have this scale.",
+            roi=" and ".join(rois),
+            images=settings["images"],
+            limit=limits[base != name],
             regions=tuple(rois),
             views=(),
             settings=settings,
@@ -194,6 +211,8 @@ def summary(
         else:
             ways = np.nanmean(row["ways"], axis=0)
             text = f"{row['images']:>3} images, by {ways[0]:.2f} and {ways[1]:.2f} z"
+            if len(subjects) == 1:
+                text += f" (95% {row['intervals'][0][0]}; {row['intervals'][0][1]})"
         if "synthesized" in row:
             own = row["synthesized"][0]
             text += f"; synthesized ones by {own[0]:.2f} and {own[1]:.2f} z"
@@ -235,14 +254,26 @@ def _shifts(
             ends = [str(one) for one in row["intervals"][index]]
             cells.append((row["goal"], subject_id, f"{row['counts'][index]} chosen", *row["ways"][index], *ends))
             if "synthesized" in row:
-                mean = row["synthesized"][index]
-                cells.append((row["goal"], subject_id, f"{n_synthesized} synthesized", *mean, "–", "–"))
+                ends = [str(one) for one in row["synthesized intervals"][index]]
+                cells.append(
+                    (row["goal"], subject_id, f"{n_synthesized} synthesized", *row["synthesized"][index], *ends)
+                )
+    if len(subject_ids) > 1:
+        for row in rows:
+            means = np.array(row["ways"])
+            ends = [str(_over_subjects(way)) for way in means.T]
+            cells.append((row["goal"], "mean", f"n = {len(subject_ids)} subjects", *np.nanmean(means, axis=0), *ends))
     return Table(
         "Change of each region's mean response in the wanted direction, relative to all images (z), with 95% "
-        "bootstrap intervals over the chosen images, where they are five or more",
+        "bootstrap intervals over n images, where they are five or more; of three or more subjects the mean's by "
+        "Student's t",
         ("goal", "subject", "images", *rois, *(f"95% of {roi}" for roi in rois)),
         cells,
     )
+
+
+def _over_subjects(values: Float[np.ndarray, " subjects"]) -> Interval:
+    return mean_interval(values) if np.isfinite(values).sum() >= FEWEST_SUBJECTS else NO_INTERVAL
 
 
 def _alignments(rois: Sequence[str], subject_ids: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> Table:

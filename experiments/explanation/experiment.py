@@ -14,15 +14,17 @@ from ...files.disk import explained
 from ...stream.selection import Selection
 from ...subject import Subject
 from ..reporting.command import command_of
+from ..reporting.figures import about
 from ..reporting.page import Picture, Section, SideBySide, Table, write_report
 from ..reporting.results import note, origin, provenance, require_reporting, write_numbers
+from ..reporting.statistics import mean_interval
 from ..stimuli import refusing
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.judging.judge import score
 from ..synthesis.parametrizations.photographs import read_squares
 from .attribution import Maps, gradient_times_input, integrated_gradients, occlusion, smooth_grad
-from .pictures import draw_curves, draw_maps, draw_reading
+from .pictures import draw_curves, draw_maps, draw_reading, map_limits
 from .reading import Contributions, contributions, reading
 from .sanity import Curves, deletion_and_insertion, likeness, randomized
 
@@ -140,13 +142,19 @@ def explain(
         "checks": checks,
     }
     write_numbers(output, facts)
-    sections = _sections(output, images, maps, shares, values, curves, label, note(subject))
-    draw_reading(found, output / "reading.png", title=f"Where {label} looks, and what it reads", note=note(subject))
+    roi_and = " and ".join(areas.values())
+    subtitle = about([subject.description.subject], roi_and, images=len(images), vertices=len(vertices))
+    texts = {"subtitle": subtitle, "note": note(subject)}
+    sections = _sections(output, images, maps, shares, values, curves, label, texts)
+    draw_reading(found, weights, output / "reading.png", title=f"Where {label} looks, and what it reads", **texts)
     caption = f"Share of the readout of {label} at each place of the visual field, and in each transformer block."
     table = Table(
-        "Sanity checks of the maps, averaged over images",
-        ("method", "likeness to maps of shuffled weights", "gain over a random order (z)", "standard error (z)"),
-        [(name, *row.values()) for name, row in checks.items()],
+        f"Sanity checks of the maps, averaged over n = {len(images)} images; 95% intervals by Student's t",
+        ("method", "likeness to maps of shuffled weights", "95%", "gain over a random order (z)", "95%"),
+        [
+            (name, row["likeness"], str(row["likeness interval"]), row["gain"], str(row["gain interval"]))
+            for name, row in checks.items()
+        ],
     )
     sections += [Section("Where it looks", [Picture(output / "reading.png", caption)]), Section("Checks", [table])]
     lead = f"What drives {label} of subject {subject.description.subject}{origin(subject)} in {len(images)} images."
@@ -168,9 +176,15 @@ def explain(
     return "\n".join([*lines, f"Pictures, maps and report: {output}"])
 
 
-def _checks(alike: Float[np.ndarray, " n"], curves: Curves) -> dict[str, float]:
+def _checks(alike: Float[np.ndarray, " n"], curves: Curves) -> dict[str, Any]:
     error = curves.gain.std(ddof=1) / np.sqrt(len(curves.gain)) if len(curves.gain) > 1 else np.nan
-    return {"likeness": float(alike.mean()), "gain": float(curves.gain.mean()), "standard error": float(error)}
+    return {
+        "likeness": float(alike.mean()),
+        "likeness interval": mean_interval(alike),
+        "gain": float(curves.gain.mean()),
+        "gain interval": mean_interval(curves.gain),
+        "standard error": float(error),
+    }
 
 
 def _shares(shares: Contributions) -> dict[str, Any]:
@@ -186,23 +200,27 @@ def _sections(
     values: Float[np.ndarray, " n"],
     curves: Mapping[str, Curves],
     label: str,
-    small_print: str | None,
+    texts: Mapping[str, Any],
 ) -> list[Section]:
     size = images.shape[2]
     places = np.kron(shares.places.sum(axis=1), np.ones((size // 16, size // 16)))
     pictures = []
+    every = {**maps, "places read out": places}
+    limits = map_limits(every)
     for index in range(min(len(images), _SHOWN)):
         file = output / f"image_{index + 1}.png"
-        shown = {name: maps[name][index] for name in maps} | {"places read out": places[index]}
-        draw_maps(images[index], shown, file, title=f"{label}: {values[index]:.2f} z", note=small_print)
-        pictures.append(Picture(file, f"Image {index + 1}: red raises {label}, blue lowers it."))
+        shown = {name: own[index] for name, own in every.items()}
+        title = f"Image {index + 1}: response of {label} {values[index]:.2f} z"
+        draw_maps(images[index], shown, limits, file, title=title, **texts)
+        caption = f"Image {index + 1}: red raises {label}, blue lowers it; all images share the scales."
+        pictures.append(Picture(file, caption))
     rows = []
     for name, found in curves.items():
         file = output / f"curves_{name}.png"
         kinds = {
-            "insertion": (found.insertion.mean(axis=0), found.random_insertion.mean(axis=0)),
-            "deletion": (found.deletion.mean(axis=0), found.random_deletion.mean(axis=0)),
+            "insertion": (found.insertion, found.random_insertion),
+            "deletion": (found.deletion, found.random_deletion),
         }
-        draw_curves(found.share, kinds, file, unit=f"{label} (z)", note=small_print)
+        draw_curves(found.share, kinds, file, unit=f"response of {label} (z)", title=f"Sanity of {name}", **texts)
         rows.append(Picture(file, f"{name}: response as blocks are inserted or deleted, mean over images."))
     return [Section("Images", pictures), Section("Deletion and insertion", [SideBySide(rows)])]

@@ -13,11 +13,14 @@ from ...errors import InvalidParameterError
 from ...files.disk import explained
 from ...stream.selection import Selection
 from ...subject import Subject
+from ...surface.meshes import require
 from ..reporting.command import command_of
+from ..reporting.figures import about, save_figure
 from ..reporting.page import Gallery, Section, Table, write_report
-from ..reporting.results import origin, provenance, write_numbers
+from ..reporting.results import note, origin, provenance, write_numbers
 from ..stimuli import refusing
 from ..synthesis.areas import union
+from ..synthesis.judging.sheets import draw_sheet
 from ..synthesis.parametrizations.photographs import read_squares
 from .eigendistortions import eigendistortions
 from .metamers import metamers
@@ -89,6 +92,7 @@ def make_metamers(
         seed=seed,
         precision=precision,
     )
+    require("matplotlib")  # for the sheet
     vertices, _ = union(subject, {"region": roi}, selection)
     images, count = read_squares(path)
     if count != 1:
@@ -125,6 +129,14 @@ def make_metamers(
     for index in range(n):
         lines = [f"error {100 * found.error[index]:.2f}%", f"{found.psnr[index]:.1f} dB"]
         tiles.append((output / f"metamer_{index + 1}.png", lines))
+    about_it = about([subject.description.subject], roi, metamers=n, vertices=len(vertices))
+    sheet_images = np.stack([shown["image"], *rounded])
+    small_print = note(subject)
+    sheet = draw_sheet(
+        sheet_images, [lines for _, lines in tiles], [small_print] * bool(small_print), f"Metamers · {about_it}"
+    )
+    rows = zip(range(1, n + 1), *(map(float, one) for one in (100 * found.error, found.psnr)), strict=True)
+    save_figure(sheet, output / "metamers.png", ("metamer", "error (% of spread)", "PSNR (dB)"), rows)
     table = Table(
         "Metamers: difference of the responses as a share of their spread over vertices, and likeness to the image",
         ("metamer", "error (%)", "error of the 8-bit file (%)", "PSNR (dB)"),

@@ -29,21 +29,23 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
+from ..reporting.patches import correlation_interval, patches_of
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
-from ..reporting.statistics import fdr
+from ..reporting.statistics import NO_INTERVAL, fdr
 from ..responses import run_facts
-from ..stimuli import check_subjects, drawn, refusing, require_demo
+from ..stimuli import drawn, listed, refusing, require_demo
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
-from .report import count_selective, draw, key_numbers, over_subjects_table, t_map_names, too_few
+from .report import count_selective, draw, key_numbers, over_subjects_table, t_limits, t_map_names, too_few
 from .rois import RoiPreference, roi_preferences
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
 
 
 def localize(
-    subjects: Sequence[Subject],
+    subjects: Subject | Sequence[Subject],
     output: str | Path,
     images: Images | str | Path | None = None,
     *,
@@ -100,7 +102,7 @@ def localize(
     Interrupted
         Ctrl-C, SIGTERM or the time limit came; what was finished is recorded.
     """
-    check_subjects(subjects)
+    subjects = listed(subjects)
     output = Path(output)
     images = None if images is None else Images.of(images)
     command = command_of(
@@ -144,9 +146,10 @@ def localize(
     if not all(found):
         raise unfinished(output, streams, execution.process)
     tables, lines, sections, facts = [], [], [], {}
-    for subject, vertices, inside, reduced in zip(subjects, chosen, regions, found, strict=True):
+    mapped = [vertex_maps(design, reduced["glm"], alpha) for reduced in found]
+    limits = t_limits(mapped, alpha)
+    for subject, vertices, inside, reduced, results in zip(subjects, chosen, regions, found, mapped, strict=True):
         folder = folder_of(output, subject)
-        results = vertex_maps(design, reduced["glm"], alpha)
         responses = reduced["roi_means"]["means"] if inside else np.zeros((len(source), 0))
         means = np.stack([responses[design.labels == k].mean(0) for k in range(len(design.categories))])
         tables.append(dict(zip(inside, means.T, strict=True)))
@@ -162,7 +165,7 @@ def localize(
         write_table(
             folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
         )
-        pictures = draw(subject, vertices, design, results, tables[-1], alpha, folder)
+        pictures = draw(subject, vertices, design, results, tables[-1], alpha, where(selection), limits, folder)
         parts = [*pictures, *key_numbers(design, results, preferred, shares, rows, alpha)]
         sections.append(Section(f"Subject {subject.description.subject}", parts))
         lines += [_summary(subject, design, results, preferred, shares, rows, alpha)]
@@ -238,13 +241,14 @@ def _compared(
     design: Design, results: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], vertices: Vertices
 ) -> list[dict[str, Any]]:
     """Pearson's correlation of t with measured t over vertices that have both."""
-    rows = []
+    rows, patches = [], patches_of(vertices)
     keys = t_map_names(results)
     for name, values in measured.items():
         ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
         there = np.isfinite(ours) & np.isfinite(theirs)
         r = np.corrcoef(ours[there], theirs[there])[0, 1] if there.sum() > 2 else np.nan
-        rows.append({"contrast": name, "vertices": int(there.sum()), "r": float(r)})
+        interval = correlation_interval(ours[there], theirs[there], patches[there]) if there.any() else NO_INTERVAL
+        rows.append({"contrast": name, "vertices": int(there.sum()), "r": float(r), "interval": interval})
     return rows
 
 
@@ -281,5 +285,8 @@ def _summary(
         share = shares[one.roi][design.categories.index(one.largest)]
         numbers = f"{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
         lines.append(f"  {one.roi:<14}{one.said:<{width}}{numbers}")
-    lines += [f"  measured {row['contrast']}: r = {row['r']:.3f}, {row['vertices']} vertices" for row in measured]
+    lines += [
+        f"  measured {row['contrast']}: r = {row['r']:.3f} (95% {row['interval']}), {row['vertices']} vertices"
+        for row in measured
+    ]
     return "\n".join(lines)

@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from ...subject import Subject
 from ...vertices import Vertices
+from ..reporting.figures import about
 from ..reporting.page import Picture, Table
-from ..reporting.pictures import draw_brain, draw_table
+from ..reporting.pictures import draw_brain, draw_table, shared_limits
 from ..reporting.results import note
 from ..reporting.statistics import FEWEST_SUBJECTS
 from .contrasts import Design
@@ -26,6 +27,8 @@ def draw(
     results: Mapping[str, np.ndarray],
     means: Mapping[str, Float[np.ndarray, " c"]],
     alpha: float,
+    roi: str | None,
+    limits: tuple[float, float],
     folder: Path,
 ) -> list[Picture]:
     """Draw maps of significant t, maps of preferences, and ROIs' means into a folder.
@@ -42,21 +45,29 @@ def draw(
         Each ROI's mean response to each category, in z units.
     alpha
         False discovery rate.
+    roi
+        ROI expression of the vertices.
+    limits
+        Both ends of the scale of t, which the maps of all contrasts and subjects share: see :func:`t_limits`.
     folder
         Folder for the pictures.
     """
+    count = len(design.labels)
     pictures, settings = [], {"images": len(design.labels), "false discovery rate": alpha}
     for name, key in zip(design.names, t_map_names(results), strict=True):
         title = name if ">" in name else f"{name} > other categories"
         pictures += draw_brain(
             subject,
             vertices,
-            np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan),
+            _significant(results, key, alpha),
             folder / f"{key}.png",
             f"{title}: t of a general linear model, where q (false discovery rate over vertices) is below {alpha:g}; "
-            "red where responses are larger, blue where they are smaller.",
+            "red where responses are larger, blue where they are smaller. All such maps share the scale.",
+            roi=roi,
+            images=count,
             settings={"contrast": name, **settings},
-            label=f"t, where q < {alpha:g}",
+            label=f"t (no unit), where q < {alpha:g}",
+            limit=limits,
             title=title,
         )
     pictures += draw_brain(
@@ -66,6 +77,8 @@ def draw(
         folder / "preference.png",
         "The category that a vertex responds to most, where categories differ and the largest mean differs from the "
         "second.",
+        roi=roi,
+        images=count,
         settings={"categories": design.categories, **settings},
         labels=design.categories,
         label="preferred category",
@@ -74,9 +87,24 @@ def draw(
     if means:
         path = folder / "rois.png"
         values = np.array(list(means.values()))
-        draw_table(values, list(means), design.categories, "mean response (z)", path, note=note(subject))
+        draw_table(
+            *(values, list(means), design.categories, "mean response (z)", path),
+            title="Mean responses of ROIs to categories",
+            subtitle=about([subject.description.subject], roi, images=count),
+            corner="roi",
+            note=note(subject),
+        )
         pictures.append(Picture(path, "Mean response of each ROI to each category, in z units.", settings))
     return pictures
+
+
+def t_limits(results: Sequence[Mapping[str, np.ndarray]], alpha: float) -> tuple[float, float]:
+    """Return both ends of one scale of the significant t of all contrasts, in the maps of all subjects."""
+    return shared_limits(*(_significant(maps, key, alpha) for maps in results for key in t_map_names(maps)))
+
+
+def _significant(results: Mapping[str, np.ndarray], key: str, alpha: float) -> Float[np.ndarray, " vertices"]:
+    return np.where(results[key.replace("t_", "q_", 1)] < alpha, results[key], np.nan)
 
 
 def key_numbers(
@@ -98,7 +126,7 @@ def key_numbers(
     shares
         Share of each ROI's vertices that prefer each category.
     measured
-        Correlation of each contrast's map with the measured one: ``contrast``, ``vertices`` and ``r``.
+        Correlation of each contrast's map with the measured one: ``contrast``, ``vertices``, ``r`` and ``interval``.
     """
     counts = [
         (name, count_selective(results, key, alpha), len(results[key]))
@@ -106,24 +134,25 @@ def key_numbers(
     ]
     tables = [Table(f"Vertices with t > 0 and q < {alpha:g}", ("contrast", "vertices", "of"), counts)]
     if preferred:
-        columns = ("ROI", "prefers", "largest mean (z)", "images", "other categories (z)", "95% of difference")
+        columns = ("ROI", "prefers", "largest mean (z)", "95%", "images", "other categories (z)", "95%")
         rows = []
         for one in preferred:
             share = shares[one.roi][design.categories.index(one.largest)]
-            numbers = (one.mean, one.images, one.others, str(one.difference), one.q_differ, one.q_largest)
-            rows.append((one.roi, one.said, *numbers, share))
+            means = (one.mean, str(one.mean_interval), one.images, one.others, str(one.others_interval))
+            rows.append((one.roi, one.said, *means, str(one.difference), one.q_differ, one.q_largest, share))
         tables.append(
             Table(
                 "Preferred category of each ROI, where categories differ (F) and the largest mean differs from the "
                 f"second (t), both at q < {alpha:g} over ROIs; bootstrap intervals over images; share of the ROI's "
                 "vertices that respond most to the category",
-                (*columns, "q of F", "q of t", "share of its vertices"),
+                (*columns, "95% of difference", "q of F", "q of t", "share of its vertices"),
                 rows,
             )
         )
     if measured:
-        rows = [[row["contrast"], row["vertices"], row["r"]] for row in measured]
-        tables.append(Table("Correlation with measured t maps", ("contrast", "vertices", "r"), rows))
+        rows = [[row["contrast"], row["vertices"], row["r"], str(row["interval"])] for row in measured]
+        caption = "Correlation with measured t maps over n vertices; bootstrap over patches of cortex of 13 mm"
+        tables.append(Table(caption, ("contrast", "vertices", "r", "95% of r"), rows))
     return tables
 
 

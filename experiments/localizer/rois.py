@@ -31,6 +31,8 @@ class RoiPreference(NamedTuple):
         Mean response to the category with the largest mean, and to the other categories, in z units.
     difference
         Interval of ``mean`` less ``others``, bootstrap over the images of each category.
+    mean_interval, others_interval
+        Intervals of ``mean`` and of ``others``, by the same bootstrap.
     images
         Number of images of the category with the largest mean.
     q_differ, q_largest
@@ -48,6 +50,8 @@ class RoiPreference(NamedTuple):
     images: int
     q_differ: float
     q_largest: float
+    mean_interval: Interval = NO_INTERVAL
+    others_interval: Interval = NO_INTERVAL
 
     @property
     def said(self) -> str:
@@ -56,7 +60,8 @@ class RoiPreference(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """Return the preference as JSON has it."""
-        return {**self._asdict(), "alike": list(self.alike), "difference": list(self.difference)}
+        ends = {key: list(value) for key, value in self._asdict().items() if isinstance(value, Interval)}
+        return {**self._asdict(), "alike": list(self.alike), **ends}
 
 
 def roi_preferences(
@@ -105,6 +110,7 @@ def roi_preferences(
         best = int(order[0])
         preferred = bool(differ[index] < alpha and largest[index] < alpha)
         near = order if not differ[index] < alpha else [best, *_near(means[:, index], variance[index], counts, alpha)]
+        difference, *of_means = _intervals(design, responses[:, index], best)
         found.append(
             RoiPreference(
                 name,
@@ -113,10 +119,11 @@ def roi_preferences(
                 () if preferred else tuple(design.categories[k] for k in near),
                 float(means[best, index]),
                 float(np.delete(means[:, index], best).mean()),
-                _difference(design, responses[:, index], best),
+                difference,
                 int(counts[best]),
                 float(differ[index]),
                 float(largest[index]),
+                *of_means,
             )
         )
     return found
@@ -135,15 +142,16 @@ def _near(means: Float[np.ndarray, " c"], variance: float, counts: np.ndarray, a
     return near
 
 
-def _difference(design: Design, responses: Float[np.ndarray, " images"], best: int) -> Interval:
-    """Return the interval of the difference between a category's mean and the mean of the others'."""
+def _intervals(design: Design, responses: Float[np.ndarray, " images"], best: int) -> list[Interval]:
+    """Return the intervals of a category's mean less the mean of the others', of the one, and of the other."""
     if np.bincount(design.labels).min() < FEWEST:
-        return NO_INTERVAL
-    matrix = design.matrix
-    weights = np.full(len(design.categories), -1 / (len(design.categories) - 1))
-    weights[best] = 1
+        return [NO_INTERVAL] * 3
+    matrix, count = design.matrix, len(design.categories)
+    one = np.eye(count)[best]
+    others = (1 - one) / (count - 1)
+    resamples = resample(len(responses), groups=design.labels)
 
-    def difference(drawn: Float[np.ndarray, "rows images"]) -> Float[np.ndarray, " rows"]:
-        return ((drawn * responses) @ matrix / (drawn @ matrix)) @ weights
+    def mean(weights: Float[np.ndarray, " categories"]) -> Interval:
+        return bootstrap(lambda drawn: ((drawn * responses) @ matrix / (drawn @ matrix)) @ weights, resamples)
 
-    return bootstrap(difference, resample(len(responses), groups=design.labels))
+    return [mean(one - others), mean(one), mean(others)]

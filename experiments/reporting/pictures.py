@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,20 @@ from jaxtyping import Float
 
 from ... import surface
 from ...errors import InvalidParameterError
-from ...files.disk import explained
 from ...subject import Subject
+from ...surface.colors import color_scale
 from ...surface.spaces import to_shown, whole_map
-from ...surface.style import default_style
-from ...vertices import Vertices
+from ...surface.style import SMALLEST, WIDTH, default_style
+from ...vertices import HEMISPHERES, Vertices
+from .figures import about, new_figure, remove_figure, save_figure
 from .page import Picture
 from .results import OUTLINED, can_draw, note, outlined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDE = 8  # columns of a table; more than these are narrower
+_CHARACTER, _DIGIT = 0.047, 0.054  # inches that a character, and a digit, of the smallest text take
+_ROW = 0.125  # height of a table's row in inches
 
 
 def draw_brain(
@@ -32,13 +35,15 @@ def draw_brain(
     path: Path,
     caption: str,
     *,
+    roi: str | None,
+    images: int | None = None,
     regions: tuple[str, ...] = OUTLINED,
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[Picture]:
-    """Draw a map of a subject's vertices for a report, with outlines of regions.
+    """Draw a map of a subject's vertices for a report, with outlines of regions, as PNG, PDF and CSV.
 
-    Where nothing can be drawn, a picture that an earlier run has left at this path is removed.
+    Where nothing can be drawn, files that an earlier run has left under this name are removed.
 
     Parameters
     ----------
@@ -49,9 +54,13 @@ def draw_brain(
     values
         The map; values that are not finite stay grey.
     path
-        File to save the picture to.
+        The .png file. The .csv file beside it has the values that the picture shows.
     caption
         Text below the picture.
+    roi
+        ROI expression of the vertices, which stands below the title; None for all.
+    images
+        Number of images, which stands there, too.
     regions
         ROIs to outline, as far as the subject has them.
     settings
@@ -67,14 +76,44 @@ def draw_brain(
     See Also
     --------
     berg_jax.surface.plot : Draw a map with any outlines.
+    shared_limits : One scale of maps that are compared.
     """
     values = np.where(np.isfinite(values), values, np.nan)
     if not can_draw(vertices) or np.isnan(to_shown(*whole_map(values, vertices))).all():
-        path.unlink(missing_ok=True)  # of an earlier run
+        remove_figure(path)  # of an earlier run
         return []
+    counts = ({} if images is None else {"images": images}) | {"vertices drawn": int((~np.isnan(values)).sum())}
+    subtitle = about([subject.description.subject], roi, **counts)
     outlines = outlined(subject, regions)
-    surface.plot(values, vertices, outlines=outlines, note=note(subject), output=path, **options)
+    figure = surface.plot(values, vertices, outlines=outlines, note=note(subject), subtitle=subtitle, **options)
+    save_figure(figure, path, ("hemisphere", "vertex", "value"), _shown(values, vertices, options.get("labels")))
     return [Picture(path, caption, {"subject": subject.description.subject, **(settings or {})})]
+
+
+def shared_limits(*maps: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return both ends of one scale of maps that are compared: around 0 where they have values of both signs.
+
+    Examples
+    --------
+    >>> shared_limits(np.array([0.0, 2.0, 2.0]), np.array([-1.0, np.nan]))
+    (-2.0, 2.0)
+    """
+    values = np.concatenate([np.zeros(0), *(np.ravel(one)[np.isfinite(np.ravel(one))] for one in maps)])
+    most = (float(np.percentile(abs(values), 99)) or float(abs(values).max())) if len(values) else 1.0
+    most = most or 1.0
+    return (-most if (values < 0).any() else 0.0, most if (values > 0).any() or not (values < 0).any() else 0.0)
+
+
+def _shown(
+    values: Float[np.ndarray, " vertices"], vertices: Vertices, labels: Sequence[str] | None
+) -> Iterator[tuple[str, int, Any]]:
+    """Return the hemisphere, index and value of each vertex whose value a picture shows."""
+    whole, size = whole_map(values, vertices)
+    shown = min(size, len(to_shown(whole, size)[0]))
+    for hemisphere, half in zip(HEMISPHERES, whole.reshape(2, size), strict=True):
+        for vertex in np.flatnonzero(~np.isnan(half[:shown])).tolist():
+            value = float(half[vertex])
+            yield hemisphere, vertex, value if labels is None else labels[int(value)]
 
 
 def draw_table(
@@ -84,10 +123,15 @@ def draw_table(
     label: str,
     path: str | Path,
     *,
-    title: str | None = None,
+    title: str,
+    subtitle: str = "",
+    corner: str = "",
     note: str | None = None,
 ) -> None:
-    """Draw a table of numbers, such as ROIs by categories, with colored cells: blue below 0, red above.
+    """Draw a table of numbers, such as ROIs by categories, with colored cells; as PNG, PDF and CSV.
+
+    Values of both signs are blue below 0 and red above; others are colored from 0, or from the smallest if half of
+    the scale would be empty. Numbers stand in the cells where there is room.
 
     Parameters
     ----------
@@ -98,18 +142,20 @@ def draw_table(
     label
         Name of the numbers, with their unit, at the color bar.
     path
-        File to save the picture to: .png, .pdf or .svg.
-    title
-        Text above the table.
+        The .png file; the .pdf and .csv files have its name.
+    title, subtitle
+        Text above the table, and a line below it, such as of :func:`~berg_jax.experiments.reporting.figures.about`.
+    corner
+        Name of the rows' column in the .csv file.
     note
-        Small print below it.
+        Small print below the table.
 
     Raises
     ------
     InvalidParameterError
         There are not as many names as rows or columns.
     ResourceError
-        matplotlib is not installed, or the picture cannot be written.
+        matplotlib is not installed, or the files cannot be written.
     """
     values = np.asarray(values, np.float64)
     if values.shape != (len(rows), len(columns)) or not values.size:
@@ -117,9 +163,9 @@ def draw_table(
             f"A table of {len(rows)} rows and {len(columns)} columns needs as many values, got {values.shape}."
         )
     with default_style():
-        figure = _table(values, rows, columns, label, title, note)
-        with explained("write", Path(path)):
-            figure.savefig(path)
+        figure = _table(values, rows, columns, label, title, subtitle, note)
+    table = ([name, *row] for name, row in zip(rows, values.tolist(), strict=True))
+    save_figure(figure, path, [corner, *columns], table)
 
 
 def _table(
@@ -127,28 +173,43 @@ def _table(
     rows: Sequence[str],
     columns: Sequence[str],
     label: str,
-    title: str | None,
+    title: str,
+    subtitle: str,
     note: str | None,
 ) -> Figure:
-    from matplotlib.figure import Figure
-
-    limit = float(np.nanmax(abs(values), initial=0)) or 1.0
-    cell = 0.85 if len(columns) <= _WIDE else 0.5  # inches
-    width, height = 2.2 + cell * len(columns), 1.6 + 0.27 * len(rows)
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    cell = (WIDTH - 0.7 - _CHARACTER * max(map(len, rows))) / len(columns)  # its width in inches
+    room = max(int(cell / _CHARACTER), 1)
+    names = [textwrap.fill(name, room, break_long_words=False) for name in columns]
+    turned = max(len(line) for name in names for line in name.splitlines() or [""]) > room
+    names = list(columns) if turned else names
+    lines = 1 + max(name.count("\n") for name in names)
+    head = (_CHARACTER * max(map(len, names)) if turned else 0.1 * lines) + 0.2
+    figure = new_figure(head + _ROW * len(rows), title, subtitle, note)
     axes = figure.subplots()
-    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=30 if max(map(len, columns)) > 9 * cell else 0)
+    known = values[~np.isnan(values)]
+    scale = color_scale(known if len(known) else np.zeros(1), None, None, outliers=0)
+    image = axes.imshow(values, cmap=scale.cmap, norm=scale.norm, aspect="auto")
+    axes.set_xticks(range(len(columns)), names, rotation=90 if turned else 0)
     axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(labelsize=8, length=0, top=False, bottom=False)
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    for (row, column), value in np.ndenumerate(values):
-        if not np.isnan(value):
-            shade = "white" if abs(value) > 0.6 * limit else "black"
-            axes.text(column, row, f"{value:.2f}", size=8, ha="center", va="center", color=shade)
-    figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=40).set_label(label, size=9)
-    if title:
-        axes.set_title(title, size=11)
-    if note:
-        figure.supxlabel(note, fontsize=7.5, color="0.4")
+    for (row, column), text in _cell_texts(values, int(cell / _DIGIT)).items():
+        options = {"ha": "center", "va": "center", "color": _ink(scale.to_rgba(values[row, column]))}
+        axes.text(column, row, text, size=SMALLEST, **options)
+    figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=40).set_label(label)
     return figure
+
+
+def _cell_texts(values: Float[np.ndarray, "rows columns"], room: int) -> dict[tuple[int, ...], str]:
+    """Return the cells' numbers as texts, without the leading 0 in narrow cells; none if there is no room."""
+    known = {place: f"{value:.2f}" for place, value in np.ndenumerate(values) if not np.isnan(value)}
+    if max(map(len, known.values()), default=0) <= room:
+        return known
+    short = {place: text.replace("0.", ".", 1).removesuffix(".00") for place, text in known.items()}
+    return short if max(map(len, short.values())) <= room else {}
+
+
+def _ink(shade: tuple[float, float, float, float]) -> str:
+    """Return the color of a text that stands out from a shade."""
+    red, green, blue, _ = shade
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"

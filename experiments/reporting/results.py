@@ -24,10 +24,12 @@ from ...surface.meshes import require
 from ...surface.spaces import MESHES
 from ...vertices import HEMISPHERES, Vertices
 from .command import plain
+from .figures import remove_figure
 
 NUMBERS, MAPS = "results.json", "maps.npz"
 SYNTHETIC = "SYNTHETIC weights: no finding about brains"
 EARLY = ("V1", "V2", "V3", "hV4")
+_EARLY_HALVES = ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4")  # ventral and dorsal
 OUTLINED = ("V1", "FFA-1", "FFA-2", "OFA", "EBA", "PPA", "OPA", "RSC", "VWFA-1")
 
 
@@ -120,7 +122,7 @@ def _forget(folder: Path, kept: Collection[str]) -> None:
         return
     with explained("write", folder):
         for name in (name for name in names.difference(kept) if Path(name).name == name):
-            (folder / f"{name}.png").unlink(missing_ok=True)
+            remove_figure(folder / f"{name}.png")
             for hemisphere in HEMISPHERES:
                 (folder / "maps" / f"{name}.{hemisphere}{GIFTI}").unlink(missing_ok=True)
 
@@ -133,6 +135,11 @@ def outlined(subject: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
         if any(len(rois.get(part, ())) for rois in subject.metadata.rois.values() for part in parts):
             found[name] = subject.vertices(name)
     return found
+
+
+def early_areas(subject: Subject) -> tuple[str, ...]:
+    """Return the early visual areas to outline: their ventral and dorsal halves, or whole if there are no halves."""
+    return tuple(found) if len(found := outlined(subject, _EARLY_HALVES)) > 1 else EARLY
 
 
 def regions_of(subject: Subject, vertices: Vertices) -> dict[str, Vertices]:

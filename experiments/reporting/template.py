@@ -15,6 +15,7 @@ PAGE_TEMPLATE = string.Template("""<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>$title</title>
 <style>
+:root { color-scheme: light dark; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 60rem; color: #1f2933; background: white;
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -35,11 +36,11 @@ summary { cursor: pointer; font-weight: 700; }
 figure { margin: 1.5rem 0; }
 .beside { columns: 2 22rem; column-gap: 1.5rem; }
 .beside figure { margin: 0; padding: .75rem 0; break-inside: avoid; }
-img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+img { display: block; max-width: min(100%, 36rem); height: auto; margin: 0 auto; background: white; }
 input { position: absolute; opacity: 0; }
 label { display: block; cursor: zoom-in; }
 label:has(:checked) { cursor: zoom-out; }
-:checked + img { max-width: none; width: 1350px; }
+:checked + img { max-width: none; width: max(100%, 1350px); }
 label:has(:focus-visible) { outline: 2px solid #20639b; }
 figcaption { margin-top: .5rem; font-size: .95rem; }
 td:first-child { white-space: nowrap; }
@@ -61,6 +62,17 @@ dd:has(> dl) { grid-column: 1 / -1; padding-left: 1rem; }
 @media (max-width: 30rem) { table { font-size: .75rem; } th, td { padding-right: .35rem; }
   .many { width: max-content; } .many td { max-width: 14rem; } details dl { grid-template-columns: minmax(0, 1fr); } }
 pre { padding: .7rem; background: #f2f4f7; white-space: pre-wrap; font-size: .85rem; }
+@media (prefers-color-scheme: dark) {
+  body { color: #e4e8ec; background: #16191d; }
+  h2, th, td { border-color: #3a424b; }
+  small, dt { color: #a3adb8; }
+  .warning { background: #3d3212; }
+  .verdict { background: #16301f; }
+  .verdict.failed, tr.failed { background: #3a1b19; color: #f3b4ae; }
+  .verdict b { color: #8fd3a5; }
+  .verdict.failed b { color: #f3b4ae; }
+  pre { background: #23282e; }
+}
 </style>
 </head>
 <body>

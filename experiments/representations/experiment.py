@@ -26,9 +26,10 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import about, where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Picture, Section, Table, write_report
-from ..reporting.pictures import draw_brain, draw_table
+from ..reporting.pictures import draw_brain, draw_table, shared_limits
 from ..reporting.results import (
     counted,
     folder_of,
@@ -41,7 +42,7 @@ from ..reporting.results import (
 )
 from ..reporting.statistics import FEWEST_SUBJECTS
 from ..responses import STORE, keep_responses
-from ..stimuli import check_subjects, drawn, refusing, require_demo, require_images
+from ..stimuli import drawn, listed, refusing, require_demo, require_images
 from .dinov2_baseline import class_tokens
 from .dissimilarity import (
     FEWEST_IMAGES,
@@ -61,7 +62,7 @@ PICTURE = "similarities.png"
 
 
 def compare_representations(
-    subjects: Sequence[Subject],
+    subjects: Subject | Sequence[Subject],
     output: str | Path,
     images: Images | str | Path | None = None,
     *,
@@ -130,7 +131,7 @@ def compare_representations(
     .. [1] N. Kriegeskorte, M. Mur & P. Bandettini (2008). Representational similarity analysis: connecting the
        branches of systems neuroscience. Frontiers in Systems Neuroscience 2, 4.
     """
-    check_subjects(subjects)
+    subjects = listed(subjects)
     output = Path(output)
     images = None if images is None else Images.of(images)
     command = command_of(
@@ -184,7 +185,7 @@ def compare_representations(
     )
     if kept is None:
         raise unfinished(output, [folder / STORE for folder in folders], execution.process)
-    own, facts, pictures = [], {}, []
+    own, facts, lights = [], {}, []
     for index, (subject, vertices, found) in enumerate(zip(subjects, chosen, regions, strict=True)):
         folder = folder_of(output, subject)
         responses = kept[index].values
@@ -200,10 +201,11 @@ def compare_representations(
         matrix = similarities({**own[-1], **targets})
         numbers = {"names": [*names, *targets], "similarities": matrix}
         write_results(folder, lit[index] if maps else vertices, maps, {**numbers, **facts[folder.name]})
-        pictures += _draw_maps(subject, lit[index], maps, made, folder) if maps else []
+        lights += [(subject, lit[index], maps, made, folder)] if maps else []
     mean, subjects_of = _compared(own, targets, names, output)
     labels = [*names, *targets]
-    _draw_matrix(mean, labels, subjects[0], output)
+    pictures = _draw_maps(lights, where(replace(selection, roi=None)))
+    _draw_matrix(mean, labels, len(names), subjects, len(source), output)
     rows = with_uncertainty(_nearest(mean, labels, subjects_of), [{**found, **targets} for found in own])
     write_numbers(output, {"most alike": [row.as_json() for row in rows], "subjects": list(facts.values())})
     caption = "Spearman's correlation of dissimilarities (1 − r of response patterns) of the images"
@@ -233,21 +235,29 @@ def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:
 
 
 def _draw_maps(
-    subject: Subject, vertices: Vertices, maps: Mapping[str, np.ndarray], made: Mapping[str, Any], folder: Path
+    lights: Sequence[tuple[Subject, Vertices, Mapping[str, np.ndarray], Mapping[str, Any], Path]], roi: str | None
 ) -> list[Picture]:
+    """Draw each subject's maps, all on one scale."""
+    if not lights:
+        return []
+    limits = shared_limits(*(values for _, _, maps, _, _ in lights for values in maps.values()))
     pictures = []
-    for name, values in maps.items():
-        pictures += draw_brain(
-            subject,
-            vertices,
-            values,
-            folder / f"{name}.png",
-            f"{name} in searchlights: Spearman's correlation of its dissimilarities with those of the patterns of "
-            f"the {made['searchlight']} vertices nearest to each vertex.",
-            settings=made,
-            label="Spearman's correlation of dissimilarities",
-            title=f"{name} in searchlights of {made['searchlight']} vertices",
-        )
+    for subject, vertices, maps, made, folder in lights:
+        for name, values in maps.items():
+            pictures += draw_brain(
+                subject,
+                vertices,
+                values,
+                folder / f"{name}.png",
+                f"{name} in searchlights: Spearman's correlation of its dissimilarities with those of the patterns "
+                f"of the {made['searchlight']} vertices nearest to each vertex. All maps have this scale.",
+                roi=roi,
+                images=made["images"],
+                settings=made,
+                limit=limits,
+                label="Spearman's correlation (no unit)",
+                title=f"{name} in searchlights of {made['searchlight']} vertices",
+            )
     return pictures
 
 
@@ -267,9 +277,18 @@ def _compared(
     return mean, subjects_of
 
 
-def _draw_matrix(mean: Float[np.ndarray, "n n"], labels: Sequence[str], subject: Subject, output: Path) -> None:
-    options: dict[str, Any] = {"title": "Similarity of representations", "note": note(subject)}
-    draw_table(mean, labels, labels, "Spearman's correlation", output / PICTURE, **options)
+def _draw_matrix(
+    mean: Float[np.ndarray, "n n"],
+    labels: Sequence[str],
+    rois: int,
+    subjects: Sequence[Subject],
+    images: int,
+    output: Path,
+) -> None:
+    ids = [subject.description.subject for subject in subjects]
+    options: dict[str, Any] = {"title": "Similarity of representations", "note": note(subjects[0]), "corner": "name"}
+    options["subtitle"] = about(ids, f"{rois} ROIs", images=images)
+    draw_table(mean, labels, labels, "Spearman's correlation (no unit)", output / PICTURE, **options)
 
 
 def _nearest(

@@ -34,8 +34,10 @@ from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import write_report
+from ..reporting.patches import patches_of
 from ..reporting.results import EARLY, origin, outlined, provenance, require_reporting, write_results
 from ..responses import run_facts
 from ..stimuli import is_demo, require_demo
@@ -168,7 +170,7 @@ def map_retinotopy(
     write_report(
         output,
         "Retinotopy",
-        sections(subject, vertices, maps, rows, best, made, output),
+        sections(subject, vertices, maps, rows, best, where(selection), made, output),
         lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject.description.subject}"
         f"{origin(subject)}, by {METHODS[best]}: {len(chosen.windows):,} windows on grey, each filled with "
         f"{len(filling):,} images.",
@@ -308,8 +310,9 @@ def _comparisons(
     regions = {"all vertices": everywhere}
     for name, region in outlined(subject, EARLY).items():
         regions[name] = np.isin(vertices.global_indices, region.global_indices)
+    patches = patches_of(vertices)
     return [
-        {"with": other, "region": region, **agreement(centers, angle, eccentricity, kept & inside, most)}
+        {"with": other, "region": region, **agreement(centers, angle, eccentricity, kept & inside, most, patches)}
         for other, (angle, eccentricity, kept, most) in others.items()
         for region, inside in regions.items()
         if inside.any()

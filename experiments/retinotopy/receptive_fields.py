@@ -6,15 +6,17 @@ counterclockwise from the right horizontal meridian, so 90 is up.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from ...errors import InvalidParameterError
 from ...model.encoding_model import EncodingModel
 from ...model.images import FIELD
 from ...model.nn.config import IMAGE
+from ..reporting.patches import correlation_interval
+from ..reporting.statistics import NO_INTERVAL
 from .probes import Probes, pixel_degrees
 
 _POOL = 4  # pixels along each axis that a fit averages
@@ -236,7 +238,8 @@ def agreement(
     eccentricity: Float[np.ndarray, " n"],
     kept: Bool[np.ndarray, " n"],
     max_eccentricity: float = np.inf,
-) -> dict[str, float]:
+    patches: Int[np.ndarray, " n"] | None = None,
+) -> dict[str, Any]:
     """Correlate receptive-field centers with other estimates, over the vertices where both are known.
 
     Parameters
@@ -249,11 +252,15 @@ def agreement(
         Vertices to compare.
     max_eccentricity
         Degrees at which both eccentricities are clipped.
+    patches
+        Patch of each vertex, over which the correlations' intervals are (none by default): see
+        :func:`~berg_jax.experiments.reporting.patches.patches_of`.
 
     Returns
     -------
     ``vertices``, their number; ``angle``, the circular correlation of polar angles; ``eccentricity``, Pearson's
-    correlation of the clipped eccentricities. Correlations are NaN for fewer than three vertices.
+    correlation of the clipped eccentricities. Correlations are NaN for fewer than three vertices. ``angle_interval``
+    and ``eccentricity_interval``, their 95% intervals.
 
     See Also
     --------
@@ -261,11 +268,17 @@ def agreement(
     """
     kept = kept & ~np.isnan(centers).any(1) & ~np.isnan(angle) & ~np.isnan(eccentricity)
     count = int(kept.sum())
+    none = {"angle_interval": NO_INTERVAL, "eccentricity_interval": NO_INTERVAL}
     if count < 3:
-        return {"vertices": count, "angle": np.nan, "eccentricity": np.nan}
+        return {"vertices": count, "angle": np.nan, "eccentricity": np.nan, **none}
     ours = polar(centers[kept])
     our_eccentricity = np.minimum(ours["eccentricity"], max_eccentricity)
     their_eccentricity = np.minimum(eccentricity[kept], max_eccentricity)
     with np.errstate(invalid="ignore"):
         r = float(np.corrcoef(our_eccentricity, their_eccentricity)[0, 1])
-    return {"vertices": count, "angle": circular_correlation(ours["angle"], angle[kept]), "eccentricity": r}
+    found = {"vertices": count, "angle": circular_correlation(ours["angle"], angle[kept]), "eccentricity": r, **none}
+    if patches is not None:
+        own = patches[kept]
+        found["angle_interval"] = correlation_interval(ours["angle"], angle[kept], own, circular=True)
+        found["eccentricity_interval"] = correlation_interval(our_eccentricity, their_eccentricity, own)
+    return found

@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from ...subject import Subject
-from ...vertices import Vertices
+from ...surface.spaces import to_shown
+from ...surface.views import in_close_up
+from ...vertices import HEMISPHERES, Vertices
 from ..reporting.page import Picture, Section, Table
+from ..reporting.patches import median_interval, patches_of
 from ..reporting.pictures import draw_brain
-from ..reporting.results import EARLY, outlined
+from ..reporting.results import EARLY, can_draw, early_areas, outlined
 
 METHODS = {"fit": "a Gaussian fit", "probe": "the best probe"}
 _MIN_R2 = 0.1  # vertices with a poorer fit are not drawn
+_NEARLY = 0.98  # share of the vertices that the close-up shows, if other views are left out
 
 
 def sections(
@@ -23,6 +28,7 @@ def sections(
     maps: dict[str, np.ndarray],
     rows: list[dict[str, Any]],
     best: str,
+    roi: str | None,
     settings: dict[str, Any],
     output: Path,
 ) -> list[Section]:
@@ -38,13 +44,15 @@ def sections(
         Agreement with other estimates: see :func:`~berg_jax.experiments.retinotopy.receptive_fields.agreement`.
     best
         The method whose maps are drawn, a key of ``METHODS``.
+    roi
+        ROI expression of the vertices.
     settings
         Settings to print below the pictures.
     output
         Folder for the pictures.
     """
     return [
-        Section("Maps", _draw(subject, vertices, maps, best, settings, output)),
+        Section("Maps", _draw(subject, vertices, maps, best, roi, settings, output)),
         Section("Agreement", [_agreement(rows), *_sizes(subject, vertices, maps)]),
     ]
 
@@ -54,6 +62,7 @@ def _draw(
     vertices: Vertices,
     maps: dict[str, np.ndarray],
     best: str,
+    roi: str | None,
     settings: dict[str, Any],
     output: Path,
 ) -> list[Picture]:
@@ -65,17 +74,19 @@ def _draw(
         "angle": (
             "Polar angle of receptive fields, counterclockwise from the right horizontal meridian; the wheel is the "
             "visual field",
-            {"label": f"polar angle in the visual field ({method})", "title": "Polar angle", "wheel": True},
+            {"label": f"polar angle (°) in the visual field, by {method}", "title": "Polar angle", "wheel": True},
         ),
         "eccentricity": (
             "Distance of receptive fields from the fovea",
-            {"label": f"eccentricity (degrees, {method})", "title": "Eccentricity"},
+            {"label": f"eccentricity (°), by {method}", "title": "Eccentricity"},
         ),
     }
     if best == "fit":
         caption = "Standard deviation of the Gaussian receptive fields"
-        options = {"label": "receptive field's standard deviation (degrees)", "title": "Size"}
+        options = {"label": "standard deviation (°)", "title": "Receptive-field size"}
         captions_and_options["size"] = (caption, options)
+    near = _is_near(vertices, visible)
+    views = {"views": ("occipital", "medial", "ventral", *([] if near else ["lateral"])), "flat": not near}
     pictures = []
     for name, (caption, options) in captions_and_options.items():
         pictures += draw_brain(
@@ -84,19 +95,41 @@ def _draw(
             np.where(visible, maps[f"{best}_{name}"], np.nan),
             output / f"{name}.png",
             f"{caption}, by {method}. Outlines are early visual areas; grey vertices have no receptive field.",
-            regions=EARLY,
+            regions=early_areas(subject),
+            roi=roi,
+            images=settings["images"],
             settings=settings,
-            views=("medial", "ventral"),
+            **views,
             **options,
         )
     return pictures
 
 
+def _is_near(vertices: Vertices, visible: Bool[np.ndarray, " vertices"]) -> bool:
+    """Return whether the occipital close-up shows nearly all vertices with a receptive field."""
+    size = vertices.hemisphere_size
+    if not can_draw(vertices):
+        return False
+    mask = np.zeros(2 * size, bool)
+    mask[vertices.global_indices[visible]] = True
+    shown = to_shown(mask, size)
+    inside = [half[in_close_up(h, len(half))].sum() for h, half in zip(HEMISPHERES, shown, strict=True)]
+    return sum(inside) >= _NEARLY * sum(half.sum() for half in shown)
+
+
 def _agreement(rows: list[dict[str, Any]]) -> Table:
+    cells = [
+        [
+            *(row["with"], row["region"], row["vertices"], row["angle"], str(row["angle_interval"])),
+            *(row["eccentricity"], str(row["eccentricity_interval"])),
+        ]
+        for row in rows
+    ]
     return Table(
-        "Correlation with other estimates of receptive fields: circular for polar angle, Pearson's for eccentricity",
-        ("compared with", "region", "vertices", "angle", "eccentricity"),
-        [[row[key] for key in ("with", "region", "vertices", "angle", "eccentricity")] for row in rows],
+        "Correlation with other estimates of receptive fields over n vertices: circular for polar angle, Pearson's "
+        "for eccentricity; 95% bootstrap intervals over patches of cortex of 13 mm",
+        ("compared with", "region", "vertices", "angle", "95% of angle", "eccentricity", "95% of eccentricity"),
+        cells,
     )
 
 
@@ -104,14 +137,19 @@ def _sizes(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) ->
     """Return a table of the fits' medians over all vertices and in the early areas, if there are fits."""
     if "fit_size" not in maps:
         return []
-    masks = {"all vertices": np.ones(len(vertices), bool)}
+    masks, patches = {"all vertices": np.ones(len(vertices), bool)}, patches_of(vertices)
     for name, region in outlined(subject, EARLY).items():
         masks[name] = np.isin(vertices.global_indices, region.global_indices)
     rows = []
     for name, mask in masks.items():
         fitted = mask & ~np.isnan(maps["fit_size"])
         if fitted.any():
-            medians = [float(np.median(maps[key][fitted])) for key in ("fit_eccentricity", "fit_size", "fit_r2")]
-            rows.append([name, int(fitted.sum()), *medians])
-    columns = ("region", "vertices", "eccentricity (°)", "size (°)", "r²")
-    return [Table("Gaussian fits: medians over vertices", columns, rows)]
+            cells = []
+            for key in ("fit_eccentricity", "fit_size", "fit_r2"):
+                values = maps[key][fitted]
+                cells += [float(np.median(values)), str(median_interval(values, patches[fitted]))]
+            rows.append([name, int(fitted.sum()), *cells])
+    names = ("eccentricity (°)", "size (°)", "r²")
+    columns = ("region", "vertices", *(column for name in names for column in (name, "95%")))
+    caption = "Gaussian fits: medians over n vertices; 95% bootstrap intervals over patches of cortex of 13 mm"
+    return [Table(caption, columns, rows)]

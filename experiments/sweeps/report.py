@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files.disk import explained, write_whole
 from ...surface.style import default_style
+from ..reporting.figures import about, new_figure, save_figure
 from ..reporting.page import Gallery, Picture, Section, Table, write_report
 from ..reporting.results import SYNTHETIC
+from ..reporting.statistics import mean_interval
 from .records import IMAGES, SPEC, Entry
 from .spec import Spec, describe_settings, format_value, varying
 from .trial import Trial
@@ -25,7 +25,7 @@ _BEST, _FAILED = 20, 10  # rows of the tables of best and of failed trials
 _ROIS = 6  # columns of ROIs
 _LONG = 200  # letters of an error
 _MOST, _BINS = 12, 6  # groups of an axis, at most; groups of numbers if there are more values
-_LABEL, _DOTS = 28, 1000  # letters beside a row of the plot, and dots in the row, at most
+_LABEL, _DOTS = 22, 1000  # letters beside a row of the plot, and dots in the row, at most
 
 Row = tuple[Trial, Entry]
 
@@ -77,7 +77,7 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
         base = _json_safe(spec.raw.get("base", {}))
         sections += [
             Section("Best trials", [_best(names, done)]),
-            *_by_axis(output, axes_of(names, rows), len(done), synthetic),
+            *_by_axis(output, axes_of(names, rows), done, list(map(int, subjects)), synthetic),
             Section("Images", [Gallery(tiles, note, base)]),
         ]
     if failed:
@@ -144,57 +144,68 @@ def _best(names: Sequence[str], done: Sequence[Row]) -> Table:
     )
 
 
-def _by_axis(output: Path, axes: Sequence[Axis], done: int, synthetic: bool) -> list[Section]:
+def _by_axis(
+    output: Path, axes: Sequence[Axis], done: Sequence[Row], subjects: Sequence[int], synthetic: bool
+) -> list[Section]:
     if not axes:
         return []
-    _draw(axes, output / PLOT, SYNTHETIC if synthetic else None)
+    rois = dict.fromkeys(roi for _, entry in done for roi in entry["responses"])
+    subtitle = about(subjects, ", ".join(rois), trials=len(done))
+    _draw(axes, output / PLOT, subtitle, SYNTHETIC if synthetic else None)
     notes = [axis.note for axis in axes if axis.note]
     caption = (
-        "The objective's value of each trial (dots) and its mean (bar), by each setting in which trials differ; the "
-        "other settings vary within a row."
+        "The objective's value of each trial (dots), and the mean with its 95% interval by Student's t over trials, "
+        "by each setting in which trials differ; the other settings vary within a row."
     )
     rows = [_summary(axis.name, label, group) for axis in axes for label, group in axis.groups.items()]
-    table = Table("The objective's value by each setting", ("setting", "is", "done", "failed", "mean", "best"), rows)
-    return [Section("By setting", [Picture(output / PLOT, " ".join([caption, *notes]), {"trials": done}), table])]
+    columns = ("setting", "is", "done", "failed", "mean", "95% of mean", "best")
+    table = Table("The objective's value by each setting; 95% intervals over trials by Student's t", columns, rows)
+    return [
+        Section("By setting", [Picture(output / PLOT, " ".join([caption, *notes]), {"trials": len(done)}), table])
+    ]
 
 
 def _summary(name: str, label: str, rows: Sequence[Row]) -> tuple[Any, ...]:
     values = _values(rows)
     mean = float(np.mean(values)) if values else None
-    return name, label, len(values), len(rows) - len(values), mean, max(values, default=None)
+    interval = str(mean_interval(np.array(values, float)))
+    return name, label, len(values), len(rows) - len(values), mean, interval, max(values, default=None)
 
 
-def _draw(axes: Sequence[Axis], path: Path, note: str | None) -> None:
-    """Draw a row of dots for each group; rows leave room for long names, and fit on a phone."""
-    heights = [len(axis.groups) + 1.2 for axis in axes]
-    with default_style():
-        from matplotlib.figure import Figure
+@default_style()
+def _draw(axes: Sequence[Axis], path: Path, subtitle: str, note: str | None) -> None:
+    """Draw a row of dots for each group, with the mean and its interval; rows leave room for long names."""
+    heights = [len(axis.groups) + 1.8 for axis in axes]
+    figure = new_figure(0.15 * sum(heights) + 0.3, "The objective's value by each setting", subtitle, note)
+    panels = figure.subplots(len(axes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    cells = []
+    for axis, panel in zip(axes, panels, strict=True):
+        labels = []
+        for row, (name, trials) in enumerate(axis.groups.items()):
+            values = np.sort(_values(trials))
+            labels.append(f"{_short(name)} (n = {len(values)})")
+            if not len(values):
+                continue
+            dots = values[:: -(-len(values) // _DOTS)]
+            jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(dots))
+            low, high = mean_interval(values)
+            panel.scatter(dots, row + jitter, s=4, alpha=0.4, color="tab:blue", linewidths=0)
+            panel.plot(values.mean(), row, "|", color="black", markersize=7, markeredgewidth=1)
+            panel.hlines(row, low, high, color="black", linewidth=0.8)
+            cells += [(axis.name, name, "trial", float(value), np.nan, np.nan) for value in values]
+            cells.append((axis.name, name, "mean", float(values.mean()), low, high))
+        panel.set_yticks(range(len(labels)), labels)
+        panel.set_ylim(len(labels) - 0.5, -0.5)
+        panel.set_title(axis.name, loc="left", fontweight="bold")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis="x", color="0.9")
+        panel.set_axisbelow(True)
+    panels[-1].set_xlabel("the objective's value (z); bars: mean, 95% interval over trials")
+    save_figure(figure, path, ("setting", "is", "shown", "value", "low", "high"), cells)
 
-        figure = Figure(figsize=(5.6, 0.24 * sum(heights) + 0.7), layout="constrained", dpi=150)
-        panels = figure.subplots(len(axes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-        for axis, panel in zip(axes, panels, strict=True):
-            for row, trials in enumerate(axis.groups.values()):
-                values = np.sort(_values(trials))
-                if not len(values):
-                    continue
-                dots = values[:: -(-len(values) // _DOTS)]
-                jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(dots))
-                panel.scatter(dots, row + jitter, s=14, alpha=0.4, color="tab:blue", linewidths=0)
-                panel.plot(values.mean(), row, "|", color="black", markersize=13, markeredgewidth=2)
-            labels = [label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…" for label in axis.groups]
-            panel.set_yticks(range(len(labels)), labels, fontsize=9)
-            panel.set_ylim(len(labels) - 0.5, -0.5)
-            panel.set_title(axis.name, loc="left", fontsize=10, fontweight="bold")
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.grid(axis="x", color="0.9")
-            panel.set_axisbelow(True)
-        panels[-1].set_xlabel("the objective's value (z units)", fontsize=10)
-        if note:
-            figure.supxlabel(note, fontsize=8, color="0.4")
-        memory = io.BytesIO()
-        figure.savefig(memory, format="png")
-    with explained("write", path):
-        write_whole(path, memory.getvalue())  # another worker may be reading the file
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…"
 
 
 def _failures(names: Sequence[str], failed: Sequence[Row]) -> Table:

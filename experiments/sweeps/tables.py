@@ -14,15 +14,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ...files.disk import explained, write_whole
+from ..reporting.figures import about, remove_figure, save_figure
 from ..synthesis.judging.sheets import SYNTHETIC, draw_sheet
 from .records import IMAGES, Entry
 from .report import write_page
-from .spec import Spec, describe_settings, join_rois, varying
+from .spec import Spec, describe_settings, format_value, join_rois, varying
 from .trial import SETTINGS, Trial
 
 TABLE, SHEET = "sweep.parquet", "contact_sheet"
 _PAGE, _PAGES = 60, 5  # images on a contact sheet, and sheets, at most
-_WIDEST, _SIDE = 10, 168  # images in a row, at most, and their side in pixels
+_SIDE = 168  # of an image on a contact sheet, in pixels
 
 _TYPES = {
     **dict.fromkeys(("subject", "k", "steps", "jitter", "draws", "seed"), pa.int64()),
@@ -111,13 +112,22 @@ def _write_sheets(output: Path, spec: Spec, rows: Sequence[tuple[Trial, Entry]],
         ]
         warning = [SYNTHETIC] * any(entry["synthetic"] for _, entry in page)
         foot = [*notes, f"Page {number} of {len(pages)}.", *warning]
-        memory = io.BytesIO()
-        draw_sheet(pixels, lines, foot, _WIDEST).save(memory, "PNG")
         paths.append(_sheet_path(output, number))
-        write_whole(paths[-1], memory.getvalue())
+        columns = ("trial", "value", *names)
+        cells = [
+            (trial.id, float(entry["value"]), *(format_value(trial.settings[name]) for name in names))
+            for trial, entry in page
+        ]
+        save_figure(draw_sheet(pixels, lines, foot, _title(page)), paths[-1], columns, cells)
     for number in range(len(pages) + 1, _PAGES + 1):
-        _sheet_path(output, number).unlink(missing_ok=True)
+        remove_figure(_sheet_path(output, number))
     return paths
+
+
+def _title(page: Sequence[tuple[Trial, Entry]]) -> str:
+    ids = sorted({trial.settings["subject"] for trial, _ in page})
+    rois = dict.fromkeys(roi for _, entry in page for roi in entry["responses"])
+    return f"Synthesized images · {about(ids, ', '.join(rois), images=len(page))}; values in z"
 
 
 def _thumbnail(path: Path) -> UInt8[np.ndarray, "3 side side"]:

@@ -22,10 +22,13 @@ from ...machine import environment
 from ...stream.selection import Selection
 from ...stream.store.changes import differences_of
 from ...subject import Subject
+from ...surface.meshes import require
 from ..reporting.command import Command, command_of
+from ..reporting.figures import save_figure
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import origin
+from ..reporting.statistics import mean_interval
 from ..stimuli import refusing
 from . import augmentations, objectives, priors
 from .areas import union
@@ -38,6 +41,7 @@ from .recipe import Recipe
 
 _RENAMED = {"photograph_folder": "photographs"}  # settings as version 0.1.0 wrote them
 _TILES = 60  # images that the report shows
+SHEET = "contact_sheet.png"
 
 
 def synthesize(
@@ -127,6 +131,7 @@ def synthesize(
         precision=precision,
         microbatch=microbatch,
     )
+    require("matplotlib")  # for the contact sheet
     _check_prior(prior, guidance, recipe)
     if not drive and not suppress:
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
@@ -193,7 +198,8 @@ def synthesize(
         "environment": environment().splitlines(),
         **_course(result, order),
     }
-    _write(output, shown, scores, relative, facts, subject.description.synthetic)
+    title = _title(subject, settings, facts["vertices"], n)
+    _write(output, shown, scores, relative, facts, subject.description.synthetic, title)
     _report(output, command, {**scores, **relative}, result.history, facts, subject)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
@@ -262,9 +268,13 @@ def _report(
         sorted({round(share * (len(history) - 1)) for share in (0, 0.1, 0.25, 0.5, 0.75, 1)}) if len(history) else []
     )
     course = Table(
-        "How it went: the objective's value, of the images as they are optimized",
-        ("step", "best image", "mean"),
-        [(step + 1, float(np.nanmax(history[step])), float(np.nanmean(history[step]))) for step in steps],
+        f"How it went: the objective's value, of the n = {count:,} images as they are optimized; 95% interval of the "
+        "mean by Student's t",
+        ("step", "best image", "mean", "95% of mean"),
+        [
+            (step + 1, *map(float, (np.nanmax(own), np.nanmean(own))), str(mean_interval(own.astype(np.float64))))
+            for step, own in ((step, history[step]) for step in steps)
+        ],
     )
     told = {name: facts[name] for name in ("weights", "identity", "vertices", "spectrum of", "devices")}
     told["environment"] = dict(line.split(" ", 1) for line in facts["environment"] if " " in line)
@@ -320,6 +330,16 @@ def _course(result: Result, order: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _title(subject: Subject, settings: Mapping[str, Any], vertices: Mapping[str, int], n: int) -> str:
+    wanted = [
+        f"{', '.join(settings[name])} {word}" for name, word in (("drive", "driven"), ("suppress", "suppressed"))
+    ]
+    parts = [words for words, name in zip(wanted, ("drive", "suppress"), strict=True) if settings[name]]
+    counts = ", ".join(f"{count:,} of {name}" for name, count in vertices.items())
+    who = f"subject {subject.description.subject} · {'; '.join(parts)}"
+    return f"Synthesized images · {who} · n = {n:,} images, vertices: {counts}; values in z"
+
+
 def _write(
     output: Path,
     images: UInt8[np.ndarray, "n 3 224 224"],
@@ -327,13 +347,15 @@ def _write(
     relative: dict[str, Float[np.ndarray, " n"]],
     facts: dict[str, Any],
     synthetic: bool,
+    title: str,
 ) -> None:
     names = [f"{number:0{len(str(len(images)))}d}.png" for number in range(1, len(images) + 1)]
+    shown = {**scores, **{name: relative[name] for name in ("value percentile",) if name in relative}}
+    rows = ([name, *row] for name, *row in zip(names, *shown.values(), strict=True))
+    save_figure(contact_sheet(images, shown, synthetic, title), output / SHEET, ("image", *shown), rows)
     with explained("write", output):
         for name, image in zip(names, images, strict=True):
             Image.fromarray(image.transpose(1, 2, 0)).save(output / name)
-        shown = {**scores, **{name: relative[name] for name in ("value percentile",) if name in relative}}
-        contact_sheet(images, shown, synthetic).save(output / "contact_sheet.png")
         (output / "scores.csv").write_text(scores_csv(names, {**scores, **relative}), encoding="utf-8")
         facts["images"] = {
             name: hashlib.sha256(image.tobytes()).hexdigest() for name, image in zip(names, images, strict=True)

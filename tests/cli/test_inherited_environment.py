@@ -198,7 +198,7 @@ def test_figures_are_drawn_under_default_settings(tmp_path: Path) -> None:
         folder.mkdir()
         surface.plot(values, views=["lateral"], flat=False, title="a_b $", output=folder / "brain.png")
         draw_table(means[:4], list("abcd"), ["V1", "P_A $"], "z", folder / "table.png", title="t", note="n")
-        words = {"title": "t_1", "note": "n"}
+        words = {"title": "t_1", "subtitle": "s_1", "note": "n"}
         chosen = [Chosen("both_up", means[:2], 8 * means[:2])]
         draw_quadrants(means, ("V1", "P_A"), chosen, folder / "quadrants.png", baseline=means.mean(0), **words)
         draw_sets(means[:, 0], ("V1", "P_A"), [Chosen("align", means[0, :1])], folder / "sets.png", **words)
@@ -211,7 +211,7 @@ def test_figures_are_drawn_under_default_settings(tmp_path: Path) -> None:
     (tmp_path / "rc").write_text(MATPLOTLIBRC)
     with matplotlib.rc_context(fname=tmp_path / "rc"):
         assert draw(tmp_path / "dark") == usual
-    assert len(usual) == 7
+    assert len(usual) == 1 + 6 * 3  # a PDF and a CSV of each figure of a report
     assert Image.open(io.BytesIO(usual["brain.png"])).width == 1350
 
 

@@ -129,8 +129,8 @@ def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray
         assert 1 / 1001 <= entry["p"][0] < 0.05
         assert entry["random range"][0][0] < entry["random sets"][0] < entry["random range"][0][1]
         assert entry["intervals"][0][0] <= entry["alignment"][0] <= entry["intervals"][0][1]
-    pages = {"report.html", "config.json", "chosen"}
-    assert {path.name for path in out.iterdir()} == {"control.png", "images.csv", "results.json", "subj02", *pages}
+    pages = {"report.html", "config.json", "chosen"} | {f"control{suffix}" for suffix in (".png", ".pdf", ".csv")}
+    assert {path.name for path in out.iterdir()} == {"images.csv", "results.json", "subj02", *pages}
     assert {"align.lh.func.gii", "disentangle.rh.func.gii"} <= {p.name for p in (out / "subj02" / "maps").iterdir()}
     assert "<td>disentangle</td>" in (out / "report.html").read_text()
 
@@ -171,13 +171,21 @@ def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
     assert left == {"mine.png", *(f"align-{n}.png" for n in range(1, 19))}
     rows = [{"goal": "both up", "counts": [3, 2], "ways": [(1, 2), (3, 4)], "synthesized": [(5, 6), (7, 8)]}]
     rows[0]["intervals"] = [[Interval(0.5, 1.5), Interval(1, 3)], [NO_INTERVAL] * 2]
+    rows[0]["synthesized intervals"] = [[Interval(4, 6), Interval(5, 7)], [NO_INTERVAL] * 2]
     _, table = numbers_section("univariate", ["V1", "V2"], [1, 4], rows, {"synthesize": 2}, tmp_path).parts
     assert table.rows == [
         ("both up", 1, "3 chosen", 1, 2, "0.500 to 1.500", "1.000 to 3.000"),
-        ("both up", 1, "2 synthesized", 5, 6, "–", "–"),
+        ("both up", 1, "2 synthesized", 5, 6, "4.000 to 6.000", "5.000 to 7.000"),
         ("both up", 4, "2 chosen", 3, 4, "–", "–"),
         ("both up", 4, "2 synthesized", 7, 8, "–", "–"),
+        ("both up", "mean", "n = 2 subjects", 2, 3, "–", "–"),
     ]
+    rows[0] |= {"counts": [3] * 3, "ways": [(1, 2), (2, 2), (3, 5)], "intervals": [[NO_INTERVAL] * 2] * 3}
+    rows[0]["synthesized"] = rows[0]["ways"]
+    rows[0]["synthesized intervals"] = rows[0]["intervals"]
+    _, table = numbers_section("univariate", ["V1", "V2"], [1, 4, 5], rows, {"synthesize": 2}, tmp_path).parts
+    low, high = stats.t.interval(0.95, 2, 2, stats.sem([1, 2, 3]))
+    assert table.rows[-1][:6] == ("both up", "mean", "n = 3 subjects", 2, 3, f"{low:.3f} to {high:.3f}")
 
 
 def test_a_chosen_set_has_a_p_against_random_sets() -> None:

@@ -12,7 +12,10 @@ import pytest
 import xarray
 from PIL import Image
 
+from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.demo import ascend, demonstrate
+
+from .reporting.standing import check_figure
 
 
 @flax.struct.dataclass
@@ -42,11 +45,18 @@ def test_ascent() -> None:
     assert (np.diff(means[:, 0]) > 0).all()
 
 
+def test_devices_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidParameterError, match="devices must be from 1 to 8, which are here, got 99"):
+        demonstrate(tmp_path / "out", devices=99)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.nightly
 def test_the_demonstration(demo: Path, tmp_path: Path) -> None:
     said = demonstrate(tmp_path / "out", show_progress=False)
     assert "SYNTHETIC" in said
     for name in ("brain.png", "ascent.png"):
+        check_figure(tmp_path / "out" / name)
         with Image.open(tmp_path / "out" / name) as picture:
             assert min(picture.size) > 500
             assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 1000

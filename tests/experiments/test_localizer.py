@@ -41,6 +41,7 @@ from berg_jax.stream import Process
 from berg_jax.stream.reducers import GLM
 
 from ..conftest import Golden
+from .reporting.standing import check_figure
 
 IDS = [f"{category}/{n}.png" for category in ("bodies", "faces", "places") for n in range(4)]
 
@@ -238,6 +239,8 @@ def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> No
             assert selective[~inside].mean() < 0.05
             assert (maps["d_faces"][inside] > 1).mean() > 0.95
     assert facts["measured"][0]["r"] > 0.8
+    low, high = facts["measured"][0]["interval"]
+    assert low < facts["measured"][0]["r"] < high < 1
     with (folder / "rois.csv").open() as file:
         rows = {row["roi"]: row for row in csv.DictReader(file)}
     assert float(rows["FFA-1"]["faces"]) > float(rows["FFA-1"]["places"]) + 0.8
@@ -248,6 +251,7 @@ def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> No
         "--contrast faces --measured faces=" in json.loads((tmp_path / "out" / "config.json").read_text())["command"]
     )
     for name in ("t_faces", "preference", "rois"):
+        check_figure(folder / f"{name}.png")
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 300
 

@@ -111,6 +111,21 @@ def test_what_knows_no_jax_imports_none() -> None:
     assert result.stdout.strip() == "False"
 
 
+def test_the_short_name_of_synthesis_is_the_same_module() -> None:
+    program = (
+        "import sys, berg_jax, berg_jax.synthesis as short; assert 'jax' not in sys.modules\n"
+        "from berg_jax import synthesis; import berg_jax.experiments.synthesis as long\n"
+        "assert short is synthesis is long\n"
+        "from berg_jax.synthesis import optimize; import berg_jax.synthesis.search.evolution as a\n"
+        "import berg_jax.experiments.synthesis.search.evolution as b\n"
+        "assert a is b and a.__spec__.name == b.__name__ and short.optimize is optimize\n"
+        "try:\n    import berg_jax.synthesis.nothing\n"
+        "except ModuleNotFoundError as error:\n    print('berg_jax.experiments.synthesis.nothing' in str(error))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.strip() == "True", result.stderr
+
+
 def test_a_face_gives_what_it_names() -> None:
     for name, path in MODULES.items():
         if path.suffix == ".pyi":

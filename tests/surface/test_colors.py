@@ -7,7 +7,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import ListedColormap
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.legend import Legend
 from scipy.ndimage import distance_transform_edt
 
@@ -28,7 +29,7 @@ def cap(hemisphere: str, point: tuple[float, float, float], number: int) -> np.n
 
 @pytest.mark.parametrize(
     ("low", "high", "limits", "extend"),
-    [(-1, 3, (-1, 1), "both"), (0, 3, (0, 1), "max"), (-3, 0, (-1, 0), "min"), (2, 3, (0, 1), "max")],
+    [(-1, 3, (-1, 1), "both"), (0, 3, (0, 1), "max"), (-3, 0, (-1, 0), "min"), (1, 3, (0, 1), "max")],
 )
 def test_the_scale_follows_the_signs(low: float, high: float, limits: tuple, extend: str) -> None:
     """On 2 · 10,242 values from low to high; the ends of the scale are given in 99th percentiles."""
@@ -67,7 +68,7 @@ def test_outlines_run_along_the_border_of_their_region() -> None:
     one = Vertices([region.lh[0]], [], SIZE)  # which is within the region
     drawn = surface.plot([1], one, **options, **yellow, outlines={"MT": region, "none": Vertices([], [], SIZE)})
     names = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
-    assert names == ["MT", "none (none)"]
+    assert names == ["MT, none (none)"]
     for text in list(drawn.axes[0].texts):  # the region's name is black, too
         if text.get_text() == "MT":
             text.remove()
@@ -79,10 +80,35 @@ def test_outlines_run_along_the_border_of_their_region() -> None:
     assert distance_transform_edt(~black)[border].max() < 9
 
 
-def test_many_outlines_have_many_colors() -> None:
-    many = {f"region {n}": Vertices([n], [n], SIZE) for n in range(30)}
-    lines = surface.plot(ONES, **LATERAL, outlines=many).axes[0].get_legend().get_lines()
-    assert len({tuple(line.get_color()) for line in lines}) == 30
+@pytest.mark.parametrize("options", [{}, {"wheel": True}, {"labels": ["faces", "places"]}], ids=str)
+def test_outlines_are_black_with_a_white_halo(options: dict[str, Any]) -> None:
+    """No color of a map can be mistaken for an outline: each is drawn twice, wide in white and then thin in black."""
+    many = {f"region {n}": Vertices(cap("lh", (-70, 40 - 8 * n, 0), 20), [], SIZE) for n in range(12)}
+    axes = surface.plot(ONES, **LATERAL, outlines=many, **options).axes[0]
+    drawn = [one for one in axes.collections if isinstance(one, LineCollection) and len(one.get_segments())]
+    assert len(drawn) == 2
+    halo, line = sorted(drawn, key=lambda one: one.zorder)
+    assert (to_hex(halo.get_color()[0]), to_hex(line.get_color()[0])) == ("#ffffff", "#000000")
+    assert halo.get_linewidth()[0] > line.get_linewidth()[0] + 0.5
+    np.testing.assert_array_equal(np.stack(halo.get_segments()), np.stack(line.get_segments()))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.2, 2.0), (-2.0, 0.2), (1.5, 2.0), (-2.0, -1.5)])
+def test_no_scale_is_half_empty(low: float, high: float) -> None:
+    scale = colors.color_scale(np.linspace(low, high, 2 * SIZE), None, None)
+    least, most = scale.get_clim()
+    assert min(high, most) - max(low, least) > 0.9 * (most - least)
+    if low < 0 < high:  # 0 keeps its color, and a step of color is as large on both sides
+        whole = matplotlib.colormaps[colors.DIVERGING]
+        for value in (0.0, low, high / 2):
+            np.testing.assert_allclose(scale.to_rgba(value), whole(0.5 + value / (2 * max(-least, most))), atol=0.02)
+
+
+def test_compared_maps_can_share_both_ends() -> None:
+    for values in (np.linspace(0, 1, 99), np.linspace(-9, 9, 99)):
+        scale = colors.color_scale(values, (-2, 2), None)
+        assert (*scale.get_clim(), scale.cmap.name) == (-2, 2, colors.DIVERGING)
+        assert scale.cmap.colorbar_extend == ("both" if values[-1] == 9 else "neither")
 
 
 def test_outlines_and_labels_share_no_colors() -> None:
@@ -92,7 +118,7 @@ def test_outlines_and_labels_share_no_colors() -> None:
     said = [[text.get_text() for text in legend.get_texts()] for legend in legends]
     assert sorted(said) == [["V1, FFA-1, PPA"], ["faces", "places"]]
     lines = [line.get_color() for legend in legends for line in legend.get_lines()]
-    assert lines == ["#000000"]
+    assert lines == ["black"]
 
 
 def test_outlines_on_a_wheel_are_black() -> None:
@@ -104,7 +130,7 @@ def test_outlines_on_a_wheel_are_black() -> None:
         if isinstance(child, Legend)
     )
     assert [text.get_text() for text in legend.get_texts()] == ["V1, V2"]
-    assert [line.get_color() for line in legend.get_lines()] == ["#000000"]
+    assert [line.get_color() for line in legend.get_lines()] == ["black"]
 
 
 def test_angles_go_around() -> None:

@@ -17,7 +17,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 from berg_jax import surface
 from berg_jax.errors import ResourceError
 from berg_jax.experiments.representations.dissimilarity import neighborhoods, searchable_vertices
-from berg_jax.surface import drawing, meshes
+from berg_jax.surface import meshes, views
 from berg_jax.vertices import Vertices
 
 SIZE = 10_242
@@ -79,7 +79,7 @@ def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("NILEARN_DATA", os.pathsep.join(map(str, (tmp_path / "none", tmp_path / "data"))))
     monkeypatch.delenv("NILEARN_SHARED_DATA", raising=False)
     yield tmp_path / "data"
-    for cache in (meshes.fsaverage, drawing._picture):
+    for cache in (meshes.fsaverage, views.project):
         cache.cache_clear()
 
 

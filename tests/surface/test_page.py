@@ -20,6 +20,8 @@ from berg_jax import surface
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.vertices import Vertices
 
+from .pictures import coordinates
+
 SIZE = 10_242
 
 
@@ -81,6 +83,52 @@ def test_the_page_says_what_it_shows() -> None:
     assert names["text"] == ["left", "right"]
     left, right = array(names["x"])
     assert left < 0 < right
+
+
+def opened(page: str) -> np.ndarray:
+    """Direction from which a page shows the brain: x right, y front, z up."""
+    (eye,) = set(re.findall(r'"eye":(\{[^}]*\})', page))
+    place = json.loads(eye)
+    return np.array([place["x"], place["y"], place["z"]])
+
+
+@pytest.mark.parametrize(
+    ("hemisphere", "point", "side"),
+    [
+        ("lh", (-70, -30, 0), (-1, 0, 0)),
+        pytest.param("rh", (70, -30, 0), (1, 0, 0), marks=pytest.mark.nightly),
+        ("lh", (-40, -50, -30), (0, 0, -1)),
+        ("rh", (20, -105, 0), (0, -1, 0)),
+        pytest.param("rh", (30, 70, 0), (0, 1, 0), marks=pytest.mark.nightly),
+    ],
+)
+def test_the_page_opens_where_the_values_are(hemisphere: str, point: tuple, side: tuple) -> None:
+    index = np.argsort(np.linalg.norm(coordinates(hemisphere) - point, axis=1))[:60]
+    vertices = Vertices(index, [], SIZE) if hemisphere == "lh" else Vertices([], index, SIZE)
+    eye = opened(surface.html(np.ones(60), vertices))
+    assert eye @ side / np.linalg.norm(eye) > 0.8
+
+
+def test_outlines_of_the_page() -> None:
+    """Black lines over wider white ones along the border, a third of an edge outside, and a name at each region."""
+    index = np.argsort(np.linalg.norm(coordinates("lh") - (-70, -30, 0), axis=1))[:60]
+    page = surface.html(np.ones(60), Vertices(index, [], SIZE), outlines={"<A>": Vertices(index, [], SIZE)})
+    assert "<A>" not in page
+    halo, line, name = drawn(page)[4:]
+    assert (halo["line"]["color"], line["line"]["color"]) == ("white", "black")
+    assert halo["line"]["width"] > line["line"]["width"]
+    places = np.stack([array(line[axis]) for axis in "xyz"], axis=1)
+    places = places[~np.isnan(places).any(1)]
+    mesh = np.stack([array(drawn(page)[0][axis]) for axis in "xyz"], axis=1)
+    inside = np.isin(np.arange(SIZE), index)
+    faces = np.stack([array(drawn(page)[0][corner]) for corner in "ijk"], axis=1)
+    mixed = faces[(inside[faces].sum(1) % 3) > 0]
+    assert len(places) == 2 * len(mixed)
+    nearest = np.linalg.norm(places[:, None] - mesh[np.unique(mixed)], axis=2).min(1)
+    assert nearest.max() < 5
+    assert name["text"] == ["&lt;A&gt;"]
+    with pytest.raises(InvalidParameterError, match="outlines must be"):
+        surface.html(np.ones(2 * SIZE), outlines=[1])
 
 
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ import nibabel
 import numpy as np
 import pytest
 from matplotlib.colors import ListedColormap
+from matplotlib.text import Text
 from PIL import Image
 
+import berg_jax
 from berg_jax import surface
 from berg_jax.errors import InvalidParameterError, ResourceError
-from berg_jax.surface import drawing, meshes, spaces
+from berg_jax.surface import drawing, meshes, spaces, views
 from berg_jax.vertices import Vertices
 
 from .pictures import LATERAL, ONES, SIZE, colored, coordinates, halves, pixels
@@ -99,6 +101,36 @@ def test_rows_show_the_sides_that_they_are_named_after(rows: list[str]) -> None:
                     assert place @ side > 0.6, (name, channel)
 
 
+@pytest.mark.parametrize("hemisphere", ["lh", "rh"])
+def test_the_close_up_holds_early_areas_whole(hemisphere: str) -> None:
+    """V1 to hV4 are all in front, none folded over another, with the upper vertices up, and no frontal lobe."""
+    points, faces, *_ = views.project(hemisphere, "occipital")
+    seen, height = np.unique(faces), coordinates(hemisphere, "sphere")[:, 2]
+    early = getattr(berg_jax.Subject("demo", 1).vertices("V1 + V2 + V3 + hV4"), hemisphere)
+    assert np.isin(early, seen).all()
+    assert np.corrcoef(points[early, 1], height[early])[0, 1] > 0.9
+    assert coordinates(hemisphere)[seen, 1].max() < 0
+    first, second, third = points[faces, :2].swapaxes(0, 1)
+    (a, b), (c, d) = (second - first).T, (third - first).T
+    assert (a * d - b * c > 0).all()
+
+
+def test_pictures_are_as_wide_as_a_column_and_can_be_read(smooth: np.ndarray) -> None:
+    regions = {"V1": Vertices(np.arange(300), [], SIZE)}
+    options: dict[str, Any] = {"title": "T " * 60, "subtitle": "subject 1 · V1 · n = 3", "note": "n"}
+    figure = surface.plot(smooth, **LATERAL, outlines=regions, **options)
+    assert figure.get_figwidth() == pytest.approx(89 / 25.4)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert {"V1", "lateral", "subject 1 · V1 · n = 3"} <= {text.get_text() for text in texts}
+    assert min(text.get_size() for text in texts) >= 6
+    figure.canvas.draw()
+    inside = figure.bbox.padded(1)
+    for text in texts:
+        box = text.get_window_extent()
+        assert inside.contains(*box.min), text
+        assert inside.contains(*box.max), text
+
+
 def test_finer_meshes_show_their_first_vertices(smooth: np.ndarray) -> None:
     expected = pixels(surface.plot(smooth, **LATERAL))
     fine = np.random.default_rng(0).normal(size=(2, 163_842))
@@ -127,7 +159,7 @@ def test_coarser_meshes_show_the_nearest_vertex(size: int) -> None:
 
 def test_what_lies_behind_is_not_seen() -> None:
     """In the ventral view the temporal lobe covers a part of the frontal one: neither values nor outlines show."""
-    points, faces, *_ = drawing._picture("lh", "ventral")
+    points, faces, *_ = views.project("lh", "ventral")
     corners = points[faces]
     some = np.random.default_rng(0).choice(len(faces), 400, replace=False)
     over = []  # how far before the face's middle the nearest face above it is
@@ -154,7 +186,7 @@ def test_no_network_and_nothing_left_in_pyplot(monkeypatch: pytest.MonkeyPatch) 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for cache in (meshes.fsaverage, spaces._nearest, drawing._picture):
+    for cache in (meshes.fsaverage, spaces._nearest, views.project):
         cache.cache_clear()
     before = plt.get_fignums()
     surface.plot(np.ones(2 * 642), views=("ventral",))
@@ -178,7 +210,7 @@ def test_pictures_are_saved(suffix: str, start: bytes, smooth: np.ndarray, tmp_p
     if suffix == ".png":
         with Image.open(path) as image:
             assert image.width == 1350
-            assert 0.4 < image.height / image.width < 0.6
+            assert 0.5 < image.height / image.width < 0.7
 
 
 @pytest.mark.parametrize("chosen", [False, True])
@@ -222,10 +254,13 @@ def test_gifti_round_trip(chosen: bool, tmp_path: Path) -> None:
         ((ONES,), {"views": ("top",)}, "views must be a list of .*'lateral'.*'top'"),
         ((ONES,), {"views": (["lateral"],)}, "views must be"),
         ((ONES,), {"views": (), "flat": False}, "empty only with flat"),
-        ((ONES,), {"limit": 0}, "limit must be a positive number, got 0"),
+        ((ONES,), {"limit": 0}, "limit must be a positive number, or the two ends .*; got 0"),
         ((ONES,), {"limit": np.nan}, "limit must be"),
         ((ONES,), {"limit": "1"}, "limit must be"),
         ((ONES,), {"limit": True}, "limit must be"),
+        ((ONES,), {"limit": (1, -1)}, "limit must be"),
+        ((ONES,), {"limit": (0, 1, 2)}, "limit must be"),
+        ((ONES,), {"limit": (0, np.inf)}, "limit must be"),
         ((ONES,), {"colormap": "sunset"}, "colormap must be .*'sunset'"),
         ((ONES,), {"colormap": 3}, "colormap must be"),
         ((ONES,), {"outlines": SOME}, "outlines must be {name: Vertices}"),

@@ -54,6 +54,9 @@ def show_text(path: str | Place) -> str:
     elif output.complete:
         for name in facts.get("run", {}).get("reducers", {}):
             lines += _reduced(name, states.read_results(output.reducers, name), facts.get("groups") or {})
+    else:
+        names = ", ".join(facts.get("run", {}).get("reducers", {}))
+        lines.append(f"  unfinished: {names} are written when all images are done; the same command goes on")
     return "\n".join(lines)
 
 

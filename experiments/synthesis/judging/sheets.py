@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
 
-_GAP, _LINE, _FONT = 10, 15, 12  # gap between images, height of a line of text, size of the font, in pixels
-_WIDEST = 6  # images in a row, at most
+from ....surface.style import SMALLEST, WIDTH, default_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_GAP, _LINE = 0.06, 0.115  # gap between images, and height of a line of text, in inches
+_WIDEST = 4  # images in a row, at most
+_CHARACTER = 0.05  # inches that a character takes
+SHEET_DPI = 250
 SYNTHETIC = "Synthetic subject: its weights were made up. Not a finding about brains."
 
 
 def contact_sheet(
-    images: UInt8[np.ndarray, "n 3 height width"], scores: Mapping[str, Float[np.ndarray, " n"]], synthetic: bool
-) -> Image.Image:
+    images: UInt8[np.ndarray, "n 3 height width"],
+    scores: Mapping[str, Float[np.ndarray, " n"]],
+    synthetic: bool,
+    title: str = "",
+) -> Figure:
     """Draw images in rows, each with its number and its scores below.
 
     Parameters
@@ -28,6 +39,8 @@ def contact_sheet(
         Scores of the images, by name.
     synthetic
         Say at the foot of the sheet that the subject is synthetic.
+    title
+        Text above the images.
 
     See Also
     --------
@@ -38,18 +51,20 @@ def contact_sheet(
         [f"{index + 1}", *(f"{name} {values[index]:.2f}" for name, values in scores.items())]
         for index in range(len(images))
     ]
-    return draw_sheet(images, lines, [SYNTHETIC] * synthetic)
+    return draw_sheet(images, lines, [SYNTHETIC] * synthetic, title)
 
 
+@default_style()
 def draw_sheet(
     images: UInt8[np.ndarray, "n 3 height width"],
     lines: Sequence[Sequence[str]],
     notes: Sequence[str],
-    widest: int = _WIDEST,
-) -> Image.Image:
-    """Draw images in rows of at most ``widest``, with lines of text below each image and notes at the foot.
+    title: str = "",
+) -> Figure:
+    """Draw images in rows of at most four, with lines of text below each image, a title, and notes at the foot.
 
-    A line that is wider than its image is cut, and ends in an ellipsis.
+    The sheet is as wide as a journal column, and no text is smaller than 6 points. A line that is wider than its
+    image is wrapped.
 
     Parameters
     ----------
@@ -59,37 +74,33 @@ def draw_sheet(
         Lines of text for each image.
     notes
         Lines of text for the foot of the sheet.
-    widest
-        Largest number of images in a row.
+    title
+        Text above the images.
     """
+    from matplotlib.figure import Figure
+
     count, _, height, width = images.shape
-    columns = min(count, max(min(widest, int(np.ceil(np.sqrt(count)))), 2))
+    columns = min(count, max(min(_WIDEST, int(np.ceil(np.sqrt(count)))), 2))
+    side = min((WIDTH - _GAP) / columns - _GAP, 1.2)
+    tall, across = side * height / width, int(side / _CHARACTER)
+    wrapped = [[part for line in own for part in textwrap.wrap(line, across)] for own in lines]
+    head, foot = textwrap.wrap(title, 62), [part for note in notes for part in textwrap.wrap(note, 70)]
+    row_height = tall + _LINE * max(map(len, wrapped)) + 2 * _GAP
     rows = -(-count // columns)
-    row_height = height + _LINE * max(map(len, lines)) + _GAP
-    foot_height = _LINE * len(notes) + _GAP * bool(notes)
-    font = ImageFont.load_default(_FONT)
-    note_widths = [int(font.getlength(note)) + _GAP for note in notes]
-    sheet_width = max(columns * (width + _GAP), *note_widths, 0) + _GAP
-    sheet = Image.new("RGB", (sheet_width, rows * row_height + _GAP + foot_height), "white")
-    draw = ImageDraw.Draw(sheet)
+    total = _LINE * 1.3 * len(head) + rows * row_height + _LINE * len(foot) + 3 * _GAP
+    figure = Figure(figsize=(WIDTH, total), dpi=SHEET_DPI)
+    figure.text(0.5, 1 - _GAP / total, "\n".join(head), ha="center", va="top", fontsize=7)
+    left = (WIDTH - columns * (side + _GAP) + _GAP) / 2
     for index, image in enumerate(images):
-        x = _GAP + index % columns * (width + _GAP)
-        y = _GAP + index // columns * row_height
-        sheet.paste(Image.fromarray(image.transpose(1, 2, 0)), (x, y))
-        for number, line in enumerate(lines[index]):
-            text = _cut(line, width, font)
-            draw.text((x, y + height + 2 + number * _LINE), text, fill="black", font=font)
-    for number, note in enumerate(notes):
-        draw.text((_GAP, rows * row_height + _GAP // 2 + number * _LINE), note, fill="gray", font=font)
-    return sheet
-
-
-def _cut(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    if font.getlength(line) <= width:
-        return line
-    while font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line}…"
+        x = left + index % columns * (side + _GAP)
+        top = total - 2 * _GAP - 1.3 * _LINE * len(head) - index // columns * row_height
+        axes = figure.add_axes((x / WIDTH, (top - tall) / total, side / WIDTH, tall / total))
+        axes.imshow(image.transpose(1, 2, 0))
+        axes.set_axis_off()
+        text = "\n".join(wrapped[index])
+        figure.text(x / WIDTH, (top - tall - 0.03) / total, text, va="top", fontsize=SMALLEST, linespacing=1.1)
+    figure.text(0.5, _GAP / total, "\n".join(foot), ha="center", va="bottom", fontsize=SMALLEST, color="0.4")
+    return figure
 
 
 def scores_csv(names: Sequence[str], scores: Mapping[str, Float[np.ndarray, " n"]]) -> str:

@@ -12,12 +12,15 @@ from ....errors import InvalidParameterError
 from ....files.disk import explained
 from ....stream.selection import Selection
 from ....subject import Subject
+from ....surface.meshes import require
 from ...reporting.command import command_of
+from ...reporting.figures import about, save_figure
 from ...reporting.page import Gallery, Section, Table, write_report
-from ...reporting.results import OUTLINED, origin, outlined, provenance, write_numbers
+from ...reporting.results import OUTLINED, note, origin, outlined, provenance, write_numbers
 from ...stimuli import refusing
 from .. import objectives
 from ..areas import union
+from ..judging.sheets import draw_sheet
 from ..parametrizations.photographs import read_squares
 from .drawings import drawings_diffusion
 from .variation import vary
@@ -84,6 +87,7 @@ def make_variations(
         seed=seed,
         precision=precision,
     )
+    require("matplotlib")  # for the strip
     images, count = read_squares(path)
     if count != 1:
         raise InvalidParameterError(f"Variations are made of one photograph; {path} has {count}. Give a file.")
@@ -112,6 +116,13 @@ def make_variations(
         (file, [f"scale {one:+g}", f"{roi} {value:.2f} z"])
         for file, one, value in zip(files, found.scales, means[roi], strict=True)
     ]
+    about_it = about([subject.description.subject], roi, images=len(files), vertices=int((area[roi] > 0).sum()))
+    small_print = note(subject)
+    sheet = draw_sheet(
+        rounded, [lines for _, lines in tiles], [small_print] * bool(small_print), f"Variations · {about_it}"
+    )
+    rows = zip(map(float, found.scales), map(float, means[roi]), map(float, found.pixel_distance), strict=True)
+    save_figure(sheet, output / "strip.png", ("scale", f"{roi} (z)", "pixel distance (grey levels)"), rows)
     table = Table(
         "Mean responses to the images in the files (z)",
         ("scale", *means, "pixel distance"),

@@ -398,7 +398,7 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert "Signal-to-noise ratio (ncsnr) of the trials and of the metadata" in page
     assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
     assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
-    with Image.open(tmp_path / "out" / "rois.png") as picture:
+    with Image.open(tmp_path / "out" / "correlations.png") as picture:
         assert min(picture.size) > 200
 
 

@@ -163,6 +163,8 @@ def test_errors_of_bfloat16_against_numpys(complement: Golden) -> None:
     np.testing.assert_allclose(errors.difference, np.abs(x - y).max(), rtol=1e-3)
     with pytest.raises(InvalidParameterError, match="at least 3 images"):
         next(precision_errors(complement.folder, complement.subject, n_images=2))
+    with pytest.raises(InvalidParameterError, match="devices must be from 1 to 8, which are here, got 9"):
+        next(precision_errors(complement.folder, complement.subject, devices=9))
 
 
 def test_the_store_s_benchmark_writes_and_reads_what_it_says(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from berg_jax.cli.app import app
 
 from ...conftest import Golden
+from ..reporting.standing import check_figure
 
 
 @pytest.fixture
@@ -55,7 +56,13 @@ def test_an_explanation_has_maps_checks_and_a_report(complement: Golden, picture
     assert facts["settings"]["roi"] == "V3v"
     assert set(facts["checks"]) == {"gradient-times-input"}
     assert (output / "report.html").stat().st_size > 10_000
-    assert {"image_1.png", "reading.png"} <= {path.name for path in output.glob("*.png")}
+    for name in ("image_1", "reading", "curves_gradient-times-input"):
+        check_figure(output / f"{name}.png")
+    header, *rows = check_figure(output / "image_1.png")
+    with np.load(output / "attribution.npz") as maps:
+        column = header.index("gradient-times-input")
+        written = np.array([float(row[column]) for row in rows]).reshape(224, 224)
+        np.testing.assert_allclose(written, maps["gradient-times-input"][0], rtol=1e-5, atol=1e-12)
 
 
 @pytest.mark.nightly
@@ -65,6 +72,10 @@ def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Pa
     run("metamer", picture, *subject, "--n", 1, "--steps", 4, "--output", output)
     facts = numbers(output)
     assert len(facts["error"]) == len(facts["psnr"]) == 1
+    rows = check_figure(output / "metamers.png")
+    assert [float(cell) for cell in rows[1][1:]] == pytest.approx(
+        [100 * facts["error"][0], facts["psnr"][0]], rel=1e-4
+    )
     assert {"image.png", "metamer_1.png", "most_visible.png"} <= {path.name for path in output.glob("*.png")}
     assert (output / "report.html").exists()
 
@@ -75,6 +86,7 @@ def test_a_strip_of_variations_has_a_report(picture: Path, demo: Path, tmp_path:
     subject = ("--berg-dir", "demo", "--subject", 1, "--roi", "FFA-1")
     run("vary", picture, *subject, "--scale", -1, "--scale", 1, "--steps", 4, "--output", output)
     assert len(numbers(output)["scales"]) >= 2
+    assert len(check_figure(output / "strip.png")) == 1 + len(numbers(output)["scales"])
     assert (output / "report.html").exists()
 
 

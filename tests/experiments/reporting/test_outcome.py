@@ -14,6 +14,7 @@ import berg_jax
 from berg_jax import InvalidParameterError, Vertices
 from berg_jax.experiments import ExperimentResult
 from berg_jax.experiments.reporting import write_results
+from berg_jax.experiments.stimuli import listed
 
 VERTICES = Vertices(np.array([3, 5]), np.array([7]), 642)
 
@@ -76,9 +77,21 @@ def test_what_a_first_day_needs_is_at_hand(tmp_path: Path) -> None:
         berg_jax.read_images(tmp_path / "nowhere")
 
 
+def test_one_subject_or_several() -> None:
+    one, other = berg_jax.Subject("demo", 1), berg_jax.Subject("demo", 2)
+    assert listed(one) == [one]
+    assert listed((one, other)) == [one, other]
+    for wrong in ([], [one, one], [one, "demo"], iter([one]), 1):
+        with pytest.raises(InvalidParameterError):
+            listed(wrong)
+
+
 def test_what_is_no_list_of_subjects_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameterError, match=r"subjects must be a list of berg_jax\.Subject.*got 'demo'"):
+    with pytest.raises(InvalidParameterError, match=r"subjects must be a berg_jax\.Subject, or a list.*got 'demo'"):
         berg_jax.experiments.localize("demo", tmp_path / "out")
+    for function in (berg_jax.experiments.compare_representations, berg_jax.experiments.control_regions):
+        with pytest.raises(InvalidParameterError, match=r"or a list such as.*got 'demo'"):
+            function("demo", tmp_path / "out")
     (tmp_path / "a.png").touch()
     with pytest.raises(InvalidParameterError, match=r"subject must be a berg_jax\.Subject.*got 'demo'"):
         berg_jax.encode("demo", tmp_path, tmp_path / "out")

@@ -59,8 +59,8 @@ def test_the_command(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {path.name for path in out.iterdir()} == {
         "sweep.json",
         "sweep.parquet",
-        "contact_sheet.png",
-        "scores.png",
+        *(f"contact_sheet{suffix}" for suffix in (".png", ".pdf", ".csv")),
+        *(f"scores{suffix}" for suffix in (".png", ".pdf", ".csv")),
         "report.html",
         "config.json",
         "images",

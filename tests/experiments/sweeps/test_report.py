@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from scipy import stats
+
 from berg_jax.experiments.sweeps import report, tables
 from berg_jax.experiments.sweeps.spec import varying
 
@@ -44,10 +47,21 @@ def test_axes_sum_trials_up() -> None:
     ]
     seed, jitter, drive, margin = report.axes_of(varying(spec), rows)
     assert list(seed.groups) == ["0 to 3", "4 to 7", "8 to 10", "11 to 13", "14 to 16", "17 to 19"]
-    assert report._summary("seed", "8 to 10", seed.groups["8 to 10"]) == ("seed", "8 to 10", 45, 45, 16.0, 24.0)
+    values = np.add.outer(np.arange(8, 11), np.arange(15)).ravel()
+    low, high = stats.t.interval(0.95, 44, values.mean(), stats.sem(values))
+    shown = f"{low:.3f} to {high:.3f}"
+    assert report._summary("seed", "8 to 10", seed.groups["8 to 10"]) == (
+        "seed",
+        "8 to 10",
+        45,
+        45,
+        16.0,
+        shown,
+        24.0,
+    )
     assert sum(map(len, seed.groups.values())) == len(rows)
     assert list(jitter.groups) == ["0", "8"]  # numbers in their order
-    assert report._summary("jitter", "8", jitter.groups["8"]) == ("jitter", "8", 0, 300, None, None)
+    assert report._summary("jitter", "8", jitter.groups["8"]) == ("jitter", "8", 0, 300, None, "–", None)
     assert list(drive.groups) == [f"V{n}" for n in range(14, 2, -1)]
     assert drive.note == "The 12 values of drive with the best trials are shown, out of 15."
     assert (len(margin.groups), next(iter(margin.groups))) == (12, "none")
