@@ -205,6 +205,27 @@ def rsa(
             help="Features (images × features) to compare with, such as 'layer5=layer5.npy'; repeat it for more."
         ),
     ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Layer of a network (images × features), such as 'conv1=conv1.npy'; repeat it, from the first layer "
+            "to the last: which of them each ROI and searchlight is most like."
+        ),
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Embedding of behavior by odd-one-out choices (images × dimensions), such as 'spose=spose.npy'; "
+            "repeat it for more."
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Language model's embedding of captions (images × features, or images × captions × features), such "
+            "as 'captions=captions.npy'; repeat it for more."
+        ),
+    ] = None,
     matrix: Annotated[
         list[str] | None,
         typer.Option(help="Dissimilarities to compare with, such as 'behavior=rdm.npy'; repeat it for more."),
@@ -213,15 +234,37 @@ def rsa(
         Path | None,
         typer.Option(
             help=(
-                "Text file with the image of each row of --features and --matrix, a name a line "
+                "Text file with the image of each row of --features, --matrix and the like, a name a line "
                 "(default: the images' own order)"
             )
         ),
     ] = None,
-    searchlight: Annotated[
-        int | None,
+    measure: Annotated[
+        Literal["rdm", "cka"],
         typer.Option(
-            help="Size of a searchlight in vertices, to map features and matrices over the cortex (default: none)"
+            help="Measure of similarity: rdm, Spearman's correlation of dissimilarities, or cka, centered kernel "
+            "alignment."
+        ),
+    ] = "rdm",
+    partition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Features and matrices to partition each ROI's variance among, such as 'layer5 + behavior'; repeat "
+            "it for more."
+        ),
+    ] = None,
+    weighted: Annotated[
+        Literal["encoding", "features"] | None,
+        typer.Option(
+            help="Weight features for each ROI on held-out images: encoding, by predictions of each vertex, or "
+            "features, by a weight of each feature (default: not weighted)"
+        ),
+    ] = None,
+    searchlight: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of a searchlight in vertices, such as 100, or along the surface in mm, such as geodesic:10, "
+            "to map features and matrices over the cortex (default: none)"
         ),
     ] = None,
     dinov2: Annotated[
@@ -240,8 +283,14 @@ def rsa(
         rois=roi or (),
         selection=selection,
         features=_pairs("--features", features or []),
+        layers=_pairs("--layer", layer or []),
+        embeddings=_pairs("--embedding", embedding or []),
+        language=_pairs("--language", language or []),
         matrices=_pairs("--matrix", matrix or []),
         feature_names=feature_names,
+        measure=measure,
+        partitions=partition or (),
+        weighted=weighted,
         searchlight=searchlight,
         dinov2=dinov2,
         precision=precision,
