@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from ..errors import InvalidParameterError
 from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
-from .command import Only, Subjects, command
+from .command import OneSubject, Only, Subjects, command
 from .options import Output, Precision
 
 app = typer.Typer()
@@ -73,4 +74,50 @@ def fuse(
         seed=seed,
         precision=precision,
         execution=execution,
+    )
+
+
+@command(app, _GROUP, config=True)
+def compare(
+    path: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STORE STORE",
+            help="Two stores of responses to the same images, as encode writes them; one may be an .npy array in the "
+            "other's order.",
+        ),
+    ],
+    subject: OneSubject,
+    output: Output,
+    betas: Annotated[
+        Path,
+        typer.Option(
+            help="Measured responses: NSD's folder or BERG's prepared data; with a --table, an array of (trials, "
+            "vertices) in .npy, HDF5 or zarr, or the folder of the files that the table names."
+        ),
+    ],
+    selection: Selection,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image and session (for a folder: file, too), a row a trial."),
+    ] = None,
+    zscored: Annotated[
+        bool,
+        typer.Option(
+            "--zscored",
+            help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
+        ),
+    ] = False,
+    dataset: Annotated[
+        Literal["nsdcore", "nsdsynthetic"],
+        typer.Option(help="Data set in NSD's folder: the experiment itself, or NSD-synthetic."),
+    ] = "nsdcore",
+) -> str:
+    """Compare two encoding models with measured responses: which predicts each ROI better."""
+    from ..experiments.accuracy import compare_stores
+
+    if len(path) != 2:
+        raise InvalidParameterError(f"Give two stores to compare, got {len(path)}.")
+    return compare_stores(
+        *path, subject, output, betas, selection=selection, table=table, zscored=zscored, dataset=dataset
     )
