@@ -106,6 +106,24 @@ def localize(
     measured: Annotated[
         list[str] | None, typer.Option(help="Measured t map of a contrast, such as 'faces=floc-facestval.mgz'.")
     ] = None,
+    betas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured responses to the same images, shown side by side: NSD's folder or BERG's prepared data; "
+            "with --trials, an array of (trials, vertices), or the folder of the files that it names."
+        ),
+    ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image and session, a row for each trial of --betas."),
+    ] = None,
+    zscored: Annotated[
+        bool,
+        typer.Option(
+            "--zscored",
+            help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
+        ),
+    ] = False,
     precision: Precision = "float32",
 ) -> str:
     """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
@@ -120,6 +138,9 @@ def localize(
         contrasts=contrast or (),
         alpha=alpha,
         measured=_pairs("--measured", measured or []),
+        betas=betas,
+        trials=trials,
+        zscored=zscored,
         precision=precision,
         execution=execution,
     )
