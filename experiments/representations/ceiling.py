@@ -12,6 +12,7 @@ from ...errors import InvalidParameterError
 from .measure import RDM, Measure
 
 FEWEST_SUBJECTS_OF_A_CEILING = 2
+_DIGITS = 13
 
 
 class NoiseCeiling(NamedTuple):
@@ -75,6 +76,7 @@ def noise_ceiling(matrices: Sequence[Float[np.ndarray, " pairs"]], measure: Meas
     if not np.isfinite(units).all():
         raise InvalidParameterError("A subject's matrix holds NaN or does not vary.")
     total = units.sum(0)
-    lower = float(np.mean([own @ measure.unit(total - own) for own in units]))
+    others = [np.round(total - own, _DIGITS) for own in units]  # so that ties of mean ranks stay ties
+    lower = float(np.mean([own @ measure.unit(rest) for own, rest in zip(units, others, strict=True)]))
     upper = float((units @ total).mean() / np.linalg.norm(total))  # the mean's ranks, ranked anew, would do worse
     return NoiseCeiling(lower, upper, len(units))
