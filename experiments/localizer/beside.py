@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from ...files.csv_tables import write_table
-from ...files.disk import explained
 from ...subject import Subject
 from ...surface.style import default_style
 from ...vertices import Vertices
 from ..reporting.page import Picture, Section, SideBySide, Table
+from ..reporting.panels import panels, save_panels
 from ..reporting.pictures import draw_brain
 from ..reporting.results import note, origin
 from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, bootstrap, resample
@@ -157,16 +157,10 @@ def _table(means: Sequence[CategoryMean], person: str) -> Table:
 @default_style()
 def _draw(means: Sequence[CategoryMean], categories: Sequence[str], path: Path, title: str, note: str | None) -> None:
     """Draw a panel for each ROI, with two bars for each category."""
-    from matplotlib.figure import Figure
-
     rois = list(dict.fromkeys(row.roi for row in means))
-    columns = min(_PANELS, len(rois))
-    lines = -(-len(rois) // columns)
-    wide = 0.075 * max(map(len, categories))
-    size = (0.6 + wide + 1.9 * columns, 1.1 + lines * (0.55 + 0.3 * len(categories)))
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, roi in zip(axes, rois, strict=False):
+    size = {"height": 0.55 + 0.3 * len(categories), "beside": 0.6 + 0.075 * max(map(len, categories))}
+    figure, axes = panels(len(rois), _PANELS, width=1.9, **size)
+    for axis, roi in zip(axes, rois, strict=True):
         for offset, kind, color in ((-0.2, _KINDS[0], "tab:blue"), (0.2, _KINDS[1], "tab:orange")):
             for row in means:
                 if (row.roi, row.kind) == (roi, kind):
@@ -176,15 +170,6 @@ def _draw(means: Sequence[CategoryMean], categories: Sequence[str], path: Path, 
                     axis.plot(row.over_images, [place] * 2, "-", color="black", lw=1.1)
         axis.axvline(0, color="0.4", lw=0.8)
         axis.set_title(roi, size=9)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(categories)), categories)
     axes[0].invert_yaxis()
-    for axis in axes[len(rois) :]:
-        axis.set_visible(False)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    label = "mean response (z)"
-    figure.supxlabel(label if note is None else f"{label}\n{note}", fontsize=8)
-    with explained("write", path):
-        figure.savefig(path)
+    save_panels(figure, path, title=title, label="mean response (z)", note=note, legend="outside upper right")

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ...files.csv_tables import write_table
-from ...files.disk import explained
 from ...subject import Subject
 from ...surface.style import default_style
 from ..reporting.page import Picture, Table
+from ..reporting.panels import panels, save_panels
 from ..reporting.results import counted, note
 from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, bootstrap, resample
 from .contrasts import Design
@@ -129,18 +129,12 @@ def _draw(
     effects: Sequence[Effect], group: Sequence[Mapping[str, Any]], path: Path, title: str, note: str | None
 ) -> None:
     """Draw a panel for each contrast, with a row for each ROI."""
-    from matplotlib.figure import Figure
-
     contrasts = list(dict.fromkeys(one.contrast for one in effects))
     rois = list(dict.fromkeys(one.roi for one in effects))
     numbers = list(dict.fromkeys(one.subject for one in effects))
-    columns = min(_PANELS, len(contrasts))
-    lines = -(-len(contrasts) // columns)
-    size = (1.4 + 2.2 * columns, 1.2 + lines * (0.6 + 0.26 * len(rois)))
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    figure, axes = panels(len(contrasts), _PANELS, width=2.2, height=0.6 + 0.26 * len(rois), beside=1.4)
     step = 0.5 / max(len(numbers), 2)
-    for axis, contrast in zip(axes, contrasts, strict=False):
+    for axis, contrast in zip(axes, contrasts, strict=True):
         for one in effects:
             if one.contrast == contrast:
                 number = numbers.index(one.subject)
@@ -158,16 +152,6 @@ def _draw(
                     )
         axis.axvline(0, color="0.4", lw=0.8)
         axis.set_title(contrast if len(contrast) < 30 else contrast.replace(" > ", "\n> "), size=8)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(rois)), rois)
     axes[0].invert_yaxis()
-    for axis in axes[len(contrasts) :]:
-        axis.set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    label = "effect (z)"
-    figure.supxlabel(label if note is None else f"{label}\n{note}", fontsize=8)
-    with explained("write", path):
-        figure.savefig(path)
+    save_panels(figure, path, title=title, label="effect (z)", note=note, legend="outside upper center")

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ....files.csv_tables import write_table
-from ....files.disk import explained
 from ....subject import Subject
 from ....surface.style import default_style
 from ...reporting.page import Picture, Section, Table
+from ...reporting.panels import panels, save_panels
 from ...reporting.results import note
 from ...reporting.statistics import CONFIDENCE, Interval, mean_interval, resample
 from .clusters import Cluster, Fusion
@@ -186,18 +186,13 @@ def _draw(
     fused: Mapping[str, Fusion], peaks: Mapping[str, Peak], times: Times, path: Path, title: str, note: str | None
 ) -> None:
     """Draw a panel for each ROI: mean, interval, clusters and peak."""
-    from matplotlib.figure import Figure
-
-    columns = min(_PANELS, len(fused))
-    lines = -(-len(fused) // columns)
-    figure = Figure(figsize=(max(5.0, 3.1 * columns), 1.0 + 1.7 * lines), layout="constrained", dpi=150)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    figure, axes = panels(len(fused), _PANELS, width=3.1, height=1.7, beside=0.6)
     bands = {
         name: np.array([mean_interval(values) for values in found.correlations.T]).T for name, found in fused.items()
     }
     low, high = (float(f([f(band) for band in bands.values()])) for f in (np.min, np.max))
     bottom = low - 0.08 * (high - low)
-    for axis, (name, found) in zip(axes, fused.items(), strict=False):
+    for axis, (name, found) in zip(axes, fused.items(), strict=True):
         axis.fill_between(times.values, *bands[name], color="tab:blue", alpha=0.25, lw=0)
         axis.plot(times.values, found.correlations.mean(0), color="tab:blue", lw=1.3)
         axis.axhline(0, color="0.5", lw=0.8)
@@ -210,13 +205,5 @@ def _draw(
                 axis.plot(ends, [bottom] * 2, color=color, lw=3, solid_capstyle="butt")
         axis.plot(peaks[name].time, peaks[name].correlation, "o", color="tab:blue", ms=4)
         axis.set_title(name, size=9)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-    for axis in axes[len(fused) :]:
-        axis.set_visible(False)
-    figure.suptitle(title, fontsize=10)
     figure.supylabel("Spearman's correlation", fontsize=8)
-    label = f"time ({times.unit})"
-    figure.supxlabel(label if note is None else f"{label}\n{note}", fontsize=8)
-    with explained("write", path):
-        figure.savefig(path)
+    save_panels(figure, path, title=title, label=f"time ({times.unit})", note=note)

@@ -10,15 +10,16 @@ import numpy as np
 
 from ....errors import InvalidParameterError
 from ....files.csv_tables import write_table
-from ....files.disk import explained
 from ....surface.style import default_style
 from ...reporting.page import Picture, Section, Table
+from ...reporting.panels import panels, save_panels
 from ...reporting.statistics import REPETITIONS, fdr
 from ..partition import MOST_TARGETS, Partition, Subset, partition_variance
 from ..uncertainty import MOST_PERMUTED
 from .study import MOST_LINES, Part, Study
 
 _MOST_PANELS = 3  # targets of which all common shares are drawn
+_PANELS = 4  # in a row
 
 
 def parse_partition(text: str, targets: Sequence[str]) -> list[str]:
@@ -167,32 +168,18 @@ def _draw(
     path: Path,
 ) -> None:
     """Draw a panel of bars over ROIs for each share."""
-    from matplotlib.figure import Figure
-
-    columns = min(4, len(subsets))
-    lines = -(-len(subsets) // columns)
-    height = 0.7 + 0.22 * len(found)
-    figure = Figure(figsize=(1.2 + 2.1 * columns, 0.9 + height * lines), layout="constrained", dpi=150)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for index, (axis, subset) in enumerate(zip(axes, subsets, strict=False)):
+    figure, axes = panels(len(subsets), _PANELS, width=2.1, height=0.7 + 0.22 * len(found), beside=1.2)
+    for index, (axis, subset) in enumerate(zip(axes, subsets, strict=True)):
         color = "0.5" if not subset else f"C{index - 1}" if len(subset) == 1 else "0.75"
         most = max(one.intervals[subset].high for one in found.values())
         for place, (roi, one) in enumerate(found.items()):
             axis.barh(place, _share(one, subset), color=color, height=0.7)
             axis.plot(one.intervals[subset], [place] * 2, "-", color="black", lw=1.2)
             if len(subset) == 1 and q[roi][subset[0]] < 0.05:
-                axis.plot(np.nanmax([most, _share(one, subset)]) + 0.03, place, "o", color="black", ms=3)
+                axis.plot(np.nanmax([most, _share(one, subset)]) * 1.08, place, "o", color="black", ms=3)
         axis.axvline(0, color="0.4", lw=0.8)
-        title = _said(subset) if len(subset) != 1 else f"{subset[0]} alone"
-        axis.set_title(title, size=9)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_title(_said(subset) if len(subset) != 1 else f"{subset[0]} alone", size=9)
     axes[0].set_yticks(range(len(found)), list(found))
     axes[0].invert_yaxis()
-    for axis in axes[len(subsets) :]:
-        axis.set_visible(False)
-    figure.suptitle(f"Variance partitioning, {study.said}", fontsize=10)
-    label = "share of variance (R²)"
-    figure.supxlabel(label if study.note is None else f"{label}\n{study.note}", fontsize=8)
-    with explained("write", path):
-        figure.savefig(path)
+    title = f"Variance partitioning, {study.said}"
+    save_panels(figure, path, title=title, label="share of variance (R²)", note=study.note)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ....files.csv_tables import write_table
-from ....files.disk import explained
 from ....surface.style import default_style
 from ...reporting.page import Picture, Section, Table
+from ...reporting.panels import panels, save_panels
 from ...reporting.statistics import FEWEST_SUBJECTS
 from ..ceiling import NoiseCeiling, noise_ceiling
 from ..uncertainty import Squares, TargetSimilarity, target_similarities
@@ -129,19 +129,10 @@ def _draw(
     note: str | None,
 ) -> None:
     """Draw a panel of horizontal bars for each ROI."""
-    from matplotlib.figure import Figure
-
     rois = list(dict.fromkeys(row.roi for row in rows))
-    columns = min(_PANELS, len(rois))
-    lines = -(-len(rois) // columns)
-    wide = 0.075 * max(map(len, targets))
-    figure = Figure(
-        figsize=(0.5 + wide + 1.75 * columns, 1.1 + lines * (0.55 + 0.24 * len(targets))),
-        layout="constrained",
-        dpi=150,
-    )
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axis, roi in zip(axes, rois, strict=False):
+    size = {"height": 0.55 + 0.24 * len(targets), "beside": 0.5 + 0.075 * max(map(len, targets))}
+    figure, axes = panels(len(rois), _PANELS, width=1.75, **size)
+    for axis, roi in zip(axes, rois, strict=True):
         if roi in ceilings:
             low, high, _ = ceilings[roi]
             axis.axvspan(low, high, color="0.85", lw=0, label="noise ceiling over subjects")
@@ -150,15 +141,6 @@ def _draw(
             axis.plot(row.over_images, [place] * 2, "-", color="black", lw=1.2)
         axis.axvline(0, color="0.4", lw=0.8)
         axis.set_title(roi, size=9)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(targets)), targets)
     axes[0].invert_yaxis()
-    for axis in axes[len(rois) :]:
-        axis.set_visible(False)
-    if ceilings:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    figure.supxlabel(label if note is None else f"{label}\n{note}", fontsize=8)
-    with explained("write", path):
-        figure.savefig(path)
+    save_panels(figure, path, title=title, label=label, note=note, legend="outside upper right")

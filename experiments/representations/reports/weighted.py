@@ -9,9 +9,9 @@ import numpy as np
 
 from ....errors import InvalidParameterError
 from ....files.csv_tables import write_table
-from ....files.disk import explained
 from ....surface.style import default_style
 from ...reporting.page import Picture, Section, Table
+from ...reporting.panels import panels, save_panels
 from ...reporting.statistics import fdr
 from ..weighted import FEWEST_WEIGHTED, WeightedSimilarity, Weighting, compare_weighted
 from .study import MOST_LINES, Part, Study
@@ -105,36 +105,21 @@ def _lines(rows: Rows, q: np.ndarray, weighting: Weighting) -> list[str]:
 @default_style()
 def _draw(study: Study, rows: Rows, path: Path) -> None:
     """Draw a panel for each set of features, with a row for each ROI."""
-    from matplotlib.figure import Figure
-
     names = list(study.patterns)
-    columns = min(_PANELS, len(names))
-    lines = -(-len(names) // columns)
-    height = 0.7 + 0.24 * len(study.rois)
-    figure = Figure(figsize=(1.4 + 2.3 * columns, 1.2 + height * lines), layout="constrained", dpi=150)
-    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
+    figure, axes = panels(len(names), _PANELS, width=2.3, height=0.7 + 0.24 * len(study.rois), beside=1.4)
+    for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
         for place, one in enumerate(found for _, own, found in rows if own == name):
-            first = place == 0
-            color = f"C{index % 10}"
+            color, plain, weighted = f"C{index % 10}", None, None
+            if place == 0:
+                plain, weighted = "as they are", "weighted"
             axis.plot(one.plain_over_images, [place + 0.15] * 2, "-", color="0.6", lw=1.2)
-            axis.plot(
-                one.plain, place + 0.15, "o", mfc="white", mec="0.4", ms=5, label="as they are" if first else None
-            )
+            axis.plot(one.plain, place + 0.15, "o", mfc="white", mec="0.4", ms=5, label=plain)
             axis.plot(one.over_images, [place - 0.15] * 2, "-", color=color, lw=1.4)
-            axis.plot(one.weighted, place - 0.15, "o", color=color, ms=5, label="weighted" if first else None)
+            axis.plot(one.weighted, place - 0.15, "o", color=color, ms=5, label=weighted)
         axis.axvline(0, color="0.4", lw=0.8)
         axis.set_title(name, size=9)
-        axis.tick_params(labelsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(study.rois)), list(study.rois))
     axes[0].invert_yaxis()
-    for axis in axes[len(names) :]:
-        axis.set_visible(False)
-    handles = axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper right", frameon=False, fontsize=8, ncols=2)
-    figure.suptitle(f"Weighted features, {study.said}", fontsize=10)
     label = "Spearman's correlation of dissimilarities, left-out images"
-    figure.supxlabel(label if study.note is None else f"{label}\n{study.note}", fontsize=8)
-    with explained("write", path):
-        figure.savefig(path)
+    title = f"Weighted features, {study.said}"
+    save_panels(figure, path, title=title, label=label, note=study.note, legend="outside upper right")
