@@ -26,6 +26,7 @@ from ...vertices import HEMISPHERES, Vertices
 from ..reporting.command import command_of
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Picture, Section, Table, write_report
+from ..reporting.panels import titled
 from ..reporting.pictures import draw_brain
 from ..reporting.results import note, origin, provenance, regions_of, require_reporting, write_results
 from .measured import Dataset, trial_reader
@@ -338,8 +339,7 @@ def _draw(
     left.invert_yaxis()
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    titled(figure, title, named=True)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="0.4")
     with explained("write", path):

@@ -172,4 +172,4 @@ def _draw(means: Sequence[CategoryMean], categories: Sequence[str], path: Path, 
         axis.set_title(roi, size=9)
     axes[0].set_yticks(range(len(categories)), categories)
     axes[0].invert_yaxis()
-    save_panels(figure, path, title=title, label="mean response (z)", note=note, legend="outside upper right")
+    save_panels(figure, path, title=title, label="mean response (z)", note=note, named=True)

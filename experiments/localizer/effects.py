@@ -18,7 +18,7 @@ from ..reporting.results import counted, note
 from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, bootstrap, resample
 from .contrasts import Design
 
-_PANELS = 4  # in a row
+_PANELS = 5  # in a row
 
 
 class Effect(NamedTuple):
@@ -109,8 +109,8 @@ def effects_part(
         columns,
         ((one.subject, one.roi, one.contrast, one.effect, *one.over_images, one.images) for one in effects),
     )
-    path = output / "effects.png"
-    _draw(effects, group, path, f"Effects, {counted(subjects)}", note(subjects[0]))
+    path, images = output / "effects.png", max(one.images for one in effects)
+    _draw(effects, group, path, f"Effects, n = {images:,} images, {counted(subjects)}", note(subjects[0]))
     caption = "Effect of each contrast in each ROI: dots are subjects with 95% bootstrap intervals over images" + (
         ", the diamond is the mean over subjects with its 95% interval by Student's t." if len(subjects) > 1 else "."
     )
@@ -154,4 +154,4 @@ def _draw(
         axis.set_title(contrast if len(contrast) < 30 else contrast.replace(" > ", "\n> "), size=8)
     axes[0].set_yticks(range(len(rois)), rois)
     axes[0].invert_yaxis()
-    save_panels(figure, path, title=title, label="effect (z)", note=note, legend="outside upper center")
+    save_panels(figure, path, title=title, label="effect (z)", note=note, named=True)

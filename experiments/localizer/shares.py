@@ -14,6 +14,7 @@ from ...subject import Subject
 from ...surface.style import default_style
 from ...vertices import Vertices
 from ..reporting.page import Picture, Table
+from ..reporting.panels import titled
 from ..reporting.results import note, origin
 
 
@@ -99,10 +100,10 @@ def _draw(
     axes.set_yticks(range(len(values)), [f"{name} ({sizes[name]:,})" for name in shares], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
+    axes.margins(y=0.02)
     axes.set_xlabel("vertices that prefer a category (%); in brackets: number of vertices", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=6, frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    titled(figure, title, named=True)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="0.4")
     with explained("write", path):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ...files.disk import explained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Legend = Literal["outside upper right", "outside upper center"]
 
 
 def panels(count: int, columns: int, *, width: float, height: float, beside: float = 1.0) -> tuple[Figure, list[Any]]:
@@ -43,9 +41,7 @@ def panels(count: int, columns: int, *, width: float, height: float, beside: flo
     return figure, axes[:count]
 
 
-def save_panels(
-    figure: Figure, path: Path, *, title: str, label: str, note: str | None, legend: Legend | None = None
-) -> None:
+def save_panels(figure: Figure, path: Path, *, title: str, label: str, note: str | None, named: bool = False) -> None:
     """Write a figure of panels with its title, the name of the horizontal axis and small print.
 
     Parameters
@@ -60,14 +56,23 @@ def save_panels(
         Name of the horizontal axis, with its unit.
     note
         Small print below it.
-    legend
-        Place of a legend of the first panel's names; none by default.
+    named
+        Whether a legend below the title gives the first panel's names.
     """
-    if legend is not None:
-        handles, names = figure.axes[0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, names, loc=legend, ncols=5, frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    titled(figure, title, named=named)
     figure.supxlabel(label if note is None else f"{label}\n{note}", fontsize=8)
     with explained("write", path):
         figure.savefig(path)
+
+
+def titled(figure: Figure, title: str, *, named: bool) -> None:
+    """Set a figure's title, above a legend of the first panel's names if these are wanted.
+
+    The legend holds the title, since matplotlib's layout would draw one over the other.
+    """
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    if named and handles:
+        options = {"title": title, "title_fontsize": 10, "fontsize": 8, "frameon": False}
+        figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6), **options)
+    else:
+        figure.suptitle(title, fontsize=10)

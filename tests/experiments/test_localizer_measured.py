@@ -73,7 +73,9 @@ def test_trials_are_averaged_and_parts_change_nothing(monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(parts.glm[name], values)
     np.testing.assert_allclose(parts.responses, whole.responses)
     with pytest.raises(InvalidParameterError, match="No vertex has measured responses"):
-        measured_localizer(design, lambda part: Trials(np.full((24, 13), np.nan), np.arange(24)), vertices, regions)
+        measured_localizer(
+            design, lambda part: Trials(np.full((24, 13), np.nan)[:, part], np.arange(24)), vertices, regions
+        )
 
 
 def test_shares_of_vertices() -> None:

@@ -143,4 +143,4 @@ def _draw(
         axis.set_title(roi, size=9)
     axes[0].set_yticks(range(len(targets)), targets)
     axes[0].invert_yaxis()
-    save_panels(figure, path, title=title, label=label, note=note, legend="outside upper right")
+    save_panels(figure, path, title=title, label=label, note=note, named=True)

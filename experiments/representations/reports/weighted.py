@@ -122,4 +122,4 @@ def _draw(study: Study, rows: Rows, path: Path) -> None:
     axes[0].invert_yaxis()
     label = "Spearman's correlation of dissimilarities, left-out images"
     title = f"Weighted features, {study.said}"
-    save_panels(figure, path, title=title, label=label, note=study.note, legend="outside upper right")
+    save_panels(figure, path, title=title, label=label, note=study.note, named=True)

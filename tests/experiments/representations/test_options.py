@@ -57,6 +57,7 @@ def rsa(given: dict[str, Path], complement: Golden, output: Path, *options: str)
     return result.exit_code, result.output
 
 
+@pytest.mark.nightly
 def test_every_option_at_once(given: dict[str, Path], complement: Golden, tmp_path: Path) -> None:
     options = ["--layer", f"first={given['first']}", "--layer", f"last={given['last']}"]
     options += ["--embedding", f"spose={given['behavior']}", "--language", f"words={given['captions']}"]
@@ -93,10 +94,13 @@ def test_every_option_at_once(given: dict[str, Path], complement: Golden, tmp_pa
 
 
 def test_alignment_in_the_command(given: dict[str, Path], complement: Golden, tmp_path: Path) -> None:
-    options = ["--measure", "cka", "--features", f"own={given['first']}", "--language", f"words={given['captions']}"]
+    options = ["--measure", "cka", "--layer", f"own={given['first']}", "--layer", f"last={given['last']}"]
+    options += ["--language", f"words={given['captions']}", "--partition", "own + words"]
     code, said = rsa(given, complement, tmp_path / "out", *options)
     assert code == 0, said
     assert "CKA" in said
+    layers = {row["roi"]: row["layer"] for row in table(tmp_path / "out" / "layers.csv")}
+    assert layers == {"V3v": "own", "PPA": "last"}
     targets = {(row["roi"], row["target"]): row for row in table(tmp_path / "out" / "targets.csv")}
     assert float(targets["V3v", "own"]["similarity"]) == pytest.approx(1)
 
