@@ -1,4 +1,4 @@
-"""Commands of analyses that take others' measurements: EEG–fMRI fusion, comparison of two encoding models."""
+"""Commands that compare: representations, EEG or MEG patterns over time, two encoding models."""
 
 from __future__ import annotations
 
@@ -12,11 +12,144 @@ from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
 from .command import OneSubject, Only, Subjects, command
-from .options import Output, Precision
+from .options import Output, Precision, name_paths
 
 app = typer.Typer()
 _GROUP = "Experiments"
 _Limits = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
+
+
+@command(app, _GROUP, config=True)
+def rsa(
+    images: Annotated[
+        Images | None,
+        typer.Argument(metavar="[IMAGES]", help="Images, as for encode (default: the demo's drawings)"),
+    ],
+    subjects: Subjects,
+    output: Output,
+    selection: _Limits,
+    execution: Execution,
+    roi: Annotated[
+        list[str] | None, typer.Option(help="ROI expression; repeat it for more (default: visual areas)")
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Features (images × features) to compare with, such as 'layer5=layer5.npy'; repeat it for more."
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Layer of a network (images × features), such as 'conv1=conv1.npy'; repeat it, from the first layer "
+            "to the last: which of them each ROI and searchlight is most like."
+        ),
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Embedding of behavior by odd-one-out choices (images × dimensions), such as 'spose=spose.npy'; "
+            "repeat it for more."
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Language model's embedding of captions (images × features, or images × captions × features), such "
+            "as 'captions=captions.npy'; repeat it for more."
+        ),
+    ] = None,
+    matrix: Annotated[
+        list[str] | None,
+        typer.Option(help="Dissimilarities to compare with, such as 'behavior=rdm.npy'; repeat it for more."),
+    ] = None,
+    feature_names: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "Text file with the image of each row of --features, --matrix and the like, a name a line "
+                "(default: the images' own order)"
+            )
+        ),
+    ] = None,
+    measure: Annotated[
+        Literal["rdm", "cka"],
+        typer.Option(
+            help="Measure of similarity: rdm, Spearman's correlation of dissimilarities, or cka, centered kernel "
+            "alignment."
+        ),
+    ] = "rdm",
+    partition: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Features and matrices to partition each ROI's variance among, such as 'layer5 + behavior'; repeat "
+            "it for more."
+        ),
+    ] = None,
+    weighted: Annotated[
+        Literal["encoding", "features"] | None,
+        typer.Option(
+            help="Weight features for each ROI on held-out images: encoding, by predictions of each vertex, or "
+            "features, by a weight of each feature (default: not weighted)"
+        ),
+    ] = None,
+    searchlight: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of a searchlight in vertices, such as 100, or along the surface in mm, such as geodesic:10, "
+            "to map features and matrices over the cortex (default: none)"
+        ),
+    ] = None,
+    dinov2: Annotated[
+        Path | None,
+        typer.Option(help="Stock DINOv2 to compare with: a folder with model.safetensors."),
+    ] = None,
+    betas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured responses to the same images, shown side by side: NSD's folder or BERG's prepared data; "
+            "with --trials, an array of (trials, vertices), or the folder of the files that it names."
+        ),
+    ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image and session, a row for each trial of --betas."),
+    ] = None,
+    zscored: Annotated[
+        bool,
+        typer.Option(
+            "--zscored",
+            help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
+        ),
+    ] = False,
+    precision: Precision = "float32",
+) -> str:
+    """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
+    from ..experiments import compare_representations
+
+    return compare_representations(
+        subjects,
+        output,
+        images,
+        rois=roi or (),
+        selection=selection,
+        features=name_paths("--features", features or []),
+        layers=name_paths("--layer", layer or []),
+        embeddings=name_paths("--embedding", embedding or []),
+        language=name_paths("--language", language or []),
+        matrices=name_paths("--matrix", matrix or []),
+        feature_names=feature_names,
+        measure=measure,
+        partitions=partition or (),
+        weighted=weighted,
+        searchlight=searchlight,
+        dinov2=dinov2,
+        betas=betas,
+        trials=trials,
+        zscored=zscored,
+        precision=precision,
+        execution=execution,
+    )
 
 
 @command(app, _GROUP, config=True)

@@ -1,4 +1,4 @@
-"""Commands of the experiments: retinotopy, localizer, accuracy, representational similarity, control."""
+"""Commands of the experiments: retinotopy, localizer, accuracy, control."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import InvalidParameterError
 from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
 from .command import OneSubject, Only, Subjects, command
-from .options import Output, Precision
+from .options import Output, Precision, name_paths
 
 app = typer.Typer()
 _GROUP = "Experiments"
@@ -137,7 +136,7 @@ def localize(
         table=table,
         contrasts=contrast or (),
         alpha=alpha,
-        measured=_pairs("--measured", measured or []),
+        measured=name_paths("--measured", measured or []),
         betas=betas,
         trials=trials,
         zscored=zscored,
@@ -207,118 +206,6 @@ def accuracy(
     )
 
 
-@command(app, _GROUP, config=True)
-def rsa(
-    images: Annotated[
-        Images | None,
-        typer.Argument(metavar="[IMAGES]", help="Images, as for encode (default: the demo's drawings)"),
-    ],
-    subjects: Subjects,
-    output: Output,
-    selection: _Limits,
-    execution: Execution,
-    roi: Annotated[
-        list[str] | None, typer.Option(help="ROI expression; repeat it for more (default: visual areas)")
-    ] = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Features (images × features) to compare with, such as 'layer5=layer5.npy'; repeat it for more."
-        ),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Layer of a network (images × features), such as 'conv1=conv1.npy'; repeat it, from the first layer "
-            "to the last: which of them each ROI and searchlight is most like."
-        ),
-    ] = None,
-    embedding: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Embedding of behavior by odd-one-out choices (images × dimensions), such as 'spose=spose.npy'; "
-            "repeat it for more."
-        ),
-    ] = None,
-    language: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Language model's embedding of captions (images × features, or images × captions × features), such "
-            "as 'captions=captions.npy'; repeat it for more."
-        ),
-    ] = None,
-    matrix: Annotated[
-        list[str] | None,
-        typer.Option(help="Dissimilarities to compare with, such as 'behavior=rdm.npy'; repeat it for more."),
-    ] = None,
-    feature_names: Annotated[
-        Path | None,
-        typer.Option(
-            help=(
-                "Text file with the image of each row of --features, --matrix and the like, a name a line "
-                "(default: the images' own order)"
-            )
-        ),
-    ] = None,
-    measure: Annotated[
-        Literal["rdm", "cka"],
-        typer.Option(
-            help="Measure of similarity: rdm, Spearman's correlation of dissimilarities, or cka, centered kernel "
-            "alignment."
-        ),
-    ] = "rdm",
-    partition: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Features and matrices to partition each ROI's variance among, such as 'layer5 + behavior'; repeat "
-            "it for more."
-        ),
-    ] = None,
-    weighted: Annotated[
-        Literal["encoding", "features"] | None,
-        typer.Option(
-            help="Weight features for each ROI on held-out images: encoding, by predictions of each vertex, or "
-            "features, by a weight of each feature (default: not weighted)"
-        ),
-    ] = None,
-    searchlight: Annotated[
-        str | None,
-        typer.Option(
-            help="Size of a searchlight in vertices, such as 100, or along the surface in mm, such as geodesic:10, "
-            "to map features and matrices over the cortex (default: none)"
-        ),
-    ] = None,
-    dinov2: Annotated[
-        Path | None,
-        typer.Option(help="Stock DINOv2 to compare with: a folder with model.safetensors."),
-    ] = None,
-    precision: Precision = "float32",
-) -> str:
-    """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
-    from ..experiments import compare_representations
-
-    return compare_representations(
-        subjects,
-        output,
-        images,
-        rois=roi or (),
-        selection=selection,
-        features=_pairs("--features", features or []),
-        layers=_pairs("--layer", layer or []),
-        embeddings=_pairs("--embedding", embedding or []),
-        language=_pairs("--language", language or []),
-        matrices=_pairs("--matrix", matrix or []),
-        feature_names=feature_names,
-        measure=measure,
-        partitions=partition or (),
-        weighted=weighted,
-        searchlight=searchlight,
-        dinov2=dinov2,
-        precision=precision,
-        execution=execution,
-    )
-
-
 @command(app, _GROUP, extra="synthesis", config=True)
 def control(
     images: Annotated[
@@ -378,11 +265,3 @@ def control(
         precision=precision,
         execution=execution,
     )
-
-
-def _pairs(option: str, given: list[str]) -> dict[str, Path]:
-    """Return the paths of arguments ``name=path``, by name."""
-    pairs = [text.rpartition("=") for text in given]
-    if wrong := [text for text, (name, _, path) in zip(given, pairs, strict=True) if not name or not path]:
-        raise InvalidParameterError(f"{option} must be a name and a path, name=path, got {wrong[0]!r}.")
-    return {name.strip(): Path(path) for name, _, path in pairs}

@@ -27,6 +27,7 @@ from ...stream.reducers import GLM, RoiMeans, roi_weights
 from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
+from ..accuracy.measured import readers_of
 from ..reporting.command import command_of
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
@@ -37,7 +38,7 @@ from ..stimuli import check_subjects, drawn, refusing, require_demo
 from .beside import beside_section, category_means
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
 from .effects import effects_of, effects_part
-from .measured import measured_localizer, measured_reader
+from .measured import measured_localizer
 from .report import count_selective, draw, key_numbers, over_subjects_table, t_map_names, too_few
 from .rois import RoiPreference, roi_preferences
 from .shares import share_of_vertices, shares_part
@@ -137,7 +138,7 @@ def localize(
             raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
         if betas is None and (trials is not None or zscored):
             raise InvalidParameterError("trials and zscored are of measured responses: give betas, too.")
-        readers = [] if betas is None else measured_reader(subjects, chosen, source, betas, trials, zscored)
+        readers = [] if betas is None else readers_of(subjects, chosen, source, betas, table=trials, zscored=zscored)
     regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
     planned = {"categories": design.categories, "contrasts": design.names, "selection": selection.as_json()}
     streams = [folder_of(output, subject) / "stream" for subject in subjects]

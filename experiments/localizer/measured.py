@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from ...errors import InvalidParameterError
-from ...stream.sources.arrays import ArraySource
-from ...stream.sources.image_files import Source
-from ...stream.sources.subset import Subset
-from ...subject import Subject
 from ...vertices import Vertices
-from ..accuracy import Trials, trial_reader
+from ..accuracy.measured import Reader, image_means
 from .contrasts import Design
 
 _AT_ONCE = 16_384  # vertices that are read at a time
-Reader = Callable[[slice], Trials]
 
 
 class Measured(NamedTuple):
@@ -39,40 +33,6 @@ class Measured(NamedTuple):
     glm: dict[str, np.ndarray]
     responses: Float[np.ndarray, "images rois"]
     trials: int
-
-
-def measured_reader(
-    subjects: list[Subject],
-    vertices: list[Vertices],
-    source: Source,
-    betas: str | Path,
-    table: str | Path | None,
-    zscored: bool,
-) -> list[Reader]:
-    """Return for each subject the function that reads the trials of a part of its vertices.
-
-    The first part is read at once, so that what is wrong is found before work starts.
-
-    Raises
-    ------
-    BERGError
-        Something is wrong with the betas: see :func:`~berg_jax.experiments.accuracy.trial_reader`.
-    """
-    if table is not None and len(subjects) > 1:
-        raise InvalidParameterError(
-            f"{betas} with a table of trials is of one subject, got {len(subjects)} subjects."
-        )
-    whole = source.whole if isinstance(source, Subset) else source
-    known = whole.ids if isinstance(whole, ArraySource) else None
-    readers = [
-        trial_reader(
-            *(betas, subject.description.subject, chosen, source.ids), table=table, zscored=zscored, known=known
-        )
-        for subject, chosen in zip(subjects, vertices, strict=True)
-    ]
-    for read in readers:
-        read(slice(0, 1))
-    return readers
 
 
 def measured_localizer(design: Design, read: Reader, vertices: Vertices, regions: Mapping[str, Vertices]) -> Measured:
@@ -111,13 +71,6 @@ def measured_localizer(design: Design, read: Reader, vertices: Vertices, regions
         raise InvalidParameterError("No vertex has measured responses that vary. Choose other vertices or sessions.")
     responses = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     return Measured(glm, responses, trials_count)
-
-
-def image_means(trials: Trials, images: int) -> Float[np.ndarray, "images vertices"]:
-    """Return the mean over each image's trials."""
-    totals = np.zeros((images, trials.responses.shape[1]))
-    np.add.at(totals, trials.images, trials.responses.astype(np.float64))
-    return totals / np.bincount(trials.images, minlength=images)[:, None]
 
 
 def fit(design: Design, responses: Float[np.ndarray, "images vertices"]) -> dict[str, np.ndarray]:

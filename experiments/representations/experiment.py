@@ -21,6 +21,7 @@ from ...stream.owed import unfinished
 from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import Vertices
+from ..accuracy.measured import readers_of
 from ..reporting.command import command_of
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
@@ -41,6 +42,8 @@ from .reports import (
     Study,
     layer_map,
     layers_section,
+    measured_regions,
+    measured_section,
     partition_section,
     searchlights_section,
     similarity_section,
@@ -76,6 +79,9 @@ def compare_representations(
     weighted: Weighting | None = None,
     searchlight: int | str | None = None,
     dinov2: str | Path | None = None,
+    betas: str | Path | None = None,
+    trials: str | Path | None = None,
+    zscored: bool = False,
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> ExperimentResult:
@@ -90,9 +96,9 @@ def compare_representations(
     output
         Folder of the results: ``similarities.npz``, with ``matrix`` (the similarity of each two) and their
         ``names``, mean over subjects; ``subjects`` (subject, subject, roi), between subjects; ``results.json``, with
-        all numbers, their intervals and p; ``targets.csv``, ``layers.csv``, ``partition.csv`` and ``weighted.csv``,
-        as far as they are asked for; pictures; for each subject ``subjNN/`` with its own, and with searchlights maps
-        of each target and, of layers, ``best_layer``.
+        all numbers, their intervals and p; ``targets.csv``, ``layers.csv``, ``partition.csv``, ``weighted.csv`` and
+        ``measured.csv``, as far as they are asked for; pictures; for each subject ``subjNN/`` with its own, and with
+        searchlights maps of each target and, of layers, ``best_layer``.
     images
         The images (drawings by default, for the demo subjects only).
     rois
@@ -132,6 +138,10 @@ def compare_representations(
         Stock DINOv2 in Hugging Face's format, to compare with as a baseline: class tokens after four of its blocks,
         ``dinov2-<block>``, which are the layers if none are given. See
         :func:`berg_jax.convert.dinov2.load_dinov2`.
+    betas, trials, zscored
+        Measured responses to the same images, whose representations are shown beside the in silico ones, and for an
+        array the table of its trials: see :func:`~berg_jax.experiments.accuracy.trial_reader`, whose ``table`` the
+        trials are.
     precision
         Precision of the network: see :meth:`berg_jax.Subject.model`.
     execution
@@ -172,6 +182,9 @@ def compare_representations(
         weighted=weighted,
         searchlight=None if searchlight is None else str(searchlight),
         dinov2=dinov2,
+        betas=betas,
+        trials=trials,
+        zscored=zscored,
         precision=precision,
     )
     require_reporting()
@@ -186,9 +199,10 @@ def compare_representations(
             "A searchlight needs features or matrices to compare with: give --features, --layer, --embedding, "
             "--language, --matrix or --dinov2."
         )
-    chosen, lit, coarse = [], [], False
+    chosen, inside_regions, lit, coarse = [], [], [], False
     for subject, found in zip(subjects, regions, strict=True):
         together = np.concatenate([region.global_indices for region in found.values()])
+        inside_regions.append(Vertices.from_global(np.unique(together), subject.hemisphere_size))
         if size is not None:
             whole = replace(selection, roi=None).of(subject)
             lit.append(searchable_vertices(whole))
@@ -208,6 +222,11 @@ def compare_representations(
             names=feature_names,
             measure=compared_by,
         )
+        if betas is None and (trials is not None or zscored):
+            raise InvalidParameterError("trials and zscored are of measured responses: give betas, too.")
+        readers = []
+        if betas is not None:
+            readers = readers_of(subjects, inside_regions, source, betas, table=trials, zscored=zscored)
         baseline = None if dinov2 is None else load_dinov2(dinov2)
         _check(given, names, features or {}, layers or {}, partitions, weighted, baseline is not None, len(source))
     folders = [folder_of(output, subject) for subject in subjects]
@@ -264,6 +283,12 @@ def compare_representations(
         parts["partition"] = partition_section(study, chosen_targets)
     if weighted is not None:
         parts["weighted"] = weighted_section(study, weighted)
+    if readers:
+        measured = [
+            measured_regions(read, vertices, found, len(source), compared_by)
+            for read, vertices, found in zip(readers, inside_regions, regions, strict=True)
+        ]
+        parts["measured"] = measured_section(study, measured)
     write_numbers(output, {**{name: part.numbers for name, part in parts.items()}, "subjects": list(facts.values())})
     write_report(
         output,

@@ -16,9 +16,10 @@ import berg_jax
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.accuracy import Trials
+from berg_jax.experiments.accuracy.measured import image_means
 from berg_jax.experiments.localizer import design_of, localize
 from berg_jax.experiments.localizer.effects import effects_of
-from berg_jax.experiments.localizer.measured import fit, image_means, measured_localizer
+from berg_jax.experiments.localizer.measured import fit, measured_localizer
 from berg_jax.experiments.localizer.shares import share_of_vertices
 from berg_jax.vertices import Vertices
 

@@ -1,4 +1,5 @@
 from .layers import layers_section
+from .measured import measured_regions, measured_section
 from .partition import partition_section
 from .searchlights import layer_map, searchlights_section
 from .similarity import similarity_section
@@ -11,6 +12,8 @@ __all__ = [
     "Study",
     "layer_map",
     "layers_section",
+    "measured_regions",
+    "measured_section",
     "partition_section",
     "searchlights_section",
     "similarity_section",

@@ -45,9 +45,16 @@ def given(complement: Golden, tmp_path_factory: pytest.TempPathFactory) -> dict[
         "captions": random.normal(size=(IMAGES, 3, 9)),
         "matrix": 1 - np.eye(IMAGES) - 0.1 * (np.add.outer(range(IMAGES), range(IMAGES)) % 3) * (1 - np.eye(IMAGES)),
     }
+    whole = random.normal(size=(IMAGES, 2 * subject.hemisphere_size))
+    for roi, responses in own.items():
+        whole[:, subject.vertices(roi).global_indices] = responses
+    shown = np.tile(np.arange(IMAGES), 2)
+    arrays["betas"] = whole[shown] + 0.1 * whole.std() * random.normal(size=(2 * IMAGES, whole.shape[1]))
+    rows = [f"{image},{index // IMAGES}" for index, image in enumerate(shown)]
+    (folder / "trials.csv").write_text("\n".join(["image,session", *rows]))
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    return {path.stem: path for path in folder.glob("*.npy")}
+    return {path.stem: path for path in folder.iterdir()}
 
 
 def rsa(given: dict[str, Path], complement: Golden, output: Path, *options: str) -> tuple[int, str]:
@@ -96,11 +103,19 @@ def test_every_option_at_once(given: dict[str, Path], complement: Golden, tmp_pa
 def test_alignment_in_the_command(given: dict[str, Path], complement: Golden, tmp_path: Path) -> None:
     options = ["--measure", "cka", "--layer", f"own={given['first']}", "--layer", f"last={given['last']}"]
     options += ["--language", f"words={given['captions']}", "--partition", "own + words"]
+    options += ["--betas", str(given["betas"]), "--trials", str(given["trials"])]
     code, said = rsa(given, complement, tmp_path / "out", *options)
     assert code == 0, said
     assert "CKA" in said
     layers = {row["roi"]: row["layer"] for row in table(tmp_path / "out" / "layers.csv")}
     assert layers == {"V3v": "own", "PPA": "last"}
+    for row in table(tmp_path / "out" / "measured.csv"):
+        assert float(row["low"]) > 0
+        assert float(row["p"]) < 0.05
+        assert (row["images"], row["subjects"]) == ("12", "1")
+    for name in ("measured", "matrices"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            assert min(picture.size) > 250
     targets = {(row["roi"], row["target"]): row for row in table(tmp_path / "out" / "targets.csv")}
     assert float(targets["V3v", "own"]["similarity"]) == pytest.approx(1)
 
@@ -124,6 +139,7 @@ def test_alignment_in_the_command(given: dict[str, Path], complement: Golden, tm
         ({"language": {"a": "images"}}, InvalidParameterError, "images, captions, features"),
         ({"embeddings": {"a": "nothing"}}, ModelNotFoundError, "no file"),
         ({"rois": ["PPA", "PPA"]}, InvalidParameterError, "given once"),
+        ({"trials": "x.csv"}, InvalidParameterError, "give betas, too"),
     ],
 )
 def test_mistakes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics.pairwise import cosine_distances
 
 from berg_jax.errors import InvalidParameterError
+from berg_jax.experiments.accuracy import Trials
 from berg_jax.experiments.reporting.statistics import resample
 from berg_jax.experiments.representations import (
     cosine_dissimilarities,
@@ -25,6 +27,8 @@ from berg_jax.experiments.representations import (
 )
 from berg_jax.experiments.representations.given.embeddings import mean_caption
 from berg_jax.experiments.representations.measure import CKA, measure_of
+from berg_jax.experiments.representations.reports.measured import MeasuredRegion, agreements, measured_regions
+from berg_jax.experiments.representations.reports.study import Study
 from berg_jax.experiments.representations.searchlight import size_of
 from berg_jax.experiments.representations.uncertainty import Squares, target_similarities
 from berg_jax.vertices import Vertices
@@ -176,6 +180,56 @@ def test_hierarchies_over_subjects_are_means() -> None:
     assert [row.layer for row in found.regions] == ["layer0", "layer2"]
     expected = np.mean([spearmanr(own, layers["layer0"]).statistic for own in regions["V1"]])
     assert found.correlations[0, 0] == pytest.approx(expected)
+
+
+def measured(seed: int, signal: np.ndarray, noise: float) -> dict[str, MeasuredRegion]:
+    """Two trials of each image in random order, with noise."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(np.repeat(np.arange(len(signal)), 2))
+    trials = Trials(signal[order] + noise * random.normal(size=(len(order), signal.shape[1])), order)
+    vertices = Vertices(np.arange(signal.shape[1]), [], 162)
+    return measured_regions(lambda part: trials, vertices, {"V1": vertices}, len(signal), measure_of("rdm"))
+
+
+def study_of(*owns: np.ndarray) -> Study:
+    triangles = [{"V1": dissimilarities(own)} for own in owns]
+    return Study(owns, Path(), measure_of("rdm"), len(owns[0]), ["V1"], triangles, [], {}, {}, [])
+
+
+def test_measured_regions_are_those_of_scipy() -> None:
+    signal = patterns(11, 30, 20)
+    found = measured(0, signal, 1.0)["V1"]
+    random = np.random.default_rng(0)
+    order = random.permutation(np.repeat(np.arange(30), 2))
+    trials = signal[order] + random.normal(size=(60, 20))
+    means = np.array([trials[order == image].mean(0) for image in range(30)])
+    np.testing.assert_allclose(found.triangle, pdist(means, "correlation"), atol=1e-6)
+    halves = [np.array([trials[order == image][half] for image in range(30)]) for half in (0, 1)]
+    expected = spearmanr(*(pdist(half, "correlation") for half in halves)).statistic
+    assert found.split_half == pytest.approx(expected)
+    (row,) = agreements(study_of(signal, signal), [{"V1": found}, measured(1, signal, 1.0)])
+    assert row.over_images.low > 0.3
+    assert row.p == row.q == 1 / 1001
+    assert row.subjects == 2
+    once = Trials(means, np.arange(30))
+    vertices = Vertices(np.arange(20), [], 162)
+    alone = measured_regions(lambda part: once, vertices, {"V1": vertices}, 30, measure_of("rdm"))
+    assert np.isnan(alone["V1"].split_half)
+    unknown = Trials(np.full((30, 20), np.nan), np.arange(30))
+    with pytest.raises(InvalidParameterError, match="0 vertices with measured responses"):
+        measured_regions(lambda part: unknown, vertices, {"V1": vertices}, 30, measure_of("rdm"))
+
+
+@pytest.mark.nightly
+def test_agreement_with_measured_noise_keeps_its_level() -> None:
+    """200 measurements of nothing → p ≤ 0.05 at most as often as chance allows (99%)."""
+    false = 0
+    for seed in range(SIMULATIONS):
+        noise = measured(seed, np.zeros((14, 10)), 1.0)
+        (row,) = agreements(study_of(patterns(1000 + seed, 14)), [noise])
+        false += row.p <= 0.05
+    print(f"\n{false} of {SIMULATIONS} nulls with p ≤ 0.05, at most {MOST}")
+    assert false <= MOST
 
 
 @pytest.mark.nightly
