@@ -1,4 +1,4 @@
-"""Commands of the experiments: retinotopy, localizer, accuracy, representational similarity, control."""
+"""Commands of the experiments: retinotopy, localizer, accuracy, control."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import InvalidParameterError
 from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
 from .command import OneSubject, Only, Subjects, command
-from .options import Output, Precision
+from .options import Output, Precision, name_paths
 
 app = typer.Typer()
 _GROUP = "Experiments"
@@ -106,6 +105,24 @@ def localize(
     measured: Annotated[
         list[str] | None, typer.Option(help="Measured t map of a contrast, such as 'faces=floc-facestval.mgz'.")
     ] = None,
+    betas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measured responses to the same images, shown side by side: NSD's folder or BERG's prepared data; "
+            "with --trials, an array of (trials, vertices), or the folder of the files that it names."
+        ),
+    ] = None,
+    trials: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns image and session, a row for each trial of --betas."),
+    ] = None,
+    zscored: Annotated[
+        bool,
+        typer.Option(
+            "--zscored",
+            help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
+        ),
+    ] = False,
     precision: Precision = "float32",
 ) -> str:
     """Find which vertices and ROIs prefer which category of images: GLM t, false discovery rate, ROI means."""
@@ -119,7 +136,10 @@ def localize(
         table=table,
         contrasts=contrast or (),
         alpha=alpha,
-        measured=_pairs("--measured", measured or []),
+        measured=name_paths("--measured", measured or []),
+        betas=betas,
+        trials=trials,
+        zscored=zscored,
         precision=precision,
         execution=execution,
     )
@@ -186,69 +206,6 @@ def accuracy(
     )
 
 
-@command(app, _GROUP, config=True)
-def rsa(
-    images: Annotated[
-        Images | None,
-        typer.Argument(metavar="[IMAGES]", help="Images, as for encode (default: the demo's drawings)"),
-    ],
-    subjects: Subjects,
-    output: Output,
-    selection: _Limits,
-    execution: Execution,
-    roi: Annotated[
-        list[str] | None, typer.Option(help="ROI expression; repeat it for more (default: visual areas)")
-    ] = None,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Features (images × features) to compare with, such as 'layer5=layer5.npy'; repeat it for more."
-        ),
-    ] = None,
-    matrix: Annotated[
-        list[str] | None,
-        typer.Option(help="Dissimilarities to compare with, such as 'behavior=rdm.npy'; repeat it for more."),
-    ] = None,
-    feature_names: Annotated[
-        Path | None,
-        typer.Option(
-            help=(
-                "Text file with the image of each row of --features and --matrix, a name a line "
-                "(default: the images' own order)"
-            )
-        ),
-    ] = None,
-    searchlight: Annotated[
-        int | None,
-        typer.Option(
-            help="Size of a searchlight in vertices, to map features and matrices over the cortex (default: none)"
-        ),
-    ] = None,
-    dinov2: Annotated[
-        Path | None,
-        typer.Option(help="Stock DINOv2 to compare with: a folder with model.safetensors."),
-    ] = None,
-    precision: Precision = "float32",
-) -> str:
-    """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
-    from ..experiments import compare_representations
-
-    return compare_representations(
-        subjects,
-        output,
-        images,
-        rois=roi or (),
-        selection=selection,
-        features=_pairs("--features", features or []),
-        matrices=_pairs("--matrix", matrix or []),
-        feature_names=feature_names,
-        searchlight=searchlight,
-        dinov2=dinov2,
-        precision=precision,
-        execution=execution,
-    )
-
-
 @command(app, _GROUP, extra="synthesis", config=True)
 def control(
     images: Annotated[
@@ -308,11 +265,3 @@ def control(
         precision=precision,
         execution=execution,
     )
-
-
-def _pairs(option: str, given: list[str]) -> dict[str, Path]:
-    """Return the paths of arguments ``name=path``, by name."""
-    pairs = [text.rpartition("=") for text in given]
-    if wrong := [text for text, (name, _, path) in zip(given, pairs, strict=True) if not name or not path]:
-        raise InvalidParameterError(f"{option} must be a name and a path, name=path, got {wrong[0]!r}.")
-    return {name.strip(): Path(path) for name, _, path in pairs}

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import BERGError, Interrupted, ResourceError, Unfinished
+from ..errors import BERGError, Interrupted, InvalidParameterError, ResourceError, Unfinished
 from ..files.trouble import device_trouble
 from ..stream.schedulers import ends_together
 from .signals import INTERRUPTED
@@ -136,3 +136,11 @@ def _installed(extra: str | None) -> Iterator[None]:
 def seconds(minutes: float | None) -> float | None:
     """Return a time limit in seconds."""
     return None if minutes is None else 60 * minutes
+
+
+def name_paths(option: str, given: list[str]) -> dict[str, Path]:
+    """Return the paths of arguments ``name=path``, by name."""
+    pairs = [text.rpartition("=") for text in given]
+    if wrong := [text for text, (name, _, path) in zip(given, pairs, strict=True) if not name or not path]:
+        raise InvalidParameterError(f"{option} must be a name and a path, name=path, got {wrong[0]!r}.")
+    return {name.strip(): Path(path) for name, _, path in pairs}

@@ -1,3 +1,4 @@
+from .comparison import compare_stores
 from .experiment import measure_accuracy, vertex_accuracy
 from .measured import trial_reader
 from .nsd_synthetic import read_nsd_synthetic
@@ -9,6 +10,7 @@ from .trials import Trials, read_array, read_nsd
 __all__ = [
     "Trials",
     "compare_models",
+    "compare_stores",
     "measure_accuracy",
     "read_array",
     "read_nsd",

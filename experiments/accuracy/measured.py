@@ -6,8 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+from jaxtyping import Float
+
 from ...errors import InvalidParameterError, ModelNotFoundError
-from ...stream.sources.arrays import split_name
+from ...stream.sources.arrays import ArraySource, split_name
+from ...stream.sources.image_files import Source
+from ...stream.sources.subset import Subset
+from ...subject import Subject
 from ...vertices import Vertices
 from .arrays import is_array
 from .nsd_synthetic import read_nsd_synthetic
@@ -75,3 +81,52 @@ def trial_reader(
     if prepared is not None:
         return lambda part: read_prepared(prepared, subject_id, vertices, images, part)
     return lambda part: read_nsd(place, subject_id, vertices, images, part)
+
+
+def readers_of(
+    subjects: Sequence[Subject],
+    vertices: Sequence[Vertices],
+    source: Source,
+    betas: str | Path,
+    *,
+    table: str | Path | None = None,
+    zscored: bool = False,
+) -> list[Reader]:
+    """Return for each subject the function that reads trials of the images of a source.
+
+    One vertex is read at once, so that what is wrong is found before work starts.
+
+    Parameters
+    ----------
+    subjects, vertices
+        The subjects, and the vertices of each.
+    source
+        The images.
+    betas, table, zscored
+        See :func:`trial_reader`.
+
+    Raises
+    ------
+    BERGError
+        Something is wrong with the betas, or a table is given for several subjects.
+    """
+    if table is not None and len(subjects) > 1:
+        raise InvalidParameterError(f"{betas} with a table of trials is of one subject, got {len(subjects)}.")
+    whole = source.whole if isinstance(source, Subset) else source
+    known = whole.ids if isinstance(whole, ArraySource) else None  # of a folder, a table may name others
+    readers = [
+        trial_reader(
+            *(betas, subject.description.subject, chosen, source.ids), table=table, zscored=zscored, known=known
+        )
+        for subject, chosen in zip(subjects, vertices, strict=True)
+    ]
+    for read in readers:
+        read(slice(0, 1))
+    return readers
+
+
+def image_means(trials: Trials, images: int) -> Float[np.ndarray, "images vertices"]:
+    """Return the mean over each image's trials."""
+    totals = np.zeros((images, trials.responses.shape[1]))
+    np.add.at(totals, trials.images, trials.responses.astype(np.float64))
+    return totals / np.bincount(trials.images, minlength=images)[:, None]

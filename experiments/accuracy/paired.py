@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,33 +92,87 @@ def compare_models(
     regions = {"all vertices": np.ones(first.shape[1], bool)} if regions is None else regions
     if bad := [name for name, mask in regions.items() if np.shape(mask) != (first.shape[1],)]:
         raise InvalidParameterError(f"The mask of {bad[0]!r} must have {first.shape[1]} values, one for each vertex.")
-    ones = np.ones((1, len(first)))
-    both = [_accuracies(predicted, trials, ones)[0] for predicted in (first, second)]
-    known = ~np.isnan(both[0]) & ~np.isnan(both[1])
-    inside = {name: np.asarray(mask, bool) & known for name, mask in regions.items()}
-    if empty := [name for name, mask in inside.items() if not mask.any()]:
-        raise InvalidParameterError(f"No vertex of {empty[0]!r} has responses that vary. Choose other vertices.")
-    sampled = sampled_vertices(inside)
-    used = np.unique(np.concatenate(list(sampled.values())))
-    place = {int(vertex): index for index, vertex in enumerate(used)}
-    drawn = resample(len(first), repetitions=repetitions, seed=seed).drawn
-    few = Trials(trials.responses[:, used], trials.images)
-    models = [Resampled(predicted[:, used], few, np.ones(len(used))) for predicted in (first, second)]
-    differences = np.concatenate(
-        [
-            models[0](drawn[start : start + _AT_ONCE])["r"] - models[1](drawn[start : start + _AT_ONCE])["r"]
-            for start in range(0, repetitions, _AT_ONCE)
-        ]
-    )
-    found = {}
-    for name, mask in inside.items():
-        difference = float(np.median((both[0] - both[1])[mask]))
-        columns = [place[int(vertex)] for vertex in sampled[name]]
-        medians = np.nanmedian(differences[:, columns], axis=1)
-        ends = NO_INTERVAL if len(first) < FEWEST else spread_interval(difference, medians)
-        medians_of = (float(np.median(own[mask])) for own in both)
-        found[name] = PairedAccuracy(*medians_of, difference, ends, int(mask.sum()))
-    return found
+    paired = PairedRegions(len(first), {name: np.asarray(mask, bool) for name, mask in regions.items()})
+    paired.add(slice(0, first.shape[1]), first, second, trials)
+    return paired.found(repetitions, seed)
+
+
+class PairedRegions:
+    """Accuracies of two models in regions, gathered from parts of the vertices.
+
+    Parameters
+    ----------
+    images
+        Number of images.
+    regions
+        Masks of vertices by name.
+    """
+
+    def __init__(self, images: int, regions: Mapping[str, Bool[np.ndarray, " vertices"]]) -> None:
+        self._images, self._regions = images, regions
+        self._sampled = sampled_vertices(regions)
+        self._used = np.unique(np.concatenate(list(self._sampled.values())))
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self._few: list[tuple[np.ndarray, np.ndarray, Trials]] = []
+
+    def add(
+        self,
+        part: slice,
+        first: Float[np.ndarray, "images vertices"],
+        second: Float[np.ndarray, "images vertices"],
+        trials: Trials,
+    ) -> None:
+        """Compute the accuracies of one part's vertices; parts come in their order."""
+        ones = np.ones((1, self._images))
+        self._parts.append((_accuracies(first, trials, ones)[0], _accuracies(second, trials, ones)[0]))
+        inside = self._used[(self._used >= part.start) & (self._used < part.stop)] - part.start
+        if len(inside):
+            few = Trials(trials.responses[:, inside], trials.images)
+            self._few.append((first[:, inside], second[:, inside], few))
+
+    def maps(self) -> tuple[Float[np.ndarray, " vertices"], Float[np.ndarray, " vertices"]]:
+        """Return each model's r at every vertex; NaN where a vertex was not measured or nothing varies."""
+        first, second = (np.concatenate([part[model] for part in self._parts]) for model in (0, 1))
+        return first, second
+
+    def found(
+        self, repetitions: int = REPETITIONS, seed: int = SEED, regions: Sequence[str] | None = None
+    ) -> dict[str, PairedAccuracy]:
+        """Return the accuracies and differences of the regions: see :func:`compare_models`.
+
+        Parameters
+        ----------
+        repetitions, seed
+            Number of resamples, and the seed that draws them.
+        regions
+            Names of the regions, by default all.
+        """
+        both = self.maps()
+        known = ~np.isnan(both[0]) & ~np.isnan(both[1])
+        inside = {name: mask & known for name, mask in self._regions.items() if regions is None or name in regions}
+        if empty := [name for name, mask in inside.items() if not mask.any()]:
+            raise InvalidParameterError(f"No vertex of {empty[0]!r} has responses that vary. Choose other vertices.")
+        differences = self._drawn(repetitions, seed)
+        found = {}
+        for name, mask in inside.items():
+            difference = float(np.median((both[0] - both[1])[mask]))
+            columns = np.searchsorted(self._used, [vertex for vertex in self._sampled[name] if known[vertex]])
+            ends = NO_INTERVAL
+            if self._images >= FEWEST and len(columns):
+                ends = spread_interval(difference, np.nanmedian(differences[:, columns], axis=1))
+            medians = (float(np.median(own[mask])) for own in both)
+            found[name] = PairedAccuracy(*medians, difference, ends, int(mask.sum()))
+        return found
+
+    def _drawn(self, repetitions: int, seed: int) -> Float[np.ndarray, "repetitions sampled"]:
+        """Return the difference of both models' r in each resample, at the sampled vertices."""
+        drawn = resample(self._images, repetitions=repetitions, seed=seed).drawn
+        columns = []
+        for first, second, trials in self._few:
+            models = [Resampled(predicted, trials, np.ones(predicted.shape[1])) for predicted in (first, second)]
+            rows = [drawn[start : start + _AT_ONCE] for start in range(0, repetitions, _AT_ONCE)]
+            columns.append(np.concatenate([models[0](some)["r"] - models[1](some)["r"] for some in rows]))
+        return np.concatenate(columns, axis=1)
 
 
 def _accuracies(

@@ -28,6 +28,7 @@ from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
+from ..accuracy.measured import readers_of
 from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
@@ -37,9 +38,13 @@ from ..reporting.results import counted, folder_of, origin, provenance, regions_
 from ..reporting.statistics import NO_INTERVAL, fdr
 from ..responses import run_facts
 from ..stimuli import drawn, listed, refusing, require_demo
+from .beside import beside_section, category_means
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
+from .effects import effects_of, effects_part
+from .measured import measured_localizer
 from .report import count_selective, draw, key_numbers, over_subjects_table, t_limits, t_map_names, too_few
 from .rois import RoiPreference, roi_preferences
+from .shares import share_of_vertices, shares_part
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
 
@@ -54,6 +59,9 @@ def localize(
     contrasts: Sequence[str] = (),
     alpha: float = 0.05,
     measured: Mapping[str, str | Path] | None = None,
+    betas: str | Path | None = None,
+    trials: str | Path | None = None,
+    zscored: bool = False,
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> ExperimentResult:
@@ -70,7 +78,8 @@ def localize(
         adjusted for the false discovery rate over vertices), ``d_*`` (selectivity: the effect in residual standard
         deviations), ``preference`` (number of the category with the largest mean, NaN where categories do not
         differ) and ``preference_q`` (q of the largest against the second mean); ``rois.csv`` with each ROI's mean
-        response to each category, in z units; and pictures. ``results.json`` has each ROI's preference and its tests:
+        response to each category, in z units; ``shares.csv`` with the share of its vertices that prefer each; and
+        pictures. ``results.json`` has each ROI's preference and its tests:
         see :class:`~berg_jax.experiments.localizer.rois.RoiPreference`. ``contrasts.csv`` has each ROI's effects
         over subjects.
     images
@@ -84,6 +93,11 @@ def localize(
         False discovery rate over vertices, between 0 and 1.
     measured
         Measured t maps to compare with, on the model's surface, by contrast: ``{"faces": "floc-facestval.mgz"}``.
+    betas, trials, zscored
+        Measured responses to the same images, and for an array the table of its trials: see
+        :func:`~berg_jax.experiments.accuracy.trial_reader`, whose ``table`` the trials are. The same model is then
+        fitted to the mean over each image's trials, and both are shown side by side; maps ``measured_…`` and
+        ``beside.csv`` have the numbers.
     precision
         Precision of the network: see :meth:`berg_jax.Subject.model`.
     execution
@@ -111,6 +125,9 @@ def localize(
         contrast=contrasts,
         alpha=alpha,
         measured=measured,
+        betas=betas,
+        trials=trials,
+        zscored=zscored,
         precision=precision,
     )
     require_reporting()
@@ -122,6 +139,9 @@ def localize(
         source, design = _stimuli(subjects[0], output, images, table, contrasts)
         if unknown := set(maps) - set(design.names):
             raise InvalidParameterError(f"measured names {sorted(unknown)}; the contrasts are {design.names}.")
+        if betas is None and (trials is not None or zscored):
+            raise InvalidParameterError("trials and zscored are of measured responses: give betas, too.")
+        readers = [] if betas is None else readers_of(subjects, chosen, source, betas, table=trials, zscored=zscored)
     regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
     planned = {"categories": design.categories, "contrasts": design.names, "selection": selection.as_json()}
     streams = [folder_of(output, subject) / "stream" for subject in subjects]
@@ -145,20 +165,30 @@ def localize(
         )
     if not all(found):
         raise unfinished(output, streams, execution.process)
-    tables, lines, sections, facts = [], [], [], {}
+    tables, lines, sections, facts, effects = [], [], [], {}, []
     mapped = [vertex_maps(design, reduced["glm"], alpha) for reduced in found]
     limits = t_limits(mapped, alpha)
-    for subject, vertices, inside, reduced, results in zip(subjects, chosen, regions, found, mapped, strict=True):
+    for index, (subject, vertices, inside, reduced) in enumerate(zip(subjects, chosen, regions, found, strict=True)):
+        results = mapped[index]
         folder = folder_of(output, subject)
         responses = reduced["roi_means"]["means"] if inside else np.zeros((len(source), 0))
         means = np.stack([responses[design.labels == k].mean(0) for k in range(len(design.categories))])
         tables.append(dict(zip(inside, means.T, strict=True)))
-        rows = _compared(design, results, maps, vertices)
+        measured_t = {name: values[vertices.global_indices] for name, values in maps.items()}
+        category_rows = []
+        if readers:
+            own = measured_localizer(design, readers[index], vertices, inside)
+            results |= {f"measured_{key}": values for key, values in vertex_maps(design, own.glm, alpha).items()}
+            measured_t = dict(zip(design.names, own.glm["t"], strict=True)) | measured_t
+            for kind, values in (("in silico", responses), ("measured", own.responses)):
+                category_rows += category_means(design, values, list(inside), kind)
+        rows = _compared(design, results, measured_t, vertices)
+        effects += effects_of(subject.description.subject, design, responses, list(inside))
         made = {"categories": design.categories, "contrasts": design.names, "alpha": alpha}
         facts[folder.name] = provenance(
             subject, vertices, precision, experiment="localizer", images=len(source), **made
         )
-        shares = _shares(results["preference"], vertices, inside, len(design.categories))
+        shares = share_of_vertices(results["preference"], vertices, inside, len(design.categories))
         preferred = roi_preferences(design, responses, list(inside), alpha)
         numbers = {"measured": rows, "preferring": shares, "preferences": [one.as_json() for one in preferred]}
         write_results(folder, vertices, results, {**numbers, **facts[folder.name]})
@@ -166,12 +196,23 @@ def localize(
             folder / "rois.csv", ("roi", *design.categories), ((name, *row) for name, row in tables[-1].items())
         )
         pictures = draw(subject, vertices, design, results, tables[-1], alpha, where(selection), limits, folder)
+        sizes = {name: len(region) for name, region in inside.items()}
         parts = [*pictures, *key_numbers(design, results, preferred, shares, rows, alpha)]
+        parts += shares_part(subject, shares, sizes, design.categories, len(source), folder)
         sections.append(Section(f"Subject {subject.description.subject}", parts))
+        of_contrast = {
+            name: folder / f"{key}.png" for name, key in zip(design.names, t_map_names(results), strict=True)
+        }
+        drawn = {name: one for name, path in of_contrast.items() for one in pictures if one.path == path}
+        sections += beside_section(
+            *(subject, vertices, design, drawn, measured_t, category_rows, folder), roi=where(selection)
+        )
         lines += [_summary(subject, design, results, preferred, shares, rows, alpha)]
     group = _group(design, tables)
     columns = group[0] if group else ("roi", "contrast")
     write_table(output / "contrasts.csv", columns, (row.values() for row in group))
+    if effects:
+        sections.append(Section("Effects in ROIs", effects_part(subjects, effects, group, output)))
     if len(subjects) > 1:
         few = too_few(group)
         sections.append(Section("Over subjects", [*([few] if few else []), over_subjects_table(group)]))
@@ -226,25 +267,17 @@ def _stimuli(
     return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED), design
 
 
-def _shares(
-    preferred: Float[np.ndarray, " v"], vertices: Vertices, regions: Mapping[str, Vertices], categories: int
-) -> dict[str, list[float]]:
-    """Of each ROI, the share of its vertices that prefer each category."""
-    shares = {}
-    for name, region in regions.items():
-        inside = preferred[np.isin(vertices.global_indices, region.global_indices)]
-        shares[name] = [float((inside == category).mean()) for category in range(categories)]
-    return shares
-
-
 def _compared(
-    design: Design, results: Mapping[str, np.ndarray], measured: Mapping[str, np.ndarray], vertices: Vertices
+    design: Design,
+    results: Mapping[str, np.ndarray],
+    measured: Mapping[str, Float[np.ndarray, " vertices"]],
+    vertices: Vertices,
 ) -> list[dict[str, Any]]:
     """Pearson's correlation of t with measured t over vertices that have both."""
     rows, patches = [], patches_of(vertices)
     keys = t_map_names(results)
-    for name, values in measured.items():
-        ours, theirs = results[keys[design.names.index(name)]], values[vertices.global_indices]
+    for name, theirs in measured.items():
+        ours = results[keys[design.names.index(name)]]
         there = np.isfinite(ours) & np.isfinite(theirs)
         r = np.corrcoef(ours[there], theirs[there])[0, 1] if there.sum() > 2 else np.nan
         interval = correlation_interval(ours[there], theirs[there], patches[there]) if there.any() else NO_INTERVAL

@@ -1,20 +1,31 @@
+from .ceiling import NoiseCeiling, noise_ceiling
 from .cka import cka_p, linear_cka
-from .dissimilarity import dissimilarities, searchlights, similarities
+from .dissimilarity import dissimilarities, similarities
 from .experiment import compare_representations
 from .fusion import fuse_over_time
-from .geodesic import geodesic_neighborhoods
+from .given import cosine_dissimilarities, triplet_dissimilarities
 from .hierarchy import layer_hierarchy
 from .partition import partition_variance
+from .searchlight import geodesic_neighborhoods, searchlights
+from .weighted import WeightedSimilarity, compare_weighted, encoding_weighted, feature_weighted
 
 __all__ = [
+    "NoiseCeiling",
+    "WeightedSimilarity",
     "cka_p",
     "compare_representations",
+    "compare_weighted",
+    "cosine_dissimilarities",
     "dissimilarities",
+    "encoding_weighted",
+    "feature_weighted",
     "fuse_over_time",
     "geodesic_neighborhoods",
     "layer_hierarchy",
     "linear_cka",
+    "noise_ceiling",
     "partition_variance",
     "searchlights",
     "similarities",
+    "triplet_dissimilarities",
 ]

@@ -50,7 +50,7 @@ def linear_cka(first: Patterns, second: Patterns, *, unbiased: bool = True) -> f
     >>> round(linear_cka(patterns, 3 * patterns[:, ::-1]), 6)
     1.0
     """
-    one, other = (_centered_products(patterns, unbiased) for patterns in _checked(first, second))
+    one, other = (centered_products(patterns, unbiased) for patterns in _checked(first, second))
     scale = (one**2).sum() * (other**2).sum()
     return float((one * other).sum() / np.sqrt(scale)) if scale > 0 else float("nan")
 
@@ -71,7 +71,7 @@ def cka_p(first: Patterns, second: Patterns, repetitions: int = REPETITIONS, see
     >>> cka_p(patterns, patterns, repetitions=99)
     0.01
     """
-    one, other = (_centered_products(patterns, unbiased=True) for patterns in _checked(first, second))
+    one, other = (centered_products(patterns, unbiased=True) for patterns in _checked(first, second))
     return mantel_p([one], [other], repetitions, seed)
 
 
@@ -86,7 +86,7 @@ def _checked(first: Patterns, second: Patterns) -> list[Patterns]:
     return found
 
 
-def _centered_products(patterns: Patterns, unbiased: bool) -> Float[np.ndarray, "images images"]:
+def centered_products(patterns: Patterns, unbiased: bool = True) -> Float[np.ndarray, "images images"]:
     """Return centered products of images; for the unbiased estimate without the diagonal, centered accordingly."""
     centered = patterns - patterns.mean(0)
     products = centered @ centered.T

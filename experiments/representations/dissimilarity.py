@@ -1,4 +1,4 @@
-"""Representational similarity analysis: dissimilarity matrices of images, their correlations, and searchlights.
+"""Representational similarity analysis: dissimilarity matrices of images, and their correlations.
 
 A matrix is stored as its upper triangle, row by row, as scipy's ``pdist`` returns it. The method is that of
 Kriegeskorte et al. 2008, Representational similarity analysis, Frontiers in Systems Neuroscience 2:4.
@@ -6,18 +6,13 @@ Kriegeskorte et al. 2008, Representational similarity analysis, Frontiers in Sys
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy import stats
-from scipy.spatial import cKDTree
 
-from ...errors import InvalidParameterError, ResourceError
-from ...surface.meshes import SHOWN, fsaverage, how_to_get, is_here
-from ...surface.spaces import MESHES, hint
-from ...vertices import HEMISPHERES, Vertices
-from .geodesic import geodesic_neighborhoods
+from ...errors import InvalidParameterError
 
 FEWEST_IMAGES = 4  # images needed: three images have only three dissimilarities
 
@@ -42,7 +37,7 @@ def dissimilarities(patterns: Float[np.ndarray, "images features"]) -> Float[np.
     See Also
     --------
     similarities : Correlate several such matrices.
-    searchlights : Correlate local matrices with targets.
+    berg_jax.experiments.representations.searchlights : Correlate local matrices with targets.
 
     Examples
     --------
@@ -91,13 +86,19 @@ def from_square(matrix: Float[np.ndarray, "images images"], name: str) -> Float[
     return matrix[np.triu_indices(len(matrix), 1)].astype(np.float64)
 
 
-def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[np.ndarray, "n n"]:
+def similarities(
+    matrices: Mapping[str, Float[np.ndarray, " pairs"]],
+    unit: Callable[[Float[np.ndarray, " pairs"]], Float[np.ndarray, " pairs"]] | None = None,
+) -> Float[np.ndarray, "n n"]:
     """Return Spearman's correlation of each pair of dissimilarity matrices.
 
     Parameters
     ----------
     matrices
         Upper triangles by name, from :func:`dissimilarities` or :func:`from_square`.
+    unit
+        Function that scales a triangle to length 1; by default that of its ranks. See
+        :class:`~berg_jax.experiments.representations.measure.Measure`.
 
     Returns
     -------
@@ -109,108 +110,8 @@ def similarities(matrices: Mapping[str, Float[np.ndarray, " pairs"]]) -> Float[n
     >>> similarities({"one": one, "other": other}).round(6).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    rows = np.stack([ranks(matrix) for matrix in matrices.values()])
+    rows = np.stack([(unit or ranks)(matrix) for matrix in matrices.values()])
     return rows @ rows.T
-
-
-def neighborhoods(vertices: Vertices, k: int) -> Iterator[Int[np.ndarray, " k"]]:
-    """Yield, for each vertex, the columns of the k chosen vertices nearest to it in its hemisphere, itself first.
-
-    Distances are measured on fsaverage's sphere. Its meshes are nested, so fsaverage5's sphere serves all coarser
-    meshes, and those vertices of finer meshes that fsaverage5 has, too. The other vertices of a finer mesh need that
-    mesh, from nilearn, on this machine.
-
-    Raises
-    ------
-    InvalidParameterError
-        The mesh is not one of fsaverage's, or a hemisphere has fewer vertices than k.
-    ResourceError
-        The mesh is finer than fsaverage5 and not on this machine, and some vertices are not fsaverage5's.
-
-    See Also
-    --------
-    searchable_vertices : The vertices for which this works.
-    """
-    size, counts = vertices.hemisphere_size, [len(vertices.lh), len(vertices.rh)]
-    if size not in MESHES:
-        raise InvalidParameterError(
-            f"Searchlights need a mesh of fsaverage; this subject's hemispheres have {size} vertices{hint(size)}."
-        )
-    sphere = SHOWN if max(vertices.lh.max(initial=0), vertices.rh.max(initial=0)) < SHOWN else size
-    if not is_here(sphere):
-        raise ResourceError(how_to_get(size))
-    if k < 2 or any(0 < count < k for count in counts):
-        raise InvalidParameterError(f"A searchlight must have 2 vertices to as many as are chosen {counts}, got {k}.")
-    first_column = 0
-    for hemisphere, count in zip(HEMISPHERES, counts, strict=True):
-        if count:
-            points = fsaverage(hemisphere, "sphere", sphere).coordinates[getattr(vertices, hemisphere)]
-            yield from first_column + cKDTree(points).query(points, k)[1]
-        first_column += count
-
-
-def searchable_vertices(vertices: Vertices) -> Vertices:
-    """Return the vertices that can have a searchlight on this machine.
-
-    These are all vertices, unless their mesh is finer than fsaverage5 and not on this machine; then they are those
-    that fsaverage5 has.
-    """
-    if vertices.hemisphere_size <= SHOWN or is_here(vertices.hemisphere_size):
-        return vertices
-    lh = vertices.lh[vertices.lh < SHOWN]
-    rh = vertices.rh[vertices.rh < SHOWN]
-    return Vertices(lh=lh, rh=rh, hemisphere_size=vertices.hemisphere_size)
-
-
-def searchlights(
-    responses: Float[np.ndarray, "images vertices"],
-    vertices: Vertices,
-    k: int | None,
-    targets: Mapping[str, Float[np.ndarray, " pairs"]],
-    *,
-    radius: float | None = None,
-) -> dict[str, Float[np.ndarray, " vertices"]]:
-    """Correlate the dissimilarities around each vertex with target matrices.
-
-    Parameters
-    ----------
-    responses
-        Responses of these vertices.
-    vertices
-        The columns' vertices.
-    k
-        Number of nearest vertices in a searchlight, the center included.
-    targets
-        Dissimilarity matrices by name, as upper triangles.
-    radius
-        Largest distance along the surface in mm, in place of ``k``, which is then None.
-
-    Returns
-    -------
-    For each target, a map of Spearman's correlations; NaN where a vertex has no other within the radius.
-
-    Raises
-    ------
-    InvalidParameterError, ResourceError
-        As :func:`neighborhoods` or :func:`~berg_jax.experiments.representations.geodesic_neighborhoods`; or both
-        ``k`` and a radius are given, or neither.
-
-    See Also
-    --------
-    dissimilarities, similarities
-    """
-    if (k is None) == (radius is None):
-        raise InvalidParameterError("Give k, the number of vertices in a searchlight, or a radius in mm, not both.")
-    around = neighborhoods(vertices, k) if radius is None else geodesic_neighborhoods(vertices, radius)
-    target_ranks = np.stack([ranks(target) for target in targets.values()])
-    correlations = []
-    for columns in around:
-        if len(columns) < 2:
-            correlations.append(np.full(len(target_ranks), np.nan))
-            continue
-        local_ranks = ranks(dissimilarities(responses[:, columns]))
-        correlations.append(target_ranks @ local_ranks)
-    return dict(zip(targets, np.stack(correlations).T, strict=True))
 
 
 def ranks(matrix: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:

@@ -12,53 +12,55 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ...convert.dinov2 import load_dinov2
-from ...demo.stimuli import CATEGORIES
 from ...errors import InvalidParameterError
-from ...files.disk import explained
 from ...stream.execution import Execution, with_batch_size
 from ...stream.images import Images
 from ...stream.owed import unfinished
 from ...stream.selection import Selection
-from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
+from ..accuracy.measured import readers_of
 from ..reporting.command import command_of
-from ..reporting.figures import about, where
+from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
-from ..reporting.page import Picture, Section, Table, write_report
-from ..reporting.pictures import draw_brain, draw_table, shared_limits
+from ..reporting.page import Section, write_report
+from ..reporting.pictures import shared_limits
 from ..reporting.results import (
     counted,
     folder_of,
-    note,
-    outlined,
     provenance,
     require_reporting,
     write_numbers,
     write_results,
 )
-from ..reporting.statistics import FEWEST_SUBJECTS
 from ..responses import STORE, keep_responses
-from ..stimuli import drawn, listed, refusing, require_demo, require_images
-from .dinov2_baseline import class_tokens
-from .dissimilarity import (
-    FEWEST_IMAGES,
-    dissimilarities,
-    neighborhoods,
-    searchable_vertices,
-    searchlights,
-    similarities,
+from ..stimuli import listed, refusing, require_images
+from .dissimilarity import FEWEST_IMAGES, similarities
+from .given import Given, class_tokens, read_given
+from .measure import MeasureName, measure_of
+from .reports import (
+    Study,
+    layer_map,
+    layers_section,
+    measured_regions,
+    measured_section,
+    partition_section,
+    searchlights_section,
+    similarity_section,
+    targets_section,
+    weighted_section,
 )
-from .given import given_dissimilarities
-from .uncertainty import MostAlike, with_uncertainty
+from .reports.layers import check_layers
+from .reports.partition import parse_partition
+from .reports.searchlights import LAYER
+from .reports.weighted import check_weighted
+from .rois import images_of, regions_of_all
+from .searchlight import searchable_vertices, searchlights, size_of
+from .weighted import Weighting
 
-ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
-DEMO_EACH, DEMO_SEED = 8, 22
 COARSE = "on the vertices of fsaverage5 alone, as nilearn has not fetched this subject's finer mesh"
-PICTURE = "similarities.png"
 
 
 def compare_representations(
@@ -69,10 +71,19 @@ def compare_representations(
     rois: Sequence[str] = (),
     selection: Selection = Selection(),
     features: Mapping[str, str | Path] | None = None,
+    layers: Mapping[str, str | Path] | None = None,
+    embeddings: Mapping[str, str | Path] | None = None,
+    language: Mapping[str, str | Path] | None = None,
     matrices: Mapping[str, str | Path] | None = None,
     feature_names: str | Path | None = None,
-    searchlight: int | None = None,
+    measure: MeasureName = "rdm",
+    partitions: Sequence[str] = (),
+    weighted: Weighting | None = None,
+    searchlight: int | str | None = None,
     dinov2: str | Path | None = None,
+    betas: str | Path | None = None,
+    trials: str | Path | None = None,
+    zscored: bool = False,
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> ExperimentResult:
@@ -85,10 +96,11 @@ def compare_representations(
     subjects
         One or more subjects.
     output
-        Folder of the results: ``similarities.npz``, with ``matrix`` (Spearman's correlation of each two) and their
-        ``names``, mean over subjects; ``subjects`` (subject, subject, roi), between subjects; ``similarities.png``;
-        ``results.json``, with what is most alike, its intervals and p; for each subject ``subjNN/`` with its own, and
-        with searchlights maps of each feature and matrix.
+        Folder of the results: ``similarities.npz``, with ``matrix`` (the similarity of each two) and their
+        ``names``, mean over subjects; ``subjects`` (subject, subject, roi), between subjects; ``results.json``, with
+        all numbers, their intervals and p; ``targets.csv``, ``layers.csv``, ``partition.csv``, ``weighted.csv`` and
+        ``measured.csv``, as far as they are asked for; pictures; for each subject ``subjNN/`` with its own, and with
+        searchlights maps of each target and, of layers, ``best_layer``.
     images
         The images (drawings by default, for the demo subjects only).
     rois
@@ -96,18 +108,42 @@ def compare_representations(
     selection
         Hemisphere and thresholds of the ROIs' vertices; its ``roi`` is not used.
     features
-        ``.npy`` files of (images, features), such as a network layer's, by name.
+        ``.npy`` files of (images, features), by name.
+    layers
+        The same of a network's layers, from the first to the last: which of them each ROI, and with a searchlight
+        each vertex, is most like. See :func:`~berg_jax.experiments.representations.layer_hierarchy`.
+    embeddings
+        ``.npy`` files of (images, dimensions), by name, of behavior such as SPoSE's: see
+        :func:`~berg_jax.experiments.representations.triplet_dissimilarities`.
+    language
+        ``.npy`` files of a language model's (images, features) or (images, captions, features), by name: see
+        :func:`~berg_jax.experiments.representations.cosine_dissimilarities`.
     matrices
         ``.npy`` files of dissimilarities (images, images), such as of behavior, by name.
     feature_names
-        Text file with the name of an image a line, in the order of the rows of features and matrices, which may have
+        Text file with the name of an image a line, in the order of the rows of all these files, which may have
         more images than are given. By default the order is taken to be that of the images, and a line says so.
+    measure
+        ``"rdm"``, Spearman's correlation of dissimilarities, or ``"cka"``, unbiased linear centered kernel alignment,
+        which has no matrices.
+    partitions
+        Names of two to five targets to partition each ROI's variance among, such as ``"layer5 + behavior"``: see
+        :func:`~berg_jax.experiments.representations.partition_variance`.
+    weighted
+        Weights of all features on held-out images, ``"encoding"`` or ``"features"``: see
+        :func:`~berg_jax.experiments.representations.compare_weighted`.
     searchlight
-        Number of nearest vertices around every vertex, with whose patterns the features and matrices are compared,
-        too. The responses of all vertices (that pass the thresholds) are then computed.
+        Number of nearest vertices around every vertex, or ``"geodesic:10"`` for those within 10 mm along the surface,
+        with whose patterns all targets are compared, too. The responses of all vertices (that pass the thresholds)
+        are then computed.
     dinov2
         Stock DINOv2 in Hugging Face's format, to compare with as a baseline: class tokens after four of its blocks,
-        ``dinov2-<block>``. See :func:`berg_jax.convert.dinov2.load_dinov2`.
+        ``dinov2-<block>``, which are the layers if none are given. See
+        :func:`berg_jax.convert.dinov2.load_dinov2`.
+    betas, trials, zscored
+        Measured responses to the same images, whose representations are shown beside the in silico ones, and for an
+        array the table of its trials: see :func:`~berg_jax.experiments.accuracy.trial_reader`, whose ``table`` the
+        trials are.
     precision
         Precision of the network: see :meth:`berg_jax.Subject.model`.
     execution
@@ -138,207 +174,167 @@ def compare_representations(
         *("rsa", compare_representations, subjects, output, images, selection, execution),
         roi=rois,
         features=features,
+        layer=layers,
+        embedding=embeddings,
+        language=language,
         matrix=matrices,
         feature_names=feature_names,
-        searchlight=searchlight,
+        measure=measure,
+        partition=tuple(partitions),
+        weighted=weighted,
+        searchlight=None if searchlight is None else str(searchlight),
         dinov2=dinov2,
+        betas=betas,
+        trials=trials,
+        zscored=zscored,
         precision=precision,
     )
     require_reporting()
+    compared_by = measure_of(measure)
+    size = None if searchlight is None else size_of(searchlight)
     limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
-    names = list(rois) or [name for name in ROIS if all(name in outlined(subject, (name,)) for subject in subjects)]
-    regions = [{name: replace(selection, roi=name).of(subject) for name in names} for subject in subjects]
-    if small := [name for found in regions for name, region in found.items() if len(region) < 2]:
-        raise InvalidParameterError(f"ROI {small[0]!r} has only one vertex; a pattern needs more.")
-    if searchlight is not None and not (features or matrices or dinov2):
+    names, regions = regions_of_all(subjects, rois, selection)
+    if weighted is not None and compared_by.name != "rdm":
+        raise InvalidParameterError("Weighted features are compared by dissimilarities: leave out --measure.")
+    if size is not None and not (features or layers or embeddings or language or matrices or dinov2):
         raise InvalidParameterError(
-            "A searchlight needs features or matrices to compare with: give --features, --matrix or --dinov2."
+            "A searchlight needs features or matrices to compare with: give --features, --layer, --embedding, "
+            "--language, --matrix or --dinov2."
         )
-    chosen, lit, coarse = [], [], False
+    chosen, inside_regions, lit, coarse = [], [], [], False
     for subject, found in zip(subjects, regions, strict=True):
         together = np.concatenate([region.global_indices for region in found.values()])
-        if searchlight is not None:
+        inside_regions.append(Vertices.from_global(np.unique(together), subject.hemisphere_size))
+        if size is not None:
             whole = replace(selection, roi=None).of(subject)
             lit.append(searchable_vertices(whole))
             coarse = lit[-1] is not whole
-            next(neighborhoods(lit[-1], searchlight))
+            next(size.around(lit[-1]))
             together = np.concatenate([together, lit[-1].global_indices])
         chosen.append(Vertices.from_global(np.unique(together), subject.hemisphere_size))
     with refusing(output):
-        source = _stimuli(subjects[0], output, images)
+        source = images_of(subjects[0], output, images)
         require_images(source, FEWEST_IMAGES, "Representational similarity")
-        targets = given_dissimilarities(features or {}, matrices or {}, source.ids, feature_names)
+        given = read_given(
+            source.ids,
+            features={**(features or {}), **(layers or {})},
+            embeddings=embeddings,
+            language=language,
+            matrices=matrices,
+            names=feature_names,
+            measure=compared_by,
+        )
+        if betas is None and (trials is not None or zscored):
+            raise InvalidParameterError("trials and zscored are of measured responses: give betas, too.")
+        readers = []
+        if betas is not None:
+            readers = readers_of(subjects, inside_regions, source, betas, table=trials, zscored=zscored)
         baseline = None if dinov2 is None else load_dinov2(dinov2)
-        if clash := set(names) & set(targets):
-            raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
+        _check(given, names, features or {}, layers or {}, partitions, weighted, baseline is not None, len(source))
     folders = [folder_of(output, subject) for subject in subjects]
     execution = with_batch_size(execution, *(folder / STORE for folder in folders), precision=precision)
     command = command.computed_with(execution)
+    in_order = list(layers or {})
     if baseline is not None:
-        targets |= {
-            name: dissimilarities(tokens)
-            for name, tokens in class_tokens(baseline, source, execution.batch_size).items()
-        }
+        tokens = class_tokens(baseline, source, execution.batch_size)
+        given.patterns.update(tokens)
+        given.triangles.update({name: compared_by.triangle(patterns) for name, patterns in tokens.items()})
+        in_order = in_order or list(tokens)
+    targets = given.triangles
+    chosen_targets = [parse_partition(text, list(targets)) for text in partitions]
     facts_of_run = {"ROIs": names, "selection": limits, "searchlight": searchlight}
     kept = keep_responses(
         subjects, chosen, source, folders, precision=precision, execution=execution, facts=facts_of_run
     )
     if kept is None:
         raise unfinished(output, [folder / STORE for folder in folders], execution.process)
-    own, facts, lights = [], {}, []
+    own, own_responses, facts, lights = [], [], {}, []
     for index, (subject, vertices, found) in enumerate(zip(subjects, chosen, regions, strict=True)):
         folder = folder_of(output, subject)
         responses = kept[index].values
-        columns = {n: np.isin(vertices.global_indices, region.global_indices) for n, region in found.items()}
-        own.append({name: dissimilarities(responses[:, inside]) for name, inside in columns.items()})
-        made = {"images": len(source), "searchlight": searchlight}
+        own_responses.append(
+            {n: responses[:, np.isin(vertices.global_indices, r.global_indices)] for n, r in found.items()}
+        )
+        own.append({name: compared_by.triangle(patterns) for name, patterns in own_responses[-1].items()})
+        made = {"images": len(source), "measure": measure, "searchlight": searchlight}
         maps = {}
-        if searchlight is not None:
+        if size is not None:
             inside = np.isin(vertices.global_indices, lit[index].global_indices)
-            maps = searchlights(responses[:, inside], lit[index], searchlight, targets)
+            maps = searchlights(
+                responses[:, inside], lit[index], size.k, targets, radius=size.radius, measure=compared_by
+            )
+            if in_order:
+                maps[LAYER] = layer_map(maps, in_order)
             made["searchlights"] = f"{inside.sum():,}, {COARSE}" if coarse else int(inside.sum())
         facts[folder.name] = provenance(subject, vertices, precision, experiment="rsa", **made)
-        matrix = similarities({**own[-1], **targets})
+        matrix = similarities({**own[-1], **targets}, compared_by.unit)
         numbers = {"names": [*names, *targets], "similarities": matrix}
         write_results(folder, lit[index] if maps else vertices, maps, {**numbers, **facts[folder.name]})
         lights += [(subject, lit[index], maps, made, folder)] if maps else []
-    mean, subjects_of = _compared(own, targets, names, output)
-    labels = [*names, *targets]
-    pictures = _draw_maps(lights, where(replace(selection, roi=None)))
-    _draw_matrix(mean, labels, len(names), subjects, len(source), output)
-    rows = with_uncertainty(_nearest(mean, labels, subjects_of), [{**found, **targets} for found in own])
-    write_numbers(output, {"most alike": [row.as_json() for row in rows], "subjects": list(facts.values())})
-    caption = "Spearman's correlation of dissimilarities (1 − r of response patterns) of the images"
-    caption += f", mean over {len(subjects)} subjects." if len(subjects) > 1 else "."
+    study = Study(
+        subjects, output, compared_by, len(source), names, own, own_responses, targets, given.patterns, in_order
+    )
+    squares = study.squares()
+    parts = {"most alike": similarity_section(study, squares)}
+    if targets:
+        parts["targets"] = targets_section(study, squares)
+    if in_order and len(names) > 1:
+        parts["layers"] = layers_section(study)
+    if chosen_targets:
+        parts["partition"] = partition_section(study, chosen_targets)
+    if weighted is not None:
+        parts["weighted"] = weighted_section(study, weighted)
+    if readers:
+        measured = [
+            measured_regions(read, vertices, found, len(source), compared_by)
+            for read, vertices, found in zip(readers, inside_regions, regions, strict=True)
+        ]
+        parts["measured"] = measured_section(study, measured)
+    pictures = []
+    scale = shared_limits(*(maps[name] for _, _, maps, _, _ in lights for name in targets))
+    for subject, vertices, maps, made, folder in lights:
+        pictures += searchlights_section(
+            *(subject, vertices, maps, size, in_order, compared_by, made, folder),
+            roi=where(replace(selection, roi=None)),
+            limits=scale,
+        )
+    write_numbers(output, {**{name: part.numbers for name, part in parts.items()}, "subjects": list(facts.values())})
     write_report(
         output,
         "Representations",
-        [
-            Section("Similarity", [Picture(output / PICTURE, caption, {"images": len(source)}), _table(rows)]),
-            *([Section("Searchlights", pictures)] if pictures else []),
-        ],
-        lead=f"How alike {len(labels)} ROIs, features and matrices represent {len(source):,} images, in "
-        f"{counted(subjects)}.",
+        [*(part.section for part in parts.values()), *([Section("Searchlights", pictures)] if pictures else [])],
+        lead=f"How alike {len(names) + len(targets)} ROIs, features and matrices represent {len(source):,} images, "
+        f"in {counted(subjects)}.",
         command=command.line,
         settings=command.settings,
         provenance=facts,
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
-    return ExperimentResult(_summary(subjects, rows, coarse, output), output)
+    lines = [line for part in parts.values() for line in part.lines]
+    lines += [f"Searchlights are {COARSE}."] if coarse else []
+    return ExperimentResult("\n".join([*lines, f"Matrices, pictures and report.html: {output}"]), output)
 
 
-def _stimuli(subject: Subject, output: Path, images: Images | None) -> Source:
-    if images is not None:
-        return images.open(subject, output=output)
-    require_demo(subject, "Give images: a folder or an array, such as NSD's with --images test.")
-    return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED)
-
-
-def _draw_maps(
-    lights: Sequence[tuple[Subject, Vertices, Mapping[str, np.ndarray], Mapping[str, Any], Path]], roi: str | None
-) -> list[Picture]:
-    """Draw each subject's maps, all on one scale."""
-    if not lights:
-        return []
-    limits = shared_limits(*(values for _, _, maps, _, _ in lights for values in maps.values()))
-    pictures = []
-    for subject, vertices, maps, made, folder in lights:
-        for name, values in maps.items():
-            pictures += draw_brain(
-                subject,
-                vertices,
-                values,
-                folder / f"{name}.png",
-                f"{name} in searchlights: Spearman's correlation of its dissimilarities with those of the patterns "
-                f"of the {made['searchlight']} vertices nearest to each vertex. All maps have this scale.",
-                roi=roi,
-                images=made["images"],
-                settings=made,
-                limit=limits,
-                label="Spearman's correlation (no unit)",
-                title=f"{name} in searchlights of {made['searchlight']} vertices",
-            )
-    return pictures
-
-
-def _compared(
-    own: Sequence[Mapping[str, Float[np.ndarray, " pairs"]]],
-    targets: Mapping[str, Float[np.ndarray, " pairs"]],
-    names: Sequence[str],
-    output: Path,
-) -> tuple[Float[np.ndarray, "n n"], dict[str, Float[np.ndarray, "subjects subjects"]]]:
-    """Similarities of ROIs and targets, mean over subjects; and of each ROI over subjects; both also into a file."""
-    mean = np.mean([similarities({**found, **targets}) for found in own], axis=0)
-    subjects_of = {name: similarities({str(i): found[name] for i, found in enumerate(own)}) for name in names}
-    between = np.stack(list(subjects_of.values()), axis=-1)
-    path = output / "similarities.npz"
-    with explained("write", path):
-        np.savez(path, matrix=mean, names=np.array([*names, *targets]), subjects=between, rois=np.array(names))
-    return mean, subjects_of
-
-
-def _draw_matrix(
-    mean: Float[np.ndarray, "n n"],
-    labels: Sequence[str],
-    rois: int,
-    subjects: Sequence[Subject],
+def _check(
+    given: Given,
+    rois: Sequence[str],
+    features: Mapping[str, Any],
+    layers: Mapping[str, Any],
+    partitions: Sequence[str],
+    weighted: Weighting | None,
+    has_baseline: bool,
     images: int,
-    output: Path,
 ) -> None:
-    ids = [subject.description.subject for subject in subjects]
-    options: dict[str, Any] = {"title": "Similarity of representations", "note": note(subjects[0]), "corner": "name"}
-    options["subtitle"] = about(ids, f"{rois} ROIs", images=images)
-    draw_table(mean, labels, labels, "Spearman's correlation (no unit)", output / PICTURE, **options)
-
-
-def _nearest(
-    mean: Float[np.ndarray, "n n"], labels: Sequence[str], subjects_of: Mapping[str, Float[np.ndarray, "p p"]]
-) -> list[tuple[str, str, str | None, float, float | None]]:
-    """Return for each ROI or target its nearest and second, the first's correlation, and its own between subjects."""
-    others = np.nan_to_num(mean - 2 * np.eye(len(labels)), nan=-2)
-    rows = []
-    for index, name in enumerate(labels):
-        nearest, second = int(others[index].argmax()), None
-        if len(labels) > 2:
-            rest = others[index].copy()
-            rest[nearest] = -np.inf
-            second = labels[int(rest.argmax())]
-        pairs = np.triu_indices(len(subjects_of.get(name, ())), 1)
-        between = float(subjects_of[name][pairs].mean()) if len(pairs[0]) else None
-        rows.append((name, labels[nearest], second, float(mean[index, nearest]), between))
-    return rows
-
-
-def _table(rows: Sequence[MostAlike]) -> Table:
-    columns = ["representation", "most like", "correlation", "95% over images", "p"]
-    cells = [[row.name, row.said, row.correlation, str(row.over_images), row.p] for row in rows]
-    subjects = rows[0].subjects
-    if subjects >= FEWEST_SUBJECTS:
-        columns.append("95% over subjects")
-        cells = [[*own, str(row.over_subjects)] for own, row in zip(cells, rows, strict=True)]
-    if subjects > 1:
-        columns += ["between subjects", "95% over images of that"]
-        ends = ["–" if row.between is None else str(row.between_over_images) for row in rows]
-        cells = [
-            [*own, np.nan if row.between is None else row.between, end]
-            for own, row, end in zip(cells, rows, ends, strict=True)
-        ]
-    return Table(
-        f"What is most alike (Spearman's correlation); n = {rows[0].images:,} images, {subjects} subject"
-        f"{'s' * (subjects > 1)}; bootstrap intervals over images, p by permutation of images; ≈: not told apart",
-        columns,
-        cells,
-    )
-
-
-def _summary(subjects: Sequence[Subject], rows: Sequence[MostAlike], coarse: bool, output: Path) -> str:
-    lines = [
-        f"Representations of {rows[0].images:,} images in {counted(subjects)}; Spearman's correlation of "
-        "dissimilarities, 95% intervals over images"
-    ]
-    for row in rows:
-        line = f"  {row.name:<14}most like {row.said:<14}{row.correlation:>7.3f}   {row.over_images!s:<16}"
-        lines.append(line.rstrip() if row.between is None else f"{line}   between subjects {row.between:.3f}")
-    if coarse:
-        lines.append(f"Searchlights are {COARSE}.")
-    return "\n".join([*lines, f"Matrices, pictures and report.html: {output}"])
+    """Raise InvalidParameterError if targets do not fit the ROIs, each other, or what is asked for."""
+    if clash := set(rois) & set(given.triangles):
+        raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
+    if clash := set(features) & set(layers):
+        raise InvalidParameterError(f"{sorted(clash)} are names of features and of layers. Rename them.")
+    if LAYER in given.triangles:
+        raise InvalidParameterError(f"{LAYER!r} is the name of a map that is written. Rename the features.")
+    check_layers(len(rois), len(layers))
+    if not has_baseline:
+        for text in partitions:
+            parse_partition(text, list(given.triangles))
+    if weighted is not None:
+        check_weighted(len(given.patterns) + has_baseline, images)

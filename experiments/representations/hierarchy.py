@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..reporting.statistics import (
     resample,
     weighted_pair_correlation,
 )
-from .dissimilarity import ranks
+from .measure import RDM, Measure
 
 Pairs = Float[np.ndarray, " pairs"]
 
@@ -70,7 +70,12 @@ class Hierarchy(NamedTuple):
 
 
 def layer_hierarchy(
-    regions: Mapping[str, Pairs], layers: Mapping[str, Pairs], *, repetitions: int = REPETITIONS, seed: int = SEED
+    regions: Mapping[str, Pairs | Sequence[Pairs]],
+    layers: Mapping[str, Pairs],
+    *,
+    repetitions: int = REPETITIONS,
+    seed: int = SEED,
+    measure: Measure = RDM,
 ) -> Hierarchy:
     """Find the layer that each region is most like, and whether regions follow the layers' order [1]_.
 
@@ -78,11 +83,13 @@ def layer_hierarchy(
     ----------
     regions
         Upper triangles of dissimilarity matrices by name, in the order of the presumed hierarchy, such as V1, V2,
-        hV4.
+        hV4; or for each region those of several subjects, over which correlations are averaged.
     layers
         Those of a network's layers, from the first to the last.
     repetitions, seed
         Number of resamples of the images, and the seed that draws them. Pairs of an image with its copy do not count.
+    measure
+        Measure of similarity, of which these are triangles: dissimilarities by default.
 
     Raises
     ------
@@ -104,19 +111,16 @@ def layer_hierarchy(
     """
     if len(regions) < 2 or len(layers) < 2:
         raise InvalidParameterError(f"Give two regions and two layers at least, got {len(regions)}, {len(layers)}.")
-    given = {**{f"region {name}": pairs for name, pairs in regions.items()}, **layers}
-    if len({len(pairs) for pairs in given.values()}) > 1:
+    owns = {name: [pairs] if np.ndim(pairs[0]) == 0 else list(pairs) for name, pairs in regions.items()}
+    given = [*((f"region {name}", own) for name, some in owns.items() for own in some), *layers.items()]
+    if len({len(pairs) for _, pairs in given}) > 1:
         raise InvalidParameterError("Dissimilarities must all be of the same images.")
-    if bad := [name for name, pairs in given.items() if not np.isfinite(ranks(pairs)).all()]:
+    if bad := [name for name, pairs in given if not np.isfinite(measure.unit(pairs)).all()]:
         raise InvalidParameterError(f"Dissimilarities of {bad[0]!r} hold NaN or do not vary.")
-    of_regions, of_layers = (
-        [squareform(ranks(pairs), checks=False) for pairs in some.values()] for some in (regions, layers)
-    )
-    images = len(of_regions[0])
+    of_layers = [squareform(measure.unit(pairs), checks=False) for pairs in layers.values()]
+    images = len(of_layers[0])
     weights = np.concatenate([np.ones((1, images)), resample(images, repetitions=repetitions, seed=seed).drawn])
-    correlations = np.stack(
-        [[weighted_pair_correlation(weights, own, layer) for layer in of_layers] for own in of_regions]
-    )
+    correlations = np.stack([_mean_correlations(weights, some, of_layers, measure) for some in owns.values()])
     best = correlations.argmax(1)  # (regions, 1 + repetitions)
     few = images < FEWEST
     names = list(layers)
@@ -133,6 +137,17 @@ def layer_hierarchy(
     orders = np.array([_order(positions) for positions in best.T])
     over_images = NO_INTERVAL if few else _percentiles(orders[1:][np.isfinite(orders[1:])])
     return Hierarchy(rows, float(orders[0]), over_images, correlations[:, :, 0])
+
+
+def _mean_correlations(
+    weights: Float[np.ndarray, "rows images"],
+    owns: Sequence[Pairs],
+    layers: Sequence[Float[np.ndarray, "images images"]],
+    measure: Measure,
+) -> Float[np.ndarray, "layers rows"]:
+    """Return the correlations of a region with each layer for each row of weights, mean over subjects."""
+    squares = [squareform(measure.unit(own), checks=False) for own in owns]
+    return np.mean([[weighted_pair_correlation(weights, own, layer) for layer in layers] for own in squares], axis=0)
 
 
 def _order(positions: np.ndarray) -> float:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import squareform
 
 from ...errors import InvalidParameterError
-from ..reporting.statistics import SEED, permutation_p
-from .dissimilarity import ranks
+from ..reporting.statistics import (
+    FEWEST,
+    NO_INTERVAL,
+    SEED,
+    Interval,
+    interval,
+    permutation_p,
+    resample,
+    weighted_pair_correlation,
+)
+from .measure import RDM, Measure
 
 MOST_TARGETS = 5  # 31 shares
 Pairs = Float[np.ndarray, " pairs"]
+Subset = tuple[str, ...]
+_Value = TypeVar("_Value", float, np.ndarray)
 
 
 class Partition(NamedTuple):
@@ -31,15 +43,26 @@ class Partition(NamedTuple):
         each other.
     p
         p of each target's own share, by permutation; NaN without permutations.
+    intervals
+        95% bootstrap interval over images of each share, and of the total under the empty set; empty without
+        resamples. An own share is never below 0, so that its interval says how large it is, and p whether there is
+        one.
     """
 
     total: float
-    shares: dict[tuple[str, ...], float]
+    shares: dict[Subset, float]
     p: dict[str, float]
+    intervals: Mapping[Subset, Interval] = MappingProxyType({})
 
 
 def partition_variance(
-    matrix: Pairs, targets: Mapping[str, Pairs], *, repetitions: int = 0, seed: int = SEED
+    matrix: Pairs | Sequence[Pairs],
+    targets: Mapping[str, Pairs],
+    *,
+    repetitions: int = 0,
+    resamples: int = 0,
+    measure: Measure = RDM,
+    seed: int = SEED,
 ) -> Partition:
     """Partition the variance of a dissimilarity matrix among target matrices.
 
@@ -51,11 +74,15 @@ def partition_variance(
     Parameters
     ----------
     matrix
-        Upper triangle of a region's dissimilarity matrix.
+        Upper triangle of a region's dissimilarity matrix; or those of several subjects, whose mean shares are
+        returned.
     targets
         Upper triangles of one to five matrices of the same images, by name.
-    repetitions, seed
-        Number of permutations, and the seed that draws them; none by default.
+    repetitions, resamples, seed
+        Number of permutations and of bootstrap resamples, and the seed that draws them; none by default. Pairs of an
+        image with its own copy do not count, and ranks stay as they are.
+    measure
+        Measure of similarity, of which these are triangles: dissimilarities by default.
 
     Raises
     ------
@@ -84,33 +111,75 @@ def partition_variance(
     names = list(targets)
     if not 1 <= len(names) <= MOST_TARGETS:
         raise InvalidParameterError(f"Give 1 to {MOST_TARGETS} targets, got {len(names)}.")
-    if len({len(pairs) for pairs in (matrix, *targets.values())}) > 1:
-        lengths = {name: len(pairs) for name, pairs in {"matrix": matrix, **targets}.items()}
+    matrices = [np.asarray(matrix)] if np.ndim(matrix[0]) == 0 else [np.asarray(own) for own in matrix]
+    lengths = {name: len(pairs) for name, pairs in {"matrix": matrices[0], **targets}.items()}
+    if len({*lengths.values(), *map(len, matrices)}) > 1:
         raise InvalidParameterError(f"Dissimilarities must be of the same images, got numbers of pairs {lengths}.")
-    own = ranks(matrix)
-    columns = {name: ranks(pairs) for name, pairs in targets.items()}
-    if bad := [name for name, column in {"matrix": own, **columns}.items() if not np.isfinite(column).all()]:
+    owns = [measure.unit(own) for own in matrices]
+    columns = {name: measure.unit(pairs) for name, pairs in targets.items()}
+    units = [*(("matrix", own) for own in owns), *columns.items()]
+    if bad := [name for name, column in units if not np.isfinite(column).all()]:
         raise InvalidParameterError(f"Dissimilarities of {bad[0]!r} hold NaN or do not vary.")
-    explained = {subset: _explained(own, [columns[name] for name in subset]) for subset in _subsets(names)}
-    shares = {
-        subset: sum(
-            (-1) ** (len(subset) - len(left_out) + 1)
-            * explained[tuple(name for name in names if name not in left_out)]
-            for left_out in _subsets(subset)
-        )
+    explained = {
+        subset: float(np.mean([_explained(own, [columns[name] for name in subset]) for own in owns]))
         for subset in _subsets(names)
-        if subset
     }
     p = {name: float("nan") for name in names}
     if repetitions:
         random = np.random.default_rng(seed)
         for name in names:
             others = [columns[other] for other in names if other != name]
-            p[name] = _p(own, columns[name], others, repetitions, random)
-    return Partition(explained[tuple(names)], shares, p)
+            p[name] = _p(owns, columns[name], others, repetitions, random)
+    intervals = _intervals(owns, columns, resamples, seed) if resamples else {}
+    return Partition(explained[tuple(names)], _shares(explained, names), p, intervals)
 
 
-def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def _shares(explained: Mapping[Subset, _Value], names: Sequence[str]) -> dict[Subset, _Value]:
+    """Return the share of each subset from what the targets of each subset explain."""
+    shares = {}
+    for subset in _subsets(names):
+        if subset:
+            signed = [
+                (-1) ** (len(subset) - len(left_out) + 1)
+                * explained[tuple(name for name in names if name not in left_out)]
+                for left_out in _subsets(subset)
+            ]
+            shares[subset] = sum(signed[1:], start=signed[0])
+    return shares
+
+
+def _intervals(
+    owns: Sequence[Pairs], columns: Mapping[str, Pairs], resamples: int, seed: int
+) -> dict[Subset, Interval]:
+    """Return the intervals of all shares and of the total, from correlations of matrices in resamples."""
+    names = list(columns)
+    squares = [squareform(column, checks=False) for column in columns.values()]
+    images = len(squares[0])
+    if images < FEWEST:
+        return {subset: NO_INTERVAL for subset in _subsets(names)}
+    draws = resample(images, repetitions=resamples, seed=seed)
+    weights = np.concatenate([np.ones((1, images)), draws.drawn, draws.left_out])
+    among = np.ones((len(weights), len(names), len(names)))
+    for i, j in itertools.combinations(range(len(names)), 2):
+        among[:, i, j] = among[:, j, i] = weighted_pair_correlation(weights, squares[i], squares[j])
+    explained = {subset: np.zeros(len(weights)) for subset in _subsets(names)}
+    for own in owns:
+        square = squareform(own, checks=False)
+        with_own = np.stack([weighted_pair_correlation(weights, square, other) for other in squares], axis=1)
+        for subset in explained:
+            chosen = [names.index(name) for name in subset]
+            if chosen:
+                inverse = np.linalg.pinv(among[:, chosen][:, :, chosen], rcond=1e-10, hermitian=True)
+                right = with_own[:, chosen]
+                explained[subset] += np.einsum("ri,rij,rj->r", right, inverse, right) / len(owns)
+    drawn = {(): explained[tuple(names)], **_shares(explained, names)}
+    return {
+        subset: interval(float(values[0]), values[1 : 1 + resamples], values[1 + resamples :])
+        for subset, values in drawn.items()
+    }
+
+
+def _subsets(names: Sequence[str]) -> Iterator[Subset]:
     for count in range(len(names) + 1):
         yield from itertools.combinations(names, count)
 
@@ -127,16 +196,18 @@ def _explained(own: Pairs, columns: Sequence[Pairs]) -> float:
     return float(((_basis(columns, len(own)).T @ own) ** 2).sum())  # own has length 1
 
 
-def _p(own: Pairs, column: Pairs, others: Sequence[Pairs], repetitions: int, random: np.random.Generator) -> float:
-    basis = _basis(others, len(own))
-    rest = own - basis @ (basis.T @ own)
+def _p(
+    owns: Sequence[Pairs], column: Pairs, others: Sequence[Pairs], repetitions: int, random: np.random.Generator
+) -> float:
+    basis = _basis(others, len(column))
+    rests = np.stack([own - basis @ (basis.T @ own) for own in owns])
     square = squareform(column - basis @ (basis.T @ column), checks=False)
 
     def share(pairs: Pairs) -> float:
         alone = pairs - basis @ (basis.T @ pairs)
         alone = alone - alone.mean()
         length = alone @ alone
-        return (rest @ alone) ** 2 / length if length > 1e-12 else 0.0
+        return float(((rests @ alone) ** 2).sum() / length) if length > 1e-12 else 0.0
 
     found = share(squareform(square, checks=False))
     drawn = np.empty(repetitions)

@@ -16,7 +16,7 @@ from nilearn.datasets import fetch_surf_fsaverage
 
 from berg_jax import surface
 from berg_jax.errors import ResourceError
-from berg_jax.experiments.representations.dissimilarity import neighborhoods, searchable_vertices
+from berg_jax.experiments.representations.searchlight import neighborhoods, searchable_vertices
 from berg_jax.surface import meshes, views
 from berg_jax.vertices import Vertices
 

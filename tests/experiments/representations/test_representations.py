@@ -19,14 +19,9 @@ import berg_jax
 from berg_jax import Execution, Selection
 from berg_jax.cli.app import app
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ValidationError
-from berg_jax.experiments.representations.dissimilarity import (
-    dissimilarities,
-    from_square,
-    neighborhoods,
-    searchlights,
-    similarities,
-)
+from berg_jax.experiments.representations.dissimilarity import dissimilarities, from_square, similarities
 from berg_jax.experiments.representations.experiment import compare_representations
+from berg_jax.experiments.representations.searchlight import neighborhoods, searchlights
 from berg_jax.vertices import Vertices
 
 SIZE = 642

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from ...convert.dinov2 import Backbone
-from ...model.batches import filled_batches
-from ...model.encoding_model import pixels_of
-from ...model.nn.config import ViTConfig
-from ...model.nn.precision import PRECISIONS
-from ...model.nn.vit import ViT
-from ...stream.sources.image_files import Source
+from ....convert.dinov2 import Backbone
+from ....model.batches import filled_batches
+from ....model.encoding_model import pixels_of
+from ....model.nn.config import ViTConfig
+from ....model.nn.precision import PRECISIONS
+from ....model.nn.vit import ViT
+from ....stream.sources.image_files import Source
 
 
 def class_tokens(

@@ -9,10 +9,10 @@ from jaxtyping import Int
 from scipy import sparse
 from scipy.sparse.csgraph import dijkstra
 
-from ...errors import InvalidParameterError, ResourceError
-from ...surface.meshes import SHOWN, fsaverage, how_to_get, is_here
-from ...surface.spaces import MESHES, hint
-from ...vertices import HEMISPHERES, Vertices
+from ....errors import InvalidParameterError, ResourceError
+from ....surface.meshes import SHOWN, fsaverage, how_to_get, is_here
+from ....surface.spaces import MESHES, hint
+from ....vertices import HEMISPHERES, Vertices
 
 _AT_ONCE = 128  # vertices whose distances are computed together
 
@@ -39,7 +39,7 @@ def geodesic_neighborhoods(vertices: Vertices, radius: float) -> Iterator[Int[np
 
     See Also
     --------
-    berg_jax.experiments.representations.dissimilarity.neighborhoods : The k nearest vertices on the sphere.
+    berg_jax.experiments.representations.searchlight.nearest.neighborhoods : The k nearest vertices on the sphere.
     """
     size = vertices.hemisphere_size
     if size not in MESHES or size < SHOWN:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, stats
 
-from ...errors import InvalidParameterError
-from ..reporting.statistics import REPETITIONS, SEED, permutation_p
-from .dissimilarity import dissimilarities, ranks
+from ....errors import InvalidParameterError
+from ...reporting.statistics import REPETITIONS, SEED, permutation_p
+from ..dissimilarity import dissimilarities, ranks
 
 FEWEST_PARTICIPANTS = 5  # of whose signs there are 32 combinations
 Pairs = Float[np.ndarray, " pairs"]
@@ -28,12 +28,15 @@ class Cluster(NamedTuple):
         Sum of t over its times.
     p
         Share of random signs of the participants whose largest cluster has as much mass.
+    p_of_all
+        The same by the largest cluster in any region, which allows for their number, too.
     """
 
     start: int
     stop: int
     mass: float
     p: float
+    p_of_all: float
 
 
 class Fusion(NamedTuple):
@@ -79,7 +82,8 @@ def fuse_over_time(
     Raises
     ------
     InvalidParameterError
-        There are fewer than 5 participants, or patterns, times or regions do not fit each other.
+        There are fewer than 5 participants, patterns, times or regions do not fit each other, or a pattern is not
+        finite.
 
     References
     ----------
@@ -122,26 +126,34 @@ def fuse_over_time(
             for one, shape in zip(patterns, shapes, strict=True)
         ]
     )
+    if any(not np.isfinite(one).all() for one in patterns):
+        raise InvalidParameterError("Patterns must be finite; leave out channels and times that hold NaN.")
     random = np.random.default_rng(seed)
     signs = random.choice([-1.0, 1.0], (repetitions, len(patterns)))
+    alike = {name: np.nan_to_num(over_time @ ranks(own)) for name, own in regions.items()}
+    tested = {name: _tested(correlations, signs, threshold_p) for name, correlations in alike.items()}
+    any_region = np.max([largest for _, largest in tested.values()], axis=0)
     found = {}
-    for name, own in regions.items():
-        correlations = np.nan_to_num(over_time @ ranks(own))
-        found[name] = Fusion(correlations, _clusters(correlations, signs, threshold_p))
+    for name, (runs, largest) in tested.items():
+        clusters = []
+        for start, stop, mass in runs:
+            p, p_of_all = (permutation_p(some >= mass * (1 - 1e-9)) for some in (largest, any_region))
+            clusters.append(Cluster(start, stop, mass, p, p_of_all))
+        found[name] = Fusion(alike[name], clusters)
     return found
 
 
-def _clusters(
+def _tested(
     correlations: Float[np.ndarray, "participants times"],
     signs: Float[np.ndarray, "repetitions participants"],
     threshold_p: float,
-) -> list[Cluster]:
+) -> tuple[list[tuple[int, int, float]], Float[np.ndarray, " repetitions"]]:
+    """Return a region's clusters, and the mass of the largest cluster under each row of signs."""
     z = np.arctanh(np.clip(correlations, -1 + 1e-12, 1 - 1e-12))
     threshold = stats.t.isf(threshold_p, len(z) - 1)
-    own = _runs(_t(z[None])[0], threshold)
     drawn = [_runs(t, threshold) for t in _t(signs[:, :, None] * z)]
     largest = np.array([max((mass for *_, mass in runs), default=0.0) for runs in drawn])
-    return [Cluster(start, stop, mass, permutation_p(largest >= mass * (1 - 1e-9))) for start, stop, mass in own]
+    return _runs(_t(z[None])[0], threshold), largest
 
 
 def _t(z: Float[np.ndarray, "repetitions participants times"]) -> Float[np.ndarray, "repetitions times"]:

@@ -1,0 +1,5 @@
+"""EEG–fMRI fusion: similarity of given patterns over time with in silico regions."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
