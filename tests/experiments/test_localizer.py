@@ -354,7 +354,7 @@ def test_tables_as_figures(tmp_path: Path) -> None:
     assert (pixels[..., 0] - pixels[..., 2] > 60).any()  # red
     assert (pixels[..., 2] - pixels[..., 0] > 60).any()
     with pytest.raises(InvalidParameterError, match="2 rows and 1 columns"):
-        draw_table(np.zeros((2, 2)), ["a", "b"], ["c"], "z", tmp_path / "y.png")
+        draw_table(np.zeros((2, 2)), ["a", "b"], ["c"], "z", tmp_path / "y.png", title="T")
 
 
 @pytest.mark.nightly

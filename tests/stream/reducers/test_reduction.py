@@ -55,7 +55,7 @@ def test_means_of_groups_are_the_means_of_the_stored_responses(
         reduce_images(subject, folder, output, **options, execution=execution(process=Process(0, 2)))
     shown = CliRunner().invoke(app, ["show", str(output)])
     assert shown.exit_code == 0
-    assert "unfinished: group_means are written when all images are done; the same command goes on" in shown.output
+    assert "unfinished: means are written when all images are done; the same command goes on" in shown.output
     said = reduce_images(subject, folder, output, **options, execution=execution(process=Process(1, 2)))
     assert re.search(r"^  faces +3 ", said, re.MULTILINE)
     assert re.search(r"^  places +2 ", said, re.MULTILINE)
