@@ -27,7 +27,7 @@ from berg_jax.experiments.reporting.statistics import (
     weighted_pair_correlation,
 )
 from berg_jax.experiments.representations.dissimilarity import dissimilarities, similarities
-from berg_jax.experiments.representations.uncertainty import with_uncertainty
+from berg_jax.experiments.representations.uncertainty import Squares, with_uncertainty
 
 
 def of_mean(values: np.ndarray) -> Any:
@@ -155,28 +155,28 @@ def test_the_most_alike_is_named_with_what_is_not_told_apart() -> None:
 
     own = {"a": region(0), "near": region(2), "as near": region(2), "noise": region(40)}
     matrix, labels = similarities(own), list(own)
-    (told,) = with_uncertainty([("a", "near", "noise", matrix[0, 1], None)], [own])
+    (told,) = with_uncertainty([("a", "near", "noise", matrix[0, 1], None)], [Squares(own)])
     assert (told.said, told.alike, told.images, told.subjects) == ("near", None, 40, 1)
     assert told.over_images.low < told.correlation < told.over_images.high
     assert told.p == 1 / 1001
     order = np.argsort(-matrix[0, 1:]) + 1
     nearest, second = (labels[k] for k in order[:2])
-    (alike,) = with_uncertainty([("a", nearest, second, matrix[0, order[0]], None)], [own])
+    (alike,) = with_uncertainty([("a", nearest, second, matrix[0, order[0]], None)], [Squares(own)])
     assert alike.said == f"{nearest} ≈ {second}"
-    (apart,) = with_uncertainty([("noise", "a", None, matrix[3, 0], None)], [own])
+    (apart,) = with_uncertainty([("noise", "a", None, matrix[3, 0], None)], [Squares(own)])
     assert apart.over_images.low < 0.1
     subjects = [{name: region(0.5) for name in ("a", "b")} for _ in range(3)]
     correlations = [similarities(one)[0, 1] for one in subjects]
-    (over,) = with_uncertainty([("a", "b", None, float(np.mean(correlations)), 0.5)], subjects)
+    (over,) = with_uncertainty([("a", "b", None, float(np.mean(correlations)), 0.5)], [Squares(one) for one in subjects])
     np.testing.assert_allclose(over.over_subjects, mean_interval(np.array(correlations)), rtol=1e-9)
     assert over.between_over_images.low < over.between_over_images.high
     assert set(over.as_json()) == set(over._fields)
     six = {name: np.round(dissimilarities(random.normal(size=(6, 9)))) for name in "abc"}  # resamples all alike
     matrix = similarities(six)
-    assert with_uncertainty([("a", "b", "c", matrix[0, 1], None)], [six])[0].over_images.high <= 1
+    assert with_uncertainty([("a", "b", "c", matrix[0, 1], None)], [Squares(six)])[0].over_images.high <= 1
     four = {name: dissimilarities(random.normal(size=(4, 9))) for name in "ab"}
-    assert np.isnan(with_uncertainty([("a", "b", None, 0.1, None)], [four])[0].over_images).all()
-    (alone,) = with_uncertainty([("a", "a", None, np.nan, None)], [own])
+    assert np.isnan(with_uncertainty([("a", "b", None, 0.1, None)], [Squares(four)])[0].over_images).all()
+    (alone,) = with_uncertainty([("a", "a", None, np.nan, None)], [Squares(own)])
     assert (alone.said, str(alone.over_images)) == ("–", "–")
 
 
