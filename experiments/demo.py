@@ -196,5 +196,6 @@ def _draw_ascent(
     curve = panels["curve"]
     curve.plot(means, color="#b2182b")
     curve.set(xlabel="step of gradient ascent", ylabel=f"mean response of {roi} (z)")
+    curve.locator_params(axis="x", integer=True)
     curve.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path, ("step", "mean response (z)"), enumerate(means.astype(float).tolist()))
