@@ -13,7 +13,7 @@ from ....surface.style import default_style
 from ...reporting.page import Picture, Section, Table
 from ...reporting.panels import panels, save_panels
 from ...reporting.statistics import fdr
-from ..weighted import FEWEST_WEIGHTED, WeightedSimilarity, Weighting, compare_weighted
+from ..weighted import FEWEST_WEIGHTED, WeightedSimilarity, Weighting, compare_regions
 from .study import MOST_LINES, Part, Study
 
 PICTURE = "weighted.png"
@@ -37,11 +37,11 @@ def check_weighted(patterns: int, images: int) -> None:
 
 def weighted_section(study: Study, weighting: Weighting) -> Part:
     """Compare weighted features with each ROI, and draw them beside features as they are."""
-    rows = [
-        (roi, name, compare_weighted(patterns, [own[roi] for own in study.responses], weighting=weighting))
-        for roi in study.rois
-        for name, patterns in study.patterns.items()
-    ]
+    regions = {roi: [own[roi] for own in study.responses] for roi in study.rois}
+    found = {
+        name: compare_regions(patterns, regions, weighting=weighting) for name, patterns in study.patterns.items()
+    }
+    rows = [(roi, name, found[name][roi]) for roi in study.rois for name in study.patterns]
     q = fdr(np.array([one.p for *_, one in rows]))
     _write(study.output / "weighted.csv", rows, q)
     path = study.output / PICTURE

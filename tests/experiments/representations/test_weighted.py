@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.representations import compare_weighted, encoding_weighted, feature_weighted
-from berg_jax.experiments.representations.weighted import PENALTIES, halves, pair_ridge, predict_left_out
+from berg_jax.experiments.representations.weighted import PENALTIES, PairRidge, halves, predict_left_out
 
 SIMULATIONS = 200
 MOST = int(binom.ppf(0.99, SIMULATIONS, 0.05))  # p below 0.05 among so many nulls, with 99% certainty
@@ -62,19 +62,18 @@ def test_dissimilarities_of_predictions_are_those_of_scikit_learn() -> None:
     assert one.plain == pytest.approx(np.mean(plain))
 
 
-@pytest.mark.parametrize("penalty", [1e-4, 0.3, 50.0])
-def test_pairs_are_regressed_as_by_scikit_learn(penalty: float) -> None:
+@pytest.mark.parametrize("count", [6, 120], ids=["more pairs", "more features"])
+@pytest.mark.parametrize("penalty", [1e-3, 0.3, 50.0])
+def test_pairs_are_regressed_as_by_scikit_learn(penalty: float, count: int) -> None:
     random = np.random.default_rng(2)
-    features, similarity = random.normal(size=(14, 6)), random.normal(size=(14, 14))
+    features, similarity = random.normal(size=(14, count)), random.normal(size=(14, 14))
     similarity += similarity.T
     first, second = np.triu_indices(14, 1)
     products = features[first] * features[second]
     expected = Ridge(alpha=penalty * len(first)).fit(products, similarity[first, second])
-    weights, intercept = pair_ridge(features, similarity, penalty)
-    np.testing.assert_allclose(weights, expected.coef_, atol=1e-9)
-    assert intercept == pytest.approx(expected.intercept_)
-    several, intercepts = pair_ridge(features, similarity, [penalty, 1.0])
-    np.testing.assert_allclose(several[0], weights)
+    weights, intercepts = PairRidge(features).fit(similarity, [penalty, 1.0])
+    np.testing.assert_allclose(weights[0], expected.coef_, atol=1e-9)
+    assert intercepts[0] == pytest.approx(expected.intercept_)
     assert intercepts.shape == (2,)
 
 
@@ -96,9 +95,9 @@ def test_planted_weights_are_found(weighting: str) -> None:
 def test_weights_of_features_are_those_that_were_planted() -> None:
     """Similarities that are a weighted sum of products have these weights, without noise."""
     features, weights = np.random.default_rng(4).normal(size=(50, 8)), np.array([3.0, 1, 0, 0, 0.5, 0, 0, 2])
-    found, intercept = pair_ridge(features, (features * weights) @ features.T + 0.7, 1e-12)
-    np.testing.assert_allclose(found, weights, atol=1e-6)
-    assert intercept == pytest.approx(0.7)
+    found, intercepts = PairRidge(features).fit((features * weights) @ features.T + 0.7, [1e-12])
+    np.testing.assert_allclose(found[0], weights, atol=1e-6)
+    assert intercepts[0] == pytest.approx(0.7)
 
 
 def test_mistakes() -> None:

@@ -7,15 +7,16 @@ feature (feature-reweighted RSA).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.distance import squareform
 
-from ...errors import InvalidParameterError
-from ..reporting.statistics import (
+from ....errors import InvalidParameterError
+from ...reporting.statistics import (
     FEWEST,
     NO_INTERVAL,
     REPETITIONS,
@@ -26,13 +27,14 @@ from ..reporting.statistics import (
     resample,
     weighted_pair_correlation,
 )
-from .dissimilarity import dissimilarities, ranks
+from ..dissimilarity import dissimilarities, ranks
+from .ridge import PENALTIES, PairRidge, predict_left_out
 
 FEWEST_WEIGHTED = 10  # images: of five in a half there are ten pairs
-PENALTIES = np.logspace(-3, 5, 9)  # times the number of features, which are scaled to a variance of 1
 _MOST_FEATURES = 4096  # whose weights are a matrix of features by features
 Weighting = Literal["encoding", "features"]
 Patterns = Float[np.ndarray, "images features"]
+Weigh = Callable[[np.ndarray], list[np.ndarray]]
 Half = tuple[Int[np.ndarray, " training"], Int[np.ndarray, " left_out"]]
 
 
@@ -79,54 +81,6 @@ def halves(images: int, seed: int = SEED) -> list[Half]:
     order = np.random.default_rng(seed).permutation(images)
     one, other = np.sort(order[: images // 2]), np.sort(order[images // 2 :])
     return [(one, other), (other, one)]
-
-
-def predict_left_out(
-    features: Float[np.ndarray, "training features"],
-    responses: Float[np.ndarray, "training vertices"],
-    new: Float[np.ndarray, "left_out features"],
-) -> Float[np.ndarray, "left_out vertices"]:
-    """Predict responses to new images by ridge regression, each vertex with the penalty that suits it best.
-
-    Features are scaled to a mean of 0 and a variance of 1 over the training images. Of nine penalties, from 0.001 to
-    100,000 times the number of features, each vertex has the one with the smallest error of leave-one-out
-    predictions, which a ridge has in closed form.
-
-    Parameters
-    ----------
-    features, responses
-        Training images' features and responses.
-    new
-        Features of the images to predict.
-
-    Examples
-    --------
-    >>> random = np.random.default_rng(0)
-    >>> features, weights = random.normal(size=(60, 5)), random.normal(size=(5, 3))
-    >>> predicted = predict_left_out(features[:50], features[:50] @ weights, features[50:])
-    >>> round(float(np.corrcoef(predicted.ravel(), (features[50:] @ weights).ravel())[0, 1]), 3)
-    1.0
-    """
-    features, responses, new = (np.asarray(some, np.float64) for some in (features, responses, new))
-    center, spread = features.mean(0), features.std(0)
-    spread[spread == 0] = 1  # of a feature that does not vary, which is 0 then
-    scaled, applied = (features - center) / spread, (new - center) / spread
-    mean = responses.mean(0)
-    values, vectors = np.linalg.eigh(scaled @ scaled.T)
-    values = np.maximum(values, 0)
-    rotated = vectors.T @ (responses - mean)
-    best = np.full(responses.shape[1], np.inf)
-    duals = np.zeros_like(responses)
-    for penalty in PENALTIES * features.shape[1]:
-        shrunk = 1 / (values + penalty)
-        kept = values * shrunk
-        leverage = 1 / len(features) + (vectors**2) @ kept
-        error = (responses - mean - vectors @ (kept[:, None] * rotated)) / np.maximum(1 - leverage, 1e-12)[:, None]
-        loss = (error**2).mean(0)
-        better = loss < best
-        best[better] = loss[better]
-        duals[:, better] = vectors @ (shrunk[:, None] * rotated[:, better])
-    return mean + applied @ (scaled.T @ duals)
 
 
 def encoding_weighted(
@@ -198,50 +152,50 @@ def feature_weighted(
     [190, 190]
     """
     features, responses = _checked(features, responses)
-    if features.shape[1] > _MOST_FEATURES:
-        raise InvalidParameterError(
-            f"A weight of each feature is for up to {_MOST_FEATURES:,} features, got {features.shape[1]:,}. Give "
-            "fewer, such as principal components, or weight by encoding."
-        )
-    found = []
-    for training, left_out in halves(len(features), seed):
-        region = 1 - squareform(dissimilarities(responses[training]), checks=False)
-        applied = _row_scaled(features)
-        penalty = _best_penalty(applied[training], region, seed)
-        weights, _ = pair_ridge(applied[training], region, penalty)
-        found.append(1 - _weighted_products(applied[left_out], weights))
-    return found
+    return _FeatureWeights(features, seed)(responses)
 
 
-def pair_ridge(
-    features: Patterns, similarity: Float[np.ndarray, "images images"], penalties: float | Sequence[float]
-) -> tuple[Float[np.ndarray, "*penalties features"], Float[np.ndarray, "*penalties"]]:
-    """Return weights of the products of features, by ridge regression on pairs of images, and intercepts.
+class _FeatureWeights:
+    """Weights of features for any region, of which all that does not depend on the region is computed once."""
 
-    The sums over pairs are products of matrices of features, so that no array of all pairs and features is made.
+    def __init__(self, features: Patterns, seed: int) -> None:
+        if features.shape[1] > _MOST_FEATURES:
+            raise InvalidParameterError(
+                f"A weight of each feature is for up to {_MOST_FEATURES:,} features, got {features.shape[1]:,}. Give "
+                "fewer, such as principal components, or weight by encoding."
+            )
+        self._features = _row_scaled(features)
+        self._halves = halves(len(features), seed)
+        order = np.random.default_rng(seed).permutation(len(self._halves[0][0]))
+        self._whole, self._parts = [], []
+        for training, _ in self._halves:
+            own = self._features[training]
+            again = np.concatenate([order, np.arange(len(order), len(own))])  # a half can have one image more
+            parts = [(again[part::2], again[1 - part :: 2]) for part in range(2)]
+            self._whole.append(PairRidge(own))
+            self._parts.append([(inside, outside, PairRidge(own[inside])) for inside, outside in parts])
 
-    Parameters
-    ----------
-    features
-        Features of the images.
-    similarity
-        The region's similarity of each two images; its diagonal does not count.
-    penalties
-        Penalty of squared weights, or several, times the number of pairs.
-    """
-    pairs = len(features) * (len(features) - 1) / 2
-    off = similarity - np.diag(np.diag(similarity))
-    squares = features**2
-    gram = ((features.T @ features) ** 2 - squares.T @ squares) / 2
-    means = (features.sum(0) ** 2 - squares.sum(0)) / 2 / pairs
-    target = off.sum() / 2 / pairs
-    right = (features * (off @ features)).sum(0) / 2 - pairs * means * target
-    values, vectors = np.linalg.eigh(gram - pairs * np.outer(means, means))
-    rotated = vectors.T @ right
-    several = np.atleast_1d(np.asarray(penalties, np.float64)) * pairs
-    weights = (rotated / (np.maximum(values, 0) + several[:, None])) @ vectors.T
-    intercepts = target - weights @ means
-    return (weights, intercepts) if np.ndim(penalties) else (weights[0], intercepts[0])
+    def __call__(self, responses: Float[np.ndarray, "images vertices"]) -> list[Float[np.ndarray, " pairs"]]:
+        found = []
+        for (training, left_out), whole, parts in zip(self._halves, self._whole, self._parts, strict=True):
+            region = 1 - squareform(dissimilarities(responses[training]), checks=False)
+            penalty = self._best_penalty(self._features[training], region, parts)
+            weights, _ = whole.fit(region, [penalty])
+            found.append(1 - _weighted_products(self._features[left_out], weights[0]))
+        return found
+
+    def _best_penalty(
+        self, features: Patterns, similarity: Float[np.ndarray, "n n"], parts: Sequence[tuple]
+    ) -> float:
+        """Return the penalty whose weights predict the similarities of left-out training images best."""
+        penalties = PENALTIES * float((features**2).mean() ** 2)  # times a product's variance
+        errors = np.zeros(len(penalties))
+        for inside, outside, ridge in parts:
+            weights, intercepts = ridge.fit(similarity[np.ix_(inside, inside)], penalties)
+            truth = similarity[np.ix_(outside, outside)][np.triu_indices(len(outside), 1)]
+            for index, (row, intercept) in enumerate(zip(weights, intercepts, strict=True)):
+                errors[index] += ((_weighted_products(features[outside], row) + intercept - truth) ** 2).sum()
+        return float(penalties[errors.argmin()])
 
 
 def compare_weighted(
@@ -279,17 +233,56 @@ def compare_weighted(
     >>> found.weighted > found.plain + 0.3, found.gain.low > 0, found.p < 0.01
     (True, True, True)
     """
+    return compare_regions(features, {"": responses}, weighting=weighting, repetitions=repetitions, seed=seed)[""]
+
+
+def compare_regions(
+    features: Patterns,
+    regions: Mapping[str, Sequence[Float[np.ndarray, "images vertices"]]],
+    *,
+    weighting: Weighting = "encoding",
+    repetitions: int = REPETITIONS,
+    seed: int = SEED,
+) -> dict[str, WeightedSimilarity]:
+    """Compare features with several regions, as :func:`compare_weighted` does with one.
+
+    Parameters
+    ----------
+    features
+        Features of the images.
+    regions
+        For each region its responses in each subject.
+    weighting, repetitions, seed
+        See :func:`compare_weighted`.
+    """
     if weighting not in ("encoding", "features"):
         raise InvalidParameterError(f"weighting must be 'encoding' or 'features', got {weighting!r}.")
-    if not len(responses):
+    if any(not len(responses) for responses in regions.values()):
         raise InvalidParameterError("Give the responses of one or more subjects, got none.")
-    weigh = encoding_weighted if weighting == "encoding" else feature_weighted
+    for responses in regions.values():
+        for own in responses:
+            _checked(features, own)
+    features = np.asarray(features, np.float64)
+    if weighting == "encoding":
+        weigh: Weigh = partial(encoding_weighted, features, seed=seed)
+    else:
+        weigh = _FeatureWeights(features, seed)
+    return {name: _compared(features, responses, weigh, repetitions, seed) for name, responses in regions.items()}
+
+
+def _compared(
+    features: Patterns,
+    responses: Sequence[Float[np.ndarray, "images vertices"]],
+    weigh: Weigh,
+    repetitions: int,
+    seed: int,
+) -> WeightedSimilarity:
     parts = halves(len(features), seed)
     left_out = [those for _, those in parts]
     as_they_are = [_square(dissimilarities(np.asarray(features)[those])) for those in left_out]
     pairs = []  # of each subject and half: the region's, the weighted and the plain matrix
     for own in responses:
-        weighted = weigh(features, own, seed)
+        weighted = weigh(np.asarray(own, np.float64))
         for half, those in enumerate(left_out):
             region = _square(dissimilarities(np.asarray(own)[those]))
             pairs.append((half, region, _square(weighted[half]), as_they_are[half]))
@@ -365,19 +358,3 @@ def _row_scaled(features: Patterns) -> Patterns:
 
 def _weighted_products(features: Patterns, weights: Float[np.ndarray, " features"]) -> Float[np.ndarray, " pairs"]:
     return ((features * weights) @ features.T)[np.triu_indices(len(features), 1)]
-
-
-def _best_penalty(features: Patterns, similarity: Float[np.ndarray, "n n"], seed: int) -> float:
-    """Return the penalty whose weights predict the similarities of left-out training images best."""
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(features))
-    scale = float((features**2).mean() ** 2)  # of a product's variance
-    penalties = PENALTIES * scale
-    errors = np.zeros(len(penalties))
-    for part in range(2):
-        inside, outside = order[part::2], order[1 - part :: 2]
-        weights, intercepts = pair_ridge(features[inside], similarity[np.ix_(inside, inside)], penalties)
-        truth = similarity[np.ix_(outside, outside)][np.triu_indices(len(outside), 1)]
-        for index, (row, intercept) in enumerate(zip(weights, intercepts, strict=True)):
-            errors[index] += ((_weighted_products(features[outside], row) + intercept - truth) ** 2).sum()
-    return float(penalties[errors.argmin()])

@@ -1,0 +1,25 @@
+from .ridge import PENALTIES, PairRidge, predict_left_out
+from .similarity import (
+    FEWEST_WEIGHTED,
+    WeightedSimilarity,
+    Weighting,
+    compare_regions,
+    compare_weighted,
+    encoding_weighted,
+    feature_weighted,
+    halves,
+)
+
+__all__ = [
+    "FEWEST_WEIGHTED",
+    "PENALTIES",
+    "PairRidge",
+    "WeightedSimilarity",
+    "Weighting",
+    "compare_regions",
+    "compare_weighted",
+    "encoding_weighted",
+    "feature_weighted",
+    "halves",
+    "predict_left_out",
+]
