@@ -1,0 +1,3 @@
+from .tables import VertexTables
+
+__all__ = ["VertexTables"]
