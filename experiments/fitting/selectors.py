@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ...errors import InvalidParameterError, ValidationError
+from ...model.encoding_model import check_precision
 from ...model.nn.config import GRID
 from ...model.nn.precision import PRECISIONS
 from .recipe import SELECTORS_RECIPE, Recipe
@@ -101,6 +102,17 @@ def fit_selectors(
     See Also
     --------
     fit_full : The network, too.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> draw = np.random.default_rng(0).normal
+    >>> features = SimpleNamespace(maps=draw(size=(40, 2, 16, 16, 4)), vectors=draw(size=(40, 2, 4)))
+    >>> split = SimpleNamespace(train=np.arange(30), validation=np.arange(30, 40))
+    >>> donor = VertexTables(draw(size=(5, 4)), np.zeros(5), np.full((5, 2), 0.5), np.zeros((5, 2)))
+    >>> fitted, curves = fit_selectors(features, draw(size=(40, 5)), split, donor, recipe=Recipe(epochs=2))
+    >>> fitted.rf_center.shape, curves.loss.shape
+    ((5, 2), (2,))
     """
     tables = checked_tables(tables)
     maps, vectors = features.maps, features.vectors
@@ -195,13 +207,11 @@ def chosen_precision(precision: str | None) -> str:
     Raises
     ------
     InvalidParameterError
-        There is no such precision.
+        There is no such precision, or it needs 64-bit types.
     """
     if precision is None:
         return "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if precision not in PRECISIONS:
-        raise InvalidParameterError(f"precision must be one of {list(PRECISIONS)}, got {precision!r:.40}.")
-    return precision
+    return check_precision(precision).name
 
 
 def checked_tables(tables: VertexTables) -> VertexTables:
