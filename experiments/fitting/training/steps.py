@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from .distillation import distilled
 from .losses import Loss, Regularizer
-from .optimizers import global_norm
 from .scores import Moments, moments
 
 
@@ -159,7 +158,7 @@ def step_of(
         gradient, value = gradient_of(predict, loss, regularizers, state, batch)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.trained)
         trained = optax.apply_updates(state.trained, updates)
-        norm = global_norm(gradient)
+        norm = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         trained, optimizer_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (trained, optimizer_state), (state.trained, state.optimizer)
