@@ -62,7 +62,7 @@ def _by_torch(subject: Golden, images: Any, rows: Any, measured: Any, vertex_wei
         for key, value in part.named_parameters()
     }
     state[f"coord_dict.{name}"] = part.coordinates.numpy()
-    return convert_part(state, check_part(state, name, "gradients"), name, "gradients"), float(loss)
+    return convert_part(state, check_part(state, name, "gradients"), name, "gradients"), float(loss.detach())
 
 
 @pytest.mark.parametrize("remat", [True, False])
