@@ -252,7 +252,8 @@ def test_rows_are_read_in_order_and_once() -> None:
     assert data_module.rows_of(Stored(), np.array([7, 2, 7, 0])).tolist() == [14, 4, 14, 0]
 
 
-@pytest.mark.parametrize("devices", [8, pytest.param(3, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("devices", [8, 3])
 def test_devices_divide_the_images(devices: int) -> None:
     alone, together = trained()[1], trained(devices=devices)[1]
 
