@@ -155,5 +155,7 @@ def test_one_and_eight_devices(person: Person, complement: Golden) -> None:
 
     np.testing.assert_allclose(together[2].loss, alone[2].loss, rtol=0, atol=1e-6)
     np.testing.assert_allclose(together[2].validation_r, alone[2].validation_r, rtol=0, atol=1e-6)
-    for a, b in zip(jax.tree.leaves(together[:2]), jax.tree.leaves(alone[:2]), strict=True):
-        assert np.median(abs(np.asarray(a) - np.asarray(b))) < 1e-6
+    trees = ((fit[0].weights, fit[1]) for fit in (alone, together))
+    differences = [np.abs(a - b).reshape(-1) for a, b in zip(*map(jax.tree.leaves, trees), strict=True)]
+    print(f"one and eight devices: parameters differ by at most {max(map(np.max, differences)):.1e}")
+    assert np.quantile(np.concatenate(differences), 0.999) < 1e-6  # Adam divides small gradients by their own size
