@@ -107,6 +107,7 @@ def test_a_run_that_went_on_has_the_same_bits(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("best-*"))) == 3
 
 
+@pytest.mark.nightly
 def test_other_seeds_have_other_numbers() -> None:
     assert not same(trained()[0], trained(seed=2)[0])
 
@@ -143,6 +144,7 @@ def test_it_stops_when_asked_and_goes_on(tmp_path: Path) -> None:
     assert [epoch for epoch, _, _ in said] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.nightly
 def test_it_stops_when_r_no_longer_rises() -> None:
     recipe = replace(RECIPE, epochs=500, patience=4, learning_rate=1e-9, start_rate=1e-9, weight_decay=0.0)
     params, data = made()
@@ -199,6 +201,7 @@ def test_every_pass_shows_every_image_once() -> None:
     assert (abs(counts - 200 * 20 / ROWS) < 5 * np.sqrt(200 * 20 / ROWS / 3)).all()
 
 
+@pytest.mark.nightly
 def test_images_outside_the_split_are_never_read() -> None:
     params, data = made()
     seen: set[int] = set()
