@@ -109,14 +109,15 @@ def test_weight_decay_skips_biases_norms_and_selectors() -> None:
         "readout": {"weight": ones, "bias": ones},
         "frozen": None,
     }
-    optimizer = adamw(Recipe(weight_decay=0.1, learning_rate=0.01, start_rate=0.01), epoch_steps=1)
+    recipe = Recipe(weight_decay=0.1, learning_rate=0.01, start_rate=0.01, network_rate=0.5)
+    optimizer = adamw(recipe, epoch_steps=1)
 
     updates, _ = jax.jit(optimizer.update)(
         jax.tree.map(np.zeros_like, params), jax.jit(optimizer.init)(params), params
     )
 
     after = jax.tree.map(lambda update: float(update.reshape(-1)[0]), updates)
-    assert after["heads"] == {"conv_0": pytest.approx(-1e-3), "norm_0": {"scale": 0, "bias": 0}}
+    assert after["heads"] == {"conv_0": pytest.approx(-5e-4), "norm_0": {"scale": 0, "bias": 0}}
     assert after["selectors"] == {"logits": 0, "position": 0}
     assert after["readout"] == {"weight": pytest.approx(-1e-3), "bias": 0}
     assert decays({"lora_up": 0, "lora_down": 0}) == {"lora_up": True, "lora_down": True}
