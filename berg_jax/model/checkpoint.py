@@ -191,7 +191,7 @@ def write_converted(
             reserve(folder, sum(source["size"] for source in description.sources.values()))
         for name, part in parts:
             with explained("write", destination):
-                _save(folder / name, part.weights)
+                write_arrays(folder / name, part.weights)
                 np.save(folder / f"{name}_vertices.npy", part.vertices.astype(np.int32), allow_pickle=False)
         with explained("write", destination):
             if metadata is not None:
@@ -322,10 +322,17 @@ def read_part(folder: Path, name: str) -> Part:
         )
         if vertices.shape != (description.rows[name],) or not inside:
             raise ValueError(f"{name} has vertices that are {vertices.dtype} of shape {vertices.shape}")
-    return Part(description.parts[name], partial(_read_weights, folder / name), vertices)
+    return Part(description.parts[name], partial(read_arrays, folder / name), vertices)
 
 
-def _save(path: Path, weights: dict[str, Any]) -> None:
+def write_arrays(path: Path, weights: dict[str, Any]) -> None:
+    """Write nested dicts of arrays by Orbax.
+
+    Raises
+    ------
+    ResourceError, OSError
+        The device or the disk fails.
+    """
     from orbax.checkpoint import v1 as ocp
 
     try:
@@ -351,7 +358,14 @@ def _parts_needed(parts: dict[str, Part], size: int, vertices: Vertices | None) 
     return [name for index, name in enumerate(names) if (owner == index).any()]
 
 
-def _read_weights(folder: Path) -> dict[str, Any]:
+def read_arrays(folder: Path, remedy: str = "Convert the subject again.") -> dict[str, Any]:
+    """Return nested dicts of arrays that :func:`write_arrays` has written.
+
+    Raises
+    ------
+    IntegrityError, ResourceError
+        They are damaged, with ``remedy`` as what to do, or the machine lacks something.
+    """
     from orbax.checkpoint import v1 as ocp
 
     try:
@@ -359,7 +373,7 @@ def _read_weights(folder: Path) -> dict[str, Any]:
             return ocp.load(parent / folder.name)
     except Exception as error:  # of any type; does not happen with verified checkpoints
         reason = str(error).partition("\n")[0][:200]
-        raise _unreadable(folder, error, f"cannot be read: {reason}. Convert the subject again.") from error
+        raise _unreadable(folder, error, f"cannot be read: {reason}. {remedy}") from error
 
 
 def _unreadable(path: Path, error: Exception, problem: str) -> BERGError:

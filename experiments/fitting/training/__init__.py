@@ -1,0 +1,5 @@
+"""Training by gradient: losses, optimizer, steps, epochs, checkpoints, and the soup at the end."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
