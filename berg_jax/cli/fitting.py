@@ -19,7 +19,7 @@ Stage = Literal["readout", "selectors", "full"]
 Kept = Literal["float16", "bfloat16", "float32"]
 
 
-@command(app, _GROUP, config=True)
+@command(app, _GROUP, extra="synthesis", config=True)
 def fit(
     images: Annotated[
         Images,
@@ -67,6 +67,13 @@ def fit(
         str | None,
         typer.Option(help="Numbers of training images to fit readouts to, too, such as 30,100,300,all."),
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of epochs of the later stages (default: the recipe's)")
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Store of a teacher's responses to the images, for distillation in the stage full."),
+    ] = None,
     features: Annotated[Kept, typer.Option(help="Type in which the donor's feature maps are kept.")] = "float16",
     export_pth: Annotated[
         Path | None, typer.Option(help="BERG directory to write the person's PyTorch files to, too.")
@@ -92,6 +99,8 @@ def fit(
         validation=validation,
         rois=rois or (),
         learning_curve=learning_curve,
+        epochs=epochs,
+        teacher=teacher,
         features=features,
         export_pth=export_pth,
         dry_run=dry_run,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -27,8 +27,13 @@ from .outputs.plan import plan_text
 from .outputs.results import write_outcome
 from .outputs.subject_folder import FittedPart, require_own, write_fitted
 from .outputs.torch_files import export_subject, require_torch_files
+from .recipe import Recipe
 from .ridge import PENALTIES, predict
 from .stages import STAGES, digest_of, require_same, run_readout, save_tables
+from .trained import Training, predict_with_network, read_teacher, recipe_of, train_part
+
+if TYPE_CHECKING:
+    from .training.loop import Options
 
 Stage = Literal["readout", "selectors", "full"]
 
@@ -48,6 +53,10 @@ def fit(
     validation: float = VALIDATION_SHARE,
     rois: Sequence[str | Path] = (),
     learning_curve: str | Sequence[int | str] | None = None,
+    epochs: int | None = None,
+    recipe: Recipe | None = None,
+    options: Options | None = None,
+    teacher: str | Path | None = None,
     penalties: Sequence[float] = PENALTIES,
     features: Kept = "float16",
     export_pth: str | Path | None = None,
@@ -100,6 +109,15 @@ def fit(
     learning_curve
         Numbers of training images, such as ``"30,100,all"``, for each of which readouts of up to 1,000 vertices are
         fitted and tested.
+    epochs
+        Largest number of epochs of the stages that train (default: the recipe's).
+    recipe, options
+        Recipe of these stages, and further options: loss, regularizers, optimizer. See
+        :class:`~berg_jax.experiments.fitting.recipe.Recipe` and
+        :class:`~berg_jax.experiments.fitting.training.loop.Options`.
+    teacher
+        Store of a teacher's noiseless responses to the images at the vertices, such as ``encode`` writes, from which
+        the loss of the stage ``"full"`` passes to the measured ones.
     penalties
         Ridge penalties to choose from, relative to the mean eigenvalue of HᵀH.
     features
@@ -148,6 +166,8 @@ def fit(
         validation=validation,
         rois=[str(path) for path in rois],
         learning_curve=_joined(learning_curve),
+        epochs=epochs,
+        teacher=teacher,
         features=features,
         export_pth=export_pth,
         seed=seed,
@@ -168,15 +188,14 @@ def fit(
         rois=rois,
         seed=seed,
     )
+    if stage != "readout" and not len(person.split.validation):
+        raise InvalidParameterError(f"The stage {stage!r} needs validation images. Give a --validation above 0.")
     penalties = tuple(float(penalty) for penalty in penalties)
     sizes = parse_sizes(learning_curve, len(person.split.train))
     if dry_run:
         text = plan_text(person, output, sizes, penalties, features, precision, execution)
         return ExperimentResult(text, output)
-    if stage != "readout":
-        raise InvalidParameterError(
-            f"The stage {stage!r} is not part of this version. --stage readout makes a whole subject."
-        )
+    training = Training(stage, recipe_of(stage, recipe, epochs), options, read_teacher(teacher, stage, person), seed)
     require_same(output, _facts(person, penalties, features, precision))
     parts = keep_features(
         *(subject, person.vertices, person.source, output / FOLDER),
@@ -188,7 +207,9 @@ def fit(
     fitted = {}
     with stop_requests(execution.time_limit) as stopped:
         for part in parts:
-            fitted[part] = _fit_part(person, part, output, found, sizes, penalties, seed, stopped)
+            fitted[part] = _fit_part(
+                *(person, part, output, found, sizes, penalties, training, precision, execution), stopped
+            )
     metadata, summary = write_outcome(person, stage, found, sizes, output, command, precision, zscored)
     write_fitted(subject, subject_id, fitted, metadata, output)
     if export_pth is not None:
@@ -203,11 +224,13 @@ def _fit_part(
     found: Predictions,
     sizes: Sequence[int],
     penalties: tuple[float, ...],
-    seed: int,
+    training: Training,
+    precision: str,
+    execution: Execution,
     stopped: Callable[[], bool],
 ) -> FittedPart:
     """Fit the vertices of one part of the donor, test them and the controls, and add what is found."""
-    rows, split = person.rows[part], person.split
+    rows, split, seed = person.rows[part], person.split, training.seed
     features, digests = read_features(output / FOLDER, part, len(person.source))
     require_no_copies(digests, person.source.ids, split)  # of all images, also where a source gives only a sample's
     responses = person.measured.responses[:, rows.places]
@@ -220,14 +243,27 @@ def _fit_part(
     )
     tables = donor._replace(weight=readout.weight, bias=readout.bias)
     save_tables(output, "readout", part, tables)
-    found.add_test("fit", rows.places, predict(features, tables, split.test))
+    found.add_test("readout", rows.places, predict(features, tables, split.test))
     found.add_test("donor", rows.places, predict(features, donor, split.test))
     found.add_map("penalty", rows.places, np.log10(readout.penalty))
     found.add_map("loo_r", rows.places, readout.loo_r)
     found.control.append(shuffled_control(features, responses, donor, split, penalties=penalties, seed=seed))
     if sizes:
         found.curve.append(_learning_curve(features, responses, donor, split, sizes, penalties=penalties, seed=seed))
-    return FittedPart(person.vertices.global_indices[rows.places], tables)
+    network = None
+    if training.stage == "readout":
+        found.add_test("fit", rows.places, found.test["readout"][:, rows.places])
+    else:
+        trained = train_part(person, part, output, features, responses, tables, training, execution, stopped)
+        tables, network = trained.tables, trained.weights
+        own = predict(features, tables, split.test)
+        if network is not None:
+            own = predict_with_network(person, part, trained, precision, execution)
+        found.add_test("fit", rows.places, own)
+        found.add_map("rf_shift", rows.places, np.linalg.norm(tables.rf_center - donor.rf_center, axis=1))
+        found.add_map("layer_shift", rows.places, abs(tables.layer_weights - donor.layer_weights).sum(1) / 2)
+        found.training[part] = {"start": trained.start, **trained.curves._asdict()}
+    return FittedPart(person.vertices.global_indices[rows.places], tables, network)
 
 
 _learning_curve = learning_curve  # whose name is that of an argument of fit

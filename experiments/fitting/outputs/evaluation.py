@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -66,6 +66,8 @@ class Predictions:
         Test correlations of fits to shuffled images.
     curve
         Test correlations at each number of training images.
+    training
+        Record of each part's training, by name; empty in the readout stage.
     """
 
     def __init__(self, images: int, vertices: int) -> None:
@@ -74,6 +76,7 @@ class Predictions:
         self.maps: dict[str, Float[np.ndarray, " vertices"]] = {}
         self.control: list[Float[np.ndarray, "permutations v"]] = []
         self.curve: list[Float[np.ndarray, "sizes v"]] = []
+        self.training: dict[str, dict[str, Any]] = {}
 
     def add_test(self, name: str, places: Int[np.ndarray, " n"], predicted: Float[np.ndarray, "images n"]) -> None:
         """Fill in the predictions of some vertices."""

@@ -104,6 +104,37 @@ def draw_curve(
     _finish(figure, path, title, note)
 
 
+@default_style()
+def draw_training(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title: str, note: str | None) -> None:
+    """Draw the loss and the validation r of each epoch, a color for each part of the donor.
+
+    Parameters
+    ----------
+    curves
+        Record of each part's training: ``loss``, ``validation_r`` and ``members``, the epochs that were averaged.
+    path
+        Picture to write.
+    title, note
+        Text above and below the figure.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), layout="constrained", dpi=150)
+    left, right = figure.subplots(1, 2)
+    for number, (part, record) in enumerate(curves.items()):
+        color, r = f"C{number}", record["validation_r"]
+        left.plot(range(1, len(record["loss"]) + 1), record["loss"], color=color, label=part)
+        right.plot(range(len(r)), r, color=color, label=part)
+        members = [int(epoch) for epoch in record["members"]]
+        right.plot(members, [r[epoch] for epoch in members], "o", color=color, ms=4, label=f"{part}, averaged")
+    for axes, label in ((left, "training loss"), (right, "mean validation r")):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    _finish(figure, path, title, note)
+
+
 def ceiling_r(row: Mapping[str, float]) -> float:
     """Return the largest r that noise allows by a row's median noise ceiling, NaN if there is none."""
     share = row["noise_ceiling"]

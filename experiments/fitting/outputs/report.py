@@ -16,7 +16,7 @@ from ...reporting.results import OUTLINED, note, origin
 from ...reporting.statistics import NO_INTERVAL
 from ..inputs.person import Person
 from .evaluation import ALPHA, Evaluation
-from .figures import ceiling_r, draw_curve, draw_rois
+from .figures import ceiling_r, draw_curve, draw_rois, draw_training
 
 CHANCE = 0.02  # mean r of fits to shuffled images that is no sign of a leak
 _STAGES = {
@@ -60,6 +60,7 @@ def write_page(
         Section("Medians over vertices", [_table(tested, counts["test"])]),
         Section("Controls", _controls(person, tested, numbers)),
         *_curve(person, tested, numbers, output),
+        *_training(person, maps, numbers, output),
         Section("Data", [_data(person, numbers)]),
         Section("For a Methods section", [methods(person, tested, numbers)]),
     ]
@@ -185,6 +186,40 @@ def _curve(person: Person, tested: Evaluation, numbers: Mapping[str, Any], outpu
     return [Section("Learning curve", [Picture(path, caption), table])]
 
 
+def _training(
+    person: Person, maps: Mapping[str, np.ndarray], numbers: Mapping[str, Any], output: Path
+) -> list[Section]:
+    """Return the section on a stage that trains: its curves, and where layers and receptive fields have moved."""
+    curves, path = numbers["training"], output / "training.png"
+    if not curves:
+        for name in ("training", "rf_shift", "layer_shift"):
+            (output / f"{name}.png").unlink(missing_ok=True)  # of an earlier run
+        return []
+    title = f"Training, stage {numbers['stage']}, subject {person.subject_id}"
+    draw_training(curves, path, title=title, note=note(person.donor))
+    caption = (
+        "Loss and validation r of each epoch; 0 is before training. Dots: the epochs whose parameters were averaged."
+    )
+    pictures = [Picture(path, caption)]
+    for name, label, text in (
+        (
+            "rf_shift",
+            "half images",
+            "Distance of receptive-field centers from the donor's, in halves of the image.",
+        ),
+        ("layer_shift", "share", "Share of the layer weights that has moved to other layers than the donor's."),
+    ):
+        options = {"label": label, "title": f"{name.replace('_', ' ')}, subject {person.subject_id}"}
+        file = output / f"{name}.png"
+        pictures += draw_brain(person.donor, person.vertices, maps[name], file, text, **options)
+    rows = [
+        [part, record["start"], record["epochs"], len(record["members"]), record["score"], record["skipped"]]
+        for part, record in curves.items()
+    ]
+    columns = ("part", "start", "epochs", "averaged epochs", "validation r", "steps left out")
+    return [Section("Training", [*pictures, Table("Training of each part of the donor", columns, rows)])]
+
+
 def _data(person: Person, numbers: Mapping[str, Any]) -> Table:
     rows = [[name, numbers["images"][name], numbers["trials"][name]] for name in numbers["images"]]
     left_out = numbers["left_out"]
@@ -224,12 +259,23 @@ def methods(person: Person, tested: Evaluation, numbers: Mapping[str, Any]) -> s
         f"trials. Of {len(person.chosen):,} vertices, {len(person.vertices):,} were fitted. The donor's features "
         "were sampled at each vertex's receptive-field center and mixed by its layer weights, and their readout was "
         "a ridge regression with an unpenalized intercept, whose penalty was chosen for each vertex by leave-one-out "
-        f"over the training images. On the test images the median correlation over vertices was "
+        f"over the training images.{_trained(numbers)} On the test images the median correlation over vertices was "
         f"{row['r']:.3f} (95% CI by bootstrap over images {ends.get('r', NO_INTERVAL)}), against "
         f"{row['r_donor']:.3f} for the donor's own prediction and {numbers['shuffled']['r']:.3f} for fits to "
         f"shuffled images. {ceiling} {100 * row['predictable']:.0f}% of the vertices were predictable (one-sided t "
         f"test, false discovery rate {ALPHA}). ROIs were {_whose(person)}."
     )
+
+
+def _trained(numbers: Mapping[str, Any]) -> str:
+    """Return the sentence of a Methods section on the stage that was trained."""
+    if numbers["stage"] == "readout":
+        return ""
+    what = "layer weights, receptive-field centers and readouts were"
+    if numbers["stage"] == "full":
+        what = "low-rank adapters, convolutions, layer weights, receptive-field centers and readouts were"
+    epochs = " and ".join(str(record["epochs"]) for record in numbers["training"].values())
+    return f" From there, {what} trained by gradient for {epochs} epochs, and the best epochs were averaged."
 
 
 def _median(values: np.ndarray) -> float:

@@ -58,7 +58,7 @@ def write_outcome(
     Metadata for :func:`~berg_jax.experiments.fitting.outputs.subject_folder.write_fitted`, and a few lines.
     """
     measured, split = person.measured, person.split
-    others = {name: predicted for name, predicted in found.test.items() if name != "fit"}
+    others = {name: predicted for name, predicted in found.test.items() if name not in ("fit", stage)}
     tested = evaluate(
         *(found.test["fit"], measured.responses[split.test], measured.counts[split.test], measured.ncsnr),
         person.regions,
@@ -74,6 +74,7 @@ def write_outcome(
         "intervals": _plain(tested),
         "shuffled": _shuffled(found.control),
         "learning_curve": _curve(found.curve, sizes),
+        "training": {part: _record(curves) for part, curves in found.training.items()},
         "left_out": {name: len(vertices) for name, vertices in person.left_out.items()},
         "rois": "given" if person.own_rois else f"those of the donor, subject {person.donor.description.subject}",
         "zscored": "as given" if zscored else "by the training trials of each session",
@@ -105,6 +106,11 @@ def _shuffled(control: Sequence[Float[np.ndarray, "permutations v"]]) -> dict[st
     low, high = mean_interval(means)
     counts = {"permutations": len(together), "vertices": together.shape[1]}
     return {"r": float(means.mean()), "low": low, "high": high, **counts}
+
+
+def _record(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a part's training without the values of single vertices."""
+    return {name: value for name, value in curves.items() if name != "vertex_r"} | {"epochs": len(curves["loss"])}
 
 
 def _curve(curve: Sequence[Float[np.ndarray, "sizes v"]], sizes: Sequence[int]) -> list[dict[str, float]]:
