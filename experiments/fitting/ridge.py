@@ -33,7 +33,7 @@ from .tables import VertexTables
 
 PENALTIES = tuple(float(value) for value in np.logspace(-4, 4, 17))  # relative to the mean eigenvalue of HᵀH
 FEWEST = 20  # images of a leave-one-out that chooses among so many penalties
-_MOST_VERTICES = 64  # in a tile
+_TILES = (1, 4, 16, 64)  # vertices in a tile, which a compiled program serves
 _TILE_BYTES = {"cpu": 2**29}  # of a tile's arrays; on accelerators:
 _ACCELERATOR_BYTES = 2**32
 _IMAGES = 32  # whose responses are read at a time
@@ -120,20 +120,18 @@ def fit_readout(
     targets = responses[images].reshape(len(images), rows, -1).transpose(1, 0, 2)
     count, width = targets.shape[2], features.maps.shape[-1]
     found = [np.empty((rows, count, *shape)) for shape in ((width,), (), (), (), ())]
-    size = _tile_size(len(images), width, count * len(penalties))
+    most = _most_vertices(len(images), width, count * len(penalties))
     with jax.enable_x64(True):
         for cell, those, coefficients in _cells(features, tables, images):
-            for start in range(0, len(those), size):
-                tile = those[start : start + size]
-                filled = np.resize(np.arange(start, start + len(tile)), size)  # one program serves all tiles
+            for tile in _tiles(len(those), most):
                 results = _ridge(
                     cell,
-                    jnp.asarray(coefficients[filled], jnp.float64),
-                    jnp.asarray(targets[those[filled]], jnp.float64),
+                    jnp.asarray(coefficients[tile], jnp.float64),
+                    jnp.asarray(targets[those[tile]], jnp.float64),
                     jnp.asarray(penalties, jnp.float64),
                 )
                 for array, values in zip(found, results, strict=True):
-                    array[tile] = np.asarray(values)[: len(tile)]
+                    array[those[tile]] = np.asarray(values)
     if not np.isfinite(found[0]).all():
         raise ResourceError("Readout weights are not finite: the device does not compute in float64. Use another.")
     found[0] *= width
@@ -243,10 +241,20 @@ def _cells(
         yield jnp.asarray(np.stack(corners)), those, coefficients[those]
 
 
-def _tile_size(images: int, width: int, fits: int) -> int:
-    """Return the number of vertices in a tile, whose arrays fit the memory that is meant for them."""
+def _most_vertices(images: int, width: int, fits: int) -> int:
+    """Return the largest number of vertices of a tile, whose arrays fit the memory that is meant for them."""
     limit = _TILE_BYTES.get(jax.default_backend(), _ACCELERATOR_BYTES)
-    return int(np.clip(limit // (8 * images * (4 * width + 2 * fits)), 1, _MOST_VERTICES))
+    fitting = limit // (8 * images * (4 * width + 2 * fits))
+    return max(size for size in _TILES if size <= max(fitting, 1))
+
+
+def _tiles(count: int, most: int) -> Iterator[slice]:
+    """Yield slices of the vertices of a cell, whose lengths are the numbers that there are programs for."""
+    start = 0
+    while start < count:
+        size = max(size for size in _TILES if size <= min(count - start, most))
+        yield slice(start, start + size)
+        start += size
 
 
 def _mixed(
