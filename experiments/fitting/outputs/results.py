@@ -79,7 +79,8 @@ def write_outcome(
         "rois": "given" if person.own_rois else f"those of the donor, subject {person.donor.description.subject}",
         "zscored": "as given" if zscored else "by the training trials of each session",
     }
-    facts = provenance(person.donor, person.vertices, precision, experiment="fit", **command.settings)
+    settings = {name: value for name, value in command.settings.items() if name != "precision"}
+    facts = provenance(person.donor, person.vertices, precision, experiment="fit", **settings)
     facts |= {"subject": person.subject_id, "donor": person.donor.description.subject}
     write_results(output, person.vertices, maps, {**facts, **numbers})
     _write_rois(output / "rois.csv", tested)
