@@ -23,7 +23,7 @@ from ..ridge import fit_readout, mixed_features, predict
 from ..tables import VertexTables
 
 ALPHA = 0.05  # false discovery rate of vertices that are called predictable
-PERMUTATIONS, CONTROL_VERTICES = 20, 300  # of the control of shuffled images
+PERMUTATIONS, CONTROL_VERTICES = 100, 200  # of the control of shuffled images
 CURVE_VERTICES = 1000  # of each part, whose learning curve is fitted
 ALL = "all"
 

@@ -59,11 +59,13 @@ def draw_rois(
         axes.plot([ceiling, ceiling], [row - 0.42, row + 0.42], color="black", lw=1.5, label=label)
     axes.axvline(shuffled, color="tab:red", lw=1, ls="--", label="shuffled images, all vertices")
     axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("median test r over vertices (black line: 95% interval over images)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    _finish(figure, path, title, note)
+    handles = axes.get_legend_handles_labels()
+    small = {"fontsize": 8, "title": note, "title_fontsize": 7.5}
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False, **small)
+    _finish(figure, path, title, None)
 
 
 @default_style()
