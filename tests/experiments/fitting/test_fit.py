@@ -320,9 +320,8 @@ def test_planted_responses_of_a_demo_person_are_found(demo: Path, tmp_path: Path
     assert found.values["images"] == {"train": 300, "validation": 0, "test": 60}
     reached = np.median(r[preferring]) / np.median(ceiling[preferring])
     predictable = found.values["q"] < 0.05
-    print(
-        f"{reached:.3f} of the ceiling's r; shuffled {found.values['shuffled']}; noise {predictable[noise].mean():.3f}"
-    )
+    shuffled, called = found.values["shuffled"], predictable[noise].mean()
+    print(f"{reached:.3f} of the ceiling's r; shuffled images {shuffled}; {called:.3f} of the noise is predictable")
     assert reached > 0.85
     assert np.median(r[preferring]) > np.median(found.values["r_donor"][preferring])
     assert abs(found.values["shuffled"]["r"]) < 0.02

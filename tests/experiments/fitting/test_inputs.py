@@ -197,6 +197,7 @@ def test_features_go_on_to_the_same_bits(complement: Golden, shown: ArraySource,
         keep_features(*arguments, tmp_path / "cut", kept="float32")
 
 
+@pytest.mark.nightly
 def test_bfloat16_and_float32_are_kept_as_said(complement: Golden, shown: ArraySource, tmp_path: Path) -> None:
     donor = Subject(complement.folder, 2)
     vertices = donor.all_vertices
