@@ -28,7 +28,7 @@ from ...model.programs import features_of, pixels_of
 from .recipe import Recipe
 from .selectors import checked_tables, chosen_precision, data_settings, is_trained, parametrized, tables_of
 from .tables import VertexTables
-from .training.data import Data, digest, rows_of
+from .training.data import Data, digest
 from .training.loop import Curves, Options, train
 from .training.parametrizations import Parametrization
 from .training.steps import Predict, Prediction
@@ -63,6 +63,7 @@ def fit_full(
         The donor's network. Its weights' readout is not used.
     images
         Function image numbers → uint8 images (n, 3, height, width), square, RGB; or an array that is read by rows.
+        The numbers are ascending, each once.
     responses
         (images, rows) measured responses in z units, averaged over trials; NaN where not measured.
     split
@@ -192,10 +193,11 @@ def _checked(images: Images | Any) -> Images:
     """Return a function that reads images and refuses what the model does not take."""
 
     def read(numbers: np.ndarray) -> np.ndarray:
-        found = np.asarray(images(numbers) if callable(images) else rows_of(images, numbers))
+        ascending, places = np.unique(numbers, return_inverse=True)
+        found = np.asarray((images if callable(images) else images.__getitem__)(ascending))
         check_images(found)
-        if len(found) != len(numbers):
-            raise ValidationError(f"{len(numbers)} images were asked for, and {len(found)} came.")
-        return found
+        if len(found) != len(ascending):
+            raise ValidationError(f"{len(ascending)} images were asked for, and {len(found)} came.")
+        return found[places]
 
     return read

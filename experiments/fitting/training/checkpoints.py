@@ -1,5 +1,7 @@
 """Checkpoints of a training: Orbax folders that appear whole or not at all, from which it goes on to the same bits.
 
+On GPUs, sums of gradients have the same bits only with ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``.
+
 state-000012/   the whole state after epoch 12, and the settings of the fit
 best-000007/    the trained tensors after epoch 7, one of the best so far
 """

@@ -55,7 +55,7 @@ def grid_start(
 
     For each cell and mix, a ridge regression predicts all vertices, and generalised cross-validation in closed form
     gives its error, the smallest over seven penalties. A vertex moves if its R² rises by more than
-    2 · log(candidates) / images, about what the best of so many candidates gains by chance. Responses that were not
+    3 · log(candidates) / images, which the best of so many candidates seldom gains by chance. Responses that were not
     measured count as the vertex's mean in this search.
 
     Parameters
@@ -85,7 +85,7 @@ def grid_start(
     found = _search(rows_of(maps, chosen), rows_of(vectors, chosen), measured, jnp.asarray(mixes), jnp.asarray(donor))
     best, score, donor_score, weight, bias = (np.asarray(x) for x in found)
     gain = score - donor_score
-    moved = gain > 2 * np.log(GRID * GRID * len(mixes)) / len(chosen)
+    moved = gain > 3 * np.log(GRID * GRID * len(mixes)) / len(chosen)
     cell, mix = np.divmod(best, len(mixes))
     center = (2 * np.stack([cell % GRID, cell // GRID], axis=1) + 1) / GRID - 1
     new = (weight, bias, mixes[mix], center.astype(np.float32))

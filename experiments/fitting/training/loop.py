@@ -34,7 +34,7 @@ class Curves(NamedTuple):
     Attributes
     ----------
     loss
-        Mean loss of each epoch's steps, without regularizers.
+        Mean loss of each epoch's steps, without regularizers and vertex weights.
     validation_r
         Mean Pearson r over vertices, before training and after each epoch, on the images of an epoch's validation.
     vertex_r

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import optax
-from jaxtyping import Array
 
 from ..recipe import Recipe
 
@@ -66,8 +65,3 @@ def adamw(recipe: Recipe, epoch_steps: int) -> optax.GradientTransformation:
         optax.clip_by_global_norm(recipe.clip_norm),
         optax.adamw(schedule(recipe, epoch_steps), weight_decay=recipe.weight_decay, mask=decays),
     )
-
-
-def global_norm(tree: Any) -> Array:
-    """Return the norm of all tensors of a tree together."""
-    return optax.global_norm(tree)

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from .distillation import distilled
 from .losses import Loss, Regularizer
-from .optimizers import global_norm
 from .scores import Moments, moments
 
 
@@ -73,7 +72,8 @@ class Batch:
     teacher
         A teacher's responses, or None.
     share
-        Share of the measured responses' loss: see :func:`.measured_share`.
+        Share of the measured responses' loss: see
+        :func:`~berg_jax.experiments.fitting.training.distillation.measured_share`.
     """
 
     inputs: Any
@@ -151,7 +151,8 @@ def step_of(
 
     Returns
     -------
-    The function. Its metrics are ``loss``, without regularizers, and ``gradient_norm``, before clipping.
+    The function. Its metrics are ``loss``, without regularizers and vertex weights, and ``gradient_norm``, before
+    clipping.
     """
 
     @jax.jit
@@ -159,7 +160,7 @@ def step_of(
         gradient, value = gradient_of(predict, loss, regularizers, state, batch)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.trained)
         trained = optax.apply_updates(state.trained, updates)
-        norm = global_norm(gradient)
+        norm = jnp.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(gradient)))
         finite = jnp.isfinite(value) & jnp.isfinite(norm)
         trained, optimizer_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (trained, optimizer_state), (state.trained, state.optimizer)
@@ -174,7 +175,9 @@ def step_of(
 def gradient_of(
     predict: Predict, loss: Loss, regularizers: Sequence[Regularizer], state: TrainState, batch: Batch
 ) -> tuple[Any, Float[Array, ""]]:
-    """Return the gradient of loss and regularizers with respect to the trained tensors, and the loss alone.
+    """Return the gradient of loss and regularizers with respect to the trained tensors, and the plain loss.
+
+    The plain loss has no regularizers, and all vertices count alike, so that it can be compared between epochs.
 
     The random key is that of the state's seed and step.
     """
@@ -182,9 +185,12 @@ def gradient_of(
 
     def total(trained: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
         predicted = predict(combine(trained, state.frozen), batch.inputs, batch.rows, key)
-        value = distilled(loss, predicted.responses, batch.measured, batch.vertex_weights, batch.teacher, batch.share)
+
+        def value(vertex_weights: Float[Array, " vertices"]) -> Float[Array, ""]:
+            return distilled(loss, predicted.responses, batch.measured, vertex_weights, batch.teacher, batch.share)
+
         regular = sum(term(predicted.layer_weights, predicted.rf_center) for term in regularizers)
-        return value + regular + predicted.penalty, value
+        return value(batch.vertex_weights) + regular + predicted.penalty, value(jnp.ones_like(batch.vertex_weights))
 
     return jax.grad(total, has_aux=True)(state.trained)
 

@@ -23,7 +23,7 @@ from berg_jax.vertices import Vertices
 
 from ...conftest import Golden
 
-RECIPE = Recipe(batch_size=8, vertices=30, epochs=3, epoch_fraction=1.0, learning_rate=1e-3, start_rate=1e-3)
+RECIPE = Recipe(batch_size=8, vertices=30, epochs=4, epoch_fraction=1.0, learning_rate=1e-3, start_rate=1e-3)
 ONE = Options(devices=1)
 
 
@@ -45,7 +45,7 @@ def person(complement: Golden) -> Person:
     responses = _responses(part, complement.hemisphere_size, images)
     responses = (responses - responses.mean(axis=0)) / responses.std(axis=0)
     split = SimpleNamespace(train=np.arange(24), validation=np.arange(24, 32))
-    start = tables._replace(weight=tables.weight + random.normal(size=tables.weight.shape).astype(np.float32))
+    start = tables._replace(weight=0.01 * random.normal(size=tables.weight.shape).astype(np.float32))
     return Person(part, images, responses, split, start)
 
 
@@ -64,6 +64,7 @@ def _leaves(tree: dict) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+@pytest.mark.nightly
 def test_only_adapters_heads_and_tables_move(person: Person, fitted: tuple) -> None:
     part, tables, _ = fitted
     before, after = person.part.weights(), part.weights
@@ -77,6 +78,7 @@ def test_only_adapters_heads_and_tables_move(person: Person, fitted: tuple) -> N
     assert all(leaf.dtype == np.float32 for leaf in (*vit_after.values(), *heads_after.values(), *tables))
 
 
+@pytest.mark.nightly
 def test_training_raises_r(fitted: tuple) -> None:
     _, _, curves = fitted
 
@@ -84,6 +86,7 @@ def test_training_raises_r(fitted: tuple) -> None:
     assert curves.loss[-1] < curves.loss[0]
 
 
+@pytest.mark.nightly
 def test_the_fitted_part_is_a_model(person: Person, fitted: tuple, complement: Golden) -> None:
     part, tables, curves = fitted
     for name, table in tables._asdict().items():
@@ -96,6 +99,7 @@ def test_the_fitted_part_is_a_model(person: Person, fitted: tuple, complement: G
     np.testing.assert_allclose(curves.vertex_r, r, rtol=0, atol=1e-4)
 
 
+@pytest.mark.nightly
 def test_the_fit_goes_on_to_the_same_bits(person: Person, fitted: tuple, tmp_path: Path) -> None:
     options = replace(ONE, save_seconds=0)
     fit_full(*person, recipe=replace(RECIPE, epochs=1), seed=1, folder=tmp_path, options=options)
@@ -108,6 +112,7 @@ def test_the_fit_goes_on_to_the_same_bits(person: Person, fitted: tuple, tmp_pat
         assert np.array_equal(a, b)
 
 
+@pytest.mark.nightly
 def test_a_teacher_is_followed_at_first(person: Person) -> None:
     recipe = replace(RECIPE, epochs=1, distillation_epochs=10**6)
     wrong = np.random.default_rng(0).normal(size=person.responses.shape).astype(np.float32)
@@ -150,5 +155,7 @@ def test_one_and_eight_devices(person: Person, complement: Golden) -> None:
 
     np.testing.assert_allclose(together[2].loss, alone[2].loss, rtol=0, atol=1e-6)
     np.testing.assert_allclose(together[2].validation_r, alone[2].validation_r, rtol=0, atol=1e-6)
-    for a, b in zip(jax.tree.leaves(together[:2]), jax.tree.leaves(alone[:2]), strict=True):
-        assert np.median(abs(np.asarray(a) - np.asarray(b))) < 1e-6
+    trees = ((fit[0].weights, fit[1]) for fit in (alone, together))
+    differences = [np.abs(a - b).reshape(-1) for a, b in zip(*map(jax.tree.leaves, trees), strict=True)]
+    print(f"one and eight devices: parameters differ by at most {max(map(np.max, differences)):.1e}")
+    assert np.quantile(np.concatenate(differences), 0.999) < 1e-6  # Adam divides small gradients by their own size

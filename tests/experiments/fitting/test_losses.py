@@ -56,14 +56,14 @@ def test_losses_weigh_vertices_and_leave_nan_out(responses: tuple[np.ndarray, np
     squares = (predicted - measured) ** 2 * weights
     assert float(value) == pytest.approx(np.nanmean(squares, dtype=np.float64), rel=1e-6)
     for loss in (smooth_l1, mean_squared_error):
-        gradient = jax.grad(loss)(jnp.asarray(predicted), measured, jnp.ones(7))
+        gradient = jax.jit(jax.grad(loss))(jnp.asarray(predicted), measured, jnp.ones(7))
         assert np.array_equal(np.asarray(gradient) == 0, np.isnan(measured))
 
 
 def test_a_step_without_any_response_has_no_loss() -> None:
     nothing = jnp.full((2, 3), jnp.nan)
 
-    value, gradient = jax.value_and_grad(smooth_l1)(jnp.ones((2, 3)), nothing, jnp.ones(3))
+    value, gradient = jax.jit(jax.value_and_grad(smooth_l1))(jnp.ones((2, 3)), nothing, jnp.ones(3))
 
     assert float(value) == 0
     assert np.array_equal(gradient, np.zeros((2, 3)))
@@ -109,7 +109,9 @@ def test_weight_decay_skips_biases_norms_and_selectors() -> None:
     }
     optimizer = adamw(Recipe(weight_decay=0.1, learning_rate=0.01, start_rate=0.01), epoch_steps=1)
 
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    updates, _ = jax.jit(optimizer.update)(
+        jax.tree.map(jnp.zeros_like, params), jax.jit(optimizer.init)(params), params
+    )
 
     after = jax.tree.map(lambda update: float(update.reshape(-1)[0]), updates)
     assert after["heads"] == {"conv_0": pytest.approx(-1e-3), "norm_0": {"scale": 0, "bias": 0}}
@@ -134,11 +136,9 @@ def test_pearson_r_of_batches_is_scipy_s(responses: tuple[np.ndarray, np.ndarray
     predicted, measured = (x.copy() for x in responses)
     predicted[:, 5] = 2.0  # says nothing
     measured += 30  # far from 0
-    parts = [
-        moments(jnp.asarray(predicted[rows]), measured[rows]) for rows in (slice(0, 1), slice(1, 17), slice(17, 40))
-    ]
+    parts = [jax.jit(moments)(predicted[rows], measured[rows]) for rows in (slice(0, 1), slice(1, 17), slice(17, 40))]
 
-    r = np.asarray(pearson(merged(merged(parts[0], parts[1]), parts[2])))
+    r = np.asarray(jax.jit(lambda a, b, c: pearson(merged(merged(a, b), c)))(*parts))
 
     for vertex in (0, 1, 2, 4, 6):
         there = ~np.isnan(measured[:, vertex])

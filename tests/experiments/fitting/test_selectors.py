@@ -22,7 +22,7 @@ from berg_jax.model.checkpoint import read_part
 from ...conftest import Golden
 from .made import Planted, planted, responses_of
 
-RECIPE = replace(SELECTORS_RECIPE, epochs=12, learning_rate=5e-3, start_rate=5e-3)
+RECIPE = replace(SELECTORS_RECIPE, epochs=10, learning_rate=5e-3, start_rate=5e-3)
 ONE = Options(devices=1)
 
 
@@ -79,6 +79,7 @@ def test_the_gradient_refines_the_cells_of_the_search(person: Planted, fitted: t
     assert distance(fitted[0]) < distance(start.tables) < 0.1
 
 
+@pytest.mark.nightly
 def test_from_the_donor_s_centers_alone_the_gradient_does_not_find_them(person: Planted, fitted: tuple) -> None:
     tables, curves = fit_selectors(
         person.features,
@@ -94,6 +95,7 @@ def test_from_the_donor_s_centers_alone_the_gradient_does_not_find_them(person: 
     assert curves.score < fitted[1].score - 0.2
 
 
+@pytest.mark.nightly
 def test_vertices_of_pure_noise_stay_where_they_are(person: Planted) -> None:
     random = np.random.default_rng(9)
     noise = random.normal(size=(300, 400)).astype(np.float32)
@@ -160,6 +162,7 @@ def test_coordinate_networks_give_the_donor_s_tables(complement: Golden, part: s
     np.testing.assert_allclose(center, tables["rf_center"][rows], rtol=0, atol=2e-6)
 
 
+@pytest.mark.nightly
 def test_the_fit_goes_on_to_the_same_bits(person: Planted, tmp_path: Path) -> None:
     arguments = (person.features, person.responses, person.split, person.donor)
     recipe = replace(RECIPE, epochs=3)

@@ -252,6 +252,7 @@ def test_rows_are_read_in_order_and_once() -> None:
     assert data_module.rows_of(Stored(), np.array([7, 2, 7, 0])).tolist() == [14, 4, 14, 0]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("devices", [8, 3])
 def test_devices_divide_the_images(devices: int) -> None:
     alone, together = trained()[1], trained(devices=devices)[1]
@@ -260,7 +261,7 @@ def test_devices_divide_the_images(devices: int) -> None:
     np.testing.assert_allclose(together.validation_r, alone.validation_r, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("vertices", [1, 5, 700, 5000])
+@pytest.mark.parametrize("vertices", [1, 700])
 def test_the_readout_of_moving_vertices(vertices: int) -> None:
     random = np.random.default_rng(vertices)
     layers, batch, width = 2, 3, 4
@@ -272,7 +273,7 @@ def test_the_readout_of_moving_vertices(vertices: int) -> None:
     mix = random.dirichlet(np.ones(layers), vertices)
     weight, bias, mix = (x.astype(np.float32) for x in (weight, bias, mix))
 
-    found = read(weight, bias, mix, center, maps, vectors, PRECISIONS["float32"])
+    found = jax.jit(read, static_argnums=6)(weight, bias, mix, center, maps, vectors, PRECISIONS["float32"])
 
     few = np.arange(vertices)[:40]
     pixel = ((center[few] + 1) * 16 - 1) / 2
@@ -289,8 +290,8 @@ def test_the_readout_of_moving_vertices(vertices: int) -> None:
 
 def test_tiles_hold_every_vertex_once() -> None:
     random = np.random.default_rng(0)
-    for vertices in (1, 289, 3000):
-        center = jnp.asarray(random.uniform(-1, 1, (vertices, 2)) * (vertices != 3000), jnp.float32)
+    for vertices, spread in ((1, 1), (900, 1), (900, 0.1)):
+        center = random.uniform(-spread, spread, (vertices, 2)).astype(np.float32)
         tile = tile_size(vertices)
 
         slots, rows, corners = (np.asarray(x) for x in jax.jit(tiles_of, static_argnums=1)(center, tile))
