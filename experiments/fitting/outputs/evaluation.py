@@ -23,7 +23,7 @@ from ..ridge import fit_readout, mixed_features, predict
 from ..tables import VertexTables
 
 ALPHA = 0.05  # false discovery rate of vertices that are called predictable
-PERMUTATIONS, CONTROL_VERTICES = 100, 200  # of the control of shuffled images
+PERMUTATIONS, CONTROL_VERTICES = 20, 300  # of the control of shuffled images
 CURVE_VERTICES = 1000  # of each part, whose learning curve is fitted
 ALL = "all"
 
@@ -187,8 +187,8 @@ def shuffled_control(
 ) -> Float[np.ndarray, "permutations vertices"]:
     """Return test correlations of readouts that were fitted to the responses of other images than were shown.
 
-    The responses to the training images are permuted over the images, the same way for all vertices, and fitted as
-    the true ones are. Their mean is 0 unless something of the test images has leaked.
+    The responses to the training images are permuted over the images, for each vertex anew, and fitted as the true
+    ones are. The mean is 0 unless something of the test images has leaked.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def shuffled_control(
     random = np.random.default_rng((seed, len(split.train)))
     targets = np.zeros((*own.shape, permutations), np.float32)
     for number in range(permutations):
-        targets[split.train, :, number] = own[random.permutation(split.train)]
+        targets[split.train, :, number] = random.permuted(own[split.train], axis=0)
     fitted = fit_readout(features, targets, few, penalties=penalties, images=split.train)
     h = mixed_features(features, few, split.test)
     predicted = np.einsum("vnd,vtd->nvt", h, fitted.weight / h.shape[2]) + fitted.bias[None]

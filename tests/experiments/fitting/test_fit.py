@@ -137,7 +137,7 @@ def test_its_results(fitted: ExperimentResult) -> None:
     assert set(fitted.maps) == expected
     assert [row["images"] for row in values["learning_curve"]] == [54]
     np.testing.assert_allclose(values["learning_curve"][0]["r"], values["medians"]["all vertices"]["r"], atol=1e-5)
-    assert values["shuffled"]["permutations"] == 100
+    assert values["shuffled"]["permutations"] == 20
     page = (fitted.output / "report.html").read_text()
     for words in ("For a Methods section", "Shuffled images", "Learning curve", "left_out.csv"):
         assert words in page
