@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -197,6 +198,7 @@ def fit(
         return ExperimentResult(text, output)
     training = Training(stage, recipe_of(stage, recipe, epochs), options, read_teacher(teacher, stage, person), seed)
     require_same(output, _facts(person, penalties, features, precision))
+    begun = time.monotonic()
     parts = keep_features(
         *(subject, person.vertices, person.source, output / FOLDER),
         kept=features,
@@ -205,7 +207,8 @@ def fit(
     )
     found = Predictions(len(person.split.test), len(person.vertices))
     fitted = {}
-    with stop_requests(execution.time_limit) as stopped:
+    limit = execution.time_limit
+    with stop_requests(None if limit is None else limit - (time.monotonic() - begun)) as stopped:
         for part in parts:
             fitted[part] = _fit_part(
                 *(person, part, output, found, sizes, penalties, training, precision, execution), stopped

@@ -79,7 +79,7 @@ def write_page(
 def _pictures(
     person: Person, maps: Mapping[str, np.ndarray], numbers: Mapping[str, Any], output: Path
 ) -> list[Picture]:
-    settings = {"fitted": numbers["stage"], "test images": numbers["images"]["test"]}
+    settings = {"subject": person.subject_id, "fitted": numbers["stage"], "test images": numbers["images"]["test"]}
     options: dict[str, Any] = {"settings": settings, "regions": () if person.own_rois else OUTLINED}
     shown = [
         (
@@ -157,8 +157,8 @@ def _table(tested: Evaluation, images: int) -> Table:
 def _controls(person: Person, tested: Evaluation, numbers: Mapping[str, Any]) -> list[str]:
     shuffled, medians = numbers["shuffled"], tested.medians["all vertices"]
     low, high = shuffled["low"], shuffled["high"]
-    at_chance = low <= 0 <= high or abs(shuffled["r"]) < CHANCE
-    chance = "which is chance" if at_chance else "which is NOT chance: look for a leak"
+    at_chance = low <= 0 or shuffled["r"] < CHANCE
+    chance = "no more than chance" if at_chance else "which is MORE than chance: look for a leak"
     return [
         f"Shuffled images: readouts of {shuffled['vertices']} vertices, fitted to the responses of other images than "
         f"were shown ({shuffled['permutations']} permutations), have a mean test r of {shuffled['r']:.3f} (95% "
@@ -201,15 +201,13 @@ def _training(
         "Loss and validation r of each epoch; 0 is before training. Dots: the epochs whose parameters were averaged."
     )
     pictures = [Picture(path, caption)]
-    for name, label, text in (
-        (
-            "rf_shift",
-            "half images",
-            "Distance of receptive-field centers from the donor's, in halves of the image.",
-        ),
+    moved = (
+        ("rf_shift", "halves of the image", "Distance of receptive-field centers from the donor's."),
         ("layer_shift", "share", "Share of the layer weights that has moved to other layers than the donor's."),
-    ):
-        options = {"label": label, "title": f"{name.replace('_', ' ')}, subject {person.subject_id}"}
+    )
+    for name, label, text in moved:
+        options = {"label": label, "title": f"{text.removesuffix('.')}, subject {person.subject_id}"}
+        options |= {"settings": {"subject": person.subject_id, "fitted": numbers["stage"]}}
         file = output / f"{name}.png"
         pictures += draw_brain(person.donor, person.vertices, maps[name], file, text, **options)
     rows = [
@@ -224,9 +222,8 @@ def _data(person: Person, numbers: Mapping[str, Any]) -> Table:
     rows = [[name, numbers["images"][name], numbers["trials"][name]] for name in numbers["images"]]
     left_out = numbers["left_out"]
     return Table(
-        f"Images and trials of {numbers['sessions']} sessions, z-scored {numbers['zscored']}; left out were "
-        f"{left_out['constant']} vertices whose betas do not vary and {left_out['missing']} with betas that are NaN "
-        "(left_out.csv)",
+        f"Images and trials of {numbers['sessions']} sessions, z-scored {numbers['zscored']}; vertices left out "
+        f"(left_out.csv): {left_out['constant']} whose betas do not vary, {left_out['missing']} with NaN",
         ("split", "images", "trials"),
         rows,
     )

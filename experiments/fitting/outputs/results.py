@@ -163,7 +163,7 @@ def _summary(person: Person, tested: Evaluation, numbers: Mapping[str, Any], out
         f"{counts['test']} test images, {sum(numbers['trials'].values())} trials; medians on the test images"
     ]
     if left_out:
-        lines.append(f"{left_out} vertices were left out, whose betas are constant or NaN: left_out.csv")
+        lines.append(f"Left out, as their betas are constant or NaN: {left_out} vertices, in left_out.csv")
     others = [name for name in tested.maps if name.startswith("r_")]
     titles = {"r": "r", "noise_ceiling": "ceiling's r", "explained_variance": "expl. var. %"}
     titles |= {name: f"{name[2:]}'s r" if name == "r_donor" else f"r {name[2:]}" for name in others}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
-from berg_jax import Execution, Subject
+from berg_jax import Execution, Images, Selection, Subject
 from berg_jax.errors import (
     IntegrityError,
     Interrupted,
@@ -23,6 +25,7 @@ from berg_jax.experiments.accuracy.trials import Trials, read_array
 from berg_jax.experiments.fitting.inputs.features import keep_features, read_features
 from berg_jax.experiments.fitting.inputs.labels import read_rois
 from berg_jax.experiments.fitting.inputs.measurements import measure
+from berg_jax.experiments.fitting.inputs.person import read_person
 from berg_jax.experiments.fitting.inputs.splits import Split, listed_images, require_no_copies, split_images
 from berg_jax.stream.sources.arrays import ArraySource
 from berg_jax.surface.freesurfer import save_annot, save_labels
@@ -166,6 +169,41 @@ def test_raw_trials_of_an_array_say_their_sessions(tmp_path: Path, caplog: pytes
     np.testing.assert_array_equal(found.responses, betas[order][:, [5, SIZE + 2]])
     np.testing.assert_array_equal(found.images, [1, 0, 0, 0, 1])
     np.testing.assert_array_equal(found.sessions, [0, 0, 0, 1, 1])
+
+
+def test_nsd_s_images_are_tested_by_the_donor_s_test_images(complement: Golden, tmp_path: Path) -> None:
+    """BERG's prepared data of images that are named by their NSD numbers; sessions are 750 trials each."""
+    donor, random = Subject(complement.folder, 2), np.random.default_rng(0)
+    shared = donor.metadata.image_numbers("test")[:7]
+    numbers = np.unique([*shared, *random.choice(70_000, 40, replace=False)])
+    (tmp_path / "shown").mkdir()
+    for number in numbers:
+        pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "shown" / f"nsd{number:05d}.png")
+    order = random.permutation(np.repeat(numbers, 32))[:1500]
+    np.save(tmp_path / "metadata_subject-3.npy", {"img_presentation_order": order}, allow_pickle=True)
+    size = donor.hemisphere_size
+    betas = random.normal(size=(2, 1500, size)).astype(np.float32)
+    for hemisphere, half in zip(("lh", "rh"), betas, strict=True):
+        with h5py.File(tmp_path / f"{hemisphere}_betas_subject-3.h5", "w") as file:
+            file["betas"] = half
+    person = read_person(
+        *(donor, 3, Images(tmp_path / "shown"), tmp_path),
+        output=tmp_path / "out",
+        selection=Selection(hemisphere="rh"),
+        validation=0.2,
+    )
+    np.testing.assert_array_equal(person.numbers[person.split.test], np.intersect1d(numbers, shared))
+    np.testing.assert_array_equal(person.numbers, numbers)
+    assert person.measured.sessions == 2
+    training = np.isin(order, numbers[person.split.train])
+    first = np.arange(1500) < 750
+    scaled = np.empty((1500, size))
+    for session in (first, ~first):
+        used = betas[1][session & training].astype(np.float64)
+        scaled[session] = (betas[1][session] - used.mean(0)) / used.std(0)
+    expected = [scaled[order == number].mean(0) for number in numbers]
+    np.testing.assert_allclose(person.measured.responses, expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
