@@ -13,7 +13,7 @@ from .errors import (
     UnsafeFileError,
     ValidationError,
 )
-from .experiments import synthesis
+from .experiments import fitting, synthesis
 from .model import bridge
 from .model.encoding_model import EncodingModel
 from .model.gradients import value_and_pixel_gradient
@@ -53,6 +53,7 @@ __all__ = [
     "demo",
     "encode",
     "experiments",
+    "fitting",
     "load",
     "open_responses",
     "read_images",

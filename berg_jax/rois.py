@@ -105,7 +105,7 @@ def resolve(
 def _selected(selection: Any, metadata: Metadata) -> dict[str, np.ndarray]:
     size = metadata.hemisphere_size
     if selection is None:
-        return dict.fromkeys(HEMISPHERES, np.arange(size))
+        return {h: metadata.modeled(h) for h in HEMISPHERES}
     if isinstance(selection, Vertices):
         check_vertices(selection, size)
         return {"lh": selection.lh, "rh": selection.rh}

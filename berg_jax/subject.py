@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ValidationError
 from .files.disk import sha256
 from .machine import tell
@@ -181,6 +183,17 @@ class Subject:
         """Number of vertices of one hemisphere."""
         return self.description.hemisphere_size
 
+    @cached_property
+    def all_vertices(self) -> Vertices:
+        """Vertices that the subject's model predicts: those of the whole surface, unless it was fitted to fewer."""
+        from .model.checkpoint import read_part
+
+        rows, size = self.description.rows, self.hemisphere_size
+        if max(rows.values()) == 2 * size or sum(rows.values()) == 2 * size:
+            return Vertices.all(size)
+        known = [read_part(self.folder, name).vertices for name in rows]
+        return Vertices.from_global(np.unique(np.concatenate(known)), size)
+
     def model(
         self,
         vertices: Vertices | None = None,
@@ -239,7 +252,7 @@ class Subject:
         Two conversions of the same files have the same identity, whichever machine made them.
         """
         description = self.description
-        vertices = Vertices.all(description.hemisphere_size) if vertices is None else vertices
+        vertices = self.all_vertices if vertices is None else vertices
         check_vertices(vertices, description.hemisphere_size)
         facts = {
             "sources": {name: source["sha256"] for name, source in description.sources.items() if name != "metadata"},

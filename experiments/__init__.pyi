@@ -1,4 +1,4 @@
-from . import synthesis
+from . import fitting, synthesis
 from .accuracy.experiment import measure_accuracy
 from .certificate.experiment import certify, check_against
 from .control.experiment import control_regions
@@ -17,6 +17,7 @@ __all__ = [
     "compare_representations",
     "control_regions",
     "demonstrate",
+    "fitting",
     "localize",
     "map_retinotopy",
     "measure_accuracy",

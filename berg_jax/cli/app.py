@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from . import analyses, benchmarks, encoding, experiments, subjects, synthesis
+from . import analyses, benchmarks, encoding, experiments, fitting, subjects, synthesis
 from .options import be_quiet, show_tracebacks
 from .signals import install_handlers
 
@@ -30,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (subjects, encoding, experiments, analyses, synthesis, benchmarks):
+for group in (subjects, encoding, experiments, analyses, fitting, synthesis, benchmarks):
     app.add_typer(group.app)
 
 

@@ -27,6 +27,7 @@ from ..stream.selection import Selection
 from .options import (
     RUN,
     BergDir,
+    DonorId,
     ProcessCount,
     ProcessIndex,
     Share,
@@ -47,6 +48,7 @@ _TYPES = {"roi": str | None, "path": Path, "photographs": Path | None, "start": 
 # Annotations of parameters that are a Subject, or a list of them. Their class is not imported, as that takes NumPy.
 OneSubject = Annotated[Any, "subject"]
 Subjects = Annotated[Any, "subjects"]
+Donor = Annotated[Any, "donor"]
 
 
 class Only(NamedTuple):
@@ -92,7 +94,8 @@ def command(
     """Register a function as a command: what it returns is printed, and an error of the user's is one message.
 
     Parameters of the types ``Selection``, ``Images``, ``Execution`` and ``Recipe`` become the options of their
-    fields; ``OneSubject`` and ``Subjects`` become ``--berg-dir`` and ``--subject``.
+    fields; ``OneSubject`` and ``Subjects`` become ``--berg-dir`` and ``--subject``, ``Donor`` the former and
+    ``--donor``.
 
     Parameters
     ----------
@@ -151,6 +154,9 @@ def _value(hint: Any) -> _Value | None:
     if hint == OneSubject:
         options = {"berg_dir": _option("berg_dir", BergDir), "subject_id": _option("subject_id", SubjectId)}
         return _Value(options, _subject)
+    if hint == Donor:
+        options = {"berg_dir": _option("berg_dir", BergDir), "donor": _option("donor", DonorId)}
+        return _Value(options, _donor)
     if hint == Subjects:
         options = {"berg_dir": _option("berg_dir", BergDir), "subject_ids": _option("subject_ids", SubjectIds)}
         return _Value(options, _subjects)
@@ -210,6 +216,10 @@ def _subject(berg_dir: Path, subject_id: int) -> Any:
     from ..subject import Subject
 
     return Subject(berg_dir, subject_id)
+
+
+def _donor(berg_dir: Path, donor: int) -> Any:
+    return _subject(berg_dir, donor)
 
 
 def _subjects(berg_dir: Path, subject_ids: list[int]) -> list[Any]:

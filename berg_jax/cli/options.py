@@ -28,6 +28,12 @@ BergDir = Annotated[
     ),
 ]
 SubjectId = Annotated[int, typer.Option("--subject", help="ID of the subject, such as 1.", rich_help_panel=SUBJECTS)]
+DonorId = Annotated[
+    int,
+    typer.Option(
+        "--donor", help="ID of the subject whose network a new person starts from.", rich_help_panel=SUBJECTS
+    ),
+]
 SubjectIds = Annotated[
     list[int],
     typer.Option("--subject", help="ID of a subject, such as 1; repeat it for more.", rich_help_panel=SUBJECTS),

@@ -232,6 +232,7 @@ def _described(description: Description) -> str:
     origin = {
         "published": "the author's published files, by sha256",
         "synthetic": "SYNTHETIC weights, which predict nothing",
+        "fitted": "fitted to a new person's responses (berg-jax fit)",
         "unrecognized": "not recognized by sha256 as the author's published files",
     }[description.origin]
     guessed = " (guessed: there are no metadata)" if description.layout_guessed else ""

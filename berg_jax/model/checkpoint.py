@@ -63,7 +63,8 @@ class Description:
     sources
         Name, size in bytes, sha256 and modification time in ns of each source file.
     origin
-        ``"published"`` (every source has the sha256 of the author's file), ``"synthetic"`` or ``"unrecognized"``.
+        ``"published"`` (every source has the sha256 of the author's file), ``"synthetic"``, ``"fitted"`` (to a new
+        person's responses, with the network of a donor whose weights are not synthetic) or ``"unrecognized"``.
     versions
         Versions of the libraries that converted the subject.
     format_version

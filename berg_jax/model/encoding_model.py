@@ -251,7 +251,7 @@ def build(
     hemisphere_size
         Number of vertices of one hemisphere.
     vertices
-        Vertices that the model answers for. The default is all, ascending.
+        Vertices that the model answers for. The default is all that the parts have, ascending.
     precision
         ``"float32"``, ``"tensorfloat32"``, ``"bfloat16"`` or ``"float64"`` (needs jax_enable_x64).
     fuse_lora
@@ -277,8 +277,6 @@ def build(
     berg_jax.load : Load a subject's model from its files.
     """
     kind = check_precision(precision)
-    vertices = Vertices.all(hemisphere_size) if vertices is None else vertices
-    check_vertices(vertices, hemisphere_size)
     names = sorted(parts)
     owner = np.full(2 * hemisphere_size, -1)
     row = np.zeros(2 * hemisphere_size, np.int64)
@@ -287,6 +285,8 @@ def build(
         owner[part.vertices] = index
         row[part.vertices] = np.arange(len(part.vertices))
     known = np.flatnonzero(owner >= 0)
+    vertices = Vertices.from_global(known, hemisphere_size) if vertices is None else vertices
+    check_vertices(vertices, hemisphere_size)
     columns = known[_positions(known, vertices, what="subject")]
 
     if winograd is None:

@@ -132,10 +132,10 @@ class SubjectFiles:
     def metadata_places(self) -> list[Path]:
         """Possible files of the metadata: in the BERG directory, and in the converted subject's folder."""
         places = [self.metadata, self.converted / METADATA]
-        description = self.berg_dir / DESCRIPTION
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-            if json.loads(read_small(description))["subject"] == self.subject_id:
-                places.append(self.berg_dir / METADATA)
+        for folder in (self.berg_dir, self.berg_dir / self.name):  # a subject's own folder, and that of a fit
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+                if json.loads(read_small(folder / DESCRIPTION))["subject"] == self.subject_id:
+                    places.append(folder / METADATA)
         return places
 
     @property

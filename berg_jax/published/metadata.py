@@ -108,6 +108,19 @@ class Metadata:
         left, right = (self.rois[hemisphere].get(name, empty) for hemisphere in HEMISPHERES)
         return left, right
 
+    def modeled(self, hemisphere: str) -> Int[np.ndarray, " vertices"]:
+        """Return the vertices of a hemisphere that the model predicts: all, unless it was fitted to fewer.
+
+        Raises
+        ------
+        ValidationError
+            The file does not hold vertex indices.
+        """
+        check_hemisphere(hemisphere)
+        key = f"{hemisphere}_fitted_vertices"
+        indices = self._section("fmri").get(key)
+        return np.arange(self.hemisphere_size) if indices is None else self._indices(indices, key)
+
     @property
     def datasets(self) -> list[str]:
         """Names of the data sets for which there are accuracies."""
@@ -209,15 +222,18 @@ class Metadata:
         for name, values in rois.items():
             if not str(name).isprintable():
                 raise ValidationError(f"{self.path}: {key} has the name {name!r:.80}, which cannot be printed.")
-            indices = _as_array(values)
-            indices = indices.astype(np.int64) if indices.size == 0 else indices
-            outside = indices.dtype.kind not in "iu" or indices.ndim != 1
-            if outside or (indices.size and not 0 <= indices.min() <= indices.max() < self.hemisphere_size):
-                raise ValidationError(
-                    f"{self.path}: {key}/{name} must hold vertex indices from 0 to {self.hemisphere_size - 1}."
-                )
-            checked[str(name)] = indices.astype(np.int64)
+            checked[str(name)] = self._indices(values, f"{key}/{name}")
         return checked
+
+    def _indices(self, values: Any, name: str) -> Int[np.ndarray, " n"]:
+        indices = _as_array(values)
+        indices = indices.astype(np.int64) if indices.size == 0 else indices
+        outside = indices.dtype.kind not in "iu" or indices.ndim != 1
+        if outside or (indices.size and not 0 <= indices.min() <= indices.max() < self.hemisphere_size):
+            raise ValidationError(
+                f"{self.path}: {name} must hold vertex indices from 0 to {self.hemisphere_size - 1}."
+            )
+        return indices.astype(np.int64)
 
 
 def _as_array(values: Any) -> np.ndarray:

@@ -59,7 +59,6 @@ class Selection:
         from ..errors import InvalidParameterError
         from ..rois import resolve
         from ..subject import Subject
-        from ..vertices import Vertices
 
         if not isinstance(subject, Subject):
             raise InvalidParameterError(
@@ -68,7 +67,7 @@ class Selection:
 
         everything = self.roi is None and self.hemisphere == "both"
         if everything and self.min_ncsnr is None and self.min_explained_variance is None:
-            return Vertices.all(subject.hemisphere_size)
+            return subject.all_vertices
         return resolve(
             self.roi,
             subject.metadata,

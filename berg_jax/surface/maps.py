@@ -198,7 +198,7 @@ def _from_image(path: Path) -> Float[np.ndarray, " n"]:
                 )
             values = arrays[0].data
         else:
-            image = MGHImage.from_bytes(_unpacked(path))
+            image = MGHImage.from_bytes(unpacked_mgh(path))
             _check_amount(math.prod(map(int, image.shape)))  # before its numbers are read
             values = np.asanyarray(image.dataobj)
         if max(values.shape) != values.size:
@@ -207,7 +207,7 @@ def _from_image(path: Path) -> Float[np.ndarray, " n"]:
         return _real(values.reshape(-1))
 
 
-def _unpacked(path: Path) -> bytes:
+def unpacked_mgh(path: Path) -> bytes:
     """Return the unpacked bytes of an MGH file, which nibabel would unpack without any limit."""
     contents = read_small(path)
     if not contents.startswith(b"\x1f\x8b"):

@@ -16,10 +16,11 @@ from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import Vertices
 from .arrays import is_array
+from .image_names import image_numbers
 from .nsd_synthetic import read_nsd_synthetic
-from .prepared import prepared_folder, read_prepared
+from .prepared import prepared_folder, prepared_metadata, read_prepared, shown_in_prepared
 from .sessions import read_sessions
-from .trials import Trials, read_array, read_nsd
+from .trials import Trials, nsd_image_numbers, read_array, read_nsd
 
 Dataset = Literal["nsdcore", "nsdsynthetic"]
 Reader = Callable[[slice], Trials]
@@ -35,6 +36,7 @@ def trial_reader(
     zscored: bool = False,
     known: Sequence[str] | None = None,
     dataset: Dataset = "nsdcore",
+    raw: bool = False,
 ) -> Reader:
     """Return the function that reads a part of the vertices' trials of the given images.
 
@@ -50,6 +52,9 @@ def trial_reader(
         :func:`~berg_jax.experiments.accuracy.read_sessions`.
     dataset
         ``"nsdcore"``, or ``"nsdsynthetic"`` for the trials of NSD-synthetic in NSD's folder.
+    raw
+        Whether betas are returned as they are in the files, instead of z-scored within sessions. BERG's prepared
+        data are z-scored in the files.
 
     Returns
     -------
@@ -72,15 +77,15 @@ def trial_reader(
             raise InvalidParameterError(
                 f"An array of betas, {betas}, needs a table of its trials' images and sessions."
             )
-        return lambda part: read_array(betas, table, vertices, images, zscored, part, known)
+        return lambda part: read_array(betas, table, vertices, images, zscored, part, known, raw)
     if table is not None:
-        return lambda part: read_sessions(place, table, vertices, images, zscored, part, known)
+        return lambda part: read_sessions(place, table, vertices, images, zscored, part, known, raw)
     if dataset == "nsdsynthetic":
-        return lambda part: read_nsd_synthetic(place, subject_id, vertices, images, part)
+        return lambda part: read_nsd_synthetic(place, subject_id, vertices, images, part, raw)
     prepared = prepared_folder(place, subject_id)
     if prepared is not None:
         return lambda part: read_prepared(prepared, subject_id, vertices, images, part)
-    return lambda part: read_nsd(place, subject_id, vertices, images, part)
+    return lambda part: read_nsd(place, subject_id, vertices, images, part, raw)
 
 
 def readers_of(
@@ -130,3 +135,27 @@ def image_means(trials: Trials, images: int) -> Float[np.ndarray, "images vertic
     totals = np.zeros((images, trials.responses.shape[1]))
     np.add.at(totals, trials.images, trials.responses.astype(np.float64))
     return totals / np.bincount(trials.images, minlength=images)[:, None]
+
+
+def nsd_numbers(
+    betas: str | Path, subject_id: int, images: Sequence[str], *, table: str | Path | None = None
+) -> list[int] | None:
+    """Return each image's NSD number, counted from 0; None unless the betas are NSD's or BERG's prepared ones.
+
+    Parameters
+    ----------
+    betas, subject_id, images, table
+        See :func:`trial_reader`.
+
+    Raises
+    ------
+    ModelNotFoundError, ValidationError, InvalidParameterError
+        A file is not there or cannot be read; an image was never shown, or a name has no number.
+    """
+    place = split_name(betas)[0]
+    if table is not None or is_array(betas) or not place.is_dir():
+        return None
+    prepared = prepared_folder(place, subject_id)
+    if prepared is not None:
+        return image_numbers(images, shown_in_prepared(prepared_metadata(prepared, subject_id)))
+    return nsd_image_numbers(place, subject_id, images)

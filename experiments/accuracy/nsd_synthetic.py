@@ -30,7 +30,12 @@ SYNTHETIC_BETAS = "nsddata_betas/ppdata/subj{:02d}/fsaverage/nsdsyntheticbetas_f
 
 
 def read_nsd_synthetic(
-    folder: str | Path, subject_id: int, vertices: Vertices, images: Sequence[str], part: slice = slice(None)
+    folder: str | Path,
+    subject_id: int,
+    vertices: Vertices,
+    images: Sequence[str],
+    part: slice = slice(None),
+    raw: bool = False,
 ) -> Trials:
     """Read all trials of the given images of NSD-synthetic, z-scored within their one session.
 
@@ -38,7 +43,7 @@ def read_nsd_synthetic(
     ----------
     folder
         NSD's folder.
-    subject_id, vertices, part
+    subject_id, vertices, part, raw
         See :func:`~berg_jax.experiments.accuracy.read_nsd`.
     images
         The images' names: their numbers, counted from 0, with any folders before and any suffix behind.
@@ -64,8 +69,10 @@ def read_nsd_synthetic(
         if not path.is_file():
             raise ModelNotFoundError(f"There is no file {path}. Give NSD's folder, with NSD-synthetic's betas.")
         betas.append(read_mgh_session(path, len(shown), size, rows))
-    responses = z_scored(np.concatenate(betas).T)[wanted]
-    found = Trials(responses, np.array([index_of[int(image)] for image in shown[wanted]], np.int64))
+    whole = np.concatenate(betas).T
+    responses = (whole if raw else z_scored(whole))[wanted]
+    image_indices = np.array([index_of[int(image)] for image in shown[wanted]], np.int64)
+    found = Trials(responses, image_indices, np.zeros(len(wanted), np.int64))
     return complete_trials(found, images, f"the first trial showed image {shown[0]}, counted from 0")
 
 

@@ -19,7 +19,7 @@ from ...surface.spaces import hint
 from ...vertices import HEMISPHERES, Vertices
 from .arrays import TrialArray
 from .image_names import image_numbers
-from .trials import Trials, complete_trials, finite_betas
+from .trials import SESSION, Trials, complete_trials, finite_betas
 
 PREPARED = Path("model_training_datasets/train_dataset-nsd_fsaverage")
 
@@ -53,7 +53,7 @@ def read_prepared(
     InvalidParameterError
         An image was never shown, or a name has no number.
     """
-    shown = shown_in_prepared(folder / f"metadata_subject-{subject_id}.npy")
+    shown = shown_in_prepared(prepared_metadata(folder, subject_id))
     numbers = image_numbers(images, shown)
     index_of = {number: index for index, number in enumerate(numbers)}
     wanted = np.flatnonzero(np.isin(shown, numbers))
@@ -69,8 +69,14 @@ def read_prepared(
                 f"({len(shown)}, {size}), a row for each trial of the metadata."
             )
         halves.append(finite_betas(array.read(wanted, columns), path))
-    found = Trials(np.hstack(halves), np.array([index_of[int(image)] for image in shown[wanted]], np.int64))
+    image_indices = np.array([index_of[int(image)] for image in shown[wanted]], np.int64)
+    found = Trials(np.hstack(halves), image_indices, wanted // SESSION)
     return complete_trials(found, images, f"the first trial showed image {shown[0]}, counted from 0")
+
+
+def prepared_metadata(folder: Path, subject_id: int) -> Path:
+    """Return the path of a subject's prepared metadata."""
+    return folder / f"metadata_subject-{subject_id}.npy"
 
 
 def shown_in_prepared(path: Path) -> Int[np.ndarray, " trials"]:

@@ -26,7 +26,16 @@ from ...surface.meshes import require
 from ...surface.spaces import hint
 from ...vertices import Vertices
 from .arrays import ARRAYS, TrialArray, is_array
-from .trials import Trials, complete_trials, finite_betas, images_of_trials, read_mgh_session, warn_unless_z, z_scored
+from .trials import (
+    Trials,
+    complete_trials,
+    finite_betas,
+    gathered,
+    images_of_trials,
+    read_mgh_session,
+    warn_unless_z,
+    z_scored,
+)
 
 _HEMI = "{hemi}"
 _NAMES = (("lh", "rh"), ("L", "R"))
@@ -40,6 +49,7 @@ def read_sessions(
     zscored: bool = False,
     part: slice = slice(None),
     known: Sequence[str] | None = None,
+    raw: bool = False,
 ) -> Trials:
     """Read all trials of the given images from the files that a table names.
 
@@ -50,7 +60,7 @@ def read_sessions(
     table
         A ``.csv`` file with the columns ``image``, ``session`` and ``file`` and a row for each trial; other columns,
         such as ``run``, are not read.
-    vertices, images, zscored, part, known
+    vertices, images, zscored, part, known, raw
         See :func:`~berg_jax.experiments.accuracy.read_array`.
 
     Raises
@@ -69,16 +79,17 @@ def read_sessions(
     files_of: dict[str, dict[str, list[int]]] = {}
     for trial, row in enumerate(rows):
         files_of.setdefault(row["session"], {}).setdefault(row["file"], []).append(trial)
-    responses, image_indices = [], []
-    for session, files in files_of.items():
+    responses, image_indices, session_indices = [], [], []
+    for number, (session, files) in enumerate(files_of.items()):
         betas = np.concatenate([_read(folder, name, len(rows_of), vertices, part) for name, rows_of in files.items()])
         if zscored and not part.start:
             warn_unless_z(betas, table, session)
         found = [image_of[trial] for rows_of in files.values() for trial in rows_of]
         wanted = [index for index, image in enumerate(found) if image is not None]
-        responses.append((betas if zscored else z_scored(betas))[wanted])
+        responses.append((betas if raw or zscored else z_scored(betas))[wanted])
         image_indices += [found[index] for index in wanted]
-    trials = Trials(np.concatenate(responses), np.array(image_indices, np.int64))
+        session_indices += [number] * len(wanted)
+    trials = gathered(responses, image_indices, session_indices)
     return complete_trials(trials, images, f"the first trial is of {rows[0]['image']!r}")
 
 

@@ -44,17 +44,25 @@ class Trials(NamedTuple):
     Attributes
     ----------
     responses
-        Responses in z units; NaN where a vertex has none.
+        Responses in z units, or as they are in the files if they were asked for raw; NaN where a vertex has none.
     images
         Index of each trial's image in the list that was asked for.
+    sessions
+        Index of each trial's session among those that were read, in their order; None where it is not known.
     """
 
     responses: Float[np.ndarray, "trials vertices"]
     images: Int[np.ndarray, " trials"]
+    sessions: Int[np.ndarray, " trials"] | None = None
 
 
 def read_nsd(
-    folder: str | Path, subject_id: int, vertices: Vertices, images: Sequence[str], part: slice = slice(None)
+    folder: str | Path,
+    subject_id: int,
+    vertices: Vertices,
+    images: Sequence[str],
+    part: slice = slice(None),
+    raw: bool = False,
 ) -> Trials:
     """Read all trials of the given images from NSD's own files, from every session that is there.
 
@@ -72,6 +80,8 @@ def read_nsd(
         numbers, counted from 0.
     part
         Slice of ``vertices`` to read. Only this part of each file is read, so that parts take little memory.
+    raw
+        Return the betas as they are in the files, instead of z-scored within each session.
 
     Raises
     ------
@@ -90,22 +100,32 @@ def read_nsd(
     shown = shown_images(folder / DESIGN, subject_id)
     sessions = dict(_sessions(folder / BETAS.format(subject_id)))
     images_of = {number: shown[(number - 1) * SESSION : number * SESSION] for number in sessions}
-    numbers = image_numbers(images, np.concatenate(list(images_of.values())), _shared(folder / DESIGN))
+    numbers = nsd_image_numbers(folder, subject_id, images)
     index_of = {number: index for index, number in enumerate(numbers)}
     chosen, size = vertices.global_indices[part], vertices.hemisphere_size
     chosen_by_hemisphere = (chosen[chosen < size], chosen[chosen >= size] - size)
-    responses, image_indices = [], []
-    for session, paths in sessions.items():
+    responses, image_indices, session_indices = [], [], []
+    for index, (session, paths) in enumerate(sessions.items()):
         session_images = images_of[session]
         wanted = np.flatnonzero([int(image) in index_of for image in session_images])
-        betas = [
+        halves = [
             read_mgh_session(path, len(session_images), size, rows)
             for path, rows in zip(paths, chosen_by_hemisphere, strict=True)
         ]
-        responses.append(z_scored(np.concatenate(betas).T)[wanted])
+        betas = np.concatenate(halves).T
+        responses.append((betas if raw else z_scored(betas))[wanted])
         image_indices += [index_of[int(image)] for image in session_images[wanted]]
+        session_indices += [index] * len(wanted)
     example = f"the first trial showed image {shown[0]}, counted from 0"
-    return complete_trials(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
+    return complete_trials(gathered(responses, image_indices, session_indices), images, example)
+
+
+def nsd_image_numbers(folder: Path, subject_id: int, images: Sequence[str]) -> list[int]:
+    """Return the NSD image number, counted from 0, of each image that was shown in the sessions that are there."""
+    shown = shown_images(folder / DESIGN, subject_id)
+    sessions = [number for number, _ in _sessions(folder / BETAS.format(subject_id))]
+    seen = np.concatenate([shown[(number - 1) * SESSION : number * SESSION] for number in sessions])
+    return image_numbers(images, seen, _shared(folder / DESIGN))
 
 
 def shown_images(path: Path, subject_id: int) -> Int[np.ndarray, " trials"]:
@@ -152,6 +172,7 @@ def read_array(
     zscored: bool = False,
     part: slice = slice(None),
     known: Sequence[str] | None = None,
+    raw: bool = False,
 ) -> Trials:
     """Read all trials of the given images from an array.
 
@@ -173,6 +194,8 @@ def read_array(
     known
         Names of all images that there are, of which ``images`` may be some. A table that names another one is
         refused, because it may count from 1. By default such trials are left out, with a warning.
+    raw
+        Return the betas as they are in the array, z-scored or not.
 
     Raises
     ------
@@ -207,17 +230,25 @@ def read_array(
     trials_by_session: dict[str, list[int]] = {}
     for trial, row in enumerate(rows):
         trials_by_session.setdefault(row["session"], []).append(trial)
-    responses, image_indices = [], []
-    for session, trial_list in trials_by_session.items():
+    responses, image_indices, session_indices = [], [], []
+    for number, (session, trial_list) in enumerate(trials_by_session.items()):
         trials = np.array(trial_list)
         session_betas = finite_betas(array.read(trials, columns), betas)
         if zscored and not part.start:
             warn_unless_z(session_betas, betas, session)
         wanted = [index for index, trial in enumerate(trials) if image_of[trial] is not None]
-        responses.append((session_betas if zscored else z_scored(session_betas))[wanted])
+        responses.append((session_betas if raw or zscored else z_scored(session_betas))[wanted])
         image_indices += [image_of[trial] for trial in trials[wanted]]
+        session_indices += [number] * len(wanted)
     example = f"the first trial is of {rows[0]['image']!r}"
-    return complete_trials(Trials(np.concatenate(responses), np.array(image_indices, np.int64)), images, example)
+    return complete_trials(gathered(responses, image_indices, session_indices), images, example)
+
+
+def gathered(
+    responses: Sequence[Float[np.ndarray, "_ vertices"]], images: Sequence[int | None], sessions: Sequence[int]
+) -> Trials:
+    """Return the trials of several sessions as one."""
+    return Trials(np.concatenate(responses), np.array(images, np.int64), np.array(sessions, np.int64))
 
 
 def images_of_trials(

@@ -90,11 +90,12 @@ def command_of(
     settings["output"] = output
     defaults: dict[str, Any] = {}
     for value in filter(None, values):
+        given = value.as_json() if isinstance(value, Selection) else vars(value)  # Vertices are no JSON
         for field in fields(value):
             if field.name in _NO_OPTIONS:
                 continue
             option = field.metadata.get("option", field.name)
-            settings[option] = getattr(value, field.name)
+            settings[option] = given[field.name]
             defaults[option] = field.default
     signature = inspect.signature(function).parameters
     for option in options:

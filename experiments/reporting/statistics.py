@@ -194,7 +194,7 @@ def spread_interval(
     >>> [round(end, 1) for end in spread_interval(0.5, drawn)]
     [0.3, 0.7]
     """
-    drawn = drawn[np.isfinite(drawn)]
+    drawn = drawn[np.isfinite(drawn)].astype(np.float64)  # in which 1 and the largest correlation differ
     if not np.isfinite(estimate) or len(drawn) < 2:
         return NO_INTERVAL
     if correlation:

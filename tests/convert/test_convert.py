@@ -198,7 +198,7 @@ def test_two_processes_at_once(berg_dir: Path) -> None:
     """The first holds while it converts, until the second has said that it waits."""
     code = (
         "import sys, berg_jax; from berg_jax.model import checkpoint; from tests.kills import at_call, hold\n"
-        "at_call(checkpoint, '_save', 1, hold)\n"
+        "at_call(checkpoint, 'write_arrays', 1, hold)\n"
         "print(len(berg_jax.load(sys.argv[1], 2, num_heads=3).vertices))"
     )
     with Program("-c", code, berg_dir) as first:
@@ -215,10 +215,10 @@ def test_two_processes_at_once(berg_dir: Path) -> None:
 
 # What is called, the how many-th time, and whether it dies before or after: the parts, checksums, and the name.
 MOMENTS = [
-    ("checkpoint", "_save", 2, "before"),
+    ("checkpoint", "write_arrays", 2, "before"),
     ("Path", "rename", 1, "before"),
-    pytest.param("checkpoint", "_save", 1, "before", marks=pytest.mark.nightly),
-    pytest.param("checkpoint", "_save", 2, "after", marks=pytest.mark.nightly),
+    pytest.param("checkpoint", "write_arrays", 1, "before", marks=pytest.mark.nightly),
+    pytest.param("checkpoint", "write_arrays", 2, "after", marks=pytest.mark.nightly),
     pytest.param("checkpoint", "sha256_many", 1, "after", marks=pytest.mark.nightly),
     pytest.param("Path", "rename", 1, "after", marks=pytest.mark.nightly),
 ]
