@@ -167,7 +167,8 @@ def test_the_most_alike_is_named_with_what_is_not_told_apart() -> None:
     assert apart.over_images.low < 0.1
     subjects = [{name: region(0.5) for name in ("a", "b")} for _ in range(3)]
     correlations = [similarities(one)[0, 1] for one in subjects]
-    (over,) = with_uncertainty([("a", "b", None, float(np.mean(correlations)), 0.5)], [Squares(one) for one in subjects])
+    ready = [Squares(one) for one in subjects]
+    (over,) = with_uncertainty([("a", "b", None, float(np.mean(correlations)), 0.5)], ready)
     np.testing.assert_allclose(over.over_subjects, mean_interval(np.array(correlations)), rtol=1e-9)
     assert over.between_over_images.low < over.between_over_images.high
     assert set(over.as_json()) == set(over._fields)
