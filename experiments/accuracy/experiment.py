@@ -26,14 +26,14 @@ from ...stream.sources.arrays import ArraySource
 from ...stream.sources.subset import Subset
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
+from ..inputs.responses import STORE, keep_responses
+from ..inputs.stimuli import require_images
 from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
-from ..responses import STORE, keep_responses
-from ..stimuli import require_images
 from .beside import read_numbers, side_by_side
 from .ceiling import CeilingSource, agreement, choose_ceiling, ncsnr_of_trials
 from .measured import Dataset, trial_reader

@@ -28,13 +28,13 @@ from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
+from ..inputs.responses import STORE, keep_responses
+from ..inputs.stimuli import drawn, listed, refusing, require_demo
 from ..reporting.command import command_of
 from ..reporting.figures import about
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import counted, folder_of, note, provenance, require_reporting, write_numbers, write_results
-from ..responses import STORE, keep_responses
-from ..stimuli import drawn, listed, refusing, require_demo
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.optimize import optimize

@@ -13,12 +13,12 @@ from ...errors import InvalidParameterError
 from ...files.disk import explained
 from ...stream.selection import Selection
 from ...subject import Subject
+from ..inputs.stimuli import refusing
 from ..reporting.command import command_of
 from ..reporting.figures import about
 from ..reporting.page import Picture, Section, SideBySide, Table, write_report
 from ..reporting.results import note, origin, provenance, require_reporting, write_numbers
 from ..reporting.statistics import mean_interval
-from ..stimuli import refusing
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.judging.judge import score

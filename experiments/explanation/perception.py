@@ -14,11 +14,11 @@ from ...files.disk import explained
 from ...stream.selection import Selection
 from ...subject import Subject
 from ...surface.meshes import require
+from ..inputs.stimuli import refusing
 from ..reporting.command import command_of
 from ..reporting.figures import about, save_figure
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import note, origin, provenance, write_numbers
-from ..stimuli import refusing
 from ..synthesis.areas import union
 from ..synthesis.judging.sheets import draw_sheet
 from ..synthesis.parametrizations.photographs import read_squares

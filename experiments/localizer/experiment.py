@@ -29,6 +29,8 @@ from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
 from ..accuracy.measured import readers_of
+from ..inputs.responses import run_facts
+from ..inputs.stimuli import drawn, listed, refusing, require_demo
 from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
@@ -36,8 +38,6 @@ from ..reporting.page import Section, write_report
 from ..reporting.patches import correlation_interval, patches_of
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import NO_INTERVAL, fdr
-from ..responses import run_facts
-from ..stimuli import drawn, listed, refusing, require_demo
 from .beside import beside_section, category_means
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
 from .effects import effects_of, effects_part

@@ -22,6 +22,8 @@ from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import Vertices
 from ..accuracy.measured import readers_of
+from ..inputs.responses import STORE, keep_responses
+from ..inputs.stimuli import listed, refusing, require_images
 from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
@@ -35,8 +37,6 @@ from ..reporting.results import (
     write_numbers,
     write_results,
 )
-from ..responses import STORE, keep_responses
-from ..stimuli import listed, refusing, require_images
 from .dissimilarity import FEWEST_IMAGES, similarities
 from .given import Given, class_tokens, read_given
 from .measure import MeasureName, measure_of

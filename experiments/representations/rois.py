@@ -13,8 +13,8 @@ from ...stream.selection import Selection
 from ...stream.sources.image_files import Source
 from ...subject import Subject
 from ...vertices import Vertices
+from ..inputs.stimuli import drawn, require_demo
 from ..reporting.results import outlined
-from ..stimuli import drawn, require_demo
 
 ROIS = ("V1", "V2", "V3", "hV4", "OFA", "FFA-1", "FFA-2", "EBA", "FBA-1", "FBA-2", "OPA", "PPA", "RSC", "VWFA-1")
 DEMO_EACH, DEMO_SEED = 8, 22

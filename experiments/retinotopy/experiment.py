@@ -33,14 +33,14 @@ from ...stream.reducers import ArgmaxOverProbes, GroupMeans, Moments
 from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import HEMISPHERES, Vertices
+from ..inputs.responses import run_facts
+from ..inputs.stimuli import is_demo, require_demo
 from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import write_report
 from ..reporting.patches import patches_of
 from ..reporting.results import EARLY, origin, outlined, provenance, require_reporting, write_results
-from ..responses import run_facts
-from ..stimuli import is_demo, require_demo
 from . import probes as kinds
 from .probes import Probes, natural_images, probe_source
 from .receptive_fields import agreement, fit, model_centers, polar

@@ -23,13 +23,13 @@ from ...stream.selection import Selection
 from ...stream.store.changes import differences_of
 from ...subject import Subject
 from ...surface.meshes import require
+from ..inputs.stimuli import refusing
 from ..reporting.command import Command, command_of
 from ..reporting.figures import save_figure
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import origin
 from ..reporting.statistics import mean_interval
-from ..stimuli import refusing
 from . import augmentations, objectives, priors
 from .areas import union
 from .judging.natural import natural_baseline, relative_scores

@@ -19,7 +19,7 @@ from ....stream.sources.subset import Subset
 from ....subject import Subject
 from ....vertices import HEMISPHERES, Vertices
 from ...accuracy.measured import nsd_numbers, trial_reader
-from ...stimuli import require_images
+from ...inputs.stimuli import require_images
 from .donor import DonorRows, donor_rows
 from .labels import Rois, read_rois
 from .measurements import Measurements, measure

@@ -21,13 +21,13 @@ from ....stream.owed import unfinished
 from ....stream.selection import Selection
 from ....subject import Subject
 from ....vertices import Vertices
+from ...inputs.responses import STORE, keep_responses
+from ...inputs.stimuli import listed, refusing, require_images
 from ...reporting.command import command_of
 from ...reporting.outcome import ExperimentResult
 from ...reporting.page import write_report
 from ...reporting.results import counted, folder_of, provenance, require_reporting, write_numbers
 from ...reporting.statistics import SEED
-from ...responses import STORE, keep_responses
-from ...stimuli import listed, refusing, require_images
 from ..dissimilarity import FEWEST_IMAGES, dissimilarities, ranks
 from ..given.files import rows_of
 from ..rois import images_of, regions_of_all

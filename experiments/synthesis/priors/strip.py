@@ -13,11 +13,11 @@ from ....files.disk import explained
 from ....stream.selection import Selection
 from ....subject import Subject
 from ....surface.meshes import require
+from ...inputs.stimuli import refusing
 from ...reporting.command import command_of
 from ...reporting.figures import about, save_figure
 from ...reporting.page import Gallery, Section, Table, write_report
 from ...reporting.results import OUTLINED, note, origin, outlined, provenance, write_numbers
-from ...stimuli import refusing
 from .. import objectives
 from ..areas import union
 from ..judging.sheets import draw_sheet

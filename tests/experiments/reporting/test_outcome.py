@@ -13,8 +13,8 @@ from PIL import Image
 import berg_jax
 from berg_jax import InvalidParameterError, Vertices
 from berg_jax.experiments import ExperimentResult
+from berg_jax.experiments.inputs.stimuli import listed
 from berg_jax.experiments.reporting import write_results
-from berg_jax.experiments.stimuli import listed
 
 VERTICES = Vertices(np.array([3, 5]), np.array([7]), 642)
 

@@ -12,9 +12,9 @@ import berg_jax
 from berg_jax import Execution, Selection
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments import compare_representations, localize, map_retinotopy, measure_accuracy, synthesize
+from berg_jax.experiments.inputs.responses import run_facts
+from berg_jax.experiments.inputs.stimuli import drawn, refusing
 from berg_jax.experiments.reporting import results
-from berg_jax.experiments.responses import run_facts
-from berg_jax.experiments.stimuli import drawn, refusing
 from berg_jax.stream.sources.open import open_source
 from berg_jax.stream.store.changes import run_differences
 from berg_jax.stream.store.layout import Columns

@@ -10,15 +10,15 @@ import numpy as np
 import xarray
 from jaxtyping import Bool
 
-from ..stream.execution import Execution, variant_for
-from ..stream.loop import stream
-from ..stream.sources.image_files import Source
-from ..stream.store.layout import Columns
-from ..stream.store.output import is_complete
-from ..stream.store.responses import open_responses
-from ..subject import Subject
-from ..vertices import Vertices
-from .reporting.command import plain
+from ...stream.execution import Execution, variant_for
+from ...stream.loop import stream
+from ...stream.sources.image_files import Source
+from ...stream.store.layout import Columns
+from ...stream.store.output import is_complete
+from ...stream.store.responses import open_responses
+from ...subject import Subject
+from ...vertices import Vertices
+from ..reporting.command import plain
 
 STORE = "responses.zarr"
 

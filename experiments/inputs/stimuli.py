@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..demo import images as drawings
-from ..errors import BERGError, InvalidParameterError
-from ..files.disk import explained, write_whole
-from ..stream.sources.arrays import ArraySource
-from ..stream.sources.image_files import Source
-from ..subject import Subject
+from ...demo import images as drawings
+from ...errors import BERGError, InvalidParameterError
+from ...files.disk import explained, write_whole
+from ...stream.sources.arrays import ArraySource
+from ...stream.sources.image_files import Source
+from ...subject import Subject
 
 DRAWINGS = "images.npy"  # of the demo subjects, in an experiment's folder
 
