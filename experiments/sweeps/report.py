@@ -200,7 +200,7 @@ def _draw(axes: Sequence[Axis], path: Path, subtitle: str, note: str | None) -> 
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="x", color="0.9")
         panel.set_axisbelow(True)
-    panels[-1].set_xlabel("the objective's value (z); bars: mean, 95% interval over trials")
+    panels[-1].set_xlabel("objective's value (z); mean, 95% interval over trials")
     save_figure(figure, path, ("setting", "is", "shown", "value", "low", "high"), cells)
 
 
