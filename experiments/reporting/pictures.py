@@ -64,7 +64,8 @@ def draw_brain(
     regions
         ROIs to outline, as far as the subject has them.
     settings
-        Settings that made the map, by name; shown in small print.
+        Settings that made the map, by name; shown in small print. A ``subject`` among them stands below the title
+        in place of the subject's own ID.
     options
         As for :func:`berg_jax.surface.plot`.
 
@@ -83,7 +84,8 @@ def draw_brain(
         remove_figure(path)  # of an earlier run
         return []
     counts = ({} if images is None else {"images": images}) | {"vertices drawn": int((~np.isnan(values)).sum())}
-    subtitle = about([subject.description.subject], roi, **counts)
+    who = (settings or {}).get("subject", subject.description.subject)  # a fit draws on its donor's surface
+    subtitle = about([who], roi, **counts)
     outlines = outlined(subject, regions)
     figure = surface.plot(values, vertices, outlines=outlines, note=note(subject), subtitle=subtitle, **options)
     save_figure(figure, path, ("hemisphere", "vertex", "value"), _shown(values, vertices, options.get("labels")))

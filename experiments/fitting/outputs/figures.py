@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ....files.disk import explained
 from ....surface.style import default_style
+from ...reporting.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def draw_rois(
 
     names = list(medians)
     shown = {key: how for key, how in _BARS.items() if key in medians[names[0]]}
-    figure = Figure(figsize=(7.5, 1.6 + _INCHES * len(names)), layout="constrained", dpi=150)
+    figure = Figure(figsize=(7.2, 1.6 + _INCHES * len(names)), layout="constrained", dpi=150)
     axes = figure.subplots()
     height = 0.8 / len(shown)
     for number, (key, (label, color)) in enumerate(shown.items()):
@@ -103,7 +103,8 @@ def draw_curve(
     axes.set_ylabel("test r")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    _finish(figure, path, title, note)
+    columns = ("images", "r", "quarter", "three quarters")
+    _finish(figure, path, title, note, columns, ([row[column] for column in columns] for row in curve))
 
 
 @default_style()
@@ -121,7 +122,7 @@ def draw_training(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.4), layout="constrained", dpi=150)
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
     for number, (part, record) in enumerate(curves.items()):
         color, r = f"C{number}", record["validation_r"]
@@ -134,7 +135,12 @@ def draw_training(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title:
         axes.set_ylabel(label)
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    _finish(figure, path, title, note)
+    rows = (
+        (part, epoch, record["loss"][epoch - 1] if epoch else math.nan, r)
+        for part, record in curves.items()
+        for epoch, r in enumerate(record["validation_r"])
+    )
+    _finish(figure, path, title, note, ("part", "epoch", "loss", "validation_r"), rows)
 
 
 def ceiling_r(row: Mapping[str, float]) -> float:
@@ -143,9 +149,15 @@ def ceiling_r(row: Mapping[str, float]) -> float:
     return math.sqrt(share) if share >= 0 else math.nan
 
 
-def _finish(figure: Figure, path: Path, title: str, note: str | None) -> None:
+def _finish(
+    figure: Figure,
+    path: Path,
+    title: str,
+    note: str | None,
+    columns: Sequence[str] = (),
+    rows: Iterable[Sequence[Any]] | None = None,
+) -> None:
     figure.suptitle(title, fontsize=11)
     if note:
         figure.supxlabel(note, fontsize=7.5, color="0.4")
-    with explained("write", path):
-        figure.savefig(path)
+    save_figure(figure, path, columns, rows)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...reporting.command import Command
+from ...reporting.figures import remove_figure
 from ...reporting.page import Picture, Section, Table, write_report
 from ...reporting.pictures import draw_brain
 from ...reporting.results import OUTLINED, note, origin
@@ -18,6 +19,7 @@ from ..inputs.person import Person
 from .evaluation import ALPHA, Evaluation
 from .figures import ceiling_r, draw_curve, draw_rois, draw_training
 
+_VERTICES = "fitted vertices"  # what maps show
 CHANCE = 0.02  # mean r of fits to shuffled images that is no sign of a leak
 _STAGES = {
     "readout": "readout (ridge regression), with the donor's network, layer weights and receptive-field centers",
@@ -81,11 +83,12 @@ def _pictures(
 ) -> list[Picture]:
     settings = {"subject": person.subject_id, "fitted": numbers["stage"], "test images": numbers["images"]["test"]}
     options: dict[str, Any] = {"settings": settings, "regions": () if person.own_rois else OUTLINED}
+    options |= {"roi": _VERTICES, "images": numbers["images"]["test"]}
     shown = [
         (
             "r",
             "Test r of the fit",
-            "r over test images",
+            "r over test images (no unit)",
             None,
             "Correlation over the test images with the mean response.",
         ),
@@ -96,7 +99,7 @@ def _pictures(
         (
             "r_donor",
             "Test r of the donor's own prediction",
-            "r over test images",
+            "r over test images (no unit)",
             None,
             "Baseline: the donor as it is.",
         ),
@@ -109,7 +112,7 @@ def _pictures(
     for name, title, label, limit, caption in shown:
         if name in maps:
             path = output / f"{name}.png"
-            drawn = {"label": label, "title": f"{title}, subject {person.subject_id}", "limit": limit, **options}
+            drawn = {"label": label, "title": title, "limit": limit, **options}
             pictures += draw_brain(person.donor, person.vertices, maps[name], path, caption, **drawn)
     return pictures
 
@@ -193,7 +196,7 @@ def _training(
     curves, path = numbers["training"], output / "training.png"
     if not curves:
         for name in ("training", "rf_shift", "layer_shift"):
-            (output / f"{name}.png").unlink(missing_ok=True)  # of an earlier run
+            remove_figure(output / f"{name}.png")  # of an earlier run
         return []
     title = f"Training, stage {numbers['stage']}, subject {person.subject_id}"
     draw_training(curves, path, title=title, note=note(person.donor))
@@ -203,10 +206,14 @@ def _training(
     pictures = [Picture(path, caption)]
     moved = (
         ("rf_shift", "halves of the image", "Distance of receptive-field centers from the donor's."),
-        ("layer_shift", "share", "Share of the layer weights that has moved to other layers than the donor's."),
+        (
+            "layer_shift",
+            "share (no unit)",
+            "Share of the layer weights that has moved to other layers than the donor's.",
+        ),
     )
     for name, label, text in moved:
-        options = {"label": label, "title": f"{text.removesuffix('.')}, subject {person.subject_id}"}
+        options = {"label": label, "title": text.removesuffix("."), "roi": _VERTICES}
         options |= {"settings": {"subject": person.subject_id, "fitted": numbers["stage"]}}
         file = output / f"{name}.png"
         pictures += draw_brain(person.donor, person.vertices, maps[name], file, text, **options)
