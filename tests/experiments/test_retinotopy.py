@@ -170,6 +170,13 @@ def test_agreement_leaves_out_what_is_not_known() -> None:
     clipped = np.corrcoef(maps["eccentricity"][kept].clip(max=3), far[kept].clip(max=3))[0, 1]
     np.testing.assert_allclose(agreement(centers, angle, far, kept, 3)["eccentricity"], clipped)
     assert np.isnan(agreement(centers, angle, eccentricity, np.arange(50) == 20)["angle"])
+    assert np.isnan(found["angle_interval"].low)  # without patches there is none
+    noise = random.normal(size=(2, 50))
+    angle, eccentricity = angle + 20 * noise[0], eccentricity + noise[1]
+    found = agreement(centers, angle, eccentricity, np.arange(50) >= 10, patches=np.arange(50) // 2)
+    for name in ("angle", "eccentricity"):
+        low, high = found[f"{name}_interval"]
+        assert -1 <= low < found[name] < high <= 1
 
 
 @pytest.fixture(scope="module")
