@@ -193,7 +193,8 @@ def test_nsd_s_images_are_tested_by_the_donor_s_test_images(complement: Golden, 
         selection=Selection(hemisphere="rh"),
         validation=0.2,
     )
-    np.testing.assert_array_equal(person.numbers[person.split.test], np.intersect1d(numbers, shared))
+    expected = np.intersect1d(numbers, donor.metadata.image_numbers("test"))
+    np.testing.assert_array_equal(person.numbers[person.split.test], expected)
     np.testing.assert_array_equal(person.numbers, numbers)
     assert person.measured.sessions == 2
     training = np.isin(order, numbers[person.split.train])
