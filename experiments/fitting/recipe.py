@@ -24,6 +24,9 @@ class Recipe:
         AdamW learning rate after the warm-up.
     start_rate
         Learning rate of the first step.
+    network_rate
+        Factor of the learning rate of adapters and heads. The published training, which begins without a donor,
+        has 1; a smaller one keeps the donor's network nearer.
     warmup_epochs
         Epochs in which the learning rate rises linearly from ``start_rate`` to ``learning_rate``.
     weight_decay
@@ -71,6 +74,7 @@ class Recipe:
     vertices: int = 25_600
     learning_rate: float = 3e-4
     start_rate: float = 1e-4
+    network_rate: float = 1.0
     warmup_epochs: int = 10
     weight_decay: float = 3e-4
     clip_norm: float = 0.5
@@ -108,7 +112,7 @@ class Recipe:
         ):
             if getattr(self, name) < 1:
                 raise InvalidParameterError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "start_rate", "clip_norm", "beta"):
+        for name in ("learning_rate", "start_rate", "network_rate", "clip_norm", "beta"):
             if getattr(self, name) <= 0:
                 raise InvalidParameterError(f"{name} must be above 0, got {getattr(self, name)}.")
         for name in ("epoch_fraction", "validation_fraction"):

@@ -46,6 +46,11 @@ def decays(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in UNDECAYED, params)
 
 
+def in_network(params: Any) -> Any:
+    """Return for each tensor whether it is the network's, not the vertices' readout or selectors."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key in ("vit", "heads"), params)
+
+
 def adamw(recipe: Recipe, epoch_steps: int) -> optax.GradientTransformation:
     """Return AdamW with the recipe's schedule, weight decay, and clipping by the global norm.
 
@@ -64,4 +69,5 @@ def adamw(recipe: Recipe, epoch_steps: int) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(recipe.clip_norm),
         optax.adamw(schedule(recipe, epoch_steps), weight_decay=recipe.weight_decay, mask=decays),
+        optax.masked(optax.scale(recipe.network_rate), in_network),
     )

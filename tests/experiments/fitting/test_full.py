@@ -123,8 +123,12 @@ def test_a_teacher_is_followed_at_first(person: Person) -> None:
     assert by_teacher[2].loss == pytest.approx(by_measured[2].loss, rel=1e-4)
 
 
-def test_what_does_not_fit_is_refused(person: Person) -> None:
-    part = person.part
+def test_what_does_not_fit_is_refused(complement: Golden) -> None:
+    part = read_part(complement.folder, "part1")
+    tables = VertexTables(**part.weights()["readout"])
+    split = SimpleNamespace(train=np.arange(24), validation=np.arange(24, 32))
+    images, responses = np.full((32, 3, 56, 56), 99, np.uint8), np.zeros((32, len(tables.bias)), np.float32)
+    person = Person(part, images, responses, split, tables)
     network = {**part.weights()}
 
     def refused(error: type, words: str, **changes: object) -> None:
@@ -141,6 +145,15 @@ def test_what_does_not_fit_is_refused(person: Person) -> None:
     refused(ValidationError, "the teacher's responses", teacher=person.responses[:, :3])
     refused(StimulusError, "0–255", images=person.images / 255.0)
     refused(ValidationError, "8 images were asked for, and 7 came", images=lambda numbers: person.images[numbers][:7])
+
+
+@pytest.mark.nightly
+def test_bfloat16_follows_float32(person: Person, fitted: tuple) -> None:
+    part, tables, curves = fit_full(*person, recipe=RECIPE, seed=1, precision="bfloat16", options=ONE)
+
+    assert curves.loss == pytest.approx(fitted[2].loss, rel=0.02)
+    assert curves.skipped == 0
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves((part.weights, tables)))
 
 
 @pytest.mark.nightly
