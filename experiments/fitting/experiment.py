@@ -23,7 +23,7 @@ from .inputs.donor import donor_tables
 from .inputs.features import FOLDER, Kept, keep_features, read_features
 from .inputs.person import Person, read_person
 from .inputs.splits import VALIDATION_SHARE, require_no_copies
-from .outputs.evaluation import Predictions, learning_curve, parse_sizes, shuffled_control
+from .outputs.evaluation import Predictions, learning_curve_r, parse_sizes, shuffled_control
 from .outputs.plan import plan_text
 from .outputs.results import write_outcome
 from .outputs.subject_folder import FittedPart, require_own, write_fitted
@@ -252,7 +252,7 @@ def _fit_part(
     found.add_map("loo_r", rows.places, readout.loo_r)
     found.control.append(shuffled_control(features, responses, donor, split, penalties=penalties, seed=seed))
     if sizes:
-        found.curve.append(_learning_curve(features, responses, donor, split, sizes, penalties=penalties, seed=seed))
+        found.curve.append(learning_curve_r(features, responses, donor, split, sizes, penalties=penalties, seed=seed))
     network = None
     if training.stage == "readout":
         found.add_test("fit", rows.places, found.test["readout"][:, rows.places])
@@ -267,9 +267,6 @@ def _fit_part(
         found.add_map("layer_shift", rows.places, abs(tables.layer_weights - donor.layer_weights).sum(1) / 2)
         found.training[part] = {"start": trained.start, **trained.curves._asdict()}
     return FittedPart(person.vertices.global_indices[rows.places], tables, network)
-
-
-_learning_curve = learning_curve  # whose name is that of an argument of fit
 
 
 def _facts(person: Person, penalties: tuple[float, ...], features: Kept, precision: str) -> dict[str, Any]:

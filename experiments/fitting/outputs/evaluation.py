@@ -250,7 +250,7 @@ def parse_sizes(text: str | Sequence[int | str] | None, images: int) -> list[int
     return sorted(set(sizes))
 
 
-def learning_curve(
+def learning_curve_r(
     features: Features,
     responses: Float[np.ndarray, "images rows"],
     tables: VertexTables,

@@ -121,6 +121,7 @@ def draw_training(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title:
         Text above and below the figure.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7.2, 3.2), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
@@ -132,6 +133,7 @@ def draw_training(curves: Mapping[str, Mapping[str, Any]], path: Path, *, title:
         right.plot(members, [r[epoch] for epoch in members], "o", color=color, ms=4, label=f"{part}, averaged")
     for axes, label in ((left, "training loss"), (right, "mean validation r")):
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(label)
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

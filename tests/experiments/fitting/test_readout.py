@@ -126,6 +126,7 @@ def test_only_training_images_are_read() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.nightly
 def test_several_targets_are_fitted_each_as_if_alone() -> None:
     made = few(make())
     random = np.random.default_rng(1)
