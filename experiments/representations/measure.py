@@ -84,7 +84,7 @@ def measure_of(name: str) -> Measure:
     >>> cka = measure_of("cka")
     >>> one, other = (cka.unit(cka.triangle(some)) for some in (patterns, patterns + patterns[:, ::-1]))
     >>> round(float(one @ other), 3)
-    0.553
+    0.788
     """
     if name not in get_args(MeasureName):
         raise InvalidParameterError(f"measure must be one of {list(get_args(MeasureName))}, got {name!r}.")

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import berg_jax
 from berg_jax.cli.app import app
+from berg_jax.demo import images as drawings
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.accuracy import Trials
 from berg_jax.experiments.accuracy.measured import image_means
@@ -184,6 +185,54 @@ def test_mistakes(
     with pytest.raises(kind, match=said):
         localize([subject], tmp_path / "out", study["images"], table=study["categories"], **given)
     assert not (tmp_path / "out").exists()
+
+
+def write_drawings(folder: Path, kinds: dict[str, str], each: int) -> Path:
+    """Drawings of some kinds under other names, such as places as large objects."""
+    for name, kind in kinds.items():
+        (folder / name).mkdir(parents=True)
+        for index, image in enumerate(drawings(kind, each, 33)):
+            Image.fromarray(image.transpose(1, 2, 0)).save(folder / name / f"{index}.png")
+    return folder
+
+
+def localized(folder: Path, output: Path, *options: str) -> None:
+    command = ["localize", str(folder), "--berg-dir", "demo", "--output", str(output), *options]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.nightly
+def test_recipes_find_what_is_planted(demo: Path, tmp_path: Path) -> None:
+    """The page's recipes with drawings under their names: food in FFA, a tripartite organization, sizes in PPA."""
+    roi = ("--roi", "FFA-1 + PPA + EBA")
+    food = {"food": "faces", "faces": "objects", "bodies": "bodies", "places": "places", "words": "words"}
+    folder = write_drawings(tmp_path / "food_set", food, 10)
+    contrast = "food > faces + bodies + places + words"
+    localized(folder, tmp_path / "food", "--subject", "1", *roi, "--contrast", contrast)
+    effects = {row["roi"]: row for row in table(tmp_path / "food" / "effects.csv")}
+    assert float(effects["FFA-1"]["low"]) > 0
+    assert float(effects["PPA"]["high"]) < 0
+    three = {"animals": "bodies", "large": "places", "small": "faces"}
+    for kind in ("photographs", "texforms"):
+        localized(write_drawings(tmp_path / kind, three, 10), tmp_path / f"of {kind}", "--subject", "1", *roi)
+        shares = {row["roi"]: row for row in table(tmp_path / f"of {kind}" / "subj01" / "shares.csv")}
+        for region, name in (("EBA", "animals"), ("PPA", "large"), ("FFA-1", "small")):
+            assert float(shares[region][name]) > 0.6
+    sizes = write_drawings(tmp_path / "sizes", {"large": "places", "small": "faces"}, 10)
+    subjects = ("--subject", "1", "--subject", "2", "--subject", "3")
+    localized(sizes, tmp_path / "out", *subjects, "--roi", "FFA-1 + PPA", "--contrast", "large > small")
+    group = {row["roi"]: row for row in table(tmp_path / "out" / "contrasts.csv")}
+    assert (group["PPA"]["subjects"], float(group["PPA"]["q"]) < 0.05, float(group["PPA"]["low"]) > 0) == (
+        "3",
+        True,
+        True,
+    )
+    assert float(group["FFA-1"]["high"]) < 0
+    each = [float(row["effect"]) for row in table(tmp_path / "out" / "effects.csv") if row["roi"] == "PPA"]
+    expected = stats.ttest_1samp(each, 0)
+    assert float(group["PPA"]["t"]) == pytest.approx(expected.statistic, rel=1e-3)
+    assert min(each) > 0
 
 
 @pytest.mark.nightly
