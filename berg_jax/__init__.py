@@ -11,16 +11,17 @@ from importlib.machinery import ModuleSpec
 import lazy_loader
 
 __version__ = "0.1.0"
+_EXPERIMENTS = ("synthesis", "fitting")  # that have a short name
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-class _Synthesis(MetaPathFinder, Loader):
-    """Finder of ``berg_jax.synthesis`` and its modules: those of ``berg_jax.experiments.synthesis``, not copies."""
+class _Short(MetaPathFinder, Loader):
+    """Finder of experiments by a short name, as in ``import berg_jax.synthesis``: the same modules, not copies."""
 
     def find_spec(self, name, path=None, target=None):
-        short = f"{__name__}.synthesis"
-        return ModuleSpec(name, self) if name == short or name.startswith(f"{short}.") else None
+        package, _, rest = name.partition(".")
+        return ModuleSpec(name, self) if package == __name__ and rest.split(".")[0] in _EXPERIMENTS else None
 
     def create_module(self, spec):
         module = importlib.import_module(spec.name.replace(__name__, f"{__name__}.experiments", 1))
@@ -31,4 +32,4 @@ class _Synthesis(MetaPathFinder, Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
-sys.meta_path.insert(0, _Synthesis())  # before the one that would load copies
+sys.meta_path.insert(0, _Short())  # before the one that would load copies

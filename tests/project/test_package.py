@@ -111,10 +111,11 @@ def test_what_knows_no_jax_imports_none() -> None:
     assert result.stdout.strip() == "False"
 
 
-def test_the_short_name_of_synthesis_is_the_same_module() -> None:
+def test_short_names_are_the_same_modules() -> None:
     program = (
         "import sys, berg_jax, berg_jax.synthesis as short; assert 'jax' not in sys.modules\n"
-        "from berg_jax import synthesis; import berg_jax.experiments.synthesis as long\n"
+        "from berg_jax import synthesis, fitting; import berg_jax.experiments.synthesis as long\n"
+        "import berg_jax.fitting, berg_jax.experiments.fitting as long_fitting; assert fitting is long_fitting\n"
         "assert short is synthesis is long\n"
         "from berg_jax.synthesis import optimize; import berg_jax.synthesis.search.evolution as a\n"
         "import berg_jax.experiments.synthesis.search.evolution as b\n"
