@@ -14,6 +14,9 @@
 # ---
 
 # %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/berg_jax/blob/main/notebooks/07_a_new_person.ipynb)
+
+# %% [markdown]
 # # A new person
 #
 # The published model is of eight people. From a person's own images and responses it can be fitted to that person,
@@ -21,17 +24,31 @@
 # the donor (synthetic weights; their preferences were planted).
 
 # %%
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+# On Colab, or before the first installation. A checkout's folder of that name is found, but has no origin.
+if getattr(importlib.util.find_spec("berg_jax"), "origin", None) is None:
+    checkout = Path.cwd().parent
+    source = checkout.as_uri() if (checkout / "pyproject.toml").exists() else "git+https://github.com/OWNER/berg_jax"
+    package = f"berg_jax[demo] @ {source}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+
+# %%
 import csv
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Image
 
 import berg_jax
 from berg_jax import Selection
 from berg_jax.fitting import fit
 
 # %%
+# %config InlineBackend.figure_formats = ["jpeg"]
 BERG_DIR, DONOR = "demo", 1  # a real donor: "path/to/berg_dir", 1 to 8
 AREAS = "V1 + hV4 + FFA-1 + PPA"
 
@@ -80,14 +97,27 @@ result = fit(donor, "person/fitted", "person/shown.npy", "person/betas.npy", **o
 result
 
 # %%
-Image("person/fitted/rois.png", width=700)
+medians = result.values["medians"]
+names = [name for name in medians if name in ("V1v", "V1d", "hV4", "FFA-1", "PPA")]
+ceiling = [medians[name]["noise_ceiling"] ** 0.5 for name in names]
 
+_, (bars, curve) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+for offset, key, label in ((-0.2, "r", "this fit"), (0.2, "r_donor", "the donor's own prediction")):
+    bars.bar(np.arange(len(names)) + offset, [medians[name][key] for name in names], 0.4, label=label)
+bars.plot(range(len(names)), ceiling, "k_", ms=30, label="noise ceiling")
+bars.set_xticks(range(len(names)), names)
+bars.set_ylabel("median test r")
+bars.legend(loc="lower right")
+curve.plot(*zip(*((row["images"], row["r"]) for row in result.values["learning_curve"]), strict=True), "o-")
+curve.axhline(medians["all vertices"]["r_donor"], color="0.5", ls="--")
+curve.set_xlabel("training images (dashed: the donor's own prediction)")
+curve.set_ylabel("median test r")
+plt.show()
 # %%
-Image("person/fitted/learning_curve.png", width=600)
-
+result.plot("r")
 # %% [markdown]
-# The images that were tested were in no fit. Fits to shuffled images, the dashed line, stay at 0: nothing has
-# leaked. The donor's own prediction is the baseline; what the fit adds is this person's own.
+# The images that were tested were in no fit. Fits to shuffled images have an r of 0: nothing has leaked. The donor's
+# own prediction is the baseline; what the fit adds is this person's own.
 #
 # ## Layers and receptive fields
 #
