@@ -91,8 +91,8 @@ def correlation_interval(
 def median_interval(values: Float[np.ndarray, " vertices"], patches: Int[np.ndarray, " vertices"]) -> Interval:
     """Return the interval of a median over vertices, by a bootstrap over patches: see :func:`correlation_interval`.
 
-    Its ends are bias-corrected quantiles of the resamples, which lie among the values. Of more than 2,000 vertices, as
-    many evenly spaced ones are drawn from.
+    Its ends are bias-corrected quantiles of the resamples, which lie among the values. Of more than 2,000 vertices,
+    as many evenly spaced ones are drawn from.
     """
     known = np.flatnonzero(patches >= 0)
     if len(known) > _MOST:
