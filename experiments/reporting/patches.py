@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from ...surface.meshes import SHOWN, fsaverage
 from ...surface.spaces import MESHES
 from ...vertices import HEMISPHERES, Vertices
-from .statistics import FEWEST, NO_INTERVAL, Interval, correlation_of, resample, spread_interval
+from .statistics import FEWEST, NO_INTERVAL, Interval, correlation_of, interval, resample, spread_interval
 
 _CENTERS = 642  # patches of a hemisphere: those nearest to the vertices of fsaverage3, 13 mm from one to the next
 _MOST = 2000  # vertices that a median is computed over in each resample
@@ -91,7 +91,8 @@ def correlation_interval(
 def median_interval(values: Float[np.ndarray, " vertices"], patches: Int[np.ndarray, " vertices"]) -> Interval:
     """Return the interval of a median over vertices, by a bootstrap over patches: see :func:`correlation_interval`.
 
-    Of more than 2,000 vertices, as many evenly spaced ones are drawn from.
+    Its ends are bias-corrected quantiles of the resamples, which lie among the values. Of more than 2,000 vertices,
+    as many evenly spaced ones are drawn from.
     """
     known = np.flatnonzero(patches >= 0)
     if len(known) > _MOST:
@@ -103,7 +104,7 @@ def median_interval(values: Float[np.ndarray, " vertices"], patches: Int[np.ndar
     weights = resample(len(names)).drawn[:, unit[order]]
     below = np.cumsum(weights, axis=1)
     middle = (below >= below[:, -1:] / 2).argmax(1)
-    return spread_interval(float(np.median(values)), values[known][order][middle])
+    return interval(float(np.median(values)), values[known][order][middle], np.zeros(0))
 
 
 def _linear(sums: Float[np.ndarray, "rows 6"]) -> Float[np.ndarray, " rows"]:

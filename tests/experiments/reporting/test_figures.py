@@ -241,8 +241,8 @@ def _sheet(path: Path) -> None:
     save_figure(contact_sheet(images, scores, True, "Synthesized images · subject 1"), path, ("image", *scores), rows)
 
 
-LATER = [pytest.param(draw, marks=pytest.mark.nightly) for draw in (_sets, _beside, _regions, _explained, _curves)]
-FIGURES = [_control, _scatter, _histogram, _reading, _sheet, *LATER]
+LATER = [_sets, _beside, _scatter, _regions, _explained, _curves]
+FIGURES = [_control, _histogram, _reading, _sheet, *(pytest.param(one, marks=pytest.mark.nightly) for one in LATER)]
 
 
 @pytest.mark.parametrize("draw", FIGURES)
