@@ -58,7 +58,7 @@ from .reports.searchlights import LAYER
 from .reports.weighted import check_weighted
 from .rois import images_of, regions_of_all
 from .searchlight import searchable_vertices, searchlights, size_of
-from .weighted import Weighting
+from .weighted.similarity import Weighting
 
 COARSE = "on the vertices of fsaverage5 alone, as nilearn has not fetched this subject's finer mesh"
 

@@ -13,7 +13,8 @@ from ....surface.style import default_style
 from ...reporting.page import Picture, Section, Table
 from ...reporting.panels import panels, save_panels
 from ...reporting.statistics import fdr
-from ..weighted import FEWEST_WEIGHTED, WeightedSimilarity, Weighting, compare_regions
+from ..weighted import FEWEST_WEIGHTED, WeightedSimilarity, compare_regions
+from ..weighted.similarity import Weighting
 from .study import MOST_LINES, Part, Study
 
 PICTURE = "weighted.png"

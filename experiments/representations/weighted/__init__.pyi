@@ -1,8 +1,7 @@
-from .ridge import PENALTIES, PairRidge, predict_left_out
+from .ridge import PairRidge, predict_left_out
 from .similarity import (
     FEWEST_WEIGHTED,
     WeightedSimilarity,
-    Weighting,
     compare_regions,
     compare_weighted,
     encoding_weighted,
@@ -12,10 +11,8 @@ from .similarity import (
 
 __all__ = [
     "FEWEST_WEIGHTED",
-    "PENALTIES",
     "PairRidge",
     "WeightedSimilarity",
-    "Weighting",
     "compare_regions",
     "compare_weighted",
     "encoding_weighted",

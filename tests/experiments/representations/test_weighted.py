@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from berg_jax.errors import InvalidParameterError
 from berg_jax.experiments.representations import compare_weighted, encoding_weighted, feature_weighted
-from berg_jax.experiments.representations.weighted import PENALTIES, PairRidge, halves, predict_left_out
+from berg_jax.experiments.representations.weighted import PairRidge, halves, predict_left_out
+from berg_jax.experiments.representations.weighted.ridge import PENALTIES
 
 SIMULATIONS = 200
 MOST = int(binom.ppf(0.99, SIMULATIONS, 0.05))  # p below 0.05 among so many nulls, with 99% certainty
