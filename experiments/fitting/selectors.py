@@ -110,7 +110,8 @@ def fit_selectors(
     >>> features = SimpleNamespace(maps=draw(size=(40, 2, 16, 16, 4)), vectors=draw(size=(40, 2, 4)))
     >>> split = SimpleNamespace(train=np.arange(30), validation=np.arange(30, 40))
     >>> donor = VertexTables(draw(size=(5, 4)), np.zeros(5), np.full((5, 2), 0.5), np.zeros((5, 2)))
-    >>> fitted, curves = fit_selectors(features, draw(size=(40, 5)), split, donor, recipe=Recipe(epochs=2))
+    >>> few = {"start": "donor", "recipe": Recipe(epochs=2), "options": Options(devices=1)}
+    >>> fitted, curves = fit_selectors(features, draw(size=(40, 5)), split, donor, **few)
     >>> fitted.rf_center.shape, curves.loss.shape
     ((5, 2), (2,))
     """
