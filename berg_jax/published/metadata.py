@@ -274,7 +274,8 @@ def roi_table(metadata: Metadata) -> str:
     ncsnr = {h: metadata.ncsnr(h) for h in HEMISPHERES}
     with np.errstate(invalid="ignore"):  # from signaling NaNs, if the hemispheres have different types
         variances, ratios = (np.concatenate([values[h] for h in HEMISPHERES]) for values in (variance, ncsnr))
-    low, high = np.nanmin(variances), np.nanmax(variances)
+    known = variances[~np.isnan(variances)]  # none where a person was fitted without repeated images
+    low, high = (known.min(), known.max()) if len(known) else (np.nan, np.nan)
     lines = [
         f"{metadata.path}: {n} vertices a hemisphere; accuracies on {', '.join(metadata.datasets)}",
         f"explained variance ranges from {low:.3g} to {high:.3g} (the file's own scale)",

@@ -15,7 +15,7 @@ from ...errors import InvalidParameterError
 from ...files.names import NameIndex
 from ...model.checkpoint import read_part
 from ...model.encoding_model import Part, build
-from ...stream.execution import Execution
+from ...stream.execution import Execution, with_batch_size
 from ...stream.sources.subset import Subset
 from ...stream.store.responses import open_responses
 from ...vertices import Vertices, places_in
@@ -187,6 +187,7 @@ def predict_with_network(
     first = Vertices.from_global(vertices[:1], person.vertices.hemisphere_size)
     model = build({part: network}, person.vertices.hemisphere_size, first, precision=precision)
     test = Subset(person.source, person.split.test)
+    execution = with_batch_size(execution, precision=precision)
     (computed,) = compute_features(model, test, [(0, len(test))], execution)
     return predict(Features(computed[1]["maps"], computed[1]["vectors"]), trained.tables)
 

@@ -179,7 +179,7 @@ def test_the_command_and_every_other_one_with_the_person(data: Data, tmp_path: P
     assert again.description.sources["fit"] == subject.description.sources["fit"]
     run(*words, "--stage", "selectors", "--epochs", "2")
     assert Subject(output, 9).description.sources["fit"] != subject.description.sources["fit"]
-    run(*words, "--stage", "full", "--epochs", "1")
+    run(*words[:-4], "--devices", "1", "--stage", "full", "--epochs", "1")  # with the batch size that was recorded
     run("encode", shown, "--output", str(tmp_path / "full"), *person, *common)
 
 
