@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -33,9 +33,6 @@ from .ridge import PENALTIES, predict
 from .stages import STAGES, digest_of, require_same, run_readout, save_tables
 from .trained import Training, predict_with_network, read_teacher, recipe_of, train_part
 
-if TYPE_CHECKING:
-    from .training.loop import Options
-
 Stage = Literal["readout", "selectors", "full"]
 
 
@@ -56,7 +53,7 @@ def fit(
     learning_curve: str | Sequence[int | str] | None = None,
     epochs: int | None = None,
     recipe: Recipe | None = None,
-    options: Options | None = None,
+    options: Any = None,
     teacher: str | Path | None = None,
     penalties: Sequence[float] = PENALTIES,
     features: Kept = "float16",

@@ -27,7 +27,7 @@ from .stages import read_tables, save_tables
 from .tables import VertexTables
 
 if TYPE_CHECKING:
-    from .training.loop import Curves, Options
+    from .training.loop import Curves
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Training(NamedTuple):
 
     stage: str
     recipe: Recipe
-    options: Options | None
+    options: Any
     teacher: Float[np.ndarray, "images vertices"] | None
     seed: int
 

@@ -13,7 +13,8 @@ import scipy.stats
 from sklearn.linear_model import RidgeCV
 
 from berg_jax.errors import InvalidParameterError, ValidationError
-from berg_jax.experiments.fitting import SELECTORS_RECIPE, VertexTables, fit_selectors
+from berg_jax.experiments.fitting import VertexTables, fit_selectors
+from berg_jax.experiments.fitting.recipe import SELECTORS_RECIPE
 from berg_jax.experiments.fitting.training.grid_start import _PENALTIES, _ridge, grid_start
 from berg_jax.experiments.fitting.training.loop import Options
 from berg_jax.experiments.fitting.training.parametrizations import coordinates, free, read_coordinate_networks
