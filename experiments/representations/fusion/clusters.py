@@ -62,9 +62,9 @@ def fuse_over_time(
     repetitions: int = REPETITIONS,
     seed: int = SEED,
 ) -> dict[str, Fusion]:
-    """Correlate the dissimilarities of EEG or MEG patterns at each time with those of regions [1]_.
+    """Correlate the dissimilarities of EEG or MEG patterns at each time with those of regions.
 
-    Over participants, a one-sided t test at each time forms clusters, whose mass is compared with that of the largest
+    This is fusion by representational similarity [1]_. Over participants, a one-sided t test at each time forms clusters, whose mass is compared with that of the largest
     cluster under random signs of the participants [2]_.
 
     Parameters

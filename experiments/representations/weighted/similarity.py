@@ -86,7 +86,9 @@ def halves(images: int, seed: int = SEED) -> list[Half]:
 def encoding_weighted(
     features: Patterns, responses: Float[np.ndarray, "images vertices"], seed: int = SEED
 ) -> list[Float[np.ndarray, " pairs"]]:
-    """Return dissimilarities of predicted responses, of the images that were left out of each half's training [1]_.
+    """Return dissimilarities of predicted responses, of the images that were left out of each half's training.
+
+    This is voxel-encoding representational similarity analysis [1]_.
 
     Parameters
     ----------
@@ -118,9 +120,9 @@ def encoding_weighted(
 def feature_weighted(
     features: Patterns, responses: Float[np.ndarray, "images vertices"], seed: int = SEED
 ) -> list[Float[np.ndarray, " pairs"]]:
-    """Return dissimilarities of features with a weight each, of the images that were left out [1]_.
+    """Return dissimilarities of features with a weight each, of the images that were left out.
 
-    The similarity of two images is a weighted sum over features of the product of their scaled values, and the
+    In feature-reweighted representational similarity analysis [1]_, the similarity of two images is a weighted sum over features of the product of their scaled values, and the
     weights are a ridge regression, over pairs of training images, of the similarities of a region. The penalty is
     chosen by dividing the training images again.
 

@@ -56,7 +56,7 @@ def test_guided_samples_drive_the_area_and_stay_near_the_drawings(
     vertices, weights = union(subject, {"area": area})
     model, objective = subject.model(vertices), objectives.mean(weights["area"])
     natural = score(model, objective, berg_jax.demo.images("natural", 200, 9))
-    found = priors.sample(diffusion, N, model=model, objective=objective, scale=1.0, steps=40)
+    found = priors.sample(diffusion, N, model=model, objective=objective, scale=2.0, steps=40)
     best = found.values.max()
     assert percentile(np.array([best]), natural)[0] >= 99
     # Gradient ascent up to the same score: the first look whose value reaches the guided samples' best.
