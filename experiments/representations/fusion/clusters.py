@@ -64,8 +64,8 @@ def fuse_over_time(
 ) -> dict[str, Fusion]:
     """Correlate the dissimilarities of EEG or MEG patterns at each time with those of regions.
 
-    This is fusion by representational similarity [1]_. Over participants, a one-sided t test at each time forms clusters, whose mass is compared with that of the largest
-    cluster under random signs of the participants [2]_.
+    This is fusion by representational similarity [1]_. Over participants, a one-sided t test at each time forms
+    clusters, whose mass is compared with that of the largest cluster under random signs of the participants [2]_.
 
     Parameters
     ----------

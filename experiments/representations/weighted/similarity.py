@@ -122,9 +122,9 @@ def feature_weighted(
 ) -> list[Float[np.ndarray, " pairs"]]:
     """Return dissimilarities of features with a weight each, of the images that were left out.
 
-    In feature-reweighted representational similarity analysis [1]_, the similarity of two images is a weighted sum over features of the product of their scaled values, and the
-    weights are a ridge regression, over pairs of training images, of the similarities of a region. The penalty is
-    chosen by dividing the training images again.
+    In feature-reweighted representational similarity analysis [1]_, the similarity of two images is a weighted sum
+    over features of the product of their scaled values, and the weights are a ridge regression, over pairs of
+    training images, of the similarities of a region. The penalty is chosen by dividing the training images again.
 
     Parameters
     ----------
