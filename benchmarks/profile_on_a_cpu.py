@@ -52,24 +52,30 @@ def main() -> None:
         sys.exit("There is no program perf. Install it, on Debian with: apt-get install linux-perf")
 
     run = _compiled(given.case, given.berg_dir, given.batch_size)
+    calls, took, busy, faults = _repeat(run, given.seconds)
+    print(f"{given.case}: {took / calls:.2f} s a call, mean of {calls}")
+    print(f"{busy / calls:.2f} s of processor time a call: {busy / took:.2f} cores busy")
+    print(f"{faults / calls:,.0f} page faults a call")
     with tempfile.TemporaryDirectory() as folder:
         samples = Path(folder) / "perf.data"
-        program = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "499", "-p", str(os.getpid()), "-o", str(samples)]
+        program = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "99", "-p", str(os.getpid()), "-o", str(samples)]
         recorder = subprocess.Popen(program)
         time.sleep(1)  # until it samples
-        calls, before, start = 0, resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-        while time.perf_counter() - start < given.seconds:
-            run()
-            calls += 1
-        took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+        _repeat(run, given.seconds)  # sampling slows the calls, so that their time is not counted
         recorder.send_signal(signal.SIGINT)
         recorder.wait()
-        rows = _rows(samples)
+        _print_table(_rows(samples))
+
+
+def _repeat(run: Callable[[], Any], seconds: float) -> tuple[int, float, float, int]:
+    """Return the number of calls, and their time, processor time and page faults."""
+    calls, before, start = 0, resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        run()
+        calls += 1
+    took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    faults = (after.ru_minflt - before.ru_minflt) / calls
-    print(f"{given.case}: {took / calls:.2f} s a call, {calls} calls")
-    print(f"{busy / calls:.2f} s of processor time a call: {busy / took:.2f} cores busy; {faults:,.0f} page faults")
-    _print_table(rows)
+    return calls, took, busy, after.ru_minflt - before.ru_minflt
 
 
 def _compiled(name: str, berg_dir: Path | None, count: int) -> Callable[[], Any]:

@@ -167,11 +167,14 @@ def test_every_command_is_known_here() -> None:
         "bench-precision",
         "bench-store",
         "bench-stream",
+        "compare",
         "compile-for",
         "convert",
         "describe",
         "env",
         "export-rois",
+        "fit",
+        "fuse",
         "show",
     }
     others |= {"fetch", "info", "make-synthetic-subject", "merge", "photographs", "status", "sweep", "tune", "verify"}

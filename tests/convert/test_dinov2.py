@@ -13,8 +13,8 @@ import berg_jax
 from berg_jax import Execution
 from berg_jax.convert.dinov2 import load_dinov2
 from berg_jax.errors import ModelLoadError, ModelNotFoundError
-from berg_jax.experiments.representations.dinov2_baseline import class_tokens
 from berg_jax.experiments.representations.experiment import compare_representations
+from berg_jax.experiments.representations.given import class_tokens
 from berg_jax.model.nn.precision import PRECISIONS
 from berg_jax.model.nn.preprocess import preprocess
 from berg_jax.model.nn.vit import ViT

@@ -18,7 +18,7 @@ from berg_jax.errors import InvalidParameterError, ModelNotFoundError, Validatio
 from berg_jax.experiments.accuracy.image_names import image_numbers
 from berg_jax.experiments.accuracy.trials import read_array
 from berg_jax.experiments.localizer.contrasts import design_of
-from berg_jax.experiments.representations.given import given_dissimilarities
+from berg_jax.experiments.representations.given import read_given
 from berg_jax.vertices import Vertices
 
 SIZE = 642
@@ -124,13 +124,13 @@ def test_features_are_matched_by_their_names(tmp_path: Path, caplog: pytest.LogC
     np.save(tmp_path / "features.npy", features)
     np.save(tmp_path / "rdm.npy", squareform(pdist(features)))
     (tmp_path / "names.txt").write_text("\n".join(names) + "\n\n", encoding="utf-8")
-    paths = {"net": tmp_path / "features.npy"}, {"behavior": tmp_path / "rdm.npy"}
+    files = {"features": {"net": tmp_path / "features.npy"}, "matrices": {"behavior": tmp_path / "rdm.npy"}}
     with caplog.at_level(logging.INFO):
-        found = given_dissimilarities(*paths, images, tmp_path / "names.txt")
+        found = read_given(images, **files, names=tmp_path / "names.txt").triangles
         assert not caplog.records
         np.testing.assert_allclose(found["net"], pdist(features[rows], "correlation"))
         np.testing.assert_allclose(found["behavior"], pdist(features[rows]))
-        plain = given_dissimilarities(*paths, names)
+        plain = read_given(names, **files).triangles
     np.testing.assert_allclose(plain["net"], pdist(features, "correlation"))
     assert "The rows of net, behavior are taken to be in the images' order" in caplog.text
     for text, said in (
@@ -141,11 +141,11 @@ def test_features_are_matched_by_their_names(tmp_path: Path, caplog: pytest.LogC
     ):
         (tmp_path / "names.txt").write_text(text, encoding="utf-8")
         with pytest.raises(InvalidParameterError, match=said):
-            given_dissimilarities(*paths, images, tmp_path / "names.txt")
+            read_given(images, **files, names=tmp_path / "names.txt")
     with pytest.raises(ModelNotFoundError, match=r"no file .*nowhere\.txt"):
-        given_dissimilarities(*paths, images, tmp_path / "nowhere.txt")
+        read_given(images, **files, names=tmp_path / "nowhere.txt")
     with pytest.raises(InvalidParameterError, match="give them, too"):
-        given_dissimilarities({}, {}, images, tmp_path / "names.txt")
+        read_given(images, names=tmp_path / "names.txt")
 
 
 @pytest.mark.parametrize("number", [0, 2, 3])

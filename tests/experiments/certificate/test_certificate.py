@@ -109,7 +109,8 @@ def test_another_machine_checks_itself(
     assert made.reference["name"] == f"a stand-in, as recorded on {certificate.date}"
     assert read_certificate(tmp_path / "here" / "certificate.json") == made
     written = {path.name for path in (tmp_path / "here").iterdir()}
-    assert written == {"certificate.json", "config.json", "errors.png", "report.html", "responses.png"}
+    figures = {f"{name}{suffix}" for name in ("errors", "responses") for suffix in (".png", ".pdf", ".csv")}
+    assert written == {"certificate.json", "config.json", "report.html", *figures}
     text = all_text(read_page(tmp_path / "here" / "report.html"))
     for shown in (
         "equals the PyTorch reference",
