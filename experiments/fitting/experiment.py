@@ -112,7 +112,7 @@ def fit(
     recipe, options
         Recipe of these stages, and further options: loss, regularizers, optimizer. See
         :class:`~berg_jax.experiments.fitting.recipe.Recipe` and
-        :class:`~berg_jax.experiments.fitting.training.loop.Options`.
+        :class:`~berg_jax.experiments.fitting.training.loop.TrainingOptions`.
     teacher
         Store of a teacher's noiseless responses to the images at the vertices, such as ``encode`` writes, from which
         the loss of the stage ``"full"`` passes to the measured ones.

@@ -29,7 +29,7 @@ from .recipe import Recipe
 from .selectors import checked_tables, chosen_precision, data_settings, is_trained, parametrized, tables_of
 from .tables import VertexTables
 from .training.data import Data, digest
-from .training.loop import Curves, Options, train
+from .training.loop import Curves, TrainingOptions, train
 from .training.parametrizations import Parametrization
 from .training.steps import Predict, Prediction
 from .training.vertex_readout import predicted
@@ -51,7 +51,7 @@ def fit_full(
     selectors: str | Parametrization = "free",
     precision: str | None = None,
     compute_plan: ComputePlan | None = None,
-    options: Options = Options(),
+    options: TrainingOptions = TrainingOptions(),
 ) -> tuple[Part, VertexTables, Curves]:
     """Fit the adapters, heads, selectors and readouts; DINOv2's own weights stay as they are.
 

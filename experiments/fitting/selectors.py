@@ -27,7 +27,7 @@ from .recipe import SELECTORS_RECIPE, Recipe
 from .tables import VertexTables
 from .training.data import Data, digest, rows_of
 from .training.grid_start import grid_start
-from .training.loop import Curves, Options, train
+from .training.loop import Curves, TrainingOptions, train
 from .training.parametrizations import CONSTANTS, Parametrization, free
 from .training.steps import Prediction
 from .training.vertex_readout import predicted
@@ -48,7 +48,7 @@ def fit_selectors(
     start: str | None = None,
     search_images: int = 1000,
     precision: str | None = None,
-    options: Options = Options(),
+    options: TrainingOptions = TrainingOptions(),
 ) -> tuple[VertexTables, Curves]:
     """Fit layer weights, receptive-field centers and readouts of vertices; the network stays as it is.
 
@@ -110,7 +110,7 @@ def fit_selectors(
     >>> features = SimpleNamespace(maps=draw(size=(40, 2, 16, 16, 4)), vectors=draw(size=(40, 2, 4)))
     >>> split = SimpleNamespace(train=np.arange(30), validation=np.arange(30, 40))
     >>> donor = VertexTables(draw(size=(5, 4)), np.zeros(5), np.full((5, 2), 0.5), np.zeros((5, 2)))
-    >>> few = {"start": "donor", "recipe": Recipe(epochs=2), "options": Options(devices=1)}
+    >>> few = {"start": "donor", "recipe": Recipe(epochs=2), "options": TrainingOptions(devices=1)}
     >>> fitted, curves = fit_selectors(features, draw(size=(40, 5)), split, donor, **few)
     >>> fitted.rf_center.shape, curves.loss.shape
     ((5, 2), (2,))

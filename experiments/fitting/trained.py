@@ -145,10 +145,10 @@ def train_part(
     """
     from .full import fit_full
     from .selectors import fit_selectors
-    from .training.loop import Options
+    from .training.loop import TrainingOptions
 
     stage, recipe, seed = training.stage, training.recipe, training.seed
-    options = training.options or Options()
+    options = training.options or TrainingOptions()
     options = replace(
         options,
         devices=execution.devices if options.devices is None else options.devices,

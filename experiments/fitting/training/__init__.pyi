@@ -1,5 +1,5 @@
 from .checkpoints import Checkpoints
-from .loop import Curves, Options
+from .loop import Curves, TrainingOptions
 from .losses import entropy, mean_squared_error, smooth_l1
 from .optimizers import adamw
 from .parametrizations import CoordinateNetworks, Parametrization, coordinates, free, read_coordinate_networks
@@ -9,8 +9,8 @@ __all__ = [
     "Checkpoints",
     "CoordinateNetworks",
     "Curves",
-    "Options",
     "Parametrization",
+    "TrainingOptions",
     "adamw",
     "coordinates",
     "entropy",

@@ -59,7 +59,7 @@ class Curves(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """Options of a training besides the recipe, all of them exchangeable.
 
     Attributes
@@ -136,7 +136,7 @@ def train(
     seed: int,
     folder: str | Path | None,
     settings: Mapping[str, Any],
-    options: Options,
+    options: TrainingOptions,
 ) -> tuple[Any, Curves]:
     """Train by the recipe, and return the soup of the best epochs' parameters.
 

@@ -13,7 +13,7 @@ import pytest
 
 from berg_jax.errors import InvalidParameterError, StimulusError, ValidationError
 from berg_jax.experiments.fitting import Recipe, VertexTables, fit_full
-from berg_jax.experiments.fitting.training.loop import Options
+from berg_jax.experiments.fitting.training.loop import TrainingOptions
 from berg_jax.experiments.fitting.training.parametrizations import coordinates, read_coordinate_networks
 from berg_jax.model.checkpoint import read_part
 from berg_jax.model.encoding_model import Part, build
@@ -24,7 +24,7 @@ from berg_jax.vertices import Vertices
 from ...conftest import Golden
 
 RECIPE = Recipe(batch_size=8, vertices=30, epochs=4, epoch_fraction=1.0, learning_rate=1e-3, start_rate=1e-3)
-ONE = Options(devices=1)
+ONE = TrainingOptions(devices=1)
 
 
 class Person(NamedTuple):
@@ -162,7 +162,7 @@ def test_one_and_eight_devices(person: Person, complement: Golden) -> None:
     selectors = coordinates(read_coordinate_networks(complement.berg_dir, 2), rows)
 
     alone, together = (
-        fit_full(*person, recipe=RECIPE, seed=1, selectors=selectors, options=Options(devices=devices))
+        fit_full(*person, recipe=RECIPE, seed=1, selectors=selectors, options=TrainingOptions(devices=devices))
         for devices in (1, 8)
     )
 

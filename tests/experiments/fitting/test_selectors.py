@@ -16,7 +16,7 @@ from berg_jax.errors import InvalidParameterError, ValidationError
 from berg_jax.experiments.fitting import VertexTables, fit_selectors
 from berg_jax.experiments.fitting.recipe import SELECTORS_RECIPE
 from berg_jax.experiments.fitting.training.grid_start import _PENALTIES, _ridge, grid_start
-from berg_jax.experiments.fitting.training.loop import Options
+from berg_jax.experiments.fitting.training.loop import TrainingOptions
 from berg_jax.experiments.fitting.training.parametrizations import coordinates, free, read_coordinate_networks
 from berg_jax.model.checkpoint import read_part
 
@@ -24,7 +24,7 @@ from ...conftest import Golden
 from .made import Planted, planted, responses_of
 
 RECIPE = replace(SELECTORS_RECIPE, epochs=10, learning_rate=5e-3, start_rate=5e-3)
-ONE = Options(devices=1)
+ONE = TrainingOptions(devices=1)
 
 
 @pytest.fixture(scope="module")

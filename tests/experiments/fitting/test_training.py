@@ -20,7 +20,7 @@ from berg_jax.errors import IntegrityError, Interrupted, ValidationError
 from berg_jax.experiments.fitting.recipe import Recipe
 from berg_jax.experiments.fitting.training import data as data_module
 from berg_jax.experiments.fitting.training.data import Data, chosen_images, chosen_vertices
-from berg_jax.experiments.fitting.training.loop import Curves, Options, train
+from berg_jax.experiments.fitting.training.loop import Curves, TrainingOptions, train
 from berg_jax.experiments.fitting.training.losses import mean_squared_error
 from berg_jax.experiments.fitting.training.steps import Batch, Prediction, combine, init, partition, step_of
 from berg_jax.experiments.fitting.training.vertex_readout import read, tile_size, tiles_of
@@ -75,7 +75,7 @@ def made(seed: int = 0) -> tuple[dict[str, np.ndarray], Data]:
 
 def trained(folder: Path | None = None, recipe: Recipe = RECIPE, seed: int = 1, **options: Any) -> tuple[Any, Curves]:
     params, data = made()
-    options = Options(**{"devices": 1, "save_seconds": 0, **options})
+    options = TrainingOptions(**{"devices": 1, "save_seconds": 0, **options})
     return train(
         predict, params, is_trained, data, recipe=recipe, seed=seed, folder=folder, settings={}, options=options
     )
@@ -164,7 +164,7 @@ def test_it_stops_when_r_no_longer_rises() -> None:
     params["weight"] = np.random.default_rng(5).normal(size=(ROWS, 4)).astype(np.float32)
     still = optax.set_to_zero()
 
-    options = Options(devices=1, optimizer=still)
+    options = TrainingOptions(devices=1, optimizer=still)
     found, curves = train(
         predict, params, is_trained, data, recipe=recipe, seed=0, folder=None, settings={}, options=options
     )
@@ -223,7 +223,7 @@ def test_images_outside_the_split_are_never_read() -> None:
         seen.update(numbers.tolist())
         return data.inputs(numbers)
 
-    options = Options(devices=1)
+    options = TrainingOptions(devices=1)
     train(
         predict,
         params,
