@@ -41,6 +41,7 @@ def test_a_subject_from_nothing_to_responses(tmp_path: Path, caplog: pytest.LogC
     assert "3 of 3 images done" in run("status", store)[1]
 
 
+@pytest.mark.nightly
 def test_the_option_that_a_refused_image_names_is_one_of_every_command(demo: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for kind in ("a", "b"):

@@ -185,6 +185,7 @@ def _of(group: object) -> list:
     return group.typer_instance.registered_commands
 
 
+@pytest.mark.nightly
 def test_figures_are_drawn_under_default_settings(tmp_path: Path) -> None:
     """A dark style, TeX or another size in the user's matplotlibrc → figures as without them, to the byte."""
     import matplotlib

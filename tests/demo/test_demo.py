@@ -95,6 +95,7 @@ def test_what_the_metadata_say(subject: berg_jax.Subject) -> None:
     assert 100 < len(kept) < len(visual)
 
 
+@pytest.mark.nightly
 def test_demo_stands_for_the_subjects(subject: berg_jax.Subject, tmp_path: Path) -> None:
     berg = berg_jax.BERG("demo")
     model = berg.get_encoding_model("fmri-nsd_fsaverage-huze", subject=1, selection={"roi": "FFA-1"})

@@ -130,6 +130,7 @@ def study(complement: Golden, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {path.stem: path for path in folder.iterdir()}
 
 
+@pytest.mark.nightly
 def test_the_command_shows_both(study: dict[str, Path], complement: Golden, tmp_path: Path) -> None:
     command = ["localize", str(study["images"]), "--table", str(study["categories"]), "--subject", "2"]
     command += ["--berg-dir", str(complement.folder), "--output", str(tmp_path / "out"), "--contrast", "words"]

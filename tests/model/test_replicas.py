@@ -48,6 +48,7 @@ def test_a_jitted_function_computes_where_its_images_are(complement: Golden) -> 
     np.testing.assert_allclose(responses, model(images), atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_berg_encodes_on_several_devices(complement: Golden) -> None:
     images = np.random.default_rng(0).integers(0, 256, (19, 3, 32, 32)).astype(np.uint8)
     berg = berg_jax.BERG(complement.folder)

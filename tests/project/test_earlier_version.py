@@ -180,6 +180,7 @@ def test_reducers_that_nobody_merged_are_merged() -> None:
     assert "complete" in run("status reduced.zarr")
 
 
+@pytest.mark.nightly
 def test_this_version_passes_by_its_certificate(complement: Golden) -> None:
     """Of a conversion by this version as of the one that was left."""
     for place in (complement.folder, "subject"):

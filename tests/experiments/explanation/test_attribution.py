@@ -83,6 +83,7 @@ def test_exact_maps_beat_random_orders_and_reversed_ones_lose() -> None:
     assert (deletion_and_insertion(linear, ONE, IMAGES, -maps, points=5).gain < 0).all()
 
 
+@pytest.mark.nightly
 def test_what_places_and_layers_add_is_the_whole_response(golden: Golden) -> None:
     images = RANDOM.uniform(0, 255, (2, 3, 224, 224)).astype(np.float32)
     model = golden.model

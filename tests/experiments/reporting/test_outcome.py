@@ -77,6 +77,7 @@ def test_what_a_first_day_needs_is_at_hand(tmp_path: Path) -> None:
         berg_jax.read_images(tmp_path / "nowhere")
 
 
+@pytest.mark.nightly
 def test_one_subject_or_several() -> None:
     one, other = berg_jax.Subject("demo", 1), berg_jax.Subject("demo", 2)
     assert listed(one) == [one]

@@ -100,6 +100,7 @@ def test_every_option_at_once(given: dict[str, Path], complement: Golden, tmp_pa
     assert (tmp_path / "again" / "weighted.csv").read_bytes() == (tmp_path / "out" / "weighted.csv").read_bytes()
 
 
+@pytest.mark.nightly
 def test_alignment_in_the_command(given: dict[str, Path], complement: Golden, tmp_path: Path) -> None:
     options = ["--measure", "cka", "--layer", f"own={given['first']}", "--layer", f"last={given['last']}"]
     options += ["--language", f"words={given['captions']}", "--partition", "own + words"]
