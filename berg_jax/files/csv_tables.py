@@ -68,6 +68,8 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]
     ------
     ResourceError
         The file cannot be written.
+    ValueError
+        A row has another number of values than there are columns.
 
     See Also
     --------
@@ -81,10 +83,11 @@ def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]
     ...     read_table(Path(folder, "table.csv"), ["roi", "accuracy"])
     [{'roi': 'V1', 'accuracy': '0.25'}, {'roi': 'FFA-1', 'accuracy': ''}]
     """
+    names, cells = list(columns), [[_cell(value) for value in row] for row in rows]
+    if wrong := {len(row) for row in cells} - {len(names)}:
+        raise ValueError(f"rows of {sorted(wrong)} values for the {len(names)} columns of {path.name}")
     with explained("write", path), path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows([_cell(value) for value in row] for row in rows)
+        csv.writer(file, lineterminator="\n").writerows([names, *cells])
 
 
 def _cell(value: Any) -> Any:

@@ -76,7 +76,7 @@ def _write(path: Path, rows: Rows, q: np.ndarray) -> None:
     for (roi, name, one), own in zip(rows, q, strict=True):
         numbers = (one.plain, *one.plain_over_images, one.weighted, *one.over_images, *one.gain)
         cells.append((roi, name, *numbers, one.images, one.subjects, one.p, own))
-    write_table(path, (*columns, "gain_low", "gain_high", "images", "subjects", "p", "q"), cells)
+    write_table(path, (*columns, "images", "subjects", "p", "q"), cells)
 
 
 def _table(study: Study, rows: Rows, q: np.ndarray) -> Table:

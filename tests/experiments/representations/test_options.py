@@ -86,6 +86,9 @@ def test_every_option_at_once(given: dict[str, Path], complement: Golden, tmp_pa
     assert shares["V3v", "first"] + shares["V3v", "first ∩ last"] == pytest.approx(1)
     assert len(table(tmp_path / "out" / "partition2.csv")) == 2 * 8
     assert len(table(tmp_path / "out" / "weighted.csv")) == 2 * 4
+    for row in table(tmp_path / "out" / "weighted.csv"):
+        assert (int(row["images"]), int(row["subjects"])) == (12, 1)
+        assert 0 < float(row["p"]) <= float(row["q"]) <= 1
     numbers = json.loads((tmp_path / "out" / "results.json").read_text())
     assert numbers["layers"]["order"] == pytest.approx(1)
     assert numbers["targets"]["noise ceilings"] == {}
