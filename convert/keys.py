@@ -281,6 +281,46 @@ def convert_part(state: Mapping[str, np.ndarray], sizes: Sizes, subject_name: st
     return tree
 
 
+def replace_tensors(
+    state: Mapping[str, np.ndarray], tree: Mapping[str, Any], sizes: Sizes, subject_name: str
+) -> dict[str, np.ndarray]:
+    """Return a state dict with the tensors of nested dicts in place of its own: the way back of :func:`convert_part`.
+
+    Parameters
+    ----------
+    state
+        Tensors by key, of a checked state dict.
+    tree
+        Nested dicts of arrays, by the table's paths. Tensors that are not among them stay as they are.
+    sizes
+        Sizes of the part.
+    subject_name
+        Name of the subject inside the keys, such as ``subj01``.
+    """
+    replaced = dict(state)
+    for name, (key, shape) in tensors(sizes, subject_name).items():
+        if key.path is None:
+            continue
+        number = _number(key, name)
+        node: Any = tree
+        for branch in key.path.format(l=number).split("/"):
+            node = node.get(branch) if isinstance(node, Mapping) else None
+        if node is None:
+            continue
+        array = np.asarray(node)[number if "{i}" in key.pattern else ...]
+        replaced[name] = np.ascontiguousarray(_BACK.get(key.transform, as_is)(array).reshape(shape), np.float32)
+    return replaced
+
+
+_BACK = {linear: linear, convolution: lambda kernel: kernel.transpose(3, 2, 0, 1)}
+
+
+def _number(key: Key, name: str) -> int | None:
+    """Return the block or layer in a tensor's name."""
+    found = re.search(r"\.(?:blocks|blocks_dict|mlp_dict)\.(\d+)\.", name)
+    return int(found[1]) if found and ("{i}" in key.pattern or "{l}" in key.pattern) else None
+
+
 def _sizes(state: Mapping[str, np.ndarray], subject_name: str) -> Sizes:
     shapes = {name: tensor.shape for name, tensor in state.items() if isinstance(tensor, np.ndarray)}
     blocks = _numbers(shapes, r"model\.backbone\.vision_model\.blocks\.(0|[1-9]\d{0,4})\.")

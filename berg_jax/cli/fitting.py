@@ -16,6 +16,7 @@ from .options import Output, Precision
 app = typer.Typer()
 _GROUP = "Experiments"
 Stage = Literal["readout", "selectors", "full"]
+Selectors = Literal["free", "coordinates"]
 Kept = Literal["float16", "bfloat16", "float32"]
 
 
@@ -41,6 +42,13 @@ def fit(
         Stage,
         typer.Option(help="What is fitted: readouts; layers and receptive fields, too; or the network, too."),
     ] = "readout",
+    selectors: Annotated[
+        Selectors,
+        typer.Option(
+            help="What the later stages train as layers and receptive fields: each vertex's own, or the donor's "
+            "networks of coordinates, which keep neighbors alike."
+        ),
+    ] = "free",
     table: Annotated[
         Path | None,
         typer.Option(help="CSV file with the columns image and session (for a folder: file, too), a row a trial."),
@@ -92,6 +100,7 @@ def fit(
         betas,
         subject_id=subject_id,
         stage=stage,
+        selectors=selectors,
         selection=selection,
         table=table,
         zscored=zscored,

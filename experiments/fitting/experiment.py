@@ -31,9 +31,10 @@ from .outputs.torch_files import export_subject, require_torch_files
 from .recipe import Recipe
 from .ridge import PENALTIES, predict
 from .stages import STAGES, digest_of, require_same, run_readout, save_tables
-from .trained import Training, predict_with_network, read_teacher, recipe_of, train_part
+from .trained import Training, check_selectors, predict_with_network, read_teacher, recipe_of, train_part
 
 Stage = Literal["readout", "selectors", "full"]
+Selectors = Literal["free", "coordinates"]
 
 
 def fit(
@@ -44,6 +45,7 @@ def fit(
     *,
     subject_id: int,
     stage: Stage = "readout",
+    selectors: Selectors = "free",
     selection: Selection = Selection(),
     table: str | Path | None = None,
     zscored: bool = False,
@@ -88,6 +90,10 @@ def fit(
         ``"readout"``, ridge regressions with the donor's network, layer weights and centers; ``"selectors"``, which
         also trains these; ``"full"``, which trains the network, too. Each starts from what the one before has left
         in the output.
+    selectors
+        Selectors of the stages that train: ``"free"`` numbers of each vertex, which may find receptive fields far
+        from the donor's; or ``"coordinates"``, the donor's two networks of a vertex's position, as in the published
+        training, which keep neighbors alike and need the donor's PyTorch files.
     selection
         The vertices: an ROI of the donor and a hemisphere, by default all, and the lowest ncsnr, which is the new
         person's, from training trials.
@@ -121,7 +127,8 @@ def fit(
     features
         Type in which the donor's feature maps are kept: ``"float16"``, ``"bfloat16"`` or ``"float32"``.
     export_pth
-        BERG directory to write the subject's PyTorch files to, too. The donor's must be there.
+        BERG directory to write the subject's PyTorch files to, too. The donor's must be there, and a stage that trains
+        must train ``"coordinates"``.
     dry_run
         Return what would be done, with an estimate of memory and time, and write nothing.
     seed
@@ -158,6 +165,7 @@ def fit(
         betas=betas,
         subject_id=subject_id,
         stage=stage,
+        selectors=selectors,
         table=table,
         zscored=zscored,
         test=test,
@@ -173,6 +181,7 @@ def fit(
     )
     require_reporting()
     require_own(output, check_subject_id(subject_id))
+    check_selectors(selectors, stage, subject, exported=export_pth is not None)
     if export_pth is not None:
         require_torch_files(subject, Path(export_pth), subject_id)
     person = read_person(
@@ -193,7 +202,8 @@ def fit(
     if dry_run:
         text = plan_text(person, output, sizes, penalties, features, precision, execution)
         return ExperimentResult(text, output)
-    training = Training(stage, recipe_of(stage, recipe, epochs), options, read_teacher(teacher, stage, person), seed)
+    teacher_responses = read_teacher(teacher, stage, person)
+    training = Training(stage, recipe_of(stage, recipe, epochs), options, teacher_responses, seed, selectors)
     require_same(output, _facts(person, penalties, features, precision))
     begun = time.monotonic()
     parts = keep_features(
@@ -250,12 +260,12 @@ def _fit_part(
     found.control.append(shuffled_control(features, responses, donor, split, penalties=penalties, seed=seed))
     if sizes:
         found.curve.append(learning_curve_r(features, responses, donor, split, sizes, penalties=penalties, seed=seed))
-    network = None
+    network = coordinates = None
     if training.stage == "readout":
         found.add_test("fit", rows.places, found.test["readout"][:, rows.places])
     else:
         trained = train_part(person, part, output, features, responses, tables, training, execution, stopped)
-        tables, network = trained.tables, trained.weights
+        tables, network, coordinates = trained.tables, trained.weights, trained.coordinates
         own = predict(features, tables, split.test)
         if network is not None:
             own = predict_with_network(person, part, trained, precision, execution)
@@ -263,7 +273,7 @@ def _fit_part(
         found.add_map("rf_shift", rows.places, np.linalg.norm(tables.rf_center - donor.rf_center, axis=1))
         found.add_map("layer_shift", rows.places, abs(tables.layer_weights - donor.layer_weights).sum(1) / 2)
         found.training[part] = {"start": trained.start, **trained.curves._asdict()}
-    return FittedPart(person.vertices.global_indices[rows.places], tables, network)
+    return FittedPart(person.vertices.global_indices[rows.places], tables, network, coordinates)
 
 
 def _facts(person: Person, penalties: tuple[float, ...], features: Kept, precision: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Stage ``full``: low-rank adapters, heads, selectors and readout by gradient through the network.
 
-    part, tables, curves = fit_full(part, images, responses, split, tables)
+    part, tables, curves, selectors = fit_full(part, images, responses, split, tables)
 
 ``part`` is a donor's network, as :func:`berg_jax.model.checkpoint.read_part` returns it. ``images`` is a function
 image numbers → uint8 array (n, 3, height, width), or an array that is read by rows. ``responses``, ``split`` and
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ from ...model.nn.config import ComputePlan
 from ...model.nn.precision import PRECISIONS
 from ...model.programs import features_of, pixels_of
 from .recipe import Recipe
-from .selectors import checked_tables, chosen_precision, data_settings, is_trained, parametrized, tables_of
+from .selectors import checked_tables, chosen_precision, data_settings, is_trained, parametrized, fitted_of
 from .tables import VertexTables
 from .training.data import Data, digest
 from .training.loop import Curves, TrainingOptions, train
@@ -35,6 +35,27 @@ from .training.steps import Predict, Prediction
 from .training.vertex_readout import predicted
 
 Images = Callable[[np.ndarray], np.ndarray]
+
+
+class FittedNetwork(NamedTuple):
+    """What :func:`fit_full` returns.
+
+    Attributes
+    ----------
+    part
+        The fitted network with the fitted tables as its ``readout``, of the donor's vertices.
+    tables
+        The fitted tables, in the order of the given ones.
+    curves
+        Record of the training.
+    selectors
+        The parametrization with its fitted parameters.
+    """
+
+    part: Part
+    tables: VertexTables
+    curves: Curves
+    selectors: Parametrization
 
 
 def fit_full(
@@ -52,7 +73,7 @@ def fit_full(
     precision: str | None = None,
     compute_plan: ComputePlan | None = None,
     options: TrainingOptions = TrainingOptions(),
-) -> tuple[Part, VertexTables, Curves]:
+) -> FittedNetwork:
     """Fit the adapters, heads, selectors and readouts; DINOv2's own weights stay as they are.
 
     The rest of a step's memory is kept small by computing each block of the network again in the backward pass.
@@ -89,12 +110,7 @@ def fit_full(
 
     Returns
     -------
-    part
-        The fitted network with the fitted tables as its ``readout``, of the donor's vertices.
-    tables
-        The fitted tables, in the same order.
-    curves
-        Record of the training.
+    Network, tables, record of the training, and the fitted selectors.
 
     Raises
     ------
@@ -156,9 +172,10 @@ def fit_full(
         settings=settings,
         options=options,
     )
-    fitted = tables_of(params, parametrization)
+    fitted, chosen = fitted_of(params, parametrization)
     trees = {key: jax.tree.map(np.asarray, params[key]) for key in ("vit", "heads")}
-    return Part(config, {**trees, "readout": fitted._asdict()}, part.vertices), fitted, curves
+    network = Part(config, {**trees, "readout": fitted._asdict()}, part.vertices)
+    return FittedNetwork(network, fitted, curves, chosen)
 
 
 def predict_with(

@@ -1,6 +1,6 @@
 """Stage ``selectors``: layer weights, receptive-field centers and readout by gradient, from kept feature maps.
 
-    tables, curves = fit_selectors(features, responses, split, tables)
+    tables, curves, selectors = fit_selectors(features, responses, split, tables)
 
 ``features`` has ``maps`` (images, layers, 16, 16, width) and ``vectors`` (images, layers, width): arrays of any
 floating type that are read by rows. ``responses`` is (images, rows) in z units, NaN where not measured. ``split`` has
@@ -12,7 +12,7 @@ validation.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,25 @@ from .training.vertex_readout import predicted
 STARTS = ("grid", "donor")
 
 
+class FittedSelectors(NamedTuple):
+    """What :func:`fit_selectors` returns.
+
+    Attributes
+    ----------
+    tables
+        The fitted tables, in the order of the given ones.
+    curves
+        Record of the training.
+    selectors
+        The parametrization with its fitted parameters, from which :func:`~berg_jax.experiments.fitting.fit_full` goes
+        on if it is given.
+    """
+
+    tables: VertexTables
+    curves: Curves
+    selectors: Parametrization
+
+
 def fit_selectors(
     features: Any,
     responses: Any,
@@ -49,7 +68,7 @@ def fit_selectors(
     search_images: int = 1000,
     precision: str | None = None,
     options: TrainingOptions = TrainingOptions(),
-) -> tuple[VertexTables, Curves]:
+) -> FittedSelectors:
     """Fit layer weights, receptive-field centers and readouts of vertices; the network stays as it is.
 
     Parameters
@@ -83,10 +102,7 @@ def fit_selectors(
 
     Returns
     -------
-    tables
-        The fitted tables, in the same order.
-    curves
-        Record of the training.
+    Tables, record of the training, and the fitted selectors.
 
     Raises
     ------
@@ -111,7 +127,7 @@ def fit_selectors(
     >>> split = SimpleNamespace(train=np.arange(30), validation=np.arange(30, 40))
     >>> donor = VertexTables(draw(size=(5, 4)), np.zeros(5), np.full((5, 2), 0.5), np.zeros((5, 2)))
     >>> few = {"start": "donor", "recipe": Recipe(epochs=2), "options": TrainingOptions(devices=1)}
-    >>> fitted, curves = fit_selectors(features, draw(size=(40, 5)), split, donor, **few)
+    >>> fitted, curves, _ = fit_selectors(features, draw(size=(40, 5)), split, donor, **few)
     >>> fitted.rf_center.shape, curves.loss.shape
     ((5, 2), (2,))
     """
@@ -165,7 +181,8 @@ def fit_selectors(
         settings=settings,
         options=options,
     )
-    return tables_of(params, parametrization), curves
+    tables, fitted = fitted_of(params, parametrization)
+    return FittedSelectors(tables, curves, fitted)
 
 
 def parametrized(selectors: str | Parametrization, tables: VertexTables, recipe: Recipe) -> Parametrization:
@@ -248,9 +265,10 @@ def data_settings(data: Data, tables: VertexTables) -> dict[str, Any]:
     }
 
 
-def tables_of(params: dict[str, Any], parametrization: Parametrization) -> VertexTables:
-    """Return the tables of all vertices from trained parameters."""
+def fitted_of(params: dict[str, Any], parametrization: Parametrization) -> tuple[VertexTables, Parametrization]:
+    """Return the tables of all vertices from trained parameters, and the parametrization with its own."""
     every = jnp.arange(len(params["readout"]["bias"]))
     found = jax.jit(parametrization.tables)(params["selectors"], every)
     values = (params["readout"]["weight"], params["readout"]["bias"], *found)
-    return VertexTables(*(np.asarray(value, np.float32) for value in values))
+    tables = VertexTables(*(np.asarray(value, np.float32) for value in values))
+    return tables, parametrization._replace(params=jax.tree.map(np.asarray, params["selectors"]))

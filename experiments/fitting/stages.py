@@ -3,6 +3,7 @@
 fit.json                     what the fit is of; another person's or other data are refused
 readout/part1-0000000.npz    readouts of a chunk of vertices, complete or not at all
 selectors/part1.npz          tables that a later stage has left
+selectors/part1-networks.npz and its coordinate networks, if it has trained these
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -145,6 +147,30 @@ def read_tables(output: Path, stage: str, part: str) -> VertexTables | None:
         return None
     with readable(path, IntegrityError, _REMEDY):
         return VertexTables(**read_npz(path, VertexTables._fields))
+
+
+def save_networks(output: Path, stage: str, part: str, networks: Mapping[str, Any]) -> None:
+    """Write the coordinate networks that a stage has left for a part, nested dicts of arrays."""
+    arrays = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(networks)}
+    with explained("write", output):
+        write_whole(output / stage / f"{part}-networks.npz", _bytes(arrays))
+
+
+def read_networks(output: Path, stage: str, part: str, like: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the coordinate networks that a stage has left for a part, None if it has trained none.
+
+    ``like`` are networks of the same sizes.
+    """
+    path = output / stage / f"{part}-networks.npz"
+    if not path.is_file():
+        return None
+    leaves, tree = jax.tree_util.tree_flatten_with_path(dict(like))
+    names = ["/".join(key.key for key in path) for path, _ in leaves]
+    with readable(path, IntegrityError, _REMEDY):
+        arrays = read_npz(path, names)
+        if any(arrays[name].shape != leaf.shape for name, (_, leaf) in zip(names, leaves, strict=True)):
+            raise ValueError("its networks are of other sizes than the donor's")
+    return jax.tree_util.tree_unflatten(tree, [arrays[name] for name in names])
 
 
 def _bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

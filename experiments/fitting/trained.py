@@ -11,24 +11,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ...errors import InvalidParameterError
+from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.names import NameIndex
 from ...model.checkpoint import read_part
 from ...model.encoding_model import Part, build
 from ...stream.execution import Execution, with_batch_size
+from ...published.berg_dir import SubjectFiles
 from ...stream.sources.subset import Subset
 from ...stream.store.responses import open_responses
+from ...subject import Subject
 from ...vertices import Vertices, places_in
 from .inputs.features import Features, compute_features
 from .inputs.person import Person
 from .recipe import SELECTORS_RECIPE, Recipe
 from .ridge import predict
-from .stages import read_tables, save_tables
+from .stages import read_networks, read_tables, save_networks, save_tables
 from .tables import VertexTables
 
 if TYPE_CHECKING:
     from .training.loop import Curves
+    from .training.parametrizations import Parametrization
 
+SELECTORS = ("free", "coordinates")
+NETWORKS = ("layer_selector", "retina_mapper")  # coordinate networks of a part
 _log = logging.getLogger(__name__)
 
 
@@ -45,6 +50,8 @@ class Training(NamedTuple):
         A teacher's responses to all images at all fitted vertices, or None.
     seed
         Seed of all random numbers.
+    selectors
+        ``"free"`` numbers of each vertex, or the donor's ``"coordinates"`` networks.
     """
 
     stage: str
@@ -52,6 +59,7 @@ class Training(NamedTuple):
     options: Any
     teacher: Float[np.ndarray, "images vertices"] | None
     seed: int
+    selectors: str
 
 
 class Trained(NamedTuple):
@@ -67,12 +75,15 @@ class Trained(NamedTuple):
         Name of the stage whose tables the training began with.
     curves
         Record of the training.
+    coordinates
+        The trained coordinate networks, by the names in ``NETWORKS``; None for free selectors.
     """
 
     tables: VertexTables
     network: Part | None
     start: str
     curves: Curves
+    coordinates: dict[str, Any] | None
 
     @property
     def weights(self) -> dict[str, Any] | None:
@@ -84,6 +95,41 @@ def recipe_of(stage: str, recipe: Recipe | None, epochs: int | None) -> Recipe:
     """Return the recipe of a stage, with the number of epochs that was given."""
     chosen = recipe or (SELECTORS_RECIPE if stage == "selectors" else Recipe())
     return chosen if epochs is None else replace(chosen, epochs=epochs)
+
+
+def check_selectors(selectors: str, stage: str, donor: Subject, exported: bool) -> None:
+    """Raise unless a stage can train selectors of this kind, and export them where that is asked for.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no such kind, the stage trains none, or the kind cannot be exported.
+    ModelNotFoundError
+        The donor's PyTorch files, which hold its coordinate networks, are not there.
+    """
+    if selectors not in SELECTORS:
+        raise InvalidParameterError(
+            f"selectors (--selectors) must be one of {list(SELECTORS)}, got {selectors!r:.40}."
+        )
+    if stage == "readout":
+        if selectors != "free":
+            raise InvalidParameterError(
+                f"selectors (--selectors) is for the stages that train, not {stage!r}. Leave it out, or choose a later "
+                "--stage."
+            )
+        return
+    if exported and selectors == "free":
+        raise InvalidParameterError(
+            "The published layout holds coordinate networks, and free selectors are single vertices' own numbers. For "
+            f"--export-pth of the stage {stage!r}, add --selectors coordinates, in all of the fit's stages."
+        )
+    files = SubjectFiles(Path(donor.berg_dir), donor.description.subject)
+    if selectors == "coordinates" and (files.is_demo or not (files.part1.is_file() and files.part2.is_file())):
+        raise ModelNotFoundError(
+            "--selectors coordinates needs the donor's PyTorch files, whose coordinate networks it trains, and "
+            f"{donor.berg_dir} has none of subject {donor.description.subject}. Give the berg_dir that holds them, "
+            "or leave it out."
+        )
 
 
 def read_teacher(path: str | Path | None, stage: str, person: Person) -> Float[np.ndarray, "images vertices"] | None:
@@ -156,26 +202,57 @@ def train_part(
         on_epoch=options.on_epoch or _tell(stage, part),
     )
     folder = output / stage / f"{part}-training"
+    before = read_tables(output, "selectors", part) if stage == "full" else None
+    start = readout if before is None else before
+    selectors = _selectors(person, part, output, training, started=before is not None)
     if stage == "selectors":
         kept = Features(*(np.moveaxis(values, 1, 0) for values in features))  # images first
-        tables, curves = fit_selectors(
-            *(kept, responses, person.split, readout), recipe=recipe, seed=seed, folder=folder, options=options
+        tables, curves, fitted = fit_selectors(
+            *(kept, responses, person.split, start),
+            recipe=recipe,
+            seed=seed,
+            folder=folder,
+            selectors=selectors,
+            options=options,
         )
-        save_tables(output, stage, part, tables)
-        return Trained(tables, None, "readout", curves)
-    before = read_tables(output, "selectors", part)
-    start = readout if before is None else before
-    donor = read_part(person.donor.folder, part)
-    network, tables, curves = fit_full(
-        *(donor, person.source.read, responses, person.split, start),
-        recipe=recipe,
-        seed=seed,
-        folder=folder,
-        teacher=None if training.teacher is None else training.teacher[:, person.rows[part].places],
-        options=options,
-    )
+        network = None
+    else:
+        donor = read_part(person.donor.folder, part)
+        network, tables, curves, fitted = fit_full(
+            *(donor, person.source.read, responses, person.split, start),
+            recipe=recipe,
+            seed=seed,
+            folder=folder,
+            selectors=selectors,
+            teacher=None if training.teacher is None else training.teacher[:, person.rows[part].places],
+            options=options,
+        )
     save_tables(output, stage, part, tables)
-    return Trained(tables, network, "readout" if before is None else "selectors", curves)
+    coordinates = None if selectors == "free" else {name: fitted.params[name] for name in NETWORKS}
+    if coordinates is not None:
+        save_networks(output, stage, part, coordinates)
+    return Trained(tables, network, "readout" if before is None else "selectors", curves, coordinates)
+
+
+def _selectors(
+    person: Person, part: str, output: Path, training: Training, *, started: bool
+) -> str | Parametrization:
+    """Return the selectors to train: free ones, or coordinate networks, the donor's or those of the stage before."""
+    from .training.parametrizations import coordinates, read_coordinate_networks
+
+    if training.selectors == "free":
+        return "free"
+    networks = read_coordinate_networks(person.donor.berg_dir, person.donor.description.subject, part)
+    if started:
+        trees = {name: getattr(networks, name) for name in NETWORKS}
+        trained = read_networks(output, "selectors", part, trees)
+        if trained is None:
+            raise InvalidParameterError(
+                "The stage 'selectors' of this fit trained free selectors, which coordinate networks cannot follow. "
+                "Leave out --selectors coordinates, or take another output."
+            )
+        networks = networks._replace(**trained)
+    return coordinates(networks, person.rows[part].rows)
 
 
 def predict_with_network(

@@ -38,11 +38,14 @@ class FittedPart(NamedTuple):
     network
         Weights that were trained too, with ``vit`` and ``heads`` as the donor's part has them; None if they are the
         donor's.
+    coordinates
+        Coordinate networks that were trained, ``layer_selector`` and ``retina_mapper``; None if none were.
     """
 
     vertices: Int[np.ndarray, " rows"]
     tables: VertexTables
     network: Mapping[str, Any] | None = None
+    coordinates: Mapping[str, Any] | None = None
 
 
 def folder_of(output: Path, subject_id: int) -> Path:

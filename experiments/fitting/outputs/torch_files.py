@@ -1,4 +1,4 @@
-"""PyTorch files of a fitted subject, in the published layout: the donor's files with the fitted readouts in them."""
+"""PyTorch files of a fitted subject, in the published layout: the donor's files with what was fitted in them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ....convert.keys import check_part, replace_tensors
 from ....convert.subject import SYNTHETIC_RECORD
 from ....convert.torch_file import write_object, write_state_dict
 from ....errors import InvalidParameterError, ModelNotFoundError, ResourceError
@@ -57,7 +58,7 @@ def export_subject(
     subject_id
         ID of the new person.
     parts
-        The fitted parts, whose layer weights, centers and network are the donor's.
+        The fitted parts. Layer weights and centers are the donor's, or of trained coordinate networks.
     metadata
         The new person's metadata.
     folder
@@ -66,7 +67,7 @@ def export_subject(
     Raises
     ------
     InvalidParameterError
-        A part has other layer weights, centers or networks than the donor, of which no coordinate network is known.
+        A part has other layer weights or centers than the donor, and no coordinate networks of them are known.
     ModelNotFoundError, ResourceError
         The donor's files are not there; the folder cannot be written.
     """
@@ -83,8 +84,12 @@ def export_subject(
             part = read_part(donor.folder, name)
             row_of = {int(vertex): row for row, vertex in enumerate(part.vertices)}
             rows = np.array([row_of[int(vertex)] for vertex in parts[name].vertices])
-            _require_the_donor_s(part.weights, parts[name], rows)
-            weight[rows], bias[rows] = parts[name].tables.weight, parts[name].tables.bias
+            fitted = parts[name]
+            if fitted.coordinates is None:
+                _require_the_donor_s(part.weights, fitted, rows)
+            weight[rows], bias[rows] = fitted.tables.weight, fitted.tables.bias
+            trained = {**(fitted.network or {}), **(fitted.coordinates or {})}
+            state = replace_tensors(state, trained, check_part(state, old.name, str(path)), old.name)
         state[f"{readout}.weight"], state[f"{readout}.bias"] = weight, bias
         states[name] = {_renamed(key, old.name, new.name): value for key, value in state.items()}
     indices = dict(read_torch(new.indices)) if new.indices.is_file() else {}
@@ -107,10 +112,10 @@ def _require_the_donor_s(weights: Any, fitted: FittedPart, rows: np.ndarray) -> 
         np.array_equal(np.asarray(readout[name])[rows], getattr(fitted.tables, name))
         for name in ("layer_weights", "rf_center")
     )
-    if not same or fitted.network is not None:
+    if not same:
         raise InvalidParameterError(
             "The published layout holds coordinate networks, and this stage has changed layer weights or centers at "
-            "single vertices. Export the readout stage, or leave --export-pth out."
+            "single vertices. Fit with selectors='coordinates', or leave --export-pth out."
         )
 
 

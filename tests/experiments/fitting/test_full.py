@@ -66,7 +66,7 @@ def _leaves(tree: dict) -> dict[str, np.ndarray]:
 
 @pytest.mark.nightly
 def test_only_adapters_heads_and_tables_move(person: Person, fitted: tuple) -> None:
-    part, tables, _ = fitted
+    part, tables, _, _ = fitted
     before, after = person.part.weights(), part.weights
     vit_before, vit_after = _leaves(before["vit"]), _leaves(after["vit"])
     heads_before, heads_after = _leaves(before["heads"]), _leaves(after["heads"])
@@ -80,7 +80,7 @@ def test_only_adapters_heads_and_tables_move(person: Person, fitted: tuple) -> N
 
 @pytest.mark.nightly
 def test_training_raises_r(fitted: tuple) -> None:
-    _, _, curves = fitted
+    _, _, curves, _ = fitted
 
     assert curves.score >= curves.validation_r.max() > curves.validation_r[0]
     assert curves.loss[-1] < curves.loss[0]
@@ -88,7 +88,7 @@ def test_training_raises_r(fitted: tuple) -> None:
 
 @pytest.mark.nightly
 def test_the_fitted_part_is_a_model(person: Person, fitted: tuple, complement: Golden) -> None:
-    part, tables, curves = fitted
+    part, tables, curves, _ = fitted
     for name, table in tables._asdict().items():
         assert np.array_equal(part.weights["readout"][name], table)
 
@@ -104,7 +104,7 @@ def test_the_fit_goes_on_to_the_same_bits(person: Person, fitted: tuple, tmp_pat
     options = replace(ONE, save_seconds=0)
     fit_full(*person, recipe=replace(RECIPE, epochs=1), seed=1, folder=tmp_path, options=options)
 
-    part, tables, curves = fit_full(*person, recipe=RECIPE, seed=1, folder=tmp_path, options=options)
+    part, tables, curves, _ = fit_full(*person, recipe=RECIPE, seed=1, folder=tmp_path, options=options)
 
     resumed = (part.weights, tables, curves.loss)
     straight = (fitted[0].weights, fitted[1], fitted[2].loss)
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused(complement: Golden) -> None:
 
 @pytest.mark.nightly
 def test_bfloat16_follows_float32(person: Person, fitted: tuple) -> None:
-    part, tables, curves = fit_full(*person, recipe=RECIPE, seed=1, precision="bfloat16", options=ONE)
+    part, tables, curves, _ = fit_full(*person, recipe=RECIPE, seed=1, precision="bfloat16", options=ONE)
 
     assert curves.loss == pytest.approx(fitted[2].loss, rel=0.02)
     assert curves.skipped == 0

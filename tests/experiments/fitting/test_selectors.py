@@ -44,7 +44,7 @@ def _r(a: np.ndarray, b: np.ndarray) -> list[float]:
 
 
 def test_planted_receptive_fields_are_found(person: Planted, fitted: tuple) -> None:
-    tables, curves = fitted
+    tables, curves, _ = fitted
 
     assert max(_r(person.donor.rf_center, person.truth.rf_center)) < 0.5
     assert min(_r(tables.rf_center, person.truth.rf_center)) > 0.97
@@ -54,7 +54,7 @@ def test_planted_receptive_fields_are_found(person: Planted, fitted: tuple) -> N
 
 
 def test_planted_layers_are_found(person: Planted, fitted: tuple) -> None:
-    tables, _ = fitted
+    tables, _, _ = fitted
 
     right = tables.layer_weights.argmax(axis=1) == person.truth.layer_weights.argmax(axis=1)
     assert right.mean() > 0.95
@@ -82,7 +82,7 @@ def test_the_gradient_refines_the_cells_of_the_search(person: Planted, fitted: t
 
 @pytest.mark.nightly
 def test_from_the_donor_s_centers_alone_the_gradient_does_not_find_them(person: Planted, fitted: tuple) -> None:
-    tables, curves = fit_selectors(
+    tables, curves, _ = fit_selectors(
         person.features,
         person.responses,
         person.split,
@@ -165,7 +165,7 @@ def test_coordinate_networks_give_the_donor_s_tables(complement: Golden, part: s
 
 @pytest.mark.nightly
 def test_bfloat16_and_a_part_of_the_vertices_a_step(person: Planted, fitted: tuple) -> None:
-    tables, curves = fit_selectors(
+    tables, curves, _ = fit_selectors(
         person.features,
         person.responses,
         person.split,
