@@ -127,7 +127,7 @@ def fit(
     features
         Type in which the donor's feature maps are kept: ``"float16"``, ``"bfloat16"`` or ``"float32"``.
     export_pth
-        BERG directory to write the subject's PyTorch files to, too. The donor's must be there, and a stage that trains
+        BERG directory to write the subject's PyTorch files to, too. The donor's must be there, and stages that train
         must train ``"coordinates"``.
     dry_run
         Return what would be done, with an estimate of memory and time, and write nothing.

@@ -26,7 +26,7 @@ from ...model.nn.config import ComputePlan
 from ...model.nn.precision import PRECISIONS
 from ...model.programs import features_of, pixels_of
 from .recipe import Recipe
-from .selectors import checked_tables, chosen_precision, data_settings, is_trained, parametrized, fitted_of
+from .selectors import checked_tables, chosen_precision, data_settings, fitted_of, is_trained, parametrized
 from .tables import VertexTables
 from .training.data import Data, digest
 from .training.loop import Curves, TrainingOptions, train

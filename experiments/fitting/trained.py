@@ -15,8 +15,8 @@ from ...errors import InvalidParameterError, ModelNotFoundError
 from ...files.names import NameIndex
 from ...model.checkpoint import read_part
 from ...model.encoding_model import Part, build
-from ...stream.execution import Execution, with_batch_size
 from ...published.berg_dir import SubjectFiles
+from ...stream.execution import Execution, with_batch_size
 from ...stream.sources.subset import Subset
 from ...stream.store.responses import open_responses
 from ...subject import Subject
@@ -114,14 +114,14 @@ def check_selectors(selectors: str, stage: str, donor: Subject, exported: bool) 
     if stage == "readout":
         if selectors != "free":
             raise InvalidParameterError(
-                f"selectors (--selectors) is for the stages that train, not {stage!r}. Leave it out, or choose a later "
-                "--stage."
+                f"selectors (--selectors) is for the stages that train, not {stage!r}. Leave it out, or choose a "
+                "later --stage."
             )
         return
     if exported and selectors == "free":
         raise InvalidParameterError(
-            "The published layout holds coordinate networks, and free selectors are single vertices' own numbers. For "
-            f"--export-pth of the stage {stage!r}, add --selectors coordinates, in all of the fit's stages."
+            "The published layout holds coordinate networks, and free selectors are single vertices' own numbers. "
+            f"For --export-pth of the stage {stage!r}, add --selectors coordinates, in all of the fit's stages."
         )
     files = SubjectFiles(Path(donor.berg_dir), donor.description.subject)
     if selectors == "coordinates" and (files.is_demo or not (files.part1.is_file() and files.part2.is_file())):
