@@ -25,7 +25,7 @@ from ...model.images import check_images
 from ...model.nn.config import ComputePlan
 from ...model.nn.precision import PRECISIONS
 from ...model.programs import features_of, pixels_of
-from .recipe import Recipe
+from .recipe import FULL_RECIPE, Recipe
 from .selectors import checked_tables, chosen_precision, data_settings, fitted_of, is_trained, parametrized
 from .tables import VertexTables
 from .training.data import Data, digest
@@ -65,7 +65,7 @@ def fit_full(
     split: Any,
     tables: VertexTables,
     *,
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = FULL_RECIPE,
     seed: int = 0,
     folder: str | Path | None = None,
     teacher: Any = None,

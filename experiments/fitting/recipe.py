@@ -142,5 +142,9 @@ class Recipe:
         return min(images, max(self.least_validation, math.ceil(self.validation_fraction * images)))
 
 
+FULL_RECIPE = replace(Recipe(), network_rate=0.1)
+"""Recipe of the stage ``full``: the published one, with a tenth of its rate for adapters and heads, which begin as a
+donor's. At the published rate, the first steps undo more of them than the later ones find."""
+
 SELECTORS_RECIPE = replace(Recipe(), learning_rate=1e-3, start_rate=1e-3, epoch_fraction=1.0, epochs=100, patience=10)
 """Recipe of the stage ``selectors``: an epoch is a pass, and the rate suits numbers that are a vertex's own."""

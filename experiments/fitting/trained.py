@@ -23,7 +23,7 @@ from ...subject import Subject
 from ...vertices import Vertices, places_in
 from .inputs.features import Features, compute_features
 from .inputs.person import Person
-from .recipe import SELECTORS_RECIPE, Recipe
+from .recipe import FULL_RECIPE, SELECTORS_RECIPE, Recipe
 from .ridge import predict
 from .stages import read_networks, read_tables, save_networks, save_tables
 from .tables import VertexTables
@@ -93,7 +93,7 @@ class Trained(NamedTuple):
 
 def recipe_of(stage: str, recipe: Recipe | None, epochs: int | None) -> Recipe:
     """Return the recipe of a stage, with the number of epochs that was given."""
-    chosen = recipe or (SELECTORS_RECIPE if stage == "selectors" else Recipe())
+    chosen = recipe or (SELECTORS_RECIPE if stage == "selectors" else FULL_RECIPE)
     return chosen if epochs is None else replace(chosen, epochs=epochs)
 
 

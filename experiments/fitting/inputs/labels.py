@@ -20,6 +20,7 @@ from ....vertices import HEMISPHERES
 Rois = dict[str, dict[str, Int[np.ndarray, " roi"]]]
 ENDINGS = (".label", ".annot", ".mgz", ".mgh", ".label.gii", ".func.gii", ".shape.gii", ".gii")
 _HEMISPHERE = re.compile(r"(?:^|[._-])(lh|rh|L|R)(?=[._-])")
+_ENTITY = re.compile(r"(?:sub|ses|space|den|res|desc)-[^_]*")  # of a BIDS name, which say nothing of the region
 _NONE = ("", "???", "unknown", "medial_wall")  # names of what is no region
 
 
@@ -81,10 +82,18 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _stem(path: Path, hemisphere: re.Match[str]) -> str:
-    """Return a file's name without its hemisphere and its ending."""
+    """Return a file's name without its hemisphere, its ending, and what BIDS says of subject and space.
+
+    Examples
+    --------
+    >>> stems = ("lh.V1.label", "sub-01_hemi-L_space-fsaverage_label-V1_mask.func.gii")
+    >>> [_stem(Path(name), _HEMISPHERE.search(name)) for name in stems]
+    ['V1', 'V1_mask']
+    """
     name = path.name.removesuffix(next(ending for ending in ENDINGS if path.name.endswith(ending)))
-    name = name[: hemisphere.start(1)] + name[hemisphere.end(1) + 1 :]
-    return name.strip("._-") or path.name
+    name = name[: hemisphere.start(1)].removesuffix("hemi-") + name[hemisphere.end(1) + 1 :]
+    kept = [part.removeprefix("label-") for part in name.split("_") if not _ENTITY.fullmatch(part)]
+    return "_".join(kept).strip("._-") or path.name
 
 
 def _regions(path: Path, stem: str, size: int) -> dict[str, Int[np.ndarray, " n"]]:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
-import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import stats
-from scipy.io import savemat
 from typer.testing import CliRunner
 
 import berg_jax
@@ -27,35 +25,13 @@ from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.accuracy import experiment as accuracy
 from berg_jax.experiments.accuracy.ceiling import agreement, choose_ceiling
 from berg_jax.experiments.accuracy.experiment import measure_accuracy, vertex_accuracy
-from berg_jax.experiments.accuracy.trials import BETAS, DESIGN, Trials, read_array, read_nsd, shown_images, z_scored
+from berg_jax.experiments.accuracy.trials import DESIGN, Trials, read_array, read_nsd, shown_images, z_scored
 from berg_jax.experiments.accuracy.uncertainty import Resampled
 from berg_jax.stream.encode import encode_images
 from berg_jax.vertices import Vertices
 
 from ...conftest import Golden
-
-SIZE, SESSIONS, SHARED = 642, 2, 500
-
-
-def write_design(root: Path) -> np.ndarray:
-    """NSD's design file, and the image, counted from 0, of each trial of subject 1, by a loop."""
-    random = np.random.default_rng(0)
-    order = np.concatenate([np.tile(np.arange(1, SHARED + 1), 3), np.arange(SHARED + 1, 10_001), np.zeros(0)])
-    order = np.concatenate([random.permutation(order[: 3 * SHARED]), random.integers(1, 10_001, 28_500)]).astype(int)
-    of_subjects = np.stack([random.permutation(73_000)[:10_000] + 1 for _ in range(8)])
-    path = root / "nsddata" / "experiments" / "nsd" / "nsd_expdesign.mat"
-    path.parent.mkdir(parents=True)
-    savemat(path, {"masterordering": order[None], "subjectim": of_subjects, "sharedix": np.arange(1, 1001)[None]})
-    return np.array([of_subjects[0][place - 1] - 1 for place in order])
-
-
-def write_betas(root: Path, subject: int, betas: np.ndarray) -> None:
-    folder = root / BETAS.format(subject)
-    folder.mkdir(parents=True)
-    for session, part in enumerate(betas.reshape(SESSIONS, 750, -1), 1):
-        for hemisphere, half in zip(("lh", "rh"), np.split(part.T.astype(np.float32), 2), strict=True):
-            image = nibabel.MGHImage(half[:, None, None], np.eye(4))
-            image.to_filename(folder / f"{hemisphere}.betas_session{session:02d}.mgh")
+from ..nsd_folder import SESSIONS, SIZE, write_betas, write_design
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import signal as signals
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import berg_jax
-from berg_jax import Execution, Selection, Subject
+from berg_jax import Selection, Subject
 from berg_jax.cli.app import app
 from berg_jax.demo import images as drawings
 from berg_jax.demo.geography import PREFERENCES
@@ -26,53 +25,9 @@ from berg_jax.model.checkpoint import read_part
 from berg_jax.published.metadata import noise_ceiling
 from berg_jax.vertices import Vertices
 
-from ...conftest import Golden, changed
+from ...conftest import changed
 from ...kills import Program
-
-IMAGES, REPEATS, NCSNR = 60, 2, 1.0
-ONE = Execution(batch_size=8, devices=1, show_progress=False)
-
-
-class Data(NamedTuple):
-    """Files of a simulated person, and the noiseless responses."""
-
-    folder: Path
-    donor: Subject
-    signal: np.ndarray
-
-    def fit(self, output: Path, **options: Any) -> ExperimentResult:
-        given = {"subject_id": 9, "table": self.folder / "trials.csv", "execution": ONE, "validation": 0.0, **options}
-        return fit(self.donor, output, self.folder / "shown.npy", self.folder / "betas.npy", **given)
-
-
-def write_person(folder: Path, donor: Subject, pixels: np.ndarray, signal: np.ndarray, repeats: int) -> Data:
-    """Trials of a person with this noiseless response, NaN where there is none, in two sessions."""
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    signal = (signal - signal.mean(0)) / signal.std(0)
-    order = random.permutation(np.repeat(np.arange(len(pixels)), repeats))
-    sessions = np.arange(len(order)) % 2
-    betas = signal[order] + random.normal(size=(len(order), signal.shape[1])) / NCSNR
-    np.save(folder / "shown.npy", pixels)
-    np.save(folder / "betas.npy", (betas * (2 + sessions[:, None]) + sessions[:, None]).astype(np.float32))
-    with (folder / "trials.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("image", "session"), *zip(order.tolist(), sessions.tolist(), strict=True)])
-    return Data(folder, donor, signal)
-
-
-@pytest.fixture(scope="module")
-def data(complement: Golden, tmp_path_factory: pytest.TempPathFactory) -> Data:
-    """A person on the golden subject's surface: other readouts of the donor's features, and two bad vertices."""
-    random = np.random.default_rng(1)
-    pixels = random.integers(0, 256, (IMAGES, 3, 8, 8), np.uint8).repeat(7, axis=2).repeat(7, axis=3)
-    donor = Subject(complement.folder, 2)
-    responses = np.asarray(complement.model(pixels))
-    signal = responses + 0.7 * np.roll(responses, 1, axis=1)
-    made = write_person(tmp_path_factory.mktemp("person"), donor, pixels, signal, REPEATS)
-    betas = np.load(made.folder / "betas.npy")
-    betas[:, 3], betas[7, 100] = 5, np.nan
-    np.save(made.folder / "betas.npy", betas)
-    return made
+from .people import IMAGES, ONE, REPEATS, Data, write_person
 
 
 @pytest.fixture(scope="module")
