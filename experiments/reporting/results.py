@@ -142,6 +142,11 @@ def early_areas(subject: Subject) -> tuple[str, ...]:
     return tuple(found) if len(found := outlined(subject, _EARLY_HALVES)) > 1 else EARLY
 
 
+def landmarks(subject: Subject) -> tuple[str, ...]:
+    """Return the areas to outline on a map of the whole cortex: early visual areas by halves, and category areas."""
+    return (*early_areas(subject), *(name for name in OUTLINED if name not in EARLY))
+
+
 def regions_of(subject: Subject, vertices: Vertices) -> dict[str, Vertices]:
     """Return the subject's ROIs as far as they are among these vertices, without those that are then empty."""
     regions = {}
