@@ -14,8 +14,8 @@ from ....files.csv_tables import write_table
 from ....subject import Subject
 from ....vertices import Vertices
 from ...reporting.page import Section, SideBySide, Table
-from ...reporting.pictures import draw_brain
-from ...reporting.results import landmarks, regions_of
+from ...reporting.pictures import draw_brain, overview
+from ...reporting.results import regions_of
 from ..measure import Measure
 from ..searchlight import ALPHA, SearchlightMap, Size
 from .layers import COLORS
@@ -159,7 +159,12 @@ def searchlights_section(
             options = {"label": f"{measure.similarity} (no unit)", "limit": limits}
             title, settings = f"{name} in searchlights of {size}", made
             as_it_is = f"{caption}. All maps have this scale."
-        options |= {"regions": landmarks(subject), "roi": roi, "images": made["images"], "settings": settings}
+        options |= {
+            **overview(subject, searched.vertices, maps[name]),
+            "roi": roi,
+            "images": made["images"],
+            "settings": settings,
+        }
         passing = draw_brain(
             *(subject, searched.vertices, maps[f"{name}{THRESHOLDED}"], folder / f"{name}{THRESHOLDED}.png"),
             f"{caption}, where {one.said}; grey elsewhere.",

@@ -238,7 +238,15 @@ def test_a_resample_is_what_images_given_so_often_would_be(given: bool) -> None:
     predicted, ncsnr = signal + random.normal(size=(8, 5)), np.ones(5) if given else None
     weights = np.array([[1.0] * 8, [2, 0, 1, 1, 0, 1, 3, 0], [0, 1, 1, 1, 1, 1, 1, 1]])
     found = Resampled(predicted, Trials(responses, images), ncsnr)(weights)
-    assert set(found) == {"r", "explained_variance", "r_in_silico", "r_one_trial", "r_two_trials"}
+    assert set(found) == {
+        "r",
+        "r2",
+        "noise_ceiling",
+        "explained_variance",
+        "r_in_silico",
+        "r_one_trial",
+        "r_two_trials",
+    }
     for row, drawn in enumerate(weights.astype(int)):
         copies = np.repeat(np.arange(8), drawn)
         own = [(place, trial) for place, image in enumerate(copies) for trial in np.flatnonzero(images == image)]

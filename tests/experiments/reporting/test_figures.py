@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from berg_jax import Selection, Subject
-from berg_jax.experiments.accuracy import beside
+from berg_jax.experiments.accuracy.reports import beside
 from berg_jax.experiments.certificate.figures import Words, draw_histogram, draw_regions, draw_scatter
 from berg_jax.experiments.control.pictures import Chosen, draw_quadrants, draw_sets
 from berg_jax.experiments.control.report import map_limits

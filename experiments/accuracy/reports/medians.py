@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ...subject import Subject
-from ...vertices import Vertices
-from ..reporting.figures import about
-from ..reporting.page import Picture, Table
-from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import note, origin
-from ..reporting.statistics import NO_INTERVAL, Interval
-from .trials import Trials
+from ....subject import Subject
+from ....vertices import Vertices
+from ...reporting.figures import about
+from ...reporting.page import Picture, Table
+from ...reporting.pictures import draw_brain, draw_table, overview
+from ...reporting.results import note, origin
+from ...reporting.statistics import NO_INTERVAL, Interval
+from ..trials import Trials
 
 # Correlations that the table of ROIs draws, of what with what.
 COLUMNS = {
@@ -70,7 +70,7 @@ def draw(
         ),
     ):
         options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
-        options |= {"roi": roi, "images": made["images"]}
+        options |= {"roi": roi, "images": made["images"], **overview(subject, vertices, maps[name])}
         pictures += draw_brain(subject, vertices, maps[name], output / f"{name}.png", caption, **options)
     shown = [name for name in COLUMNS if name in maps]
     draw_table(
