@@ -60,7 +60,7 @@ def areas_of(subject: Subject, vertices: Vertices, maps: Mapping[str, np.ndarray
     if "fit_size" not in maps:
         return {}
     found, patches = {}, patches_of(vertices)
-    fitted = np.nan_to_num(maps["fit_r2"]) >= MIN_R2
+    fitted = (np.nan_to_num(maps["fit_r2"]) >= MIN_R2) & ~np.isnan(maps["fit_size"]) & ~np.isnan(maps["fit_x"])
     left = np.arange(len(vertices)) < len(vertices.lh)
     centers = np.stack([maps["fit_x"], maps["fit_y"]], axis=1)
     for name, region in outlined(subject, (*EARLY, *(name for name in OUTLINED if name not in EARLY))).items():
