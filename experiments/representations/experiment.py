@@ -28,7 +28,6 @@ from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import write_report
-from ..reporting.pictures import shared_limits
 from ..reporting.results import (
     counted,
     folder_of,
@@ -49,6 +48,7 @@ from .reports import (
     measured_regions,
     measured_section,
     partition_section,
+    scale_of,
     searchlights_section,
     similarity_section,
     targets_section,
@@ -303,7 +303,7 @@ def compare_representations(
             for read, vertices, found in zip(readers, inside_regions, regions, strict=True)
         ]
         parts["measured"] = measured_section(study, measured)
-    scale = shared_limits(*(one.found[name].values for one, _, _ in lights for name in targets))
+    scale = scale_of([one for one, _, _ in lights])
     words = where(replace(selection, roi=None))
     found_sections = [searchlights_section(*light, roi=words, limits=scale) for light in lights]
     write_numbers(output, {**{name: part.numbers for name, part in parts.items()}, "subjects": list(facts.values())})

@@ -1,7 +1,7 @@
 from .layers import layers_section
 from .measured import measured_regions, measured_section
 from .partition import partition_section
-from .searchlights import LAYER, Searched, check_names, layer_map, searchlights_section
+from .searchlights import LAYER, Searched, check_names, layer_map, scale_of, searchlights_section
 from .similarity import similarity_section
 from .study import Part, Study
 from .targets import targets_section
@@ -18,6 +18,7 @@ __all__ = [
     "measured_regions",
     "measured_section",
     "partition_section",
+    "scale_of",
     "searchlights_section",
     "similarity_section",
     "targets_section",

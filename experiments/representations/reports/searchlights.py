@@ -14,7 +14,7 @@ from ....files.csv_tables import write_table
 from ....subject import Subject
 from ....vertices import Vertices
 from ...reporting.page import Section, SideBySide, Table
-from ...reporting.pictures import draw_brain, overview
+from ...reporting.pictures import draw_brain, overview, shared_limits
 from ...reporting.results import regions_of
 from ..measure import Measure
 from ..searchlight import ALPHA, SearchlightMap, Size
@@ -114,6 +114,16 @@ class Searched(NamedTuple):
             f"{int((~np.isnan(one.values)).sum()):,} vertices, {one.said}"
             for name, one in self.found.items()
         ]
+
+
+def scale_of(every: Sequence[Searched]) -> tuple[float, float]:
+    """Return both ends of one scale of all targets' maps, which reaches what passes, however little that is."""
+    maps = [one for searched in every for name, one in searched.found.items() if name != LAYER]
+    whole = shared_limits(*(one.values for one in maps))
+    passing = (
+        shared_limits(*(one.values[one.passes] for one in maps)) if any(one.passes.any() for one in maps) else whole
+    )
+    return min(whole[0], passing[0]), max(whole[1], passing[1])
 
 
 def searchlights_section(

@@ -33,6 +33,7 @@ from berg_jax.stream.encode import encode_images
 from berg_jax.vertices import Vertices
 
 from ...conftest import Golden
+from ..reporting.standing import check_figure
 
 SIZE, SESSIONS, SHARED = 642, 2, 500
 
@@ -404,10 +405,36 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert "noise ceiling from the given trials&#x27; repetitions" in page
     assert "95% bootstrap intervals over n = 30 images" in page
     assert "Signal-to-noise ratio (ncsnr) of the trials and of the metadata" in page
-    assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
+    assert page.count("<figure>") == 3  # of this size there are no brains
+    assert "above ceiling (%)" in page
+    check_against_ceiling(tmp_path / "out", maps, facts)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
     with Image.open(tmp_path / "out" / "correlations.png") as picture:
         assert min(picture.size) > 200
+
+
+def check_against_ceiling(output: Path, maps: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+    """Both figures have the maps' numbers; the model is the truth, so that r² is where the ceiling is."""
+    r2, ceiling = maps["r2"], maps["noise_ceiling"]
+    assert abs(np.median(r2 - ceiling)) < 0.02
+    header, *rows = check_figure(output / "r2_ceiling.png")
+    assert header == ["hemisphere", "vertex", "noise_ceiling", "r2"]
+    assert [(row[0], int(row[1])) for row in rows] == [
+        (h, vertex) for h in ("lh", "rh") for vertex in maps[h].tolist()
+    ]
+    np.testing.assert_allclose(np.array([row[2:] for row in rows], float), np.stack([ceiling, r2], 1), rtol=1e-5)
+    header, *rows = check_figure(output / "r2_rois.png")
+    row = dict(zip(header, rows[0], strict=True))
+    assert (row["roi"], row["vertices"]) == ("all vertices", "160")
+    for level in (5, 25, 50, 75, 95):
+        np.testing.assert_allclose(float(row[f"r2_{level}%"]), np.percentile(r2, level), rtol=1e-5)
+    for level in (25, 50, 75):
+        np.testing.assert_allclose(float(row[f"noise_ceiling_{level}%"]), np.percentile(ceiling, level), rtol=1e-5)
+    for name in ("r2", "noise_ceiling"):
+        low, high = facts["intervals"]["all vertices"][name]
+        assert 0 <= low < facts["medians"]["all vertices"][name] < high <= 1
+        ends = [float(row[f"{name}_median_{end}"]) for end in ("low", "high")]
+        np.testing.assert_allclose(ends, [low, high], rtol=1e-5)
 
 
 def test_parts_of_vertices_give_the_same(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +475,7 @@ def test_pictures_of_a_surface_that_has_some(nsd: Any, tmp_path: Path) -> None:
     maps, said = accuracy_of(study, tmp_path / "out")
     assert "SYNTHETIC" in said
     assert np.median(maps["r"]) > 0.9
-    for name in ("r", "explained_variance"):
+    for name in ("r", "explained_variance", "r2", "noise_ceiling"):
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             assert picture.width == 1350
 
