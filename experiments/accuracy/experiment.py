@@ -135,7 +135,7 @@ def measure_accuracy(
         beside=tuple(beside),
         precision=precision,
     )
-    require_reporting()
+    require_reporting("plotly")
     vertices = selection.of(subject)
     others = [read_numbers(folder) for folder in beside]
     source = images.open(subject, output=output)

@@ -51,9 +51,15 @@ def provenance(subject: Subject, vertices: Vertices, precision: str, **settings:
     }
 
 
-def require_reporting() -> None:
-    """Raise ResourceError unless what maps and pictures are written with is installed, before work starts."""
-    require("matplotlib", "nibabel", "nilearn")
+def require_reporting(*more: str) -> None:
+    """Raise ResourceError unless what maps and pictures are written with is installed, before work starts.
+
+    Parameters
+    ----------
+    more
+        Further packages, such as ``"plotly"`` for pages with a brain that can be turned.
+    """
+    require("matplotlib", "nibabel", "nilearn", *more)
 
 
 def note(subject: Subject) -> str | None:

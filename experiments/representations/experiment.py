@@ -197,7 +197,7 @@ def compare_representations(
         zscored=zscored,
         precision=precision,
     )
-    require_reporting()
+    require_reporting("plotly")
     compared_by = measure_of(measure)
     size = None if searchlight is None else size_of(searchlight)
     check_correction(searchlight_correction)

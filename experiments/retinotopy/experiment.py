@@ -134,7 +134,7 @@ def map_retinotopy(
         measured=measured,
         precision=precision,
     )
-    require_reporting()
+    require_reporting("plotly")
     demo = is_demo(subject)
     vertices = selection.of(subject)
     theirs = None if measured is None else _measured(Path(measured), vertices)

@@ -13,8 +13,9 @@ from ...subject import Subject
 from ...surface.spaces import to_shown
 from ...surface.views import in_close_up
 from ...vertices import HEMISPHERES, Vertices
+from ..reporting.brain_page import write_brain
 from ..reporting.figures import about, remove_figure
-from ..reporting.page import Picture, Section, Table
+from ..reporting.page import Link, Picture, Section, Table
 from ..reporting.pictures import draw_brain
 from ..reporting.results import can_draw, early_areas, note
 from .areas import MIN_R2, Area, area_sections
@@ -63,8 +64,9 @@ def sections(
         Folder for the pictures.
     """
     words = {"subject": subject, "roi": roi, "output": output}
+    drawn = {"subject": subject, "vertices": vertices, "maps": maps, "output": output}
     found = [
-        Section("Maps", _draw(subject, vertices, maps, best, roi, settings, output)),
+        Section("Maps", [*_draw(subject, vertices, maps, best, roi, settings, output), *_brain(best=best, **drawn)]),
         Section("Agreement", [_agreement(rows), *_scatters(vertices, maps, rows, others, best, **words)]),
     ]
     return [*found, *area_sections(subject, vertices, maps, areas, roi, output)]
@@ -116,6 +118,17 @@ def _draw(
             **options,
         )
     return pictures
+
+
+def _brain(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, output: Path) -> list[Link]:
+    """Write the interactive page of the maps."""
+    visible = maps["fit_r2"] >= MIN_R2 if best == "fit" else ~np.isnan(maps[f"{best}_angle"])
+    names = {"eccentricity (°)": "eccentricity", "polar angle (°)": "angle"} | (
+        {"size (°)": "size"} if best == "fit" else {}
+    )
+    shown = {words: np.where(visible, maps[f"{best}_{name}"], np.nan) for words, name in names.items()}
+    title = f"Receptive fields of subject {subject.description.subject}, by {METHODS[best]}"
+    return write_brain(subject, vertices, shown, output, title, angles=["polar angle (°)"])
 
 
 def _is_near(vertices: Vertices, visible: Bool[np.ndarray, " vertices"]) -> bool:

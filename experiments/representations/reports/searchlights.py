@@ -13,6 +13,7 @@ from ....errors import InvalidParameterError
 from ....files.csv_tables import write_table
 from ....subject import Subject
 from ....vertices import Vertices
+from ...reporting.brain_page import write_brain
 from ...reporting.page import Section, SideBySide, Table
 from ...reporting.pictures import draw_brain, overview, shared_limits
 from ...reporting.results import regions_of
@@ -22,7 +23,7 @@ from .layers import COLORS
 
 LAYER = "best_layer"
 THRESHOLDED, CORRECTED = "_thresholded", {"max": "_p", "fdr": "_q"}  # what follows a map's name
-TABLE = "searchlights.csv"
+TABLE, _SHOWN = "searchlights.csv", {"": "", ", where it passes": THRESHOLDED}
 _COLUMNS = (
     *("target", "correction", "permutations", "vertices", "threshold", "passing", "share"),
     *("largest", "corrected_p_of_largest", "hemisphere", "vertex", "rois"),
@@ -152,7 +153,11 @@ def searchlights_section(
     subject, size, measure, maps = searched.subject, searched.size, searched.measure, searched.maps()
     rows = searched.rows()
     write_table(folder / TABLE, _COLUMNS, [row.values() for row in rows])
+    shown = {name: maps[name] for name in searched.found if name != LAYER}
+    shown = {f"{name}{words}": maps[f"{name}{end}"] for name in shown for words, end in _SHOWN.items()}
+    title = f"Searchlights of {size}, subject {subject.description.subject}: {measure.similarity}"
     parts: list[Any] = [_table(searched, rows)]
+    parts += write_brain(subject, searched.vertices, shown, folder, title, limit=limits)
     kind = "its dissimilarities with those" if measure.name == "rdm" else "its patterns with those"
     for name, one in searched.found.items():
         if name == LAYER:

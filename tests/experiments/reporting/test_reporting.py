@@ -21,7 +21,16 @@ from berg_jax import Images, Subject
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.reporting.command import plain
-from berg_jax.experiments.reporting.page import Gallery, Pairs, Picture, Section, SideBySide, Table, write_report
+from berg_jax.experiments.reporting.page import (
+    Gallery,
+    Link,
+    Pairs,
+    Picture,
+    Section,
+    SideBySide,
+    Table,
+    write_report,
+)
 from berg_jax.experiments.reporting.results import write_results
 from berg_jax.vertices import Vertices
 
@@ -215,6 +224,12 @@ def test_the_settings_file(tmp_path: Path) -> None:
     assert config["settings"] == {"roi": HOSTILE, HOSTILE: [1, HOSTILE], "empty": {}, "hidden": None}
     assert config["command"] == f"command {HOSTILE}"
     assert config["provenance"]["1"]["vertices"] == 10242
+
+
+def test_files_beside_the_page_are_linked(tmp_path: Path) -> None:
+    write(tmp_path, sections=[Section("s", [Link(tmp_path / "subj 01" / "brain.html", "A <brain>:")])])
+    page = (tmp_path / "report.html").read_text()
+    assert '<a href="subj%2001/brain.html">A &lt;brain&gt;:</a>' in page
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
