@@ -16,11 +16,11 @@ from ...subject import Subject
 from ...surface.colors import color_scale
 from ...surface.spaces import to_shown, whole_map
 from ...surface.style import SMALLEST, WIDTH, default_style
-from ...surface.views import OCCIPITAL, in_close_up
+from ...surface.views import OCCIPITAL
 from ...vertices import HEMISPHERES, Vertices
 from .figures import about, new_figure, remove_figure, save_figure
 from .page import Picture
-from .results import OUTLINED, can_draw, landmarks, note, outlined
+from .results import EARLY, OUTLINED, can_draw, landmarks, note, outlined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,13 +108,9 @@ def overview(
     vertices, values
         The map.
     """
-    views = ("lateral", "ventral", "medial")
-    if can_draw(vertices):
-        shown = to_shown(*whole_map(values, vertices))
-        if any(
-            np.isfinite(half[in_close_up(h, len(half))]).any() for h, half in zip(HEMISPHERES, shown, strict=True)
-        ):
-            return {"views": (*views, OCCIPITAL), "regions": landmarks(subject)}
+    views, there = ("lateral", "ventral", "medial"), vertices.global_indices[np.isfinite(values)]
+    if any(np.isin(there, region.global_indices).any() for region in outlined(subject, EARLY).values()):
+        return {"views": (*views, OCCIPITAL), "regions": landmarks(subject)}
     return {"views": views, "regions": OUTLINED}
 
 

@@ -312,7 +312,7 @@ def test_parts_of_vertices_are_put_together(
         asked.append((output.name, len(model.vertices), identity))
         centers = polar(model_centers(model))
         model_, fit_ = ({f"{kind}_{name}": values for name, values in centers.items()} for kind in ("model", "fit"))
-        return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.ones(len(model.vertices))}
+        return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.zeros(len(model.vertices))}
 
     monkeypatch.setattr(retinotopy, "probe_model", answer)
     subject = berg_jax.Subject(complement.folder, 2)
