@@ -312,9 +312,10 @@ def test_parts_of_vertices_are_put_together(
         asked.append((output.name, len(model.vertices), identity))
         centers = polar(model_centers(model))
         model_, fit_ = ({f"{kind}_{name}": values for name, values in centers.items()} for kind in ("model", "fit"))
-        return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.zeros(len(model.vertices))}
+        return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.ones(len(model.vertices))}
 
     monkeypatch.setattr(retinotopy, "probe_model", answer)
+    monkeypatch.setattr(retinotopy, "sections", lambda *_: [])  # no figures
     subject = berg_jax.Subject(complement.folder, 2)
     retinotopy.map_retinotopy(subject, tmp_path / "whole", **options)
     retinotopy.map_retinotopy(subject, tmp_path / "parts", fit_memory=6_400e-9, **options)

@@ -177,6 +177,7 @@ def test_an_overview_shows_early_areas_where_there_are_values(subject: Subject) 
         assert shown == {"views": ("lateral", "ventral", "medial"), "regions": pictures.OUTLINED}
 
 
+@pytest.mark.nightly
 def test_a_brain_to_turn_has_all_maps_and_a_link(subject: Subject, tmp_path: Path) -> None:
     vertices = subject.vertices("V1", hemisphere="lh")
     values = np.linspace(0, 1, len(vertices))
