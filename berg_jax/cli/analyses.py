@@ -100,6 +100,13 @@ def rsa(
             "to map features and matrices over the cortex (default: none)"
         ),
     ] = None,
+    searchlight_correction: Annotated[
+        Literal["max", "fdr"],
+        typer.Option(
+            help="Correction of the searchlights' permutation tests over vertices: max, by the maximum statistic, or "
+            "fdr, the false discovery rate."
+        ),
+    ] = "max",
     dinov2: Annotated[
         Path | None,
         typer.Option(help="Stock DINOv2 to compare with: a folder with model.safetensors."),
@@ -143,6 +150,7 @@ def rsa(
         partitions=partition or (),
         weighted=weighted,
         searchlight=searchlight,
+        searchlight_correction=searchlight_correction,
         dinov2=dinov2,
         betas=betas,
         trials=trials,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from ..errors import InvalidParameterError
 from ..files.disk import explained
 from ..vertices import HEMISPHERES, Vertices
-from .colors import color_scale
+from .colors import angle_scale, color_scale
 from .drawing import borders
 from .meshes import SHOWN, fsaverage, require
 from .spaces import resolution, to_fsaverage5, whole_map
@@ -59,6 +59,7 @@ def html(
     outlines: Mapping[str, Vertices] | None = None,
     limit: float | tuple[float, float] | None = None,
     colormap: str | Colormap | None = None,
+    angles: Collection[str] = (),
     note: str | None = None,
     output: str | Path | None = None,
 ) -> Page:
@@ -72,6 +73,9 @@ def html(
     values, vertices, label, outlines, limit, colormap
         The parameters of :func:`berg_jax.surface.plot`. Several maps by their names are shown one at a time, with a
         menu to switch between them; each has its own scale unless ``limit`` is given.
+    angles
+        Names of those maps that are angles in degrees, counterclockwise from the right, whose colors are cyclic and
+        whose scale is the whole circle.
     title, note
         Title above the brain, and small print below it.
     output
@@ -104,6 +108,8 @@ def html(
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise InvalidParameterError(f"output must end in .html, got {str(output)!r}.")
     several = dict(values) if isinstance(values, Mapping) else {label: values}
+    if unknown := set(angles) - {str(name) for name in several}:
+        raise InvalidParameterError(f"angles names {sorted(unknown)}; the maps are {list(several)}.")
     if not several:
         raise InvalidParameterError("There is nothing to show: values are an empty mapping.")
     regions = {} if outlines is None else _regions(outlines)
@@ -120,7 +126,10 @@ def html(
     require("matplotlib", "nilearn", "plotly")
     from plotly import graph_objects
 
-    scales = {name: color_scale(np.concatenate(one.halves), limit, colormap) for name, one in maps.items()}
+    scales = {
+        name: angle_scale(None, None) if name in angles else color_scale(np.concatenate(one.halves), limit, colormap)
+        for name, one in maps.items()
+    }
     first, size = next(iter(maps)), max(one.size for one in maps.values())
     meshes = [
         _mesh(hemisphere, half, scales[first])

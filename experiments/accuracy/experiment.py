@@ -34,10 +34,19 @@ from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Section, write_report
 from ..reporting.results import origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
-from .beside import read_numbers, side_by_side
 from .ceiling import CeilingSource, agreement, choose_ceiling, ncsnr_of_trials
 from .measured import Dataset, trial_reader
-from .report import CEILINGS, agreement_table, draw, key_numbers, summary, titles_of
+from .reports import (
+    CEILINGS,
+    agreement_table,
+    ceiling_section,
+    draw,
+    key_numbers,
+    read_numbers,
+    side_by_side,
+    summary,
+    titles_of,
+)
 from .trials import Trials
 from .uncertainty import MedianIntervals, sampled_vertices
 
@@ -126,7 +135,7 @@ def measure_accuracy(
         beside=tuple(beside),
         precision=precision,
     )
-    require_reporting()
+    require_reporting("plotly")
     vertices = selection.of(subject)
     others = [read_numbers(folder) for folder in beside]
     source = images.open(subject, output=output)
@@ -190,13 +199,16 @@ def measure_accuracy(
     tables = [key_numbers(medians, intervals, len(source), ceiling)]
     if ratios["agreement"]:
         tables.append(agreement_table(ratios["agreement"]))
-    pictures = draw(subject, vertices, maps, medians, facts["settings"], where(selection), output)
+    words = facts["settings"], where(selection), output
+    pictures = draw(subject, vertices, maps, medians, *words)
+    compared = ceiling_section(subject, vertices, maps, inside, medians, intervals, *words)
     write_report(
         output,
         "Accuracy",
         [
             Section("Maps and ROIs", pictures),
             Section("Medians over vertices", tables),
+            compared,
             *side_by_side(output, {**numbers, **facts}, others),
         ],
         lead=f"How well predicted responses of {len(vertices):,} vertices of subject {subject.description.subject}"
@@ -324,7 +336,7 @@ def _write_table(
     path: Path, medians: Mapping[str, Mapping[str, float]], intervals: Mapping[str, Mapping[str, Interval]]
 ) -> None:
     """Write each row's medians, and after them the ends of the headline numbers' intervals."""
-    columns, headline = list(medians["all vertices"]), list(titles_of(medians["all vertices"]))
+    columns, headline = list(medians["all vertices"]), [*titles_of(medians["all vertices"]), "r2", "noise_ceiling"]
     rows = []
     for name, row in medians.items():
         ends = [end for key in headline for end in intervals[name].get(key, NO_INTERVAL)]

@@ -12,6 +12,7 @@ from ...published.metadata import noise_ceiling
 from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, resample, spread_interval, weighted_correlation
 from .trials import Trials
 
+_MOST = {"r2": 1.0, "noise_ceiling": 1.0, "explained_variance": 100.0}  # of what is a share, and never below 0
 _SAMPLED = 300  # vertices of each row, evenly spaced; neighbors tell nearly the same
 
 
@@ -60,10 +61,12 @@ class Resampled:
         self._three = [responses[order[first + k]] for k in range(3)] if len(thrice) > 2 else []
 
     def __call__(self, weights: Float[np.ndarray, "rows images"]) -> dict[str, Float[np.ndarray, "rows vertices"]]:
-        """Return r, explained variance and the correlations of single trials for each row of weights, by name."""
+        """Return r, its square, noise ceiling, explained variance, single trials for each row of weights, by name."""
         r = weighted_correlation(weights, self._predicted, self._mean)
-        explained = self._explained(weights, r)
-        found = {"r": r, "explained_variance": explained}
+        r2, ceiling = np.where(np.isnan(r), np.nan, np.maximum(r, 0)) ** 2, self._ceiling(weights)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            explained = np.where(ceiling > 0, np.minimum(100 * r2 / ceiling, 100), np.nan)
+        found = {"r": r, "r2": r2, "noise_ceiling": ceiling, "explained_variance": explained}
         if not self._three:
             return found
         own, predicted = weights[:, self._thrice], self._predicted[self._thrice]
@@ -77,23 +80,17 @@ class Resampled:
             found[name] = np.mean([weighted_correlation(own, x, y) for x, y in both], axis=0)
         return found
 
-    def _explained(
-        self, weights: Float[np.ndarray, "rows images"], r: Float[np.ndarray, "rows vertices"]
-    ) -> Float[np.ndarray, "rows vertices"]:
+    def _ceiling(self, weights: Float[np.ndarray, "rows images"]) -> Float[np.ndarray, "rows vertices"]:
         total = weights.sum(1, keepdims=True)
         share = weights @ (1 / self._counts)[:, None] / total  # mean of 1/n over images
         if self._ncsnr is not None:
-            ceiling = noise_ceiling(self._ncsnr, 1 / share)
-        else:
-            centered = self._mean - self._mean.mean(0)
-            between = (weights @ centered**2 - (weights @ centered) ** 2 / total) / (total - 1)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                noise = weights @ self._within / (weights @ (self._counts - 1.0)[:, None])
-                signal = np.maximum(between - noise * share, 0)
-                ceiling = signal / (signal + noise * share)
+            return noise_ceiling(self._ncsnr, 1 / share)
+        centered = self._mean - self._mean.mean(0)
+        between = (weights @ centered**2 - (weights @ centered) ** 2 / total) / (total - 1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            percent = np.minimum(100 * np.maximum(r, 0) ** 2 / ceiling, 100)
-        return np.where(ceiling > 0, percent, np.nan)
+            noise = weights @ self._within / (weights @ (self._counts - 1.0)[:, None])
+            signal = np.maximum(between - noise * share, 0)
+            return signal / (signal + noise * share)
 
 
 class MedianIntervals:
@@ -146,9 +143,9 @@ class MedianIntervals:
         columns = np.searchsorted(self._vertices, vertices)
         found = {}
         for name, values in self._whole.items():
-            drawn, percent = _median(values[:, columns]), name == "explained_variance"
-            low, high = spread_interval(estimates[name], drawn, correlation=not percent)
-            found[name] = Interval(max(low, 0), min(high, 100)) if percent else Interval(low, high)
+            most = _MOST.get(name)
+            low, high = spread_interval(estimates[name], _median(values[:, columns]), correlation=most is None)
+            found[name] = Interval(low, high) if most is None else Interval(max(low, 0), min(high, most))
         return found
 
 

@@ -1,10 +1,11 @@
 from .outcome import ExperimentResult
-from .page import Gallery, Pairs, Picture, Section, SideBySide, Table, write_report
+from .page import Gallery, Link, Pairs, Picture, Section, SideBySide, Table, write_report
 from .results import write_results
 
 __all__ = [
     "ExperimentResult",
     "Gallery",
+    "Link",
     "Pairs",
     "Picture",
     "Section",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -96,6 +97,21 @@ class Table(NamedTuple):
     folded: bool = False
 
 
+class Link(NamedTuple):
+    """Link to a file beside the page, such as an interactive one.
+
+    Attributes
+    ----------
+    path
+        The file, in the page's folder or below it.
+    text
+        Words of the link, after which the file's name stands.
+    """
+
+    path: Path
+    text: str
+
+
 class Pairs(NamedTuple):
     """Names and values, such as files and their hashes, under a title that a reader opens."""
 
@@ -107,7 +123,7 @@ class Section(NamedTuple):
     """Titled part of a page: pictures, galleries, tables, lists, and texts, each line of which is a paragraph."""
 
     title: str
-    parts: Sequence[Picture | SideBySide | Gallery | Table | Pairs | str]
+    parts: Sequence[Picture | SideBySide | Gallery | Table | Link | Pairs | str]
 
 
 def write_report(
@@ -166,7 +182,7 @@ def write_report(
         title=escape(title),
         warning=WARNING if synthetic else "",
         lead=_paragraphs(lead) if passed is None else _banner(lead, passed),
-        sections="".join(_section(section) for section in sections),
+        sections="".join(_section(section, folder) for section in sections),
         command=escape(command),
         settings=_pairs(settings),
         provenance=_pairs(provenance),
@@ -178,11 +194,13 @@ def write_report(
     return folder / PAGE
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, folder: Path) -> str:
     parts = []
     for part in section.parts:
         if isinstance(part, str):
             parts.append(_paragraphs(part))
+        elif isinstance(part, Link):
+            parts.append(_link(part, folder))
         else:
             parts.append(_AS_HTML[type(part)](part))
     return f"<section><h2>{escape(section.title)}</h2>{''.join(parts)}</section>\n"
@@ -190,6 +208,11 @@ def _section(section: Section) -> str:
 
 def _paragraphs(text: str) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in text.splitlines() if line.strip())
+
+
+def _link(link: Link, folder: Path) -> str:
+    place = Path(link.path).relative_to(folder).as_posix()
+    return f'<p><a href="{escape(quote(place))}">{escape(link.text)}</a> <small>{escape(place)}</small></p>'
 
 
 def _banner(lead: str, passed: bool) -> str:

@@ -16,10 +16,11 @@ from ...subject import Subject
 from ...surface.colors import color_scale
 from ...surface.spaces import to_shown, whole_map
 from ...surface.style import SMALLEST, WIDTH, default_style
+from ...surface.views import OCCIPITAL
 from ...vertices import HEMISPHERES, Vertices
 from .figures import about, new_figure, remove_figure, save_figure
 from .page import Picture
-from .results import OUTLINED, can_draw, note, outlined
+from .results import EARLY, OUTLINED, can_draw, landmarks, note, outlined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,6 +91,27 @@ def draw_brain(
     figure = surface.plot(values, vertices, outlines=outlines, note=note(subject), subtitle=subtitle, **options)
     save_figure(figure, path, ("hemisphere", "vertex", "value"), _shown(values, vertices, options.get("labels")))
     return [Picture(path, caption, {"subject": subject.description.subject, **(settings or {})})]
+
+
+def overview(
+    subject: Subject, vertices: Vertices, values: Float[np.ndarray, " vertices"]
+) -> dict[str, tuple[str, ...]]:
+    """Return the views and outlined areas of a map of the whole cortex, as options of :func:`draw_brain`.
+
+    Where the map has values in early visual cortex, a close-up shows it, in which its ventral and dorsal halves are
+    outlined and named, too.
+
+    Parameters
+    ----------
+    subject
+        The subject whose areas are outlined.
+    vertices, values
+        The map.
+    """
+    views, there = ("lateral", "ventral", "medial"), vertices.global_indices[np.isfinite(values)]
+    if any(np.isin(there, region.global_indices).any() for region in outlined(subject, EARLY).values()):
+        return {"views": (*views, OCCIPITAL), "regions": landmarks(subject)}
+    return {"views": views, "regions": OUTLINED}
 
 
 def shared_limits(*maps: Float[np.ndarray, " n"]) -> tuple[float, float]:

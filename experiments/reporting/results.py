@@ -51,9 +51,15 @@ def provenance(subject: Subject, vertices: Vertices, precision: str, **settings:
     }
 
 
-def require_reporting() -> None:
-    """Raise ResourceError unless what maps and pictures are written with is installed, before work starts."""
-    require("matplotlib", "nibabel", "nilearn")
+def require_reporting(*more: str) -> None:
+    """Raise ResourceError unless what maps and pictures are written with is installed, before work starts.
+
+    Parameters
+    ----------
+    more
+        Further packages, such as ``"plotly"`` for pages with a brain that can be turned.
+    """
+    require("matplotlib", "nibabel", "nilearn", *more)
 
 
 def note(subject: Subject) -> str | None:
@@ -140,6 +146,11 @@ def outlined(subject: Subject, names: tuple[str, ...]) -> dict[str, Vertices]:
 def early_areas(subject: Subject) -> tuple[str, ...]:
     """Return the early visual areas to outline: their ventral and dorsal halves, or whole if there are no halves."""
     return tuple(found) if len(found := outlined(subject, _EARLY_HALVES)) > 1 else EARLY
+
+
+def landmarks(subject: Subject) -> tuple[str, ...]:
+    """Return the areas to outline on a map of the whole cortex: early visual areas by halves, and category areas."""
+    return (*early_areas(subject), *(name for name in OUTLINED if name not in EARLY))
 
 
 def regions_of(subject: Subject, vertices: Vertices) -> dict[str, Vertices]:

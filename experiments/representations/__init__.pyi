@@ -6,11 +6,12 @@ from .fusion import fuse_over_time
 from .given import cosine_dissimilarities, triplet_dissimilarities
 from .hierarchy import layer_hierarchy
 from .partition import partition_variance
-from .searchlight import geodesic_neighborhoods, searchlights
+from .searchlight import SearchlightMap, geodesic_neighborhoods, searchlight_significance, searchlights
 from .weighted import WeightedSimilarity, compare_weighted, encoding_weighted, feature_weighted
 
 __all__ = [
     "NoiseCeiling",
+    "SearchlightMap",
     "WeightedSimilarity",
     "cka_p",
     "compare_representations",
@@ -25,6 +26,7 @@ __all__ = [
     "linear_cka",
     "noise_ceiling",
     "partition_variance",
+    "searchlight_significance",
     "searchlights",
     "similarities",
     "triplet_dissimilarities",

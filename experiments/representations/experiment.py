@@ -27,8 +27,7 @@ from ..inputs.stimuli import listed, refusing, require_images
 from ..reporting.command import command_of
 from ..reporting.figures import where
 from ..reporting.outcome import ExperimentResult
-from ..reporting.page import Section, write_report
-from ..reporting.pictures import shared_limits
+from ..reporting.page import write_report
 from ..reporting.results import (
     counted,
     folder_of,
@@ -41,12 +40,15 @@ from .dissimilarity import FEWEST_IMAGES, similarities
 from .given import Given, class_tokens, read_given
 from .measure import MeasureName, measure_of
 from .reports import (
+    LAYER,
+    Searched,
     Study,
-    layer_map,
+    check_names,
     layers_section,
     measured_regions,
     measured_section,
     partition_section,
+    scale_of,
     searchlights_section,
     similarity_section,
     targets_section,
@@ -54,10 +56,9 @@ from .reports import (
 )
 from .reports.layers import check_layers
 from .reports.partition import parse_partition
-from .reports.searchlights import LAYER
 from .reports.weighted import check_weighted
 from .rois import images_of, regions_of_all
-from .searchlight import searchable_vertices, searchlights, size_of
+from .searchlight import Correction, check_correction, searchable_vertices, searchlight_significance, size_of
 from .weighted.similarity import Weighting
 
 COARSE = "on the vertices of fsaverage5 alone, as nilearn has not fetched this subject's finer mesh"
@@ -80,6 +81,7 @@ def compare_representations(
     partitions: Sequence[str] = (),
     weighted: Weighting | None = None,
     searchlight: int | str | None = None,
+    searchlight_correction: Correction = "max",
     dinov2: str | Path | None = None,
     betas: str | Path | None = None,
     trials: str | Path | None = None,
@@ -100,7 +102,8 @@ def compare_representations(
         ``names``, mean over subjects; ``subjects`` (subject, subject, roi), between subjects; ``results.json``, with
         all numbers, their intervals and p; ``targets.csv``, ``layers.csv``, ``partition.csv``, ``weighted.csv`` and
         ``measured.csv``, as far as they are asked for; pictures; for each subject ``subjNN/`` with its own, and with
-        searchlights maps of each target and, of layers, ``best_layer``.
+        searchlights maps of each target and, of layers, ``best_layer``, with ``*_thresholded`` where they pass and
+        the corrected p, ``*_p`` or ``*_q``; ``searchlights.csv`` has how many vertices pass.
     images
         The images (drawings by default, for the demo subjects only).
     rois
@@ -135,7 +138,11 @@ def compare_representations(
     searchlight
         Number of nearest vertices around every vertex, or ``"geodesic:10"`` for those within 10 mm along the surface,
         with whose patterns all targets are compared, too. The responses of all vertices (that pass the thresholds)
-        are then computed.
+        are then computed. Each target's map is tested by permutations of the images, and written as it is and where
+        it passes.
+    searchlight_correction
+        Correction of these tests over the vertices of a map: ``"max"``, by the maximum statistic, or ``"fdr"``. See
+        :func:`~berg_jax.experiments.representations.searchlight_significance`.
     dinov2
         Stock DINOv2 in Hugging Face's format, to compare with as a baseline: class tokens after four of its blocks,
         ``dinov2-<block>``, which are the layers if none are given. See
@@ -183,15 +190,17 @@ def compare_representations(
         partition=tuple(partitions),
         weighted=weighted,
         searchlight=None if searchlight is None else str(searchlight),
+        searchlight_correction=searchlight_correction,
         dinov2=dinov2,
         betas=betas,
         trials=trials,
         zscored=zscored,
         precision=precision,
     )
-    require_reporting()
+    require_reporting("plotly")
     compared_by = measure_of(measure)
     size = None if searchlight is None else size_of(searchlight)
+    check_correction(searchlight_correction)
     limits = {name: value for name, value in selection.as_json().items() if name != "roi"}
     names, regions = regions_of_all(subjects, rois, selection)
     if weighted is not None and compared_by.name != "rdm":
@@ -257,20 +266,24 @@ def compare_representations(
         )
         own.append({name: compared_by.triangle(patterns) for name, patterns in own_responses[-1].items()})
         made = {"images": len(source), "measure": measure, "searchlight": searchlight}
-        maps = {}
+        maps, rows = {}, {}
         if size is not None:
             inside = np.isin(vertices.global_indices, lit[index].global_indices)
-            maps = searchlights(
-                responses[:, inside], lit[index], size.k, targets, radius=size.radius, measure=compared_by
+            tested = searchlight_significance(
+                *(responses[:, inside], lit[index], size, targets),
+                measure=compared_by,
+                largest_of={LAYER: in_order} if in_order else {},
+                correction=searchlight_correction,
             )
-            if in_order:
-                maps[LAYER] = layer_map(maps, in_order)
+            searched = Searched(subject, lit[index], tested, size, compared_by, in_order)
+            maps, rows = searched.maps(), {"tested maps": searched.rows()}
+            made |= {"searchlight_correction": searchlight_correction}
             made["searchlights"] = f"{inside.sum():,}, {COARSE}" if coarse else int(inside.sum())
         facts[folder.name] = provenance(subject, vertices, precision, experiment="rsa", **made)
         matrix = similarities({**own[-1], **targets}, compared_by.unit)
-        numbers = {"names": [*names, *targets], "similarities": matrix}
+        numbers = {"names": [*names, *targets], "similarities": matrix, **rows}
         write_results(folder, lit[index] if maps else vertices, maps, {**numbers, **facts[folder.name]})
-        lights += [(subject, lit[index], maps, made, folder)] if maps else []
+        lights += [(searched, made, folder)] if maps else []
     study = Study(
         subjects, output, compared_by, len(source), names, own, own_responses, targets, given.patterns, in_order
     )
@@ -290,19 +303,14 @@ def compare_representations(
             for read, vertices, found in zip(readers, inside_regions, regions, strict=True)
         ]
         parts["measured"] = measured_section(study, measured)
-    pictures = []
-    scale = shared_limits(*(maps[name] for _, _, maps, _, _ in lights for name in targets))
-    for subject, vertices, maps, made, folder in lights:
-        pictures += searchlights_section(
-            *(subject, vertices, maps, size, in_order, compared_by, made, folder),
-            roi=where(replace(selection, roi=None)),
-            limits=scale,
-        )
+    scale = scale_of([one for one, _, _ in lights])
+    words = where(replace(selection, roi=None))
+    found_sections = [searchlights_section(*light, roi=words, limits=scale) for light in lights]
     write_numbers(output, {**{name: part.numbers for name, part in parts.items()}, "subjects": list(facts.values())})
     write_report(
         output,
         "Representations",
-        [*(part.section for part in parts.values()), *([Section("Searchlights", pictures)] if pictures else [])],
+        [*(part.section for part in parts.values()), *found_sections],
         lead=f"How alike {len(names) + len(targets)} ROIs, features and matrices represent {len(source):,} images, "
         f"in {counted(subjects)}.",
         command=command.line,
@@ -311,6 +319,7 @@ def compare_representations(
         synthetic=any(subject.description.synthetic for subject in subjects),
     )
     lines = [line for part in parts.values() for line in part.lines]
+    lines += [line for searched, _, _ in lights for line in searched.lines()]
     lines += [f"Searchlights are {COARSE}."] if coarse else []
     return ExperimentResult("\n".join([*lines, f"Matrices, pictures and report.html: {output}"]), output)
 
@@ -330,8 +339,7 @@ def _check(
         raise InvalidParameterError(f"{sorted(clash)} are names of ROIs and of features. Rename the features.")
     if clash := set(features) & set(layers):
         raise InvalidParameterError(f"{sorted(clash)} are names of features and of layers. Rename them.")
-    if LAYER in given.triangles:
-        raise InvalidParameterError(f"{LAYER!r} is the name of a map that is written. Rename the features.")
+    check_names(given.triangles)
     check_layers(len(rois), len(layers))
     if not has_baseline:
         for text in partitions:

@@ -42,9 +42,10 @@ from ..reporting.page import write_report
 from ..reporting.patches import patches_of
 from ..reporting.results import EARLY, origin, outlined, provenance, require_reporting, write_results
 from . import probes as kinds
+from .areas import area_numbers, areas_of
 from .probes import Probes, natural_images, probe_source
-from .receptive_fields import agreement, fit, model_centers, polar
-from .report import METHODS, sections
+from .receptive_fields import Estimate, agreement, fit, model_centers, polar
+from .report import METHODS, OWN, PLANTED, WHOLE, sections
 
 GRID, DEMO_GRID, DEMO_IMAGES = 40, 16, 8
 MIN_R2, MAX_ECCENTRICITY = 20.0, 6.0  # of measured receptive fields: per cent explained, degrees
@@ -133,7 +134,7 @@ def map_retinotopy(
         measured=measured,
         precision=precision,
     )
-    require_reporting()
+    require_reporting("plotly")
     demo = is_demo(subject)
     vertices = selection.of(subject)
     theirs = None if measured is None else _measured(Path(measured), vertices)
@@ -163,14 +164,16 @@ def map_retinotopy(
     maps = {name: np.concatenate([some[name] for some in found]) for name in found[0]}
     best = "fit" if "fit_x" in maps else "probe"
     centers = np.stack([maps[f"{best}_x"], maps[f"{best}_y"]], axis=1)
-    rows = _comparisons(subject, vertices, centers, maps, theirs, demo)
+    others = _others(subject, vertices, maps, theirs, demo)
+    rows = _comparisons(subject, vertices, centers, others)
     made = {"probes": list(probes), "sigma": sigma, "windows": len(chosen.windows), "images": len(filling)}
     facts = provenance(subject, vertices, precision, experiment="retinotopy", **made)
-    write_results(output, vertices, maps, {"agreement": rows, **found_images, **facts})
+    areas = areas_of(subject, vertices, maps)
+    write_results(output, vertices, maps, {"agreement": rows, **area_numbers(areas), **found_images, **facts})
     write_report(
         output,
         "Retinotopy",
-        sections(subject, vertices, maps, rows, best, where(selection), made, output),
+        sections(subject, vertices, maps, rows, others, areas, best, where(selection), made, output),
         lead=f"Receptive fields of {len(vertices):,} vertices of subject {subject.description.subject}"
         f"{origin(subject)}, by {METHODS[best]}: {len(chosen.windows):,} windows on grey, each filled with "
         f"{len(filling):,} images.",
@@ -289,34 +292,43 @@ def _measured(folder: Path, vertices: Vertices) -> tuple[np.ndarray, np.ndarray,
     return angle, eccentricity, r2
 
 
-def _comparisons(
+def _others(
     subject: Subject,
     vertices: Vertices,
-    centers: Float[np.ndarray, "n 2"],
     maps: dict[str, np.ndarray],
     measured: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
     demo: bool,
-) -> list[dict[str, Any]]:
-    """Agreement with the model's own, the planted and the measured centers, in each early area and all vertices."""
-    everywhere = np.ones(len(vertices), bool)
-    others = {"the model's own": (maps["model_angle"], maps["model_eccentricity"], everywhere, np.inf)}
+) -> dict[str, Estimate]:
+    """Return the model's own, the planted and the measured centers, as far as there are such, by name."""
+    own = maps["model_angle"], maps["model_eccentricity"]
+    others = {OWN: Estimate(*own, ~np.isnan(own[0]))}
     if demo:
         raw = subject.metadata.raw["planted"]
         planted = np.concatenate([raw[f"{h}_rf_center"][getattr(vertices, h)] for h in HEMISPHERES])
-        others["planted"] = (*(polar(planted)[name] for name in ("angle", "eccentricity")), everywhere, np.inf)
+        coordinates = polar(planted)
+        others[PLANTED] = Estimate(coordinates["angle"], coordinates["eccentricity"], ~np.isnan(planted).any(1))
     if measured is not None:
         angle, eccentricity, r2 = measured
-        others["measured"] = (angle, eccentricity, r2 >= MIN_R2, MAX_ECCENTRICITY)
-    regions = {"all vertices": everywhere}
+        known = (r2 >= MIN_R2) & ~np.isnan(angle) & ~np.isnan(eccentricity)
+        others["measured"] = Estimate((angle + 180) % 360 - 180, eccentricity, known, MAX_ECCENTRICITY)
+    return others
+
+
+def _comparisons(
+    subject: Subject, vertices: Vertices, centers: Float[np.ndarray, "n 2"], others: dict[str, Estimate]
+) -> list[dict[str, Any]]:
+    """Return the agreement with each estimate, in all vertices and in each early area."""
+    regions = {WHOLE: np.ones(len(vertices), bool)}
     for name, region in outlined(subject, EARLY).items():
         regions[name] = np.isin(vertices.global_indices, region.global_indices)
     patches = patches_of(vertices)
-    return [
-        {"with": other, "region": region, **agreement(centers, angle, eccentricity, kept & inside, most, patches)}
-        for other, (angle, eccentricity, kept, most) in others.items()
-        for region, inside in regions.items()
-        if inside.any()
-    ]
+    found = []
+    for name, other in others.items():
+        for region, inside in regions.items():
+            if inside.any():
+                compared = (other.angle, other.eccentricity, other.known & inside, other.max_eccentricity, patches)
+                found.append({"with": name, "region": region, **agreement(centers, *compared)})
+    return found
 
 
 def _summary(subject: Subject, rows: list[dict[str, Any]], best: str, output: Path) -> str:

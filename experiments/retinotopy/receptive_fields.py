@@ -70,6 +70,25 @@ def polar(centers: Float[np.ndarray, "n 2"]) -> dict[str, Float[np.ndarray, " n"
     return {"x": x, "y": y, "angle": np.degrees(np.arctan2(y, x)), "eccentricity": np.hypot(x, y)}
 
 
+class Estimate(NamedTuple):
+    """Another estimate of receptive-field centers.
+
+    Attributes
+    ----------
+    angle, eccentricity
+        Polar angles and eccentricities in degrees.
+    known
+        Vertices at which the estimate is to be trusted.
+    max_eccentricity
+        Degrees at which eccentricities are clipped before they are compared.
+    """
+
+    angle: Float[np.ndarray, " vertices"]
+    eccentricity: Float[np.ndarray, " vertices"]
+    known: Bool[np.ndarray, " vertices"]
+    max_eccentricity: float = np.inf
+
+
 class Fit(NamedTuple):
     """Gaussian receptive fields fitted to responses to probes.
 

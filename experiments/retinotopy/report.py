@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from ...subject import Subject
 from ...surface.spaces import to_shown
 from ...surface.views import in_close_up
 from ...vertices import HEMISPHERES, Vertices
-from ..reporting.page import Picture, Section, Table
-from ..reporting.patches import median_interval, patches_of
+from ..reporting.brain_page import write_brain
+from ..reporting.figures import about, remove_figure
+from ..reporting.page import Link, Picture, Section, Table
 from ..reporting.pictures import draw_brain
-from ..reporting.results import EARLY, can_draw, early_areas, outlined
+from ..reporting.results import can_draw, early_areas, note
+from .areas import MIN_R2, Area, area_sections
+from .figures import Pair, Texts, draw_agreement
+from .receptive_fields import Estimate
 
+OWN, PLANTED, WHOLE = "the model's own", "planted", "all vertices"
+SCATTERS = {"measured": "agreement_measured.png", PLANTED: "agreement_planted.png", OWN: "agreement_model.png"}
 METHODS = {"fit": "a Gaussian fit", "probe": "the best probe"}
-_MIN_R2 = 0.1  # vertices with a poorer fit are not drawn
 _NEARLY = 0.98  # share of the vertices that the close-up shows, if other views are left out
 
 
@@ -27,6 +33,8 @@ def sections(
     vertices: Vertices,
     maps: dict[str, np.ndarray],
     rows: list[dict[str, Any]],
+    others: Mapping[str, Estimate],
+    areas: Mapping[str, Area],
     best: str,
     roi: str | None,
     settings: dict[str, Any],
@@ -42,6 +50,10 @@ def sections(
         Values at these vertices, by the names of :func:`~berg_jax.experiments.retinotopy.experiment.map_retinotopy`.
     rows
         Agreement with other estimates: see :func:`~berg_jax.experiments.retinotopy.receptive_fields.agreement`.
+    others
+        These estimates, by name.
+    areas
+        Receptive fields of areas: see :func:`~berg_jax.experiments.retinotopy.areas.areas_of`.
     best
         The method whose maps are drawn, a key of ``METHODS``.
     roi
@@ -51,10 +63,13 @@ def sections(
     output
         Folder for the pictures.
     """
-    return [
-        Section("Maps", _draw(subject, vertices, maps, best, roi, settings, output)),
-        Section("Agreement", [_agreement(rows), *_sizes(subject, vertices, maps)]),
+    words = {"subject": subject, "roi": roi, "output": output}
+    drawn = {"subject": subject, "vertices": vertices, "maps": maps, "output": output}
+    found = [
+        Section("Maps", [*_draw(subject, vertices, maps, best, roi, settings, output), *_brain(best=best, **drawn)]),
+        Section("Agreement", [_agreement(rows), *_scatters(vertices, maps, rows, others, best, **words)]),
     ]
+    return [*found, *area_sections(subject, vertices, maps, areas, roi, output)]
 
 
 def _draw(
@@ -68,8 +83,8 @@ def _draw(
 ) -> list[Picture]:
     visible, method = ~np.isnan(maps[f"{best}_angle"]), METHODS[best]
     if best == "fit":
-        visible = maps["fit_r2"] >= _MIN_R2
-        settings = {**settings, "shown where the fit's r² is at least": _MIN_R2}
+        visible = maps["fit_r2"] >= MIN_R2
+        settings = {**settings, "shown where the fit's r² is at least": MIN_R2}
     captions_and_options: dict[str, tuple[str, dict[str, Any]]] = {
         "angle": (
             "Polar angle of receptive fields, counterclockwise from the right horizontal meridian; the wheel is the "
@@ -105,6 +120,17 @@ def _draw(
     return pictures
 
 
+def _brain(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, output: Path) -> list[Link]:
+    """Write the interactive page of the maps."""
+    visible = maps["fit_r2"] >= MIN_R2 if best == "fit" else ~np.isnan(maps[f"{best}_angle"])
+    names = {"eccentricity (°)": "eccentricity", "polar angle (°)": "angle"} | (
+        {"size (°)": "size"} if best == "fit" else {}
+    )
+    shown = {words: np.where(visible, maps[f"{best}_{name}"], np.nan) for words, name in names.items()}
+    title = f"Receptive fields of subject {subject.description.subject}, by {METHODS[best]}"
+    return write_brain(subject, vertices, shown, output, title, angles=["polar angle (°)"])
+
+
 def _is_near(vertices: Vertices, visible: Bool[np.ndarray, " vertices"]) -> bool:
     """Return whether the occipital close-up shows nearly all vertices with a receptive field."""
     size = vertices.hemisphere_size
@@ -133,23 +159,50 @@ def _agreement(rows: list[dict[str, Any]]) -> Table:
     )
 
 
-def _sizes(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray]) -> list[Table]:
-    """Return a table of the fits' medians over all vertices and in the early areas, if there are fits."""
-    if "fit_size" not in maps:
-        return []
-    masks, patches = {"all vertices": np.ones(len(vertices), bool)}, patches_of(vertices)
-    for name, region in outlined(subject, EARLY).items():
-        masks[name] = np.isin(vertices.global_indices, region.global_indices)
-    rows = []
-    for name, mask in masks.items():
-        fitted = mask & ~np.isnan(maps["fit_size"])
-        if fitted.any():
-            cells = []
-            for key in ("fit_eccentricity", "fit_size", "fit_r2"):
-                values = maps[key][fitted]
-                cells += [float(np.median(values)), str(median_interval(values, patches[fitted]))]
-            rows.append([name, int(fitted.sum()), *cells])
-    names = ("eccentricity (°)", "size (°)", "r²")
-    columns = ("region", "vertices", *(column for name in names for column in (name, "95%")))
-    caption = "Gaussian fits: medians over n vertices; 95% bootstrap intervals over patches of cortex of 13 mm"
-    return [Table(caption, columns, rows)]
+def _scatters(
+    vertices: Vertices,
+    maps: Mapping[str, np.ndarray],
+    rows: list[dict[str, Any]],
+    others: Mapping[str, Estimate],
+    best: str,
+    *,
+    subject: Subject,
+    roi: str | None,
+    output: Path,
+) -> list[Picture]:
+    """Draw fitted receptive fields against each other estimate; the model's own only where none is planted."""
+    numbers = {row["with"]: row for row in rows if row["region"] == WHOLE}
+    places = [("lh", index) for index in vertices.lh.tolist()] + [("rh", index) for index in vertices.rh.tolist()]
+    pictures = []
+    for name, file in SCATTERS.items():
+        if name not in others or (name == OWN and PLANTED in others) or numbers[name]["vertices"] < 3:
+            remove_figure(output / file)  # of an earlier run
+            continue
+        other, row = others[name], numbers[name]
+        kept = other.known & ~np.isnan(maps[f"{best}_x"]) & ~np.isnan(maps[f"{best}_y"])
+        most = other.max_eccentricity
+        pairs = [
+            Pair("polar angle", other.angle[kept], maps[f"{best}_angle"][kept], row["angle"], row["angle_interval"]),
+            Pair(
+                "eccentricity",
+                np.minimum(other.eccentricity[kept], most),
+                np.minimum(maps[f"{best}_eccentricity"][kept], most),
+                row["eccentricity"],
+                row["eccentricity_interval"],
+            ),
+        ]
+        subtitle = about([subject.description.subject], roi, vertices=int(kept.sum()))
+        texts = Texts(f"Receptive fields by {METHODS[best]} against {_named(name)}", subtitle, note(subject))
+        draw_agreement(pairs, name, [places[index] for index in np.flatnonzero(kept)], output / file, texts)
+        clipped = "" if np.isinf(most) else f" Eccentricities are clipped at {most:g}°."
+        caption = (
+            f"Receptive fields by {METHODS[best]} against {_named(name)}, a dot for each of {kept.sum():,} vertices; "
+            "the line is where both are equal. Angles are drawn within half a turn of each other; r with its 95% "
+            f"bootstrap interval over patches of cortex.{clipped}"
+        )
+        pictures.append(Picture(output / file, caption, {"subject": subject.description.subject}))
+    return pictures
+
+
+def _named(other: str) -> str:
+    return other if other == OWN else f"{other} ones"

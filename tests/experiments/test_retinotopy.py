@@ -34,6 +34,7 @@ from berg_jax.stream.sources.folders import FolderSource
 from berg_jax.vertices import HEMISPHERES
 
 from ..conftest import Golden
+from .reporting.standing import check_figure
 
 PIXEL = 8.4 / 224
 
@@ -249,8 +250,14 @@ def test_the_command_finds_planted_receptive_fields(person: berg_jax.Subject, me
     np.testing.assert_allclose(right[vertices.rh], maps["fit_x"][len(vertices.lh) :], rtol=1e-6)
     assert np.nanmedian(right) < 0  # the right hemisphere sees the left half
     page, config = (output / "report.html").read_text(), json.loads((output / "config.json").read_text())
-    assert page.count("<figure>") == 3
+    assert page.count("<figure>") == 7
     assert "SYNTHETIC weights." in page
+    lines = {row["area"]: row for row in facts["size over eccentricity"]}
+    assert list(lines) == ["V1", "V2", "V3", "hV4"]
+    assert abs(lines["V1"]["slope"]) < 0.1  # all sizes are the same
+    assert all(row["contralateral"] > 0.8 for row in facts["coverage"])
+    for name in ("agreement_planted", "agreement_measured", "size_eccentricity", "coverage"):
+        assert len(check_figure(output / f"{name}.png")) > 100
     assert config["command"].startswith(f"berg-jax retinotopy {tmp_path / 'natural.npy'} --berg-dir demo --subject 1")
     assert config["settings"]["roi"] == "early + hV4"
     for name in ("angle", "eccentricity", "size"):
@@ -308,6 +315,7 @@ def test_parts_of_vertices_are_put_together(
         return {**model_, **fit_, "fit_size": centers["x"] ** 2, "fit_r2": np.ones(len(model.vertices))}
 
     monkeypatch.setattr(retinotopy, "probe_model", answer)
+    monkeypatch.setattr(retinotopy, "sections", lambda *_: [])  # no figures
     subject = berg_jax.Subject(complement.folder, 2)
     retinotopy.map_retinotopy(subject, tmp_path / "whole", **options)
     retinotopy.map_retinotopy(subject, tmp_path / "parts", fit_memory=6_400e-9, **options)

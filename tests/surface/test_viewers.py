@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -148,6 +150,21 @@ def test_pycortex_s_arrays() -> None:
     assert fine[-1] == 5
     with pytest.raises(InvalidParameterError, match="fs_LR"):
         surface.to_pycortex(np.zeros(2 * FS_LR))
+
+
+def test_angles_on_a_page_have_cyclic_colors() -> None:
+    """−180° and 180° look the same, and the scale is the whole circle, whatever the angles."""
+    angles = np.linspace(-180, 180, 2 * SIZE)
+    page = surface.html({"size": abs(angles), "angle": angles / 2}, angles=["angle"])
+    changed = [json.loads(text) for text in re.findall(r'"args":(\[\{.*?\},\[0,1,2\]\])', page)]
+    ends = [(update["marker.cmin"][2], update["marker.cmax"][2]) for update, _ in changed]
+    assert ends[1] == (-180, 180)
+    assert ends[0][0] == 0
+    shades = [update["marker.colorscale"][2] for update, _ in changed]
+    first, last = (np.array([re.findall(r"\d+", own[end][1]) for own in shades], int) for end in (0, -1))
+    assert abs(first - last).max(1)[1] < 30 < abs(first - last).max(1)[0]
+    with pytest.raises(InvalidParameterError, match=r"angles names \['x'\]; the maps are \['size'\]"):
+        surface.html({"size": angles}, angles=["x"])
 
 
 def test_a_page_switches_between_maps() -> None:

@@ -123,10 +123,33 @@ def searchlights(
     if (k is None) == (radius is None):
         raise InvalidParameterError("Give k, the number of vertices in a searchlight, or a radius in mm, not both.")
     units = np.stack([measure.unit(target) for target in targets.values()])
-    correlations = []
-    for columns in Size(k, radius).around(vertices):
-        if len(columns) < 2:
-            correlations.append(np.full(len(units), np.nan))
-            continue
-        correlations.append(units @ measure.unit(measure.triangle(responses[:, columns])))
-    return dict(zip(targets, np.stack(correlations).T, strict=True))
+    found = [local @ units.T for local in local_units(responses, vertices, Size(k, radius), measure)]
+    return dict(zip(targets, np.concatenate(found).T, strict=True))
+
+
+def local_units(
+    responses: Float[np.ndarray, "images vertices"],
+    vertices: Vertices,
+    size: Size,
+    measure: Measure,
+    at_once: int = 256,
+) -> Iterator[Float[np.ndarray, "v pairs"]]:
+    """Yield the scaled triangles around some vertices at a time; NaN where a vertex has no other within the radius.
+
+    Parameters
+    ----------
+    responses, vertices, size, measure
+        Responses of these vertices, the searchlights' size, and the measure that scales.
+    at_once
+        Number of vertices.
+    """
+    pairs = len(responses) * (len(responses) - 1) // 2
+    some: list[np.ndarray] = []
+    for columns in size.around(vertices):
+        few = len(columns) < 2
+        some.append(np.full(pairs, np.nan) if few else measure.unit(measure.triangle(responses[:, columns])))
+        if len(some) == at_once:
+            yield np.stack(some)
+            some = []
+    if some:
+        yield np.stack(some)

@@ -214,7 +214,15 @@ def test_a_resample_is_what_images_given_so_often_would_be(given: bool) -> None:
     predicted, ncsnr = signal + random.normal(size=(8, 5)), np.ones(5) if given else None
     weights = np.array([[1.0] * 8, [2, 0, 1, 1, 0, 1, 3, 0], [0, 1, 1, 1, 1, 1, 1, 1]])
     found = Resampled(predicted, Trials(responses, images), ncsnr)(weights)
-    assert set(found) == {"r", "explained_variance", "r_in_silico", "r_one_trial", "r_two_trials"}
+    assert set(found) == {
+        "r",
+        "r2",
+        "noise_ceiling",
+        "explained_variance",
+        "r_in_silico",
+        "r_one_trial",
+        "r_two_trials",
+    }
     for row, drawn in enumerate(weights.astype(int)):
         copies = np.repeat(np.arange(8), drawn)
         own = [(place, trial) for place, image in enumerate(copies) for trial in np.flatnonzero(images == image)]
@@ -342,15 +350,22 @@ def study(complement: Golden, tmp_path_factory: pytest.TempPathFactory, nsd: Any
     return make_study(berg_jax.Subject(complement.folder, 2), tmp_path_factory.mktemp("study"), nsd[0])
 
 
-def test_the_command(study: Study, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(study: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], str, Path]:
+    """Maps, output and folder of the command."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    return *accuracy_of(study, output), output
+
+
+def test_the_command(study: Study, whole: tuple[dict[str, np.ndarray], str, Path]) -> None:
     """The measured responses are the model's, so they agree: no images, trials, vertices or hemispheres are mixed."""
-    maps, said = accuracy_of(study, tmp_path / "out")
+    maps, said, output = whole
     assert "medians" in said
     # Trials are 2 · signal + noise, two or three of an image.
     assert np.median(maps["r"]) > 0.9
     assert maps["r"].min() > 0.75
     np.testing.assert_allclose(np.median(maps["measured_ncsnr"]), 2, atol=0.25)
-    facts = json.loads((tmp_path / "out" / "results.json").read_text())
+    facts = json.loads((output / "results.json").read_text())
     assert facts["settings"]["experiment"] == "accuracy"
     assert facts["medians"]["all vertices"]["vertices"] == 2 * study.subject.hemisphere_size
     # The ceiling is the trials', which the metadata's is not; and that is said where the numbers stand.
@@ -364,27 +379,35 @@ def test_the_command(study: Study, tmp_path: Path) -> None:
     assert f"({clipped} of 160 vertices clipped at 100)" in said
     low, high = facts["intervals"]["all vertices"]["r"]
     assert low < medians["r"] < high < 1
-    with (tmp_path / "out" / "rois.csv").open() as file:
+    with (output / "rois.csv").open() as file:
         row = next(csv.DictReader(file))
     assert (row["roi"], row["clipped"]) == ("all vertices", str(clipped))
     np.testing.assert_allclose([float(row["r_low"]), float(row["r_high"])], [low, high], atol=1e-6)  # as printed
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (output / "report.html").read_text()
     assert "noise ceiling from the given trials&#x27; repetitions" in page
     assert "95% bootstrap intervals over n = 30 images" in page
     assert "Signal-to-noise ratio (ncsnr) of the trials and of the metadata" in page
-    assert (tmp_path / "out" / "report.html").read_text().count("<figure>") == 1  # of this size there are no brains
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
-    with Image.open(tmp_path / "out" / "correlations.png") as picture:
+    assert page.count("<figure>") == 3  # of this size there are no brains
+    assert "above ceiling (%)" in page
+    for name in ("r2", "noise_ceiling"):
+        low, high = facts["intervals"]["all vertices"][name]
+        assert 0 <= low < medians[name] < high <= 1
+        np.testing.assert_allclose([float(row[f"{name}_low"]), float(row[f"{name}_high"])], [low, high], atol=1e-6)
+    assert json.loads((output / "config.json").read_text())["settings"]["betas"] == str(study.nsd)
+    with Image.open(output / "correlations.png") as picture:
         assert min(picture.size) > 200
 
 
-def test_parts_of_vertices_give_the_same(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_vertices_give_the_same(
+    study: Study,
+    whole: tuple[dict[str, np.ndarray], str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Across hemispheres and up to a last part that is short; of files as of arrays."""
-    whole, _ = accuracy_of(study, tmp_path / "out")
     monkeypatch.setattr(accuracy, "_AT_ONCE", 37)
-    parts, _ = accuracy_of(study, tmp_path / "out")
-    assert whole.keys() == parts.keys()
-    for name, values in whole.items():
+    parts, _ = accuracy_of(study, whole[2])
+    assert whole[0].keys() == parts.keys()
+    for name, values in whole[0].items():
         np.testing.assert_allclose(parts[name], values, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
@@ -416,7 +439,7 @@ def test_pictures_of_a_surface_that_has_some(nsd: Any, tmp_path: Path) -> None:
     maps, said = accuracy_of(study, tmp_path / "out")
     assert "SYNTHETIC" in said
     assert np.median(maps["r"]) > 0.9
-    for name in ("r", "explained_variance"):
+    for name in ("r", "explained_variance", "r2", "noise_ceiling"):
         with Image.open(tmp_path / "out" / f"{name}.png") as picture:
             assert picture.width == 1350
 

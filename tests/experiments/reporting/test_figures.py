@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from berg_jax import Selection, Subject
-from berg_jax.experiments.accuracy import beside
+from berg_jax.experiments.accuracy.reports import beside
 from berg_jax.experiments.certificate.figures import Words, draw_histogram, draw_regions, draw_scatter
 from berg_jax.experiments.control.pictures import Chosen, draw_quadrants, draw_sets
 from berg_jax.experiments.control.report import map_limits
@@ -20,6 +20,7 @@ from berg_jax.experiments.explanation.pictures import draw_curves, draw_maps, dr
 from berg_jax.experiments.explanation.pictures import map_limits as image_limits
 from berg_jax.experiments.explanation.reading import Reading
 from berg_jax.experiments.reporting import pictures
+from berg_jax.experiments.reporting.brain_page import write_brain
 from berg_jax.experiments.reporting.figures import about, new_figure, remove_figure, save_figure, where
 from berg_jax.experiments.reporting.pictures import draw_brain, draw_table, shared_limits
 from berg_jax.experiments.reporting.results import early_areas
@@ -163,6 +164,34 @@ def test_preferences_are_named_in_their_numbers(subject: Subject, tmp_path: Path
     draw_brain(subject, vertices, np.array([1.0, 0.0, 1.0]), tmp_path / "p.png", "", roi=None, **options)
     rows = [["lh", "1", "places"], ["lh", "2", "faces"], ["rh", "7", "places"]]
     assert check_figure(tmp_path / "p.png")[1:] == rows
+
+
+def test_an_overview_shows_early_areas_where_there_are_values(subject: Subject) -> None:
+    early, faces = subject.vertices("V1"), subject.vertices("EBA")
+    shown = pictures.overview(subject, early, np.ones(len(early)))
+    assert shown["views"][-1] == "occipital"
+    assert {"V1d", "V2d", "V3d", "FFA-1"} <= set(shown["regions"])
+    assert "V1" not in shown["regions"]
+    for vertices, values in ((faces, np.ones(len(faces))), (early, np.full(len(early), np.nan))):
+        shown = pictures.overview(subject, vertices, values)
+        assert shown == {"views": ("lateral", "ventral", "medial"), "regions": pictures.OUTLINED}
+
+
+@pytest.mark.nightly
+def test_a_brain_to_turn_has_all_maps_and_a_link(subject: Subject, tmp_path: Path) -> None:
+    vertices = subject.vertices("V1", hemisphere="lh")
+    values = np.linspace(0, 1, len(vertices))
+    maps = {"r²": values, "nothing": values * np.nan, "angle (°)": 360 * values - 180}
+    (link,) = write_brain(subject, vertices, maps, tmp_path, "Maps", angles=["angle (°)", "nothing"])
+    assert link.path == tmp_path / "brain.html"
+    page = link.path.read_text()
+    assert page.count('"method":"restyle"') == 2
+    assert "SYNTHETIC" in page
+    assert "V3d" in page
+    assert write_brain(subject, vertices, {"nothing": values * np.nan}, tmp_path, "Maps") == []
+    assert not list(tmp_path.iterdir())
+    few = Vertices([1], [], 80)  # of no mesh that can be shown
+    assert write_brain(subject, few, {"r": np.ones(1)}, tmp_path, "Maps") == []
 
 
 def test_compared_maps_share_a_scale() -> None:

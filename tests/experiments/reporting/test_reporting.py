@@ -21,7 +21,16 @@ from berg_jax import Images, Subject
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.reporting.command import plain
-from berg_jax.experiments.reporting.page import Gallery, Pairs, Picture, Section, SideBySide, Table, write_report
+from berg_jax.experiments.reporting.page import (
+    Gallery,
+    Link,
+    Pairs,
+    Picture,
+    Section,
+    SideBySide,
+    Table,
+    write_report,
+)
 from berg_jax.experiments.reporting.results import write_results
 from berg_jax.vertices import Vertices
 
@@ -217,6 +226,12 @@ def test_the_settings_file(tmp_path: Path) -> None:
     assert config["provenance"]["1"]["vertices"] == 10242
 
 
+def test_files_beside_the_page_are_linked(tmp_path: Path) -> None:
+    write(tmp_path, sections=[Section("s", [Link(tmp_path / "subj 01" / "brain.html", "A <brain>:")])])
+    page = (tmp_path / "report.html").read_text()
+    assert '<a href="subj%2001/brain.html">A &lt;brain&gt;:</a>' in page
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     for part, error, said in (
         (Table("t", ["a", "b"], [[1]]), InvalidParameterError, "'t' has 2 columns, and a row of 1 cells"),
@@ -244,7 +259,7 @@ COMMANDS = {
     "--table t.csv --contrast 'a > b' --contrast b --alpha 0.01 --measured 'a > b=m.mgz'",
     "accuracy": "x --images test --berg-dir dir --subject 1 --output out --betas b.npy --table t.csv --zscored",
     "rsa": "x --berg-dir dir --subject 2 --output out --min-ncsnr 0.1 --roi V1 --roi 'FFA-1 + FFA-2' "
-    "--features a=x.npy --matrix b=y.npy --matrix c=z.npy --searchlight 50 --dinov2 d",
+    "--features a=x.npy --matrix b=y.npy --matrix c=z.npy --searchlight 50 --searchlight-correction fdr --dinov2 d",
     "control": "x --images test --berg-dir dir --subject 1 --subject 3 --output out --roi V1 --roi 'FFA-1 + FFA-2' "
     "--kind multivariate --k 3 --margin 0.5 --synthesize 2 --steps 9 --set-size 7 --population 20 --generations 30 "
     "--seed 5 --min-ncsnr 0.1 --precision bfloat16",

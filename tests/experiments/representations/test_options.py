@@ -20,6 +20,7 @@ from berg_jax.experiments.representations import compare_representations
 from berg_jax.experiments.representations.fusion import fuse
 
 from ...conftest import Golden
+from ..reporting.standing import check_figure
 
 IMAGES = 12
 
@@ -263,5 +264,20 @@ def test_layers_and_geodesic_searchlights_on_the_demo(demo: Path, tmp_path: Path
     for number, name in enumerate(("V1", "PPA")):
         inside = np.isin(vertices.global_indices, subject.vertices(name).global_indices)
         assert (values[inside] == number).mean() > 0.8
-    with Image.open(tmp_path / "out" / "subj01" / "best_layer.png") as picture:
-        assert picture.width == 1350
+        passes = ~np.isnan(said.values[f"subj01/like {name}_thresholded"])
+        assert passes[inside].mean() > 0.8
+        np.testing.assert_array_equal(passes, said.values[f"subj01/like {name}_p"] <= 0.05)
+    folder = tmp_path / "out" / "subj01"
+    rows = {row["target"]: row for row in table(folder / "searchlights.csv")}
+    assert list(rows) == ["like V1", "like PPA", "best_layer"]
+    for name in rows:
+        values = said.values[f"subj01/{name}_thresholded"]
+        assert int(rows[name]["passing"]) == (~np.isnan(values)).sum()
+        assert rows[name]["correction"] == "max"
+        for file in (name, f"{name}_thresholded"):
+            check_figure(folder / f"{file}.png")
+    assert "PPA" in rows["like PPA"]["rois"]
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "p ≤ 0.05 by maximum statistic" in report
+    assert 'href="subj01/brain.html"' in report
+    assert (folder / "brain.html").read_text().count('"method":"restyle"') == 4

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ...subject import Subject
-from ...vertices import Vertices
-from ..reporting.figures import about
-from ..reporting.page import Picture, Table
-from ..reporting.pictures import draw_brain, draw_table
-from ..reporting.results import note, origin
-from ..reporting.statistics import NO_INTERVAL, Interval
-from .trials import Trials
+from ....subject import Subject
+from ....vertices import Vertices
+from ...reporting.brain_page import write_brain
+from ...reporting.figures import about
+from ...reporting.page import Link, Picture, Table
+from ...reporting.pictures import draw_brain, draw_table, overview
+from ...reporting.results import note, origin
+from ...reporting.statistics import NO_INTERVAL, Interval
+from ..trials import Trials
 
 # Correlations that the table of ROIs draws, of what with what.
 COLUMNS = {
@@ -37,7 +38,7 @@ def draw(
     made: Mapping[str, Any],
     roi: str | None,
     output: Path,
-) -> list[Picture]:
+) -> list[Picture | Link]:
     """Draw maps of r and of explained variance, and the ROIs' correlations.
 
     Parameters
@@ -57,7 +58,7 @@ def draw(
     """
     ceiling = CEILINGS[made["noise_ceiling"]]
     made = {name: made[name] for name in ("images", "betas", "noise_ceiling")}
-    pictures = []
+    pictures: list[Picture | Link] = []
     for name, title, label, limit, caption in (
         (
             *("r", "Correlation of predicted and measured responses", "r over images (no unit)", None),
@@ -70,7 +71,7 @@ def draw(
         ),
     ):
         options: dict[str, Any] = {"label": label, "title": title, "limit": limit, "settings": made}
-        options |= {"roi": roi, "images": made["images"]}
+        options |= {"roi": roi, "images": made["images"], **overview(subject, vertices, maps[name])}
         pictures += draw_brain(subject, vertices, maps[name], output / f"{name}.png", caption, **options)
     shown = [name for name in COLUMNS if name in maps]
     draw_table(
@@ -88,7 +89,11 @@ def draw(
         "Medians over each ROI's vertices of correlations: of the model with the mean over trials, and of a single "
         "trial with the model, with another trial, and with the mean of two others. Their intervals are in the table."
     )
-    return [*pictures, Picture(output / "correlations.png", caption, made)]
+    shown = {"r over images": maps["r"], "r² (share of variance)": maps["r2"]}
+    shown |= {"noise ceiling (share of variance)": maps["noise_ceiling"]}
+    shown |= {"explained variance (% of ceiling)": maps["explained_variance"]}
+    links = write_brain(subject, vertices, shown, output, f"Accuracy of subject {subject.description.subject}")
+    return [*pictures, *links, Picture(output / "correlations.png", caption, made)]
 
 
 def key_numbers(medians: Rows, intervals: Intervals, images: int, ceiling: str) -> Table:

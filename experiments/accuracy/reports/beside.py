@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import InvalidParameterError, ModelNotFoundError
-from ...files.disk import read_small
-from ...surface.style import default_style
-from ..reporting.figures import about, legend_below, new_figure, save_figure
-from ..reporting.page import Picture, Section, Table
-from ..reporting.results import SYNTHETIC
+from ....errors import InvalidParameterError, ModelNotFoundError
+from ....files.disk import read_small
+from ....surface.style import default_style
+from ...reporting.figures import about, legend_below, new_figure, save_figure
+from ...reporting.page import Picture, Section, Table
+from ...reporting.results import SYNTHETIC
 
 _RESULTS = "results.json"
 _SHOWN = {"r": "r (no unit)", "explained_variance": "expl. var. (%)"}
