@@ -1,3 +1,4 @@
+from .dissimilarities import dissimilarities_section
 from .layers import layers_section
 from .measured import measured_regions, measured_section
 from .partition import partition_section
@@ -10,6 +11,7 @@ from .weighted import weighted_section
 __all__ = [
     "Part",
     "Study",
+    "dissimilarities_section",
     "layer_map",
     "layers_section",
     "measured_regions",
