@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...reporting.figures import legend_names
 from ..order import ShownImages
 
 if TYPE_CHECKING:
@@ -25,18 +26,9 @@ def category_legend(figure: Figure, shown: ShownImages) -> None:
 
     The legend holds the title, since matplotlib's layout would draw one over the other.
     """
-    from matplotlib.lines import Line2D
-
     colors = _by_kind(shown)
-    if not 0 < len(colors) <= _MOST:
-        return
-    handles = [Line2D([], [], marker="s", ls="", ms=4, color=color) for color in colors.values()]
-    columns = max(1, min(len(colors), 60 // (max(map(len, colors)) + 5)))
-    options = {"frameon": False, "ncols": columns, "handletextpad": 0.2, "columnspacing": 1, "borderpad": 0}
-    title = {"title": figure.get_suptitle(), "title_fontsize": 7, "alignment": "center"}
-    figure.suptitle("")
-    legend = figure.legend(handles, list(colors), loc="outside upper center", **options, **title)
-    legend.get_title().set_multialignment("center")
+    if 0 < len(colors) <= _MOST:
+        legend_names(figure, list(colors), list(colors.values()))
 
 
 def _by_kind(shown: ShownImages) -> dict[str, str]:
