@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...surface.style import default_style
-from ..reporting.figures import new_figure, save_figure
+from ..reporting.figures import legend_names, new_figure, save_figure
 from ..reporting.statistics import FEWEST_SUBJECTS, NO_INTERVAL, Interval, mean_interval
 
 PICTURE = "bars.png"
@@ -86,7 +86,10 @@ def draw_shifts(
     panels[0].set_yticks(range(lines), names)
     panels[0].set_ylim(lines - 0.5, -0.5)
     for axes in panels[max(len(goals) - columns, 0) :]:
-        axes.set_xlabel("way in the wanted direction (z)")
+        axes.set_xlabel("change of response (z)")
+    if len(people) > 1:
+        colors = ["black" if who == "mean" else f"C{place % 10}" for place, who in enumerate(people)]
+        legend_names(figure, ["mean" if who == "mean" else f"subject {who}" for who in people], colors)
     columns_ = ("goal", "shown", "roi", "subject", "way", "low", "high", "images")
     save_figure(figure, path, columns_, table)
 

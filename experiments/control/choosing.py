@@ -113,7 +113,7 @@ def univariate(
     write_table(output / "images.csv", ("goal", "subject", "image", *(f"way in {name}" for name in rois)), named)
     options = _titles(subjects, rois, "Images", len(source)) | {"baseline": baselines[0]}
     draw_quadrants(subjects[0].means, rois, shown, output / PICTURE, **options)
-    texts = {**_titles(subjects, rois, "Images", len(source)), "title": "Change of mean responses"}
+    texts = {**_titles(subjects, rois, "Images", len(source)), "title": "Change in the wanted direction"}
     numbers = [one.number for one in subjects]
     draw_shifts(rows, rois, numbers, output / BARS, **{**texts, "subtitle": about(numbers, None, images=len(source))})
     _responses_of_chosen(subjects[0], rois, chosen[0], source, output)
@@ -134,7 +134,7 @@ def multivariate(
     usual = random_sets(len(there), options["set_size"], _BASELINE, options["seed"])
     before = [set_values(every[i], objectives.align(*(w[i] for w in weights)), usual) for i in range(len(subjects))]
     rows, named, shown, checkpoints, chosen = [], [], [], [], [{} for _ in subjects]
-    curves = []
+    curves, names = [], {"align": "align", "disentangle": "disentangle (absolute value)"}
     for goal, objective in _GOALS.items():
         reached, p, intervals = [], [], []
         for index, choosing in enumerate(judges(len(subjects))):
@@ -144,7 +144,7 @@ def multivariate(
             result = evolve_sets(every[choosing], among, checkpoint=checkpoints[-1], **options)
             for kind, values in (("best", result.looks), ("mean", result.history)):
                 sign = 1 if goal == "align" else -1  # of what is maximized
-                curves.append(Curve(goal, f"judge {number}", kind, sign * values[:, 0]))
+                curves.append(Curve(names[goal], f"judge {number}", kind, sign * values[:, 0]))
             own = objectives.align(*(w[index] for w in weights))
             reached.append(float(set_values(every[index], own, result.latents)[0]))
             p.append(goal_p(goal, reached[-1], before[index]))
@@ -164,7 +164,7 @@ def multivariate(
     numbers = [one.number for one in subjects]
     told = {**texts, "subtitle": about(numbers, " and ".join(rois), images=len(there))}
     draw_alignments(rows, numbers, output / BARS, **{**told, "title": "Alignment of chosen and of random sets"})
-    label = "alignment (align) or its absolute value (disentangle)"
+    label = "alignment (no unit)"
     told |= {"title": "Course of the search, in the subjects that choose", "step": "generation", "label": label}
     draw_curves(curves, output / CURVES, **told)
     texts["title"] = f"Dissimilarities of the chosen sets of {options['set_size']} images"

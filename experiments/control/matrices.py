@@ -15,7 +15,7 @@ from ...surface.style import default_style
 from ...vertices import Vertices
 from ..reporting.figures import new_figure, save_figure
 from ..reporting.pictures import shared_limits
-from ..reporting.thumbnails import paste, read_thumbnails, spread
+from ..reporting.thumbnails import amid, paste, read_thumbnails
 from ..representations.arrangement import clustered, leaf_order
 from ..representations.dissimilarity import dissimilarities
 
@@ -88,7 +88,8 @@ def draw_responses(
         for end in ends[1:-1]:
             axes.axhline(end - 0.5, color="black", lw=0.6)
     panels[0].set_yticks((ends[:-1] + ends[1:] - 1) / 2, [goal.replace(", ", ",\n") for goal in kept])
-    panels[0].tick_params(length=0)
+    for axes in panels:
+        axes.tick_params(length=0)
     bar = figure.colorbar(image, ax=list(panels), orientation="horizontal", shrink=0.6, aspect=30, pad=0.02)
     bar.set_label("response − mean over all images (z)")
     columns = ("goal", "image", "roi", "hemisphere", "vertex", "response")
@@ -133,10 +134,10 @@ def draw_dissimilarities(
     table: list[tuple[Any, ...]] = []
     image = None
     for row, (goal, indices, matrices) in zip(panels, drawn, strict=True):
-        places = spread(len(indices), _ALONG)
+        places = amid(len(indices), _ALONG)
         thumbnails = read_thumbnails(source, indices[places])
         r = np.corrcoef(*(matrix[np.triu_indices(len(indices), 1)] for matrix in matrices.values()))[0, 1]
-        size = 0.9 * len(indices) / _ALONG
+        size = 0.85 * len(indices) / max(len(places), 6)
         for axes, (roi, matrix) in zip(row, matrices.items(), strict=True):
             image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=high, interpolation="nearest")
             paste(axes, thumbnails, np.column_stack([np.full(len(places), -0.5 - 0.6 * size), places]), (size, size))

@@ -62,6 +62,18 @@ def spread(count: int, most: int) -> Int[np.ndarray, " n"]:
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)) if count else np.zeros(0, int)
 
 
+def amid(count: int, most: int) -> Int[np.ndarray, " n"]:
+    """Return up to so many of the numbers from 0 to ``count`` − 1, each amid one of as many equal parts.
+
+    Examples
+    --------
+    >>> amid(40, 4).tolist(), amid(2, 4).tolist()
+    ([5, 15, 25, 35], [0, 1])
+    """
+    parts = min(count, most)
+    return ((np.arange(parts) + 0.5) * count / max(parts, 1)).astype(int)
+
+
 def paste(
     axes: Axes,
     thumbnails: Thumbnails,

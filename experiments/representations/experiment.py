@@ -1,7 +1,7 @@
 """``berg-jax rsa``: how alike regions, subjects, features and behavior represent images.
 
 Each region's dissimilarity matrix (1 − r of response patterns) is compared with others' by Spearman's correlation. On
-the demo subject, with its drawings (5 × 8), 15 seconds on 2 cores; regions of one category agree most.
+the demo subject, with its drawings (5 × 8), half a minute on 2 cores; regions of one category agree most.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ....surface.style import default_style
 from ...reporting.figures import about, new_figure, save_figure
 from ...reporting.page import Picture, Section, Table
 from ...reporting.results import folder_of
-from ...reporting.thumbnails import Thumbnails, paste, read_thumbnails, spread
+from ...reporting.thumbnails import Thumbnails, amid, paste, read_thumbnails
 from ..order import ShownImages
 from .arrangements import draw_scalings, draw_trees
 from .categories import category_colors, category_legend
@@ -173,7 +173,7 @@ def _places(shown: ShownImages, order: np.ndarray) -> Float[np.ndarray, " n"]:
     """Return the places along an axis at which thumbnails stand: amid each category, or evenly spread."""
     categories = [shown.categories[index] for index in order]
     if not 1 < len(shown.kinds) <= _ALONG:
-        return spread(len(order), _ALONG).astype(float)
+        return amid(len(order), _ALONG).astype(float)
     middles = [np.flatnonzero([one == kind for one in categories]).mean() for kind in shown.kinds]
     return np.floor(middles)
 
