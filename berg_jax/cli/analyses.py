@@ -129,6 +129,13 @@ def rsa(
             help="Take the betas as they are: z-scored within sessions already (default: z-score them here)",
         ),
     ] = False,
+    categories: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file with the columns image and category, by which figures order the images (default: their "
+            "folders)"
+        ),
+    ] = None,
     precision: Precision = "float32",
 ) -> str:
     """Compare representations: of ROIs, subjects, features and behavior, by their dissimilarity matrices."""
@@ -155,6 +162,7 @@ def rsa(
         betas=betas,
         trials=trials,
         zscored=zscored,
+        categories=categories,
         precision=precision,
         execution=execution,
     )

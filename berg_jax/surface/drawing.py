@@ -31,6 +31,7 @@ _POINT = 2 * _EDGE / (72 * WIDTH)  # mm of a point
 _LINE = 1.35 * _POINT * _TEXT  # height of a line
 _WRAPPED = 66  # characters of a line
 _OUTLINE, _HALO = 0.7, 1.5  # widths of outlines and of their halos in points
+_THIN = 0.5  # of these widths in small multiples
 
 Halves = tuple[np.ndarray, np.ndarray]  # values of the left and of the right hemisphere
 
@@ -65,6 +66,24 @@ def draw_rows(
         axes.text(8 - _EDGE, top - height / 2, row, size=_TEXT, ha="center", va="center", rotation=90)
         top -= height + _GAP
     return top
+
+
+def draw_flat(axes: Axes, shown: Halves, regions: Mapping[str, Halves], scale: ScalarMappable, kind: str) -> None:
+    """Draw both flat maps side by side in axes of their own, with outlines but no names, for small multiples.
+
+    The arguments are those of :func:`draw_rows`.
+    """
+    heights = []
+    for index, (hemisphere, x) in enumerate(zip(HEMISPHERES, _CENTERS, strict=True)):
+        picture = project(hemisphere, FLAT, len(shown[0]))
+        picture = picture._replace(points=picture.points + np.array([x, 0, 0]))
+        _draw_values(axes, picture, shown[index], scale, kind)
+        _draw_outlines(axes, picture, [halves[index] for halves in regions.values()], _THIN)
+        _draw_rim(axes, picture)
+        heights.append(np.ptp(picture.points[picture.faces, 1]))
+    half = max(heights) / 2 + 2
+    axes.set(xlim=(-COLUMN - 1.5 * _GAP, COLUMN + 1.5 * _GAP), ylim=(-half, half), aspect="equal")
+    axes.set_axis_off()
 
 
 def _draw_values(
@@ -143,7 +162,7 @@ def borders(
 
 
 def _draw_outlines(
-    axes: Axes, picture: Projection, masks: list[Bool[np.ndarray, " vertices"]]
+    axes: Axes, picture: Projection, masks: list[Bool[np.ndarray, " vertices"]], thickness: float = 1.0
 ) -> list[Float[np.ndarray, "m 2"]]:
     """Draw the borders of regions, and return points along the visible part of each border.
 
@@ -158,7 +177,7 @@ def _draw_outlines(
     seen = ~_hidden(lines.mean(1), points[faces])
     for width, color, order in ((_HALO, "white", 3), (_OUTLINE, "black", 4)):
         collection = LineCollection(
-            lines[seen, :, :2], colors=color, linewidths=width, capstyle="round", zorder=order
+            lines[seen, :, :2], colors=color, linewidths=thickness * width, capstyle="round", zorder=order
         )
         axes.add_collection(collection, autolim=False)
     return [

@@ -20,6 +20,9 @@ from ..reporting.page import Gallery, Picture, Section, Table
 from ..reporting.pictures import draw_brain, shared_limits
 from ..reporting.results import NUMBERS, counted
 from ..reporting.statistics import FEWEST_SUBJECTS, NO_INTERVAL, Interval, mean_interval
+from .bars import PICTURE as BARS
+from .curves import PICTURE as CURVES
+from .matrices import DISSIMILARITIES, RESPONSES
 
 PICTURE = "control.png"
 SELF_JUDGED = "The set was searched for by the responses that judge it, so that p is of the search alone."
@@ -30,6 +33,28 @@ _CAPTIONS = {
     "univariate": "Mean response to each image in one region against the other; chosen images are in color.",
     "multivariate": "Alignment of the two regions, the correlation of their dissimilarities, for random sets of "
     "images (grey) and for the chosen sets.",
+}
+
+FIGURES = {  # further figures of each kind, as far as they are there
+    BARS: {
+        "univariate": "Change of each region's mean response in the wanted direction, with 95% bootstrap intervals "
+        "over images; the mean over subjects in black, of three or more with Student's t.",
+        "multivariate": "Alignment of each chosen set with its 95% bootstrap interval over images, and the mean of "
+        "random sets with the range of 95% of them.",
+    },
+    CURVES: {
+        "univariate": "The objective of each synthesized image at each step, the best image first.",
+        "multivariate": "Best and mean alignment of each generation's sets, in the subjects that choose.",
+    },
+    DISSIMILARITIES: {
+        "multivariate": "Both regions' dissimilarity matrices of each chosen set, of the first subject; images in "
+        "the order of the first region's clusters."
+    },
+    RESPONSES: dict.fromkeys(
+        ("univariate", "multivariate"),
+        "Responses of each vertex of both regions to the chosen images less its mean over all images, of the first "
+        "subject; rows are images.",
+    ),
 }
 
 
@@ -102,9 +127,15 @@ def numbers_section(
         Folder that holds the figure.
     """
     picture = Picture(output / PICTURE, _CAPTIONS[kind], settings)
+    more = [
+        Picture(output / name, caption[kind], settings)
+        for name, caption in FIGURES.items()
+        if (output / name).is_file() and kind in caption
+    ]
     if kind == "univariate":
-        return Section("Responses", [picture, _shifts(rois, subject_ids, rows, settings["synthesize"])])
-    return Section("Alignment", [picture, _alignments(rois, subject_ids, rows)])
+        table = _shifts(rois, subject_ids, rows, settings["synthesize"])
+        return Section("Responses", [picture, *more, table])
+    return Section("Alignment", [picture, *more, _alignments(rois, subject_ids, rows)])
 
 
 def images_sections(
@@ -114,11 +145,14 @@ def images_sections(
     synthesized: Mapping[str, UInt8[np.ndarray, "n 3 h w"]],
     settings: Mapping[str, Any],
     output: Path,
+    z: tuple[Sequence[str], Float[np.ndarray, "images 2"], Mapping[str, Float[np.ndarray, "n 2"]]] | None = None,
 ) -> list[Section]:
     """Write PNG files of each goal's synthesized images and some of its chosen ones, and return sections of them.
 
-    Images of an earlier run in the same folder are removed.
+    Images of an earlier run in the same folder are removed. Below each image stand its name and, where ``z`` has
+    them, the first subject's mean responses: names of the regions, means of all images, and of the synthesized ones.
     """
+    rois, means, made = z or ((), np.zeros((len(source), 0)), {})
     for goal in {*_earlier_goals(output), *chosen}:
         for path in output.glob(f"*/{glob.escape(file_name(goal))}-*.png"):
             if path.parent.name in (_CHOSEN, _SYNTHESIZED):
@@ -128,13 +162,14 @@ def images_sections(
         indices = chosen_indices[_shown_positions(len(chosen_indices), kind)]
         tiles, caption = [], "No image passes the margin."
         if len(indices):
-            names = [[str(source.ids[index])] for index in indices]
+            names = [[str(source.ids[index]), *_values(rois, means[index])] for index in indices]
             tiles += zip(_saved(source.read(indices), output / _CHOSEN, goal), names, strict=True)
             order = "the strongest first" if kind == "univariate" else "in their order among all images"
             caption = f"{len(indices)} of the {len(chosen_indices)} chosen images, {order}."
         if goal in synthesized:
             paths = _saved(synthesized[goal], output / _SYNTHESIZED, goal)
-            tiles += [(path, ["synthesized"]) for path in paths]
+            values = made.get(goal, np.zeros((len(paths), 0)))
+            tiles += [(path, ["synthesized", *_values(rois, own)]) for path, own in zip(paths, values, strict=True)]
         sections.append(Section(f"Images: {goal}", [Gallery(tiles, caption, settings)]))
     return sections
 
@@ -234,6 +269,10 @@ def _shown_positions(count: int, kind: str) -> Int[np.ndarray, " n"]:
     """Return which of the chosen images are shown: the first, which are the best, or some spread over a whole set."""
     most = min(_SHOWN[kind], count)
     return np.arange(most) if kind == "univariate" else np.linspace(0, count - 1, most).astype(int)
+
+
+def _values(rois: Sequence[str], means: Float[np.ndarray, " rois"]) -> list[str]:
+    return [f"{roi} {value:.2f} z" for roi, value in zip(rois, means, strict=False)]
 
 
 def _saved(images: UInt8[np.ndarray, "n 3 h w"], folder: Path, goal: str) -> list[Path]:

@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from ...errors import InvalidParameterError
-from ...files.csv_tables import read_table
-from ...files.names import NameIndex
+from ..inputs.categories import categories_from_table, folder_of_image
 from ..reporting.statistics import FEWEST_SUBJECTS, fdr, mean_interval
 
 _FEWEST = 2  # images a category needs
@@ -77,7 +76,7 @@ def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Se
     >>> design.categories, design.weights.tolist()
     (['faces', 'places'], [[1.0, -1.0]])
     """
-    image_categories = [_folder(name) for name in ids] if table is None else _from_table(ids, Path(table))
+    image_categories = [_folder(name) for name in ids] if table is None else categories_from_table(ids, table)
     categories = sorted(set(image_categories))
     indices = {name: index for index, name in enumerate(categories)}
     labels = np.array([indices[name] for name in image_categories])
@@ -101,31 +100,13 @@ def design_of(ids: Sequence[str], table: str | Path | None = None, contrasts: Se
 
 
 def _folder(name: str) -> str:
-    folder = name.rpartition("/")[0]
+    folder = folder_of_image(name)
     if not folder:
         raise InvalidParameterError(
             f"Image {name!r} lies in no category's folder. Give a folder that holds a folder for each category, or a "
             "table (--table) of images and categories."
         )
     return folder
-
-
-def _from_table(ids: Sequence[str], path: Path) -> list[str]:
-    rows = read_table(path, ("image", "category"))
-    categories: dict[str, str] = {}
-    for number, row in enumerate(rows, 2):
-        if not row["category"] or categories.get(row["image"], row["category"]) != row["category"]:
-            raise InvalidParameterError(f"{path}, line {number}: image {row['image']!r} must have one category.")
-        categories[row["image"]] = row["category"]
-    index, values = NameIndex(list(categories)), list(categories.values())
-    positions = [index.find(name) for name in ids]
-    missing = [name for name, position in zip(ids, positions, strict=True) if position is None]
-    if missing:
-        raise InvalidParameterError(
-            f"{path} has no category for {len(missing)} images, such as {missing[0]!r}; it has names such as "
-            f"{next(iter(categories))!r}."
-        )
-    return [values[position] for position in positions]
 
 
 def _contrast(text: str, categories: Sequence[str]) -> Float[np.ndarray, " categories"]:

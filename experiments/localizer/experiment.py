@@ -38,12 +38,23 @@ from ..reporting.page import Section, write_report
 from ..reporting.patches import correlation_interval, patches_of
 from ..reporting.results import counted, folder_of, origin, provenance, regions_of, require_reporting, write_results
 from ..reporting.statistics import NO_INTERVAL, fdr
+from .bars import bars_part
 from .beside import beside_section, category_means
 from .contrasts import Design, design_of, largest_p, over_subjects, preferences, significance
 from .effects import effects_of, effects_part
 from .measured import measured_localizer
-from .report import count_selective, draw, key_numbers, over_subjects_table, t_limits, t_map_names, too_few
+from .report import (
+    count_selective,
+    draw,
+    draw_over_subjects,
+    key_numbers,
+    over_subjects_table,
+    t_limits,
+    t_map_names,
+    too_few,
+)
 from .rois import RoiPreference, roi_preferences
+from .samples import samples_part
 from .shares import share_of_vertices, shares_part
 
 DEMO_EACH, DEMO_SEED = 40, 21  # drawings of a category; not those that the demo subjects were fitted to
@@ -168,6 +179,10 @@ def localize(
     tables, lines, sections, facts, effects = [], [], [], {}, []
     mapped = [vertex_maps(design, reduced["glm"], alpha) for reduced in found]
     limits = t_limits(mapped, alpha)
+    sections.append(Section("Stimuli", [samples_part(design, source, output)]))
+    if len(subjects) > 1:
+        together = draw_over_subjects(subjects, chosen, design, mapped, alpha, where(selection), limits, output)
+        sections += [Section("Maps of all subjects", together)] if together else []
     for index, (subject, vertices, inside, reduced) in enumerate(zip(subjects, chosen, regions, found, strict=True)):
         results = mapped[index]
         folder = folder_of(output, subject)
@@ -197,9 +212,10 @@ def localize(
         )
         pictures = draw(subject, vertices, design, results, tables[-1], alpha, where(selection), limits, folder)
         sizes = {name: len(region) for name, region in inside.items()}
+        pictures += bars_part(subject, design, responses, list(inside), source.ids, folder, roi=where(selection))
         parts = [*pictures, *key_numbers(design, results, preferred, shares, rows, alpha)]
         parts += shares_part(subject, shares, sizes, design.categories, len(source), folder)
-        sections.append(Section(f"Subject {subject.description.subject}", parts))
+        sections.append(Section(f"Subject {subject.description.subject}", parts, folded=len(subjects) > 1))
         of_contrast = {
             name: folder / f"{key}.png" for name, key in zip(design.names, t_map_names(results), strict=True)
         }

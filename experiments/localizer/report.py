@@ -12,6 +12,7 @@ from jaxtyping import Float
 from ...subject import Subject
 from ...vertices import Vertices
 from ..reporting.figures import about
+from ..reporting.multiples import draw_subjects
 from ..reporting.page import Picture, Table
 from ..reporting.pictures import draw_brain, draw_table, shared_limits
 from ..reporting.results import note
@@ -95,6 +96,53 @@ def draw(
             note=note(subject),
         )
         pictures.append(Picture(path, "Mean response of each ROI to each category, in z units.", settings))
+    return pictures
+
+
+def draw_over_subjects(
+    subjects: Sequence[Subject],
+    vertices: Sequence[Vertices],
+    design: Design,
+    results: Sequence[Mapping[str, np.ndarray]],
+    alpha: float,
+    roi: str | None,
+    limits: tuple[float, float],
+    output: Path,
+) -> list[Picture]:
+    """Draw the maps of :func:`draw` as small multiples over subjects, one picture for each contrast.
+
+    Parameters
+    ----------
+    subjects, vertices, results
+        The subjects, and each one's vertices and maps.
+    design, alpha, roi, limits
+        See :func:`draw`.
+    output
+        Folder for the pictures.
+    """
+    options: dict[str, Any] = {"roi": roi, "images": len(design.labels)}
+    pictures = []
+    for name, key in zip(design.names, t_map_names(results[0]), strict=True):
+        title = name if ">" in name else f"{name} > other categories"
+        pictures += draw_subjects(
+            *(subjects, vertices, [_significant(maps, key, alpha) for maps in results], output / f"{key}.png"),
+            f"{title}: t of each subject where q is below {alpha:g}, as flat maps; larger pictures stand below.",
+            title=title,
+            label=f"t (no unit), where q < {alpha:g}",
+            limit=limits,
+            settings={"contrast": name, "false discovery rate": alpha},
+            **options,
+        )
+    preferred = [np.where(maps["preference_q"] < alpha, maps["preference"], np.nan) for maps in results]
+    pictures += draw_subjects(
+        *(subjects, vertices, preferred, output / "preference.png"),
+        "The category that a vertex responds to most, where one is told apart from all others.",
+        title="Preferences",
+        label="preferred category",
+        labels=design.categories,
+        settings={"false discovery rate": alpha},
+        **options,
+    )
     return pictures
 
 

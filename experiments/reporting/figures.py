@@ -106,6 +106,29 @@ def legend_below(axes: Axes, columns: int = 1, center: float = 0.5) -> None:
     axes.legend(ncols=columns, frameon=False, **options)
 
 
+def legend_names(figure: Figure, names: Sequence[str], colors: Sequence[Any]) -> None:
+    """Write which color is which name below a figure's title.
+
+    The legend holds the title, since matplotlib's layout would draw one over the other.
+
+    Parameters
+    ----------
+    figure
+        Figure with a title.
+    names, colors
+        The names, and the color of each.
+    """
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], marker="s", ls="", ms=4, color=color) for color in colors]
+    columns = max(1, min(len(names), _CHARACTERS // (max(map(len, names)) + 5)))
+    options = {"frameon": False, "ncols": columns, "handletextpad": 0.2, "columnspacing": 1, "borderpad": 0}
+    title = {"title": figure.get_suptitle(), "title_fontsize": 7, "alignment": "center"}
+    figure.suptitle("")
+    legend = figure.legend(handles, names, loc="outside upper center", **options, **title)
+    legend.get_title().set_multialignment("center")
+
+
 def save_figure(
     figure: Figure,
     path: str | Path,

@@ -120,10 +120,21 @@ class Pairs(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Titled part of a page: pictures, galleries, tables, lists, and texts, each line of which is a paragraph."""
+    """Titled part of a page: pictures, galleries, tables, lists, and texts, each line of which is a paragraph.
+
+    Attributes
+    ----------
+    title
+        Title of the part.
+    parts
+        Its contents.
+    folded
+        Whether a reader sees only the title until they open the part, such as one of many subjects.
+    """
 
     title: str
     parts: Sequence[Picture | SideBySide | Gallery | Table | Link | Pairs | str]
+    folded: bool = False
 
 
 def write_report(
@@ -203,7 +214,10 @@ def _section(section: Section, folder: Path) -> str:
             parts.append(_link(part, folder))
         else:
             parts.append(_AS_HTML[type(part)](part))
-    return f"<section><h2>{escape(section.title)}</h2>{''.join(parts)}</section>\n"
+    body = "".join(parts)
+    if section.folded:
+        return f"<section>{_folded(section.title, body)}</section>\n"
+    return f"<section><h2>{escape(section.title)}</h2>{body}</section>\n"
 
 
 def _paragraphs(text: str) -> str:

@@ -89,7 +89,9 @@ def draw_brain(
     subtitle = about([who], roi, **counts)
     outlines = outlined(subject, regions)
     figure = surface.plot(values, vertices, outlines=outlines, note=note(subject), subtitle=subtitle, **options)
-    save_figure(figure, path, ("hemisphere", "vertex", "value"), _shown(values, vertices, options.get("labels")))
+    save_figure(
+        figure, path, ("hemisphere", "vertex", "value"), shown_values(values, vertices, options.get("labels"))
+    )
     return [Picture(path, caption, {"subject": subject.description.subject, **(settings or {})})]
 
 
@@ -128,7 +130,7 @@ def shared_limits(*maps: Float[np.ndarray, " n"]) -> tuple[float, float]:
     return (-most if (values < 0).any() else 0.0, most if (values > 0).any() or not (values < 0).any() else 0.0)
 
 
-def _shown(
+def shown_values(
     values: Float[np.ndarray, " vertices"], vertices: Vertices, labels: Sequence[str] | None
 ) -> Iterator[tuple[str, int, Any]]:
     """Return the hemisphere, index and value of each vertex whose value a picture shows."""

@@ -1,7 +1,7 @@
 """``berg-jax rsa``: how alike regions, subjects, features and behavior represent images.
 
 Each region's dissimilarity matrix (1 − r of response patterns) is compared with others' by Spearman's correlation. On
-the demo subject, with its drawings (5 × 8), 15 seconds on 2 cores; regions of one category agree most.
+the demo subject, with its drawings (5 × 8), half a minute on 2 cores; regions of one category agree most.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ from ..reporting.results import (
 from .dissimilarity import FEWEST_IMAGES, similarities
 from .given import Given, class_tokens, read_given
 from .measure import MeasureName, measure_of
+from .order import shown_images
 from .reports import (
     LAYER,
     Searched,
     Study,
     check_names,
+    dissimilarities_section,
     layers_section,
     measured_regions,
     measured_section,
@@ -86,6 +88,7 @@ def compare_representations(
     betas: str | Path | None = None,
     trials: str | Path | None = None,
     zscored: bool = False,
+    categories: str | Path | None = None,
     precision: str = "float32",
     execution: Execution = Execution(),
 ) -> ExperimentResult:
@@ -101,9 +104,10 @@ def compare_representations(
         Folder of the results: ``similarities.npz``, with ``matrix`` (the similarity of each two) and their
         ``names``, mean over subjects; ``subjects`` (subject, subject, roi), between subjects; ``results.json``, with
         all numbers, their intervals and p; ``targets.csv``, ``layers.csv``, ``partition.csv``, ``weighted.csv`` and
-        ``measured.csv``, as far as they are asked for; pictures; for each subject ``subjNN/`` with its own, and with
-        searchlights maps of each target and, of layers, ``best_layer``, with ``*_thresholded`` where they pass and
-        the corrected p, ``*_p`` or ``*_q``; ``searchlights.csv`` has how many vertices pass.
+        ``measured.csv``, as far as they are asked for; pictures; for each subject ``subjNN/`` with its own, its
+        dissimilarity matrices ``dissimilarities/<ROI>.npy`` (images, images) with the images' names in ``images.csv``
+        there, and with searchlights maps of each target and, of layers, ``best_layer``, with ``*_thresholded`` where
+        they pass and the corrected p, ``*_p`` or ``*_q``; ``searchlights.csv`` has how many vertices pass.
     images
         The images (drawings by default, for the demo subjects only).
     rois
@@ -151,6 +155,9 @@ def compare_representations(
         Measured responses to the same images, whose representations are shown beside the in silico ones, and for an
         array the table of its trials: see :func:`~berg_jax.experiments.accuracy.trial_reader`, whose ``table`` the
         trials are.
+    categories
+        Table (``.csv``) with the columns ``image`` and ``category``, by which figures order and color the images; by
+        default the folders that they lie in.
     precision
         Precision of the network: see :meth:`berg_jax.Subject.model`.
     execution
@@ -195,6 +202,7 @@ def compare_representations(
         betas=betas,
         trials=trials,
         zscored=zscored,
+        categories=categories,
         precision=precision,
     )
     require_reporting("plotly")
@@ -222,7 +230,8 @@ def compare_representations(
             together = np.concatenate([together, lit[-1].global_indices])
         chosen.append(Vertices.from_global(np.unique(together), subject.hemisphere_size))
     with refusing(output):
-        source = images_of(subjects[0], output, images)
+        source, drawn = images_of(subjects[0], output, images)
+        shown = shown_images(source.ids, categories, drawn)
         require_images(source, FEWEST_IMAGES, "Representational similarity")
         given = read_given(
             source.ids,
@@ -289,6 +298,8 @@ def compare_representations(
     )
     squares = study.squares()
     parts = {"most alike": similarity_section(study, squares)}
+    if compared_by.name == "rdm":
+        parts["dissimilarities"] = dissimilarities_section(study, shown, source)
     if targets:
         parts["targets"] = targets_section(study, squares)
     if in_order and len(names) > 1:

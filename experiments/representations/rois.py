@@ -48,9 +48,10 @@ def regions_of_all(
     return names, regions
 
 
-def images_of(subject: Subject, output: Path, images: Images | None) -> Source:
-    """Return the given images, or the drawings that demo subjects are shown."""
+def images_of(subject: Subject, output: Path, images: Images | None) -> tuple[Source, list[str] | None]:
+    """Return the given images, or the drawings that demo subjects are shown, with the category of each."""
     if images is not None:
-        return images.open(subject, output=output)
+        return images.open(subject, output=output), None
     require_demo(subject, "Give images: a folder or an array, such as NSD's with --images test.")
-    return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED)
+    kinds = [kind for kind in CATEGORIES for _ in range(DEMO_EACH)]
+    return drawn(output, dict.fromkeys(CATEGORIES, DEMO_EACH), DEMO_SEED), kinds

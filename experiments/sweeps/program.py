@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from ...errors import BERGError, Interrupted, InvalidParameterError, ValidationError
+from ...errors import BERGError, Interrupted, InvalidParameterError, ResourceError, ValidationError
+from ...model.batches import filled_batches
 from ...model.encoding_model import EncodingModel
 from ...subject import Subject
 from ..synthesis import ascent, augmentations, objectives, priors
@@ -22,6 +24,9 @@ from ..synthesis.areas import union
 from ..synthesis.ascent import Problem, State
 from ..synthesis.checkpoints import Saved
 from ..synthesis.checks import diagnose
+from ..synthesis.judging.course import start_images
+from ..synthesis.judging.crops import photograph_crops
+from ..synthesis.judging.judge import percentile
 from ..synthesis.parametrizations.base import Parametrization
 from ..synthesis.parametrizations.inputs import input_contents
 from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_squares
@@ -29,6 +34,7 @@ from .checkpoint import Checkpoint
 from .chunks import Chunk
 from .trial import INPUTS, Settings, Trial
 
+_BATCH = 8  # natural images that are computed at a time
 EVERY = 16  # steps between looks without augmentation
 _NOT_FINITE = "After its first steps its numbers are not finite. A smaller learning rate may help."
 
@@ -46,12 +52,15 @@ class Regions(NamedTuple):
         The reason why each missing ROI is missing.
     facts
         Facts for the records: weights' origin, identity, numbers of vertices.
+    natural
+        Mean response of each ROI to crops of photographs, where there are photographs.
     """
 
     model: EncodingModel | None
     weights: dict[str, Float[np.ndarray, " vertices"]]
     missing: dict[str, str]
     facts: dict[str, Any]
+    natural: Mapping[str, Float[np.ndarray, " images"]] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -95,7 +104,32 @@ def load_regions(subject: Subject, names: list[str], settings: Settings) -> Regi
     facts["identity"] = subject.identity(vertices, settings["precision"])
     facts["vertices"] = {name: len(selection) for name, selection in selections.items()}
     model = subject.model(vertices, precision=settings["precision"])
-    return Regions(model=model, weights=weights, missing=missing, facts=facts)
+    return Regions(model=model, weights=weights, missing=missing, facts=facts, natural=_natural(model, weights))
+
+
+def _natural(
+    model: EncodingModel, weights: Mapping[str, Float[np.ndarray, " vertices"]]
+) -> dict[str, Float[np.ndarray, " images"]]:
+    try:
+        crops, _ = photograph_crops()
+    except ResourceError:  # the packages that the photographs come with are optional
+        return {}
+    parts = [np.asarray(model(crops[rows]))[:new] for rows, new in filled_batches(len(crops), _BATCH)]
+    responses = np.concatenate(parts)
+    return {name: responses @ own for name, own in weights.items()}
+
+
+def start_image(settings: Settings) -> UInt8[np.ndarray, "3 height width"]:
+    """Return the image that a trial starts from, rounded to 8 bits.
+
+    Parameters
+    ----------
+    settings
+        The trial's settings.
+    """
+    parametrization, photograph = _parametrization(settings)
+    project = projection(photograph, settings["radius"])
+    return start_images(parametrization, n=1, seed=settings["seed"], project=project)[0]
 
 
 def run_chunk(
@@ -197,6 +231,7 @@ def _success(
     regions: Regions,
     progress: _Progress,
 ) -> Outcome:
+    means = {name: float(responses @ weights) for name, weights in regions.weights.items()}
     entry = {
         "id": trial.id,
         "settings": trial.settings,
@@ -205,7 +240,10 @@ def _success(
         "value": float(progress.value),
         "best_step": int(progress.best_step),
         "skipped_steps": int(progress.skipped),
-        "responses": {name: float(responses @ weights) for name, weights in regions.weights.items()},
+        "responses": means,
+        "percentiles": {
+            name: float(percentile(np.array([means[name]]), usual)[0]) for name, usual in regions.natural.items()
+        },
         "history": [round(float(x), 6) if np.isfinite(x) else None for x in progress.history],
         "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
     }

@@ -16,6 +16,7 @@ from ..reporting.figures import about, new_figure, save_figure
 from ..reporting.page import Gallery, Picture, Section, Table, write_report
 from ..reporting.results import SYNTHETIC
 from ..reporting.statistics import mean_interval
+from .figures import course_section, regions_section
 from .records import IMAGES, SPEC, Entry
 from .spec import Spec, describe_settings, format_value, varying
 from .trial import Trial
@@ -75,9 +76,13 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
             for trial, entry in best
         ]
         base = _json_safe(spec.raw.get("base", {}))
+        rois = dict.fromkeys(roi for _, entry in done for roi in entry["responses"])
+        texts = about(list(map(int, subjects)), ", ".join(rois), trials=len(done)), SYNTHETIC if synthetic else None
         sections += [
             Section("Best trials", [_best(names, done)]),
             *_by_axis(output, axes_of(names, rows), done, list(map(int, subjects)), synthetic),
+            *regions_section(output, done, *texts),
+            *course_section(output, done, *texts),
             Section("Images", [Gallery(tiles, note, base)]),
         ]
     if failed:
@@ -132,14 +137,17 @@ def _best(names: Sequence[str], done: Sequence[Row]) -> Table:
     rois = list(dict.fromkeys(roi for _, entry in done for roi in entry["responses"]))[:_ROIS]
     best = sorted(done, key=lambda row: -row[1]["value"])[:_BEST]
     title = f"The best {len(best)} of {len(done):,} trials" if len(best) < len(done) else "Trials, the best first"
+    ranked = [roi for roi in rois if any(roi in entry.get("percentiles", {}) for _, entry in best)]
     cells = []
     for trial, entry in best:
         settings = [format_value(trial.settings[name]) for name in names]
         responses = [entry["responses"].get(roi) for roi in rois]
-        cells.append((trial.id, entry["value"], *settings, *responses))
+        shares = [entry.get("percentiles", {}).get(roi) for roi in ranked]
+        cells.append((trial.id, entry["value"], *settings, *responses, *shares))
     return Table(
-        f"{title}: the objective's value, and ROIs' mean responses (z), for the image in its file",
-        ("trial", "value", *names, *rois),
+        f"{title}: the objective's value, and ROIs' mean responses (z), for the image in its file"
+        + "; percentiles among crops of photographs (%)" * bool(ranked),
+        ("trial", "value", *names, *rois, *(f"{roi} percentile" for roi in ranked)),
         cells,
     )
 

@@ -37,8 +37,9 @@ def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> lis
     The table has a row for each trial that is done or failed, in the specification's order. Its columns are ``id``;
     ``error`` (null, or the reason of a failure); ``value`` (the objective's value for the image in its file); the
     settings (several ROIs as ``FFA-1; PPA``); ``response: ROI`` for every ROI that the sweep asks of the subject, in
-    z units; ``history`` (the value that was maximized, by step); ``image`` (the file) and the ``sha256`` of its
-    pixels; and its provenance. The table's metadata hold the specification as JSON, under ``berg_jax.sweep``.
+    z units; ``percentile: ROI``, its percentile among crops of photographs; ``history`` (the value that was
+    maximized, by step); ``image`` (the file) and the ``sha256`` of its pixels; and its provenance. The table's
+    metadata hold the specification as JSON, under ``berg_jax.sweep``.
 
     Parameters
     ----------
@@ -78,6 +79,9 @@ def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
     for roi in rois:
         responses = [entry.get("responses", {}).get(roi) for _, entry in rows]
         columns[f"response: {roi}"] = pa.array(responses, pa.float64())
+    for roi in (roi for roi in rois if any(roi in entry.get("percentiles", {}) for _, entry in rows)):
+        shares = [entry.get("percentiles", {}).get(roi) for _, entry in rows]
+        columns[f"percentile: {roi}"] = pa.array(shares, pa.float64())
     for name, kind in _FACTS.items():
         columns[name] = pa.array([entry.get(name) for _, entry in rows], kind)
     images = [None if entry["failed"] else f"{IMAGES}/{trial.id}.png" for trial, entry in rows]

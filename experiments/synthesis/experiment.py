@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from ...errors import IntegrityError, InvalidParameterError
+from ...errors import IntegrityError, InvalidParameterError, ResourceError
 from ...files.disk import explained, read_small, readable, write_whole
 from ...machine import environment
 from ...stream.selection import Selection
@@ -24,15 +24,17 @@ from ...stream.store.changes import differences_of
 from ...subject import Subject
 from ...surface.meshes import require
 from ..inputs.stimuli import refusing
-from ..reporting.command import Command, command_of
-from ..reporting.figures import save_figure
+from ..reporting.command import command_of
+from ..reporting.figures import about, save_figure
 from ..reporting.outcome import ExperimentResult
-from ..reporting.page import Gallery, Section, Table, write_report
-from ..reporting.results import origin
-from ..reporting.statistics import mean_interval
+from ..reporting.page import Picture
+from ..reporting.results import note
 from . import augmentations, objectives, priors
 from .areas import union
-from .judging.natural import natural_baseline, relative_scores
+from .judging.course import CURVES, MOST_PAIRS, PAIRS, draw_course, draw_pairs, start_images
+from .judging.natural import Baseline, natural_baseline, percentiles, relative_scores
+from .judging.page import write_page
+from .judging.regions import RegionResponses, region_responses, regions_part
 from .judging.sheets import contact_sheet, scores_csv
 from .optimize import Result, optimize
 from .parametrizations.inputs import check_inputs, input_contents
@@ -40,7 +42,6 @@ from .parametrizations.photographs import make_parametrization, projection, read
 from .recipe import Recipe
 
 _RENAMED = {"photograph_folder": "photographs"}  # settings as version 0.1.0 wrote them
-_TILES = 60  # images that the report shows
 SHEET = "contact_sheet.png"
 
 
@@ -65,10 +66,12 @@ def synthesize(
 ) -> ExperimentResult:
     """Make images that drive some regions of a subject's model and suppress others, into a folder.
 
-    It holds the images as ``.png``, best first, ``contact_sheet.png``, ``scores.csv``, ``synthesis.json``, and of all
-    this ``report.html`` with ``config.json`` (:mod:`berg_jax.experiments.reporting.page`). The
-    scores are of the images as they are in the files, rounded to 8 bits. A synthesis that was interrupted goes on
-    where it was when called again with the same arguments.
+    It holds the images as ``.png``, best first, ``contact_sheet.png``, ``scores.csv``, ``synthesis.json``,
+    ``course.png`` (a curve for each restart), ``pairs.png`` (each image beside its start), ``regions.png`` (what each
+    image drives), and of all this ``report.html`` with ``config.json``
+    (:mod:`berg_jax.experiments.reporting.page`). The scores are of the images as they are in the files, rounded to 8
+    bits, with percentiles among natural images: crops of photographs, unless a ``baseline`` is given. A synthesis
+    that was interrupted goes on where it was when called again with the same arguments.
 
     Parameters
     ----------
@@ -187,6 +190,10 @@ def synthesize(
     relative = {}
     if natural is not None:
         relative = relative_scores(scores, {"value": natural.values(directions, margin), **natural.areas})
+    seen = _regions(subject, areas, shown, selection, precision, microbatch or 8)
+    if natural is None and seen is not None:
+        usual = Baseline({name: seen.natural[:, seen.rois.index(name)] for name in areas}, seen.source)
+        relative = percentiles(scores, usual, directions, margin)
     facts = {
         "settings": settings,
         "inputs": input_contents(inputs),
@@ -195,12 +202,20 @@ def synthesize(
         "vertices": {name: int((weights > 0).sum()) for name, weights in area.items()},
         "spectrum of": source,
         "baseline": None if natural is None else {"source": natural.source, "means": natural.means},
+        "natural images": natural.source if natural else seen and seen.source,
+        "regions": {} if seen is None else dict(zip(seen.rois, seen.images.T.astype(float).tolist(), strict=True)),
         "environment": environment().splitlines(),
         **_course(result, order),
     }
     title = _title(subject, settings, facts["vertices"], n)
     _write(output, shown, scores, relative, facts, subject.description.synthetic, title)
-    _report(output, command, {**scores, **relative}, result.history, facts, subject)
+    course = result.history[:, order]
+    begun = None
+    if prior is None:
+        begun = start_images(parametrized, n=n, seed=recipe.seed, project=project)[order[:MOST_PAIRS]]
+    figures = _course_figures(subject, output, areas, course, begun, shown, scores["value"])
+    drawn = [] if seen is None else regions_part(subject, seen, list(areas), output)
+    write_page(output, command, {**scores, **relative}, course, facts, subject, figures, drawn)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
     synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * subject.description.synthetic
@@ -211,7 +226,55 @@ def synthesize(
         lines.append(
             f"Against {natural.source}: {over} z; each image's value is above at least {least:.2f}% of them."
         )
+    elif relative:
+        least = relative["value percentile"].min()
+        lines.append(f"Each image's value is above at least {least:.2f}% of {facts['natural images']}.")
     return ExperimentResult("\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"]), output)
+
+
+def _regions(
+    subject: Subject,
+    areas: Mapping[str, str],
+    images: UInt8[np.ndarray, "n 3 224 224"],
+    selection: Selection,
+    precision: str,
+    batch: int,
+) -> RegionResponses | None:
+    """Return ROIs' responses to the images and to natural ones; None where there are no photographs."""
+    try:
+        return region_responses(subject, list(areas), images, selection=selection, precision=precision, batch=batch)
+    except ResourceError:  # the packages that the photographs come with are optional
+        return None
+
+
+def _course_figures(
+    subject: Subject,
+    output: Path,
+    areas: Mapping[str, str],
+    history: Float[np.ndarray, "steps n"],
+    begun: UInt8[np.ndarray, "m 3 h w"] | None,
+    images: UInt8[np.ndarray, "n 3 h w"],
+    values: Float[np.ndarray, " n"],
+) -> list[Picture]:
+    """Draw a curve for each restart, and each of the best images beside its start."""
+    subtitle = about([subject.description.subject], ", ".join(areas), images=len(images))
+    texts = {"subtitle": subtitle, "note": note(subject)}
+    if not len(history):
+        return []
+    draw_course(history, output / CURVES, **texts)
+    counts = {"images": len(images), "steps": len(history)}
+    curves = Picture(
+        output / CURVES, "The objective's value at each step, of each restart, the best image first.", counts
+    )
+    if begun is None:
+        return [curves]
+    pairs = list(zip(history[0].tolist(), values.tolist(), strict=True))[: len(begun)]
+    draw_pairs(begun, images[: len(begun)], pairs, output / PAIRS, **texts)
+    caption = (
+        "The best images beside what they started from, with the objective's value: of the start before the first "
+        "step, of the image as it is in the file."
+    )
+    return [curves, Picture(output / PAIRS, caption, {"images": len(begun)})]
 
 
 def _check_prior(prior: str | None, guidance: float | None, recipe: Recipe) -> None:
@@ -239,59 +302,6 @@ def _guided(scale: float, model: Any, objective: Any, _: Any, *, n: int, steps: 
         looks=found.values[None],
         best_steps=np.full(n, steps),
         skipped=np.zeros(n, int),
-    )
-
-
-def _report(
-    output: Path,
-    command: Command,
-    scores: dict[str, Float[np.ndarray, " n"]],
-    history: Float[np.ndarray, "steps n"],
-    facts: dict[str, Any],
-    subject: Subject,
-) -> None:
-    settings = command.settings
-    count = len(next(iter(scores.values())))
-    tiles = [
-        (output / name, [f"{number + 1}", *(f"{score} {values[number]:.2f}" for score, values in scores.items())])
-        for number, name in enumerate(list(facts["images"])[:_TILES])
-    ]
-    caption = "Images, the best first, with the objective's value and the mean responses of the ROIs (z)"
-    caption += f": {len(tiles)} of {count:,}." if len(tiles) < count else "."
-    made = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
-    table = Table(
-        "Responses to the images in the files: the objective's value, and ROIs' means (z)",
-        ("image", *scores),
-        [(number + 1, *(float(values[number]) for values in scores.values())) for number in range(count)],
-    )
-    steps = (
-        sorted({round(share * (len(history) - 1)) for share in (0, 0.1, 0.25, 0.5, 0.75, 1)}) if len(history) else []
-    )
-    course = Table(
-        f"How it went: the objective's value, of the n = {count:,} images as they are optimized; 95% interval of the "
-        "mean by Student's t",
-        ("step", "best image", "mean", "95% of mean"),
-        [
-            (step + 1, *map(float, (np.nanmax(own), np.nanmean(own))), str(mean_interval(own.astype(np.float64))))
-            for step, own in ((step, history[step]) for step in steps)
-        ],
-    )
-    told = {name: facts[name] for name in ("weights", "identity", "vertices", "spectrum of", "devices")}
-    told["environment"] = dict(line.split(" ", 1) for line in facts["environment"] if " " in line)
-    write_report(
-        output,
-        "Stimulus synthesis",
-        [Section("Images", [Gallery(tiles, caption, made), table]), Section("Course", [course])],
-        lead=f"{count} images by {'guided diffusion' if settings['prior'] else 'gradient ascent'} "
-        f"through the model of subject {subject.description.subject}"
-        f"{origin(subject)}"
-        + (f"; driven: {', '.join(settings['drive'])}" if settings["drive"] else "")
-        + (f"; suppressed: {', '.join(settings['suppress'])}" if settings["suppress"] else "")
-        + ".",
-        command=command.line,
-        settings=settings,
-        provenance=told,
-        synthetic=subject.description.synthetic,
     )
 
 

@@ -19,7 +19,8 @@ from berg_jax.cli.app import app
 from berg_jax.convert.synthetic import natural_like_images
 from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ResourceError
 from berg_jax.experiments.control import experiment as control
-from berg_jax.experiments.control.experiment import control_regions, goals, judges
+from berg_jax.experiments.control.choosing import goals, judges
+from berg_jax.experiments.control.experiment import control_regions
 from berg_jax.experiments.control.report import file_name, goal_maps, images_sections, numbers_section
 from berg_jax.experiments.control.uncertainty import alignment_interval, goal_p, shift_intervals
 from berg_jax.experiments.reporting.results import write_numbers
@@ -87,7 +88,7 @@ def test_images_that_go_the_farthest_are_chosen(
     with Image.open(out / "control.png") as picture:
         assert min(picture.size) > 500
     page, config = (out / "report.html").read_text(), json.loads((out / "config.json").read_text())
-    assert page.count("<figure>") == 1 + 4  # of this size there are no brains
+    assert page.count("<figure>") == 3 + 4  # of this size there are no brains
     assert page.count("<tr><td>") == 4
     assert (
         f"{path} --berg-dir {complement.folder} --subject 2 --output {out} --batch-size 24 --k 3 --margin 0.01"
@@ -129,7 +130,9 @@ def test_sets_beat_random_ones(complement: Golden, shown: tuple[Path, np.ndarray
         assert 1 / 1001 <= entry["p"][0] < 0.05
         assert entry["random range"][0][0] < entry["random sets"][0] < entry["random range"][0][1]
         assert entry["intervals"][0][0] <= entry["alignment"][0] <= entry["intervals"][0][1]
-    pages = {"report.html", "config.json", "chosen"} | {f"control{suffix}" for suffix in (".png", ".pdf", ".csv")}
+    figures = ("control", "bars", "search", "responses", "dissimilarities")
+    pages = {"report.html", "config.json", "chosen"}
+    pages |= {f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf", ".csv")}
     assert {path.name for path in out.iterdir()} == {"images.csv", "results.json", "subj02", *pages}
     assert {"align.lh.func.gii", "disentangle.rh.func.gii"} <= {p.name for p in (out / "subj02" / "maps").iterdir()}
     assert "<td>disentangle</td>" in (out / "report.html").read_text()
@@ -290,7 +293,7 @@ def test_planted_preferences_are_found(demo: Path, tmp_path: Path) -> None:
         assert np.min(entry["synthesized"]) > 2
     assert len(list((tmp_path / "u" / "synthesized").iterdir())) == 4
     page = (tmp_path / "u" / "report.html").read_text()
-    assert page.count("<figure>") == 1 + 4 + 2 * 8
+    assert page.count("<figure>") == 4 + 4 + 2 * 8
     assert "FFA-1 up, PPA down: mean response to these images" in page
     assert "FFA-1 up, PPA down, synthesized images: mean response to these images" in page
     subject = berg_jax.Subject("demo", 2)

@@ -128,7 +128,7 @@ def fuse(
         for s, found in zip(subjects, regions, strict=True)
     ]
     with refusing(output):
-        source = images_of(subjects[0], output, images)
+        source, _ = images_of(subjects[0], output, images)
         require_images(source, FEWEST_IMAGES, "Fusion")
         patterns = read_patterns(eeg, source.ids, eeg_names)
     folders = [folder_of(output, subject) for subject in subjects]

@@ -1,3 +1,4 @@
+from .dissimilarities import dissimilarities_section
 from .layers import layers_section
 from .measured import measured_regions, measured_section
 from .partition import partition_section
@@ -13,6 +14,7 @@ __all__ = [
     "Searched",
     "Study",
     "check_names",
+    "dissimilarities_section",
     "layer_map",
     "layers_section",
     "measured_regions",

@@ -40,15 +40,17 @@ class Baseline(NamedTuple):
         """Mean response of each area over the images."""
         return {name: float(np.nanmean(values.astype(np.float64))) for name, values in self.areas.items()}
 
-    def values(self, directions: Mapping[str, int], margin: float | None) -> Float[np.ndarray, " images"]:
-        """Return the images' values of the control objective relative to the areas' means.
+    def values(
+        self, directions: Mapping[str, int], margin: float | None, *, relative: bool = True
+    ) -> Float[np.ndarray, " images"]:
+        """Return the images' values of the control objective relative to the areas' means, or to 0.
 
         See Also
         --------
         berg_jax.experiments.synthesis.objectives.control
         """
         responses = np.stack([self.areas[name] for name in directions], axis=1)
-        baseline = np.array([self.means[name] for name in directions])
+        baseline = np.array([self.means[name] if relative else 0.0 for name in directions])
         shifts = directed_shifts(responses, list(directions.values()), baseline)
         return np.minimum(shifts, np.inf if margin is None else margin).sum(axis=1)
 
@@ -130,6 +132,27 @@ def relative_scores(
         relative[f"{name} over baseline"] = scores[name] - np.nanmean(values.astype(np.float64))
         relative[f"{name} percentile"] = percentile(scores[name], values)
     return relative
+
+
+def percentiles(
+    scores: Mapping[str, Float[np.ndarray, " n"]],
+    natural: Baseline,
+    directions: Mapping[str, int],
+    margin: float | None,
+) -> dict[str, Float[np.ndarray, " n"]]:
+    """Return the percentile of each score among natural images, where the objective is not relative to them.
+
+    Parameters
+    ----------
+    scores
+        Scores of the synthesized images: ``value``, and each area's mean response.
+    natural
+        Areas' responses to natural images.
+    directions, margin
+        See :func:`~berg_jax.experiments.synthesis.objectives.control`; 1 or −1 for each area.
+    """
+    usual = {"value": natural.values(directions, margin, relative=False), **natural.areas}
+    return {f"{name} percentile": percentile(scores[name], values) for name, values in usual.items()}
 
 
 def _columns(stored: Responses, vertices: Vertices, path: str | Path, subject_id: int) -> np.ndarray:

@@ -44,7 +44,9 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
     assert "SYNTHETIC" in said.output
-    pages, sheet = {"report.html", "config.json"}, {f"contact_sheet{suffix}" for suffix in (".png", ".pdf", ".csv")}
+    figures = ("contact_sheet", "course", "pairs", "regions")
+    pages = {"report.html", "config.json"}
+    sheet = {f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf", ".csv")}
     assert set(files(out)) == {"1.png", "2.png", *sheet, "scores.csv", "synthesis.json", *pages}
     with (out / "scores.csv").open() as file:
         table = list(csv.DictReader(file))

@@ -1,0 +1,143 @@
+"""Figures of how images came about: a curve for each restart, and each image beside what it started from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ....surface.style import SMALLEST, WIDTH, default_style
+from ...reporting.figures import new_figure, save_figure
+from ..ascent import Problem, render, start
+from ..functions import as_function
+from ..optimize import ADAM
+from ..parametrizations.base import Parametrization
+
+CURVES, PAIRS = "course.png", "pairs.png"
+MOST_PAIRS = 8
+_FEW = 8  # restarts that the legend names
+
+
+def start_images(
+    parametrization: Parametrization, *, n: int, seed: int, project: Any = None, optimizer: Any = ADAM
+) -> UInt8[np.ndarray, "n 3 height width"]:
+    """Return the images that the restarts of an optimization start from, rounded to 8 bits.
+
+    Parameters
+    ----------
+    parametrization, n, seed, project, optimizer
+        As they were given to :func:`~berg_jax.experiments.synthesis.optimize.optimize`.
+    """
+    states = start(parametrization, optimizer, n, 1, seed)
+    problem = Problem(
+        objective=as_function(_nothing),
+        decode=as_function(parametrization.decode),
+        project=None if project is None else as_function(project),
+    )
+    images = [
+        render(problem, jax.tree.map(lambda leaf, place=place: leaf[place], states.latents)) for place in range(n)
+    ]
+    return np.concatenate([np.asarray(one) for one in images]).round().clip(0, 255).astype(np.uint8)
+
+
+def _nothing(responses: Any) -> Any:
+    return responses
+
+
+@default_style()
+def draw_course(
+    history: Float[np.ndarray, "steps n"],
+    path: Path,
+    *,
+    subtitle: str,
+    note: str | None,
+    names: Sequence[str] | None = None,
+    label: str = "objective's value (z)",
+) -> None:
+    """Draw the value of each restart at each step, the best one in color.
+
+    Parameters
+    ----------
+    history
+        Value before each step, of the best image first; NaN where a step was left out.
+    path
+        The .png file; the .csv file beside it has all values.
+    subtitle, note
+        Texts below the title and below the figure.
+    names
+        Name of each restart; by default its image's number.
+    label
+        Name of the values, with their unit.
+    """
+    names = [f"image {number}" for number in range(1, history.shape[1] + 1)] if names is None else list(names)
+    figure = new_figure(2.1, "A curve for each restart", subtitle, note)
+    axes = figure.subplots()
+    steps = np.arange(1, len(history) + 1)
+    few = len(names) <= _FEW
+    for place in range(len(names) - 1, -1, -1):  # so that the best is on top
+        color = f"C{place % 10}" if few else "tab:red" if place == 0 else "0.7"
+        axes.plot(steps, history[:, place], color=color, lw=1.2 if place == 0 else 0.7, label=names[place])
+    handles, labels = axes.get_legend_handles_labels()
+    if few:
+        axes.legend(handles[::-1], labels[::-1], frameon=False, ncols=2, loc="lower right")
+    else:
+        axes.legend(handles[-1:], [f"{names[0]}, the best"], frameon=False, loc="lower right")
+    axes.set(xlabel="step", ylabel=label)
+    axes.spines[["top", "right"]].set_visible(False)
+    table = (
+        (name, step, float(value))
+        for name, own in zip(names, history.T, strict=True)
+        for step, value in zip(steps.tolist(), own, strict=True)
+    )
+    save_figure(figure, path, ("image", "step", "value"), table)
+
+
+@default_style()
+def draw_pairs(
+    starts: UInt8[np.ndarray, "n 3 height width"],
+    ends: UInt8[np.ndarray, "n 3 height width"],
+    values: Sequence[tuple[float, float]],
+    path: Path,
+    *,
+    subtitle: str,
+    note: str | None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Draw each image beside the one that it started from, with the objective's value below both.
+
+    Parameters
+    ----------
+    starts, ends
+        Images in 0–255: up to eight pairs are drawn.
+    values
+        The objective's value of each start and end.
+    path
+        The .png file; the .csv file beside it has the values.
+    subtitle, note
+        Texts below the title and below the figure.
+    names
+        Name of each pair; by default its number.
+    """
+    count = min(len(starts), MOST_PAIRS)
+    names = [f"image {number}" for number in range(1, count + 1)] if names is None else list(names)[:count]
+    rows = -(-count // 2)
+    side = WIDTH / 4 - 0.14
+    figure = new_figure((side + 0.3) * rows, "From the start to the image", subtitle, note)
+    panels = figure.subplots(rows, 4, squeeze=False)
+    for axes in panels.ravel():
+        axes.set_axis_off()
+    for place in range(count):
+        row, left = divmod(place, 2)
+        for offset, picture, value, word in (
+            (0, starts[place], values[place][0], "start"),
+            (1, ends[place], values[place][1], f"→ {names[place]}"),
+        ):
+            axes = panels[row, 2 * left + offset]
+            axes.imshow(picture.transpose(1, 2, 0))
+            axes.set_title(f"{word}: {value:.2f}", size=SMALLEST, pad=2)
+    table = [(name, *map(float, pair)) for name, pair in zip(names, values[:count], strict=True)]
+    save_figure(figure, path, ("image", "start", "end"), table)
