@@ -28,12 +28,13 @@ from ..reporting.command import Command, command_of
 from ..reporting.figures import save_figure
 from ..reporting.outcome import ExperimentResult
 from ..reporting.page import Gallery, Section, Table, write_report
-from ..reporting.results import origin
+from ..reporting.results import note, origin
 from ..reporting.statistics import mean_interval
 from . import augmentations, objectives, priors
 from .areas import union
 from .judging.natural import natural_baseline, relative_scores
 from .judging.sheets import contact_sheet, scores_csv
+from .judging.winner import Judge, judge_images, judged_section
 from .optimize import Result, optimize
 from .parametrizations.inputs import check_inputs, input_contents
 from .parametrizations.photographs import make_parametrization, projection, read_squares
@@ -56,6 +57,7 @@ def synthesize(
     baseline: str | Path | None = None,
     prior: str | None = None,
     guidance: float | None = None,
+    held_out: Sequence[int] | None = None,
     n: int = 8,
     precision: str = "float32",
     microbatch: int | None = None,
@@ -95,6 +97,8 @@ def synthesize(
         steps and the seed count, and a break starts it anew.
     guidance
         Guidance scale of the prior; by default 1.
+    held_out
+        Numbers of subjects of the same directory that take no part, in whose models the images are judged.
     n
         Number of images, each from a start of its own.
     precision
@@ -127,6 +131,7 @@ def synthesize(
         baseline=baseline,
         prior=prior,
         guidance=guidance,
+        held_out=list(held_out or ()) or None,
         n=n,
         precision=precision,
         microbatch=microbatch,
@@ -137,6 +142,8 @@ def synthesize(
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
     if set(drive) & set(suppress):
         raise InvalidParameterError(f"A ROI cannot be driven and suppressed: {sorted(set(drive) & set(suppress))}.")
+    if subject.description.subject in (held_out or ()):
+        raise InvalidParameterError(f"Subject {subject.description.subject} takes part, and cannot be held out.")
     settings = {name: value for name, value in command.settings.items() if name != "output"}
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
@@ -144,6 +151,8 @@ def synthesize(
     inputs = {"start": recipe.start, "photographs": recipe.photographs, "baseline": baseline}
     if _is_done(output, settings, subject.identity(vertices, precision), inputs):
         return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
+    others = {f"subject {number}": Subject(subject.berg_dir, number) for number in held_out or ()}
+    unions = {name: union(other, areas, selection) for name, other in others.items()}
     model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
@@ -184,6 +193,13 @@ def synthesize(
     responses = _responses(model, shown, microbatch or 8)
     scores = {"value": np.asarray(objective(jnp.asarray(responses)))}
     scores |= {name: responses @ weights for name, weights in area.items()}
+    judges = {}
+    for name, (own_vertices, own) in unions.items():
+        rows = [own[roi] for roi in directions]
+        own_objective = objectives.control(rows, list(directions.values()), start_from, margin)
+        judges[name] = Judge(others[name].model(own_vertices, precision=precision), own_objective)
+    usual = None if baseline is None or natural.stored else read_squares(baseline)[0]
+    judged = judge_images(model, objective, result.images[order], others=judges, natural=usual, batch=microbatch or 8)
     relative = {}
     if natural is not None:
         relative = relative_scores(scores, {"value": natural.values(directions, margin), **natural.areas})
@@ -196,11 +212,13 @@ def synthesize(
         "spectrum of": source,
         "baseline": None if natural is None else {"source": natural.source, "means": natural.means},
         "environment": environment().splitlines(),
+        "judged": judged.as_json(),
         **_course(result, order),
     }
     title = _title(subject, settings, facts["vertices"], n)
     _write(output, shown, scores, relative, facts, subject.description.synthetic, title)
-    _report(output, command, {**scores, **relative}, result.history, facts, subject)
+    section = judged_section(judged, output, subtitle=title.partition(" · ")[2], note=note(subject))
+    _report(output, command, {**scores, **relative}, result.history, facts, subject, section)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
     synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * subject.description.synthetic
@@ -249,6 +267,7 @@ def _report(
     history: Float[np.ndarray, "steps n"],
     facts: dict[str, Any],
     subject: Subject,
+    judged: Section,
 ) -> None:
     settings = command.settings
     count = len(next(iter(scores.values())))
@@ -281,7 +300,7 @@ def _report(
     write_report(
         output,
         "Stimulus synthesis",
-        [Section("Images", [Gallery(tiles, caption, made), table]), Section("Course", [course])],
+        [Section("Images", [Gallery(tiles, caption, made), table]), judged, Section("Course", [course])],
         lead=f"{count} images by {'guided diffusion' if settings['prior'] else 'gradient ascent'} "
         f"through the model of subject {subject.description.subject}"
         f"{origin(subject)}"

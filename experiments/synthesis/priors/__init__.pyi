@@ -1,5 +1,6 @@
 from .diffusion import Diffusion, cosine_schedule
 from .drawings import drawings_diffusion
+from .features import class_token, feature_distance, network_tokens
 from .guidance import Samples, sample
 from .penalties import chain, distance, likeness, luminance_and_contrast, total_variation, within
 from .pipelines import guide
@@ -11,13 +12,16 @@ __all__ = [
     "Samples",
     "Variations",
     "chain",
+    "class_token",
     "cosine_schedule",
     "distance",
     "drawings_diffusion",
+    "feature_distance",
     "guide",
     "likeness",
     "luminance_and_contrast",
     "make_variations",
+    "network_tokens",
     "sample",
     "total_variation",
     "vary",

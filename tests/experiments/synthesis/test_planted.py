@@ -40,12 +40,13 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     """Driving the face area beats natural images by far; what is written down is so."""
     out = tmp_path / "out"
     command = ["synthesize", "--berg-dir", "demo", "--subject", "1", "--drive", "FFA-1 + FFA-2", "--output", str(out)]
-    command += ["--n", "2", "--steps", "20", "--jitter", "0"]
+    command += ["--n", "2", "--steps", "20", "--jitter", "0", "--held-out", "2"]
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
     assert "SYNTHETIC" in said.output
+    judged = {f"judged{suffix}" for suffix in (".png", ".pdf", ".csv")}
     pages, sheet = {"report.html", "config.json"}, {f"contact_sheet{suffix}" for suffix in (".png", ".pdf", ".csv")}
-    assert set(files(out)) == {"1.png", "2.png", *sheet, "scores.csv", "synthesis.json", *pages}
+    assert set(files(out)) == {"1.png", "2.png", *sheet, "scores.csv", "synthesis.json", *pages, *judged}
     with (out / "scores.csv").open() as file:
         table = list(csv.DictReader(file))
     assert [row["image"] for row in table] == ["1.png", "2.png"]
@@ -63,6 +64,11 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     assert facts["weights"] == "synthetic"
     assert facts["images"]["1.png"] == hashlib.sha256(images[0].tobytes()).hexdigest()
     assert np.shape(facts["history"]) == (20, 2)
+    np.testing.assert_allclose(facts["judged"]["values"]["8 bits"], values, atol=1e-3)
+    other = berg_jax.load("demo", 2, roi="FFA-1 + FFA-2")
+    np.testing.assert_allclose(
+        facts["judged"]["transfer"]["subject 2"], responses_of(other, images, 2).mean(axis=1), rtol=0.05, atol=0.05
+    )
     before = files(out)
     assert "Complete already" in CliRunner().invoke(app, command).output
     other = CliRunner().invoke(app, [*command, "--seed", "3"])
