@@ -100,8 +100,9 @@ def make_variations(
     images, count = read_squares(path)
     if count != 1:
         raise InvalidParameterError(f"Variations are made of one photograph; {path} has {count}. Give a file.")
-    others = {name: name for name in outlined(subject, OUTLINED) if name != roi}
-    vertices, area = union(subject, {roi: roi, **others}, selection)
+    vertices, area = union(subject, {name: name for name in (roi, *outlined(subject, OUTLINED))}, selection)
+    # ROIs that share no vertex with the one that is driven.
+    area = {name: own for name, own in area.items() if name == roi or not (own * area[roi]).any()}
     model = subject.model(vertices, precision=precision)
     options = {"scales": scale, "strength": strength, "steps": steps, "seed": seed}
     features = class_token(model if dinov2 is None else load_dinov2(dinov2))
@@ -111,9 +112,12 @@ def make_variations(
         responses = np.concatenate([np.asarray(model(image[None])) for image in rounded])
         means = {name: responses @ weights for name, weights in area.items()}
         files = [output / f"scale_{one:+g}.png" for one in found.scales]
+        given = {"photograph": images[0], "as the model gives it back": found.reconstruction.clip(0, 255)}
+        given = {name: image.round().astype(np.uint8) for name, image in given.items()}
+        given_files = [output / "photograph.png", output / "reconstruction.png"]
         with explained("write", output):
             output.mkdir(parents=True, exist_ok=True)
-            for file, image in zip(files, rounded, strict=True):
+            for file, image in zip([*given_files, *files], [*given.values(), *rounded], strict=True):
                 Image.fromarray(image.transpose(1, 2, 0)).save(file)
     facts = {
         **provenance(subject, vertices, precision, experiment="vary", roi=roi, **options),
@@ -124,7 +128,8 @@ def make_variations(
         "features": "the model's own DINOv2, class token" if dinov2 is None else f"{dinov2}, class token",
     }
     write_numbers(output, facts)
-    tiles = [
+    tiles = [(file, [name]) for file, name in zip(given_files, given, strict=True)]
+    tiles += [
         (file, [f"scale {one:+g}", f"{roi} {value:.2f} z", f"{pixel:.1f} grey levels", f"DINOv2 {feature:.2f}"])
         for file, one, value, pixel, feature in zip(
             files, found.scales, means[roi], found.pixel_distance, found.feature_distance, strict=True
@@ -133,7 +138,10 @@ def make_variations(
     about_it = about([subject.description.subject], roi, images=len(files), vertices=int((area[roi] > 0).sum()))
     small_print = note(subject)
     sheet = draw_sheet(
-        rounded, [lines for _, lines in tiles], [small_print] * bool(small_print), f"Variations · {about_it}"
+        np.stack([*given.values(), *rounded]),
+        [lines for _, lines in tiles],
+        [small_print] * bool(small_print),
+        f"Variations · {about_it}",
     )
     distances = (found.pixel_distance, found.feature_distance)
     rows = zip(*(map(float, column) for column in (found.scales, means[roi], *distances)), strict=True)
@@ -186,7 +194,7 @@ def draw_course(
     subtitle: str,
     note: str | None,
 ) -> None:
-    """Draw the response of a ROI along the strip in color, and those of others in grey.
+    """Draw the response of a ROI along the strip, and those of others in thin lines.
 
     Parameters
     ----------
@@ -201,16 +209,17 @@ def draw_course(
     subtitle, note
         Texts above and below the figure.
     """
-    figure = new_figure(2.3, f"Responses along the variations for {roi}", subtitle, note)
+    from matplotlib import colormaps
+
+    figure = new_figure(2.3, "Responses along a strip of variations", subtitle, note)
     axes = figure.subplots()
+    axes.plot(scales, means[roi], "o-", color="black", markersize=3, linewidth=1.5, label=roi)
     others = {name: values for name, values in means.items() if name != roi}
-    for index, values in enumerate(others.values()):
-        label = f"{len(others)} other ROIs" if index == 0 else None
-        axes.plot(scales, values, color="0.7", linewidth=0.8, label=label)
-    axes.plot(scales, means[roi], "o-", color="tab:red", markersize=3, label=roi)
+    for (name, values), color in zip(others.items(), colormaps["tab10"].colors * len(others), strict=False):
+        axes.plot(scales, values, color=color, linewidth=0.8, label=name)
     axes.set_xlabel("guidance scale")
     axes.set_ylabel("mean response (z)")
     axes.spines[["top", "right"]].set_visible(False)
-    legend_below(axes, 2)
+    legend_below(axes, 4)
     cells = ((float(scale), *(float(means[name][index]) for name in means)) for index, scale in enumerate(scales))
     save_figure(figure, path, ("scale", *means), cells)
