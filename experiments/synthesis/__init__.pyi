@@ -1,11 +1,11 @@
 from . import augmentations, objectives, priors
-from .accentuation import accentuate
 from .areas import union
 from .experiment import synthesize
 from .optimize import Result, optimize
 from .parametrizations.base import Parametrization
 from .parametrizations.fourier import fourier, phases, phases_of
 from .parametrizations.pixels import pixels
+from .priors.accentuation import accentuate
 from .recipe import Recipe
 from .search.evolution import evolve
 from .search.sets import evolve_sets

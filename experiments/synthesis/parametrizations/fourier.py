@@ -179,7 +179,7 @@ def phases_of(photograph: Num[np.ndarray, "3 size size"], noise: float = 0.0) ->
     See Also
     --------
     phases : Start from random phases, with the mean magnitudes of many photographs.
-    berg_jax.experiments.synthesis.accentuation.accentuate : Change a photograph by its phases.
+    berg_jax.experiments.synthesis.priors.accentuation.accentuate : Change a photograph by its phases.
 
     Examples
     --------

@@ -1,3 +1,4 @@
+from .accentuation import accentuate
 from .diffusion import Diffusion, cosine_schedule
 from .drawings import drawings_diffusion
 from .features import class_token, feature_distance, network_tokens
@@ -11,6 +12,7 @@ __all__ = [
     "Diffusion",
     "Samples",
     "Variations",
+    "accentuate",
     "chain",
     "class_token",
     "cosine_schedule",

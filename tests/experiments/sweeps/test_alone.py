@@ -79,7 +79,7 @@ def test_a_sweep_over_guidance_is_the_samples_one_by_one(demo: Path, tmp_path: P
 def test_a_sweep_takes_every_experiment(demo: Path, photo: Path, tmp_path: Path) -> None:
     base = f'[base]\nberg_dir = "demo"\nsubject = 1\ndrive = "FFA-1"\nphoto = "{photo}"\n'
     axes = {
-        "vary": "guidance = [-1, 1]\nradius = [8, 16]\nsteps = [8]\n[random]\ntrials = 1\naxes = {strength = {choice = [0.3]}}\n",
+        "vary": "guidance = [-1, 1]\nradius = [8, 16]\nsteps = [8]\nstrength = [0.3]\n",
         "metamer": "seed = [0, 1]\nsteps = [4]\n",
         "explain": 'method = ["gradient-times-input", "occlusion"]\n',
     }

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Num
 
-from ...errors import InvalidParameterError
-from ...model.encoding_model import EncodingModel
-from . import augmentations
-from .optimize import Result, optimize
-from .parametrizations.fourier import phases_of
-from .priors.features import feature_distance, network_tokens
+from ....errors import InvalidParameterError
+from ....model.encoding_model import EncodingModel
+from .. import augmentations
+from ..optimize import Result, optimize
+from ..parametrizations.fourier import phases_of
+from .features import feature_distance, network_tokens
 
 _OPTIMIZER = optax.adam(0.02)
 
