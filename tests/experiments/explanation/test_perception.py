@@ -51,18 +51,18 @@ def test_the_predicted_change_is_the_measured_one() -> None:
 
 def test_few_vertices_are_no_excuse_for_a_change_that_is_none() -> None:
     """A random change of many pixels hardly moves few vertices, and is nearly an eigenvector."""
-    side, vertices = 32, 5
-    weights = jnp.asarray(np.random.default_rng(2).normal(size=(3 * side * side, vertices)), jnp.float32) / side
+    side, vertices = 64, 5
+    weights = np.random.default_rng(2).normal(size=(3 * side * side, vertices)) * [1, 0.05, 0.05, 0.05, 0.05] / side
     image = np.random.default_rng(0).uniform(60, 200, (3, side, side)).astype(np.float32)
 
     def wide(images: jax.Array) -> jax.Array:
-        return jnp.matmul(images.reshape(len(images), -1), weights, precision="highest") / 100
+        return jnp.matmul(images.reshape(len(images), -1), jnp.asarray(weights, jnp.float32), precision="highest")
 
-    found = eigendistortions(wide, image, tolerance=1e-3)
-    lengths = np.linalg.svd(np.asarray(weights, np.float64) / 100, compute_uv=False)
-    expected = lengths[0] * np.sqrt(3 * side * side / vertices)
-    np.testing.assert_allclose(found.largest_sensitivity, expected, rtol=1e-3)
-    assert found.smallest_sensitivity[0] < 2e-3 * expected
+    expected = np.linalg.svd(weights, compute_uv=False)[0] * np.sqrt(3 * side * side / vertices)
+    for seed in range(3):
+        found = eigendistortions(wide, image, tolerance=1e-2, seed=seed)
+        np.testing.assert_allclose(found.largest_sensitivity, expected, rtol=1e-2)
+        assert found.smallest_sensitivity[0] < 1e-2 * expected
 
 
 def test_eigendistortions_that_do_not_exist_or_do_not_converge_are_errors() -> None:
