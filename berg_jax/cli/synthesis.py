@@ -64,6 +64,10 @@ def synthesize(
         typer.Option(help="Prior to draw the images from, guided by the goal (default: none, gradient ascent)"),
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 1)")] = None,
+    held_out: Annotated[
+        list[int] | None,
+        typer.Option(help="Subject that takes no part, in whose model the images are judged; repeat it for more."),
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of images, each from a start of its own.")] = 8,
     precision: Precision = "float32",
     microbatch: Annotated[
@@ -89,6 +93,7 @@ def synthesize(
         baseline=baseline,
         prior=prior,
         guidance=guidance,
+        held_out=held_out,
         n=n,
         precision=precision,
         microbatch=microbatch,
@@ -209,10 +214,17 @@ def vary(
     ] = 0.5,
     steps: Annotated[int, typer.Option(min=1, help="Number of steps.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed makes the same images.")] = 0,
+    dinov2: Annotated[
+        Path | None,
+        typer.Option(
+            help="Stock DINOv2 to measure distances in: a folder with model.safetensors "
+            "(default: the model's own network)."
+        ),
+    ] = None,
     precision: Precision = "float32",
 ) -> str:
     """Make variations of a photograph that suppress and drive a region, at a matched distance from it."""
     from ..experiments.synthesis.priors.strip import SCALES, make_variations
 
-    options = {"scale": scale or list(SCALES), "strength": strength, "steps": steps, "seed": seed}
+    options = {"scale": scale or list(SCALES), "strength": strength, "steps": steps, "seed": seed, "dinov2": dinov2}
     return make_variations(subject, output, path, roi=roi, selection=selection, precision=precision, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,8 @@ from ...model.images import check_values
 from ..synthesis.ascent import Model
 from .attribution import _as_pytree
 
-_POWER_STEPS = 8  # power iterations that find the scale of the eigenvalues
+_POWER_STEPS = 8  # power iterations that find the scale of the eigenvalues, and the start at their upper end
+_LEAST = 1e-6  # smallest residual, relative to the largest eigenvalue, that products in float32 can reach
 _STEP = 0.25  # grey levels (root mean square) by which an image is changed to measure a sensitivity
 
 
@@ -67,7 +69,8 @@ def eigendistortions(
     k
         Number of eigendistortions at either end.
     tolerance
-        Largest residual of an eigenvector, relative to the largest eigenvalue.
+        Largest residual of an eigenvector, relative to the largest eigenvalue. At the lower end its square counts, as
+        a sensitivity is the root of an eigenvalue, but not less than 1e-6, which float32 can reach.
     iterations
         Largest number of iterations.
     seed
@@ -117,11 +120,13 @@ def eigendistortions(
     shape = (image.size, image.size)
     operator = LinearOperator(shape, matvec=lambda x: multiply(x.reshape(-1, 1)), matmat=multiply, dtype=np.float64)
     random = np.random.default_rng(seed)
-    scale = _largest_eigenvalue(multiply, random.standard_normal((image.size, 1)))
+    # Random changes are nearly invisible if there are few vertices, which is an eigenvector, too: the upper end
+    # is searched from where products with JᵀJ lead.
+    scale, upper = _upper_end(multiply, random.standard_normal((image.size, k)))
+    lower = random.standard_normal((image.size, k))
     ends = []
-    for largest in (True, False):
-        start = random.standard_normal((image.size, k))
-        values, vectors = _solve(operator, start, largest, tolerance * scale, iterations)
+    for largest, start, least in ((True, upper, tolerance), (False, lower, max(tolerance**2, _LEAST))):
+        values, vectors = _solve(operator, start, largest, least * scale, iterations)
         order = np.argsort(-values if largest else values)
         ends.append(vectors.T[order].reshape(k, *image.shape) * np.sqrt(image.size))
     predicted = [np.asarray(_predicted(model, image, end.astype(np.float32))) for end in ends]
@@ -129,18 +134,21 @@ def eigendistortions(
     return Eigendistortions(*(end.astype(np.float32) for end in ends), *predicted, *measured)
 
 
-def _largest_eigenvalue(multiply: object, vector: Float[np.ndarray, "values 1"]) -> float:
+def _upper_end(
+    multiply: Callable[[Float[np.ndarray, "values k"]], Float[np.ndarray, "values k"]],
+    vectors: Float[np.ndarray, "values k"],
+) -> tuple[float, Float[np.ndarray, "values k"]]:
+    """Return the largest eigenvalue and changes near the upper end, roughly, by subspace iteration."""
     value = 0.0
     for _ in range(_POWER_STEPS):
-        vector = vector / np.linalg.norm(vector)
-        vector = multiply(vector)
-        value = float(np.linalg.norm(vector))
+        vectors = multiply(np.linalg.qr(vectors)[0])
+        value = float(np.linalg.norm(vectors, axis=0).max())
         if not np.isfinite(value) or value == 0:
             raise ValidationError(
                 "The responses do not depend on the image, or their derivative is not finite: no change of it is "
                 "larger than another. Choose vertices that see the image, and an image that is not uniform."
             )
-    return value
+    return value, vectors
 
 
 def _solve(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -24,11 +24,11 @@ from ..synthesis.areas import union
 from ..synthesis.judging.judge import score
 from ..synthesis.parametrizations.photographs import read_squares
 from .attribution import Maps, gradient_times_input, integrated_gradients, occlusion, smooth_grad
+from .methods import DEFAULT_METHODS, Method
 from .pictures import draw_curves, draw_maps, draw_reading, map_limits
 from .reading import Contributions, contributions, reading
 from .sanity import Curves, deletion_and_insertion, likeness, randomized
 
-Method = Literal["gradient-times-input", "integrated-gradients", "smooth-grad", "occlusion"]
 METHODS: Mapping[str, Callable[..., Maps]] = {
     "gradient-times-input": gradient_times_input,
     "integrated-gradients": integrated_gradients,
@@ -46,7 +46,7 @@ def explain(
     *,
     roi: str,
     against: str | None = None,
-    method: Sequence[Method] = ("integrated-gradients", "occlusion"),
+    method: Sequence[Method] = DEFAULT_METHODS,
     selection: Selection = Selection(),
     precision: str = "float32",
     batch_size: int = 8,

@@ -149,6 +149,14 @@ def make_metamers(
         ],
         f"Eigendistortions on grey, drawn with {_CONTRAST:.0f} grey levels, and their measured sensitivity.",
     )
+    sensitivity = Table(
+        "Sensitivity to the eigendistortions: change of the responses in z per grey level (both root mean squares)",
+        ("change", "predicted", "measured"),
+        [
+            ("most visible", float(changes.largest_sensitivity[0]), float(changes.largest_measured[0])),
+            ("least visible", float(changes.smallest_sensitivity[0]), float(changes.smallest_measured[0])),
+        ],
+    )
     lead = (
         f"{n} metamers of an image for {roi} of subject {subject.description.subject}{origin(subject)}: "
         f"the largest error is {100 * found.error.max():.2f}% of the responses' spread."
@@ -158,7 +166,7 @@ def make_metamers(
         "Metamers",
         [
             Section("Metamers", [Gallery(tiles, f"Images with the same responses in {roi}."), table]),
-            Section("Eigendistortions", [ends]),
+            Section("Eigendistortions", [ends, sensitivity]),
         ],
         lead=lead,
         command=command.line,

@@ -85,6 +85,20 @@ def draw_maps(
     save_figure(figure, path, ("row", "column", *maps), cells)
 
 
+def painted(
+    image: Float[np.ndarray, "3 height width"], values: Float[np.ndarray, "height width"]
+) -> Float[np.ndarray, "3 height width"]:
+    """Return a map painted over its grey image as one image in 0–255: red raises the objective, blue lowers it."""
+    from matplotlib import colormaps
+
+    most = map_limits({"": values[None]})[""]
+    strength = np.clip(np.abs(values) / most, 0, 1)
+    color = 255 * np.moveaxis(colormaps["RdBu_r"](0.5 + 0.5 * np.clip(values / most, -1, 1))[..., :3], -1, 0)
+    share = 0.15 + 0.85 * strength[None]
+    grey = 127.5 * (0.5 + np.asarray(image).mean(axis=0, keepdims=True) / 255)
+    return share * color + (1 - share) * grey
+
+
 def map_limits(maps: Mapping[str, Float[np.ndarray, "images height width"]]) -> dict[str, float]:
     """Return the absolute value of each kind of map that has the full color, for all images."""
     return {name: max(float(np.percentile(np.abs(values), _BRIGHTEST)), 1e-12) for name, values in maps.items()}

@@ -7,12 +7,13 @@ import json
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
-from .trial import Settings, Trial
+from .trial import Settings, Trial, kind_of
 
 # The settings that a program is compiled for. All others (ROIs, seeds, learning rates, …) are its arguments.
 _SHAPE = (
     *("berg_dir", "subject", "hemisphere", "min_ncsnr", "precision"),
     *("images", "objective", "k", "optimizer", "steps", "draws"),
+    *("experiment", "prior"),
 )
 
 
@@ -40,14 +41,17 @@ class Chunk(NamedTuple):
 def shape(settings: Settings) -> str:
     """Return the settings that trials must have in common to be computed by one program, as text."""
     regions = len(settings["drive"]) + len(settings["suppress"])  # which of them are suppressed is a number, too
-    return json.dumps([*(settings[name] for name in _SHAPE), regions, settings["radius"] is not None])
+    return json.dumps(
+        [*(settings[name] for name in _SHAPE), regions, settings["radius"] is not None, kind_of(settings)]
+    )
 
 
 def make_chunks(trials: Sequence[Trial], most: int, microbatch: int | None) -> list[Chunk]:
     """Divide trials into chunks of one shape, in the order of the shapes' first trials.
 
     All chunks of a shape have the same number of places, so that one program serves them. It is the smallest multiple
-    of the microbatch that does not need more chunks.
+    of the microbatch that does not need more chunks. Trials other than syntheses by gradient ascent are chunks of
+    their own.
 
     Parameters
     ----------
@@ -65,6 +69,9 @@ def make_chunks(trials: Sequence[Trial], most: int, microbatch: int | None) -> l
     largest = max(most // step * step, 1)
     chunks = []
     for alike in trials_by_shape.values():
+        if kind_of(alike[0].settings) != "synthesize":
+            chunks += [Chunk([trial], 1) for trial in alike]
+            continue
         n_chunks = -(-len(alike) // largest)
         size = -(-len(alike) // (n_chunks * step)) * step
         chunks += [Chunk(alike[start : start + size], size) for start in range(0, len(alike), size)]

@@ -199,7 +199,13 @@ def run_chunk(
             if error := _failure_reason(regions.model, problems[place], states[place], progress):
                 outcomes[trial.id] = failure(trial, error)
             else:
-                outcomes[trial.id] = _success(trial, images[place], responses[place], regions, progress)
+                numbers = {
+                    "value": float(progress.value),
+                    "best_step": int(progress.best_step),
+                    "skipped_steps": int(progress.skipped),
+                    "history": progress.history,
+                }
+                outcomes[trial.id] = success(trial, images[place], responses[place], regions, **numbers)
     return [outcomes[trial.id] for trial in chunk.trials]
 
 
@@ -224,28 +230,29 @@ def _failure_reason(model: EncodingModel, problem: Problem, state: State, progre
     return None if np.isfinite([progress.best, progress.value]).all() else ValidationError(_NOT_FINITE)
 
 
-def _success(
+def success(
     trial: Trial,
     image: UInt8[np.ndarray, "3 height width"],
     responses: Float[np.ndarray, " vertices"],
     regions: Regions,
-    progress: _Progress,
+    *,
+    history: Sequence[float] | Float[np.ndarray, " steps"],
+    **numbers: Any,
 ) -> Outcome:
+    """Return the outcome of a trial that has an image, with its responses and further numbers."""
     means = {name: float(responses @ weights) for name, weights in regions.weights.items()}
     entry = {
         "id": trial.id,
         "settings": trial.settings,
         "inputs": _inputs(*(trial.settings[name] for name in INPUTS)),
         "error": None,
-        "value": float(progress.value),
-        "best_step": int(progress.best_step),
-        "skipped_steps": int(progress.skipped),
         "responses": means,
         "percentiles": {
             name: float(percentile(np.array([means[name]]), usual)[0]) for name, usual in regions.natural.items()
         },
-        "history": [round(float(x), 6) if np.isfinite(x) else None for x in progress.history],
+        "history": [round(float(x), 6) if np.isfinite(x) else None for x in history],
         "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+        **numbers,
     }
     return Outcome(image=image, entry=entry)
 
@@ -266,7 +273,7 @@ def _problem_and_state(regions: Regions, settings: Settings) -> tuple[Problem, S
     """Return a trial's problem and first state, which are those of ``optimize`` with one restart."""
     parametrization, photograph = _parametrization(settings)
     problem = Problem(
-        objective=_objective(regions, settings),
+        objective=objective_of(regions, settings),
         decode=parametrization.decode,
         project=projection(photograph, settings["radius"]),
         penalties=settings["total_variation"] * priors.total_variation(),
@@ -296,7 +303,14 @@ def _optimizer(name: str) -> optax.GradientTransformation:
     return make(learning_rate=0.0, **{_MOMENTUM[name]: 0.0})
 
 
-def _objective(regions: Regions, settings: Settings) -> Any:
+def objective_of(regions: Regions, settings: Settings) -> Any:
+    """Return a trial's objective.
+
+    Raises
+    ------
+    InvalidParameterError
+        The subject lacks a ROI.
+    """
     drive, suppress = settings["drive"], settings["suppress"]
     for name in (*drive, *suppress):
         if name in regions.missing:

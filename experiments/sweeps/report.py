@@ -1,4 +1,4 @@
-"""Report of a sweep: images, best trials, failures, and the dependence of the objective's value on each setting."""
+"""Report of a sweep: images, best trials, failures, and the dependence of the trials' value on each setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..reporting.statistics import mean_interval
 from .figures import course_section, regions_section
 from .records import IMAGES, SPEC, Entry
 from .spec import Spec, describe_settings, format_value, varying
-from .trial import Trial
+from .trial import Trial, value_of
 
 PLOT = "scores.png"
 _BEST, _FAILED = 20, 10  # rows of the tables of best and of failed trials
@@ -135,6 +135,7 @@ def _values(rows: Sequence[Row]) -> list[float]:
 
 def _best(names: Sequence[str], done: Sequence[Row]) -> Table:
     rois = list(dict.fromkeys(roi for _, entry in done for roi in entry["responses"]))[:_ROIS]
+    measures = list(dict.fromkeys(name for _, entry in done for name in entry.get("measures", {})))
     best = sorted(done, key=lambda row: -row[1]["value"])[:_BEST]
     title = f"The best {len(best)} of {len(done):,} trials" if len(best) < len(done) else "Trials, the best first"
     ranked = [roi for roi in rois if any(roi in entry.get("percentiles", {}) for _, entry in best)]
@@ -143,11 +144,12 @@ def _best(names: Sequence[str], done: Sequence[Row]) -> Table:
         settings = [format_value(trial.settings[name]) for name in names]
         responses = [entry["responses"].get(roi) for roi in rois]
         shares = [entry.get("percentiles", {}).get(roi) for roi in ranked]
-        cells.append((trial.id, entry["value"], *settings, *responses, *shares))
+        own = [entry.get("measures", {}).get(name) for name in measures]
+        cells.append((trial.id, entry["value"], *settings, *responses, *shares, *own))
     return Table(
-        f"{title}: the objective's value, and ROIs' mean responses (z), for the image in its file"
+        f"{title}: {value_of([trial for trial, _ in done])}, and ROIs' mean responses (z), for the image in its file"
         + "; percentiles among crops of photographs (%)" * bool(ranked),
-        ("trial", "value", *names, *rois, *(f"{roi} percentile" for roi in ranked)),
+        ("trial", "value", *names, *rois, *(f"{roi} percentile" for roi in ranked), *measures),
         cells,
     )
 
@@ -159,15 +161,16 @@ def _by_axis(
         return []
     rois = dict.fromkeys(roi for _, entry in done for roi in entry["responses"])
     subtitle = about(subjects, ", ".join(rois), trials=len(done))
-    _draw(axes, output / PLOT, subtitle, SYNTHETIC if synthetic else None)
+    value = value_of([trial for trial, _ in done])
+    _draw(axes, output / PLOT, value, subtitle, SYNTHETIC if synthetic else None)
     notes = [axis.note for axis in axes if axis.note]
     caption = (
-        "The objective's value of each trial (dots), and the mean with its 95% interval by Student's t over trials, "
+        f"Each trial's {value} (dots), and the mean with its 95% interval by Student's t over trials, "
         "by each setting in which trials differ; the other settings vary within a row."
     )
     rows = [_summary(axis.name, label, group) for axis in axes for label, group in axis.groups.items()]
     columns = ("setting", "is", "done", "failed", "mean", "95% of mean", "best")
-    table = Table("The objective's value by each setting; 95% intervals over trials by Student's t", columns, rows)
+    table = Table(f"{value.capitalize()} by each setting; 95% intervals over trials by Student's t", columns, rows)
     return [
         Section("By setting", [Picture(output / PLOT, " ".join([caption, *notes]), {"trials": len(done)}), table])
     ]
@@ -181,10 +184,10 @@ def _summary(name: str, label: str, rows: Sequence[Row]) -> tuple[Any, ...]:
 
 
 @default_style()
-def _draw(axes: Sequence[Axis], path: Path, subtitle: str, note: str | None) -> None:
+def _draw(axes: Sequence[Axis], path: Path, value: str, subtitle: str, note: str | None) -> None:
     """Draw a row of dots for each group, with the mean and its interval; rows leave room for long names."""
     heights = [len(axis.groups) + 1.8 for axis in axes]
-    figure = new_figure(0.15 * sum(heights) + 0.3, "The objective's value by each setting", subtitle, note)
+    figure = new_figure(0.15 * sum(heights) + 0.3, "Trials' value by each setting", subtitle, note)
     panels = figure.subplots(len(axes), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     cells = []
     for axis, panel in zip(axes, panels, strict=True):
@@ -208,7 +211,7 @@ def _draw(axes: Sequence[Axis], path: Path, subtitle: str, note: str | None) -> 
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="x", color="0.9")
         panel.set_axisbelow(True)
-    panels[-1].set_xlabel("objective's value (z); mean, 95% interval over trials")
+    panels[-1].set_xlabel(f"{value}; mean, 95% interval over trials")
     save_figure(figure, path, ("setting", "is", "shown", "value", "low", "high"), cells)
 
 

@@ -25,7 +25,10 @@ _TABLES = ("base", "grid", "zip", "random", "launcher")
 _MOST = 1_000_000  # trials
 _LARGEST = 1 << 24  # bytes in a file
 _DIGITS = 6  # significant digits of a random draw, so that no id depends on a machine's logarithm
-_NUMBERS = ("margin", "min_ncsnr", "radius", "learning_rate", "momentum", "total_variation")
+_NUMBERS = (
+    *("margin", "min_ncsnr", "radius", "learning_rate", "momentum", "total_variation"),
+    *("guidance", "strength", "apart"),
+)
 
 
 class Spec(NamedTuple):

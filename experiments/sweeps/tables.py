@@ -28,6 +28,7 @@ _SIDE = 168  # of an image on a contact sheet, in pixels
 _TYPES = {
     **dict.fromkeys(("subject", "k", "steps", "jitter", "draws", "seed"), pa.int64()),
     **dict.fromkeys(("margin", "min_ncsnr", "radius", "learning_rate", "momentum", "total_variation"), pa.float64()),
+    **dict.fromkeys(("guidance", "strength", "apart"), pa.float64()),
 }
 
 
@@ -35,9 +36,10 @@ def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> lis
     """Write ``sweep.parquet``, contact sheets and a report of all recorded trials.
 
     The table has a row for each trial that is done or failed, in the specification's order. Its columns are ``id``;
-    ``error`` (null, or the reason of a failure); ``value`` (the objective's value for the image in its file); the
-    settings (several ROIs as ``FFA-1; PPA``); ``response: ROI`` for every ROI that the sweep asks of the subject, in
-    z units; ``percentile: ROI``, its percentile among crops of photographs; ``history`` (the value that was
+    ``error`` (null, or the reason of a failure); ``value`` (for the image in its file); the settings (several ROIs as
+    ``FFA-1; PPA``); ``response: ROI`` for every ROI that the sweep asks of the subject, in z units; ``percentile:
+    ROI``, its percentile among crops of photographs; ``measure: …`` for what else an experiment measures, such as a
+    variation's pixel distance; ``history`` (the value that was
     maximized, by step); ``image`` (the file) and the ``sha256`` of its pixels; and its provenance. The table's
     metadata hold the specification as JSON, under ``berg_jax.sweep``.
 
@@ -82,6 +84,9 @@ def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
     for roi in (roi for roi in rois if any(roi in entry.get("percentiles", {}) for _, entry in rows)):
         shares = [entry.get("percentiles", {}).get(roi) for _, entry in rows]
         columns[f"percentile: {roi}"] = pa.array(shares, pa.float64())
+    for name in dict.fromkeys(name for _, entry in rows for name in entry.get("measures", {})):
+        measured = [entry.get("measures", {}).get(name) for _, entry in rows]
+        columns[f"measure: {name}"] = pa.array(measured, pa.float64())
     for name, kind in _FACTS.items():
         columns[name] = pa.array([entry.get(name) for _, entry in rows], kind)
     images = [None if entry["failed"] else f"{IMAGES}/{trial.id}.png" for trial, entry in rows]

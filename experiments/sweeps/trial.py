@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from ...errors import InvalidParameterError
 from ...stream.selection import Selection
+from ..explanation.methods import DEFAULT_METHODS, Method
 from ..synthesis.recipe import Kind, Recipe
 
 Settings = dict[str, Any]  # plain JSON
-INPUTS = ("start", "photographs")  # settings that are paths of images
+INPUTS = ("start", "photographs", "photo")  # settings that are paths of images
 _DIGITS = 16  # of an id
 
 
@@ -102,7 +103,57 @@ SETTINGS: Mapping[str, Setting] = {
     "draws": Setting("an integer of at least 1", _whole(1), RECIPE.draws),
     "seed": Setting("an integer from 0 to 4294967295", _whole(0, 2**32 - 1), RECIPE.seed),
     "precision": _choice("float32", "tensorfloat32", "bfloat16", "float64"),
+    "experiment": _choice("synthesize", "vary", "metamer", "explain"),
+    "prior": Setting("'diffusion'", _one_of("diffusion")),
+    "guidance": Setting("a number", _number(lambda x: True)),
+    "photo": Setting("a path of one image", _text),
+    "strength": Setting("a number above 0, at most 1", _number(lambda x: 0 < x <= 1)),
+    "apart": Setting("a number of at least 0", _number(lambda x: x >= 0)),
+    "method": Setting(f"one of {', '.join(get_args(Method))}", _one_of(*get_args(Method))),
 }
+_LATER = ("experiment", "prior", "guidance", "photo", "strength", "apart", "method")
+"""Settings of a later version, which count in an id only where they are not their defaults."""
+
+_WHICH = ("berg_dir", "subject", "drive", "suppress", "hemisphere", "min_ncsnr", "precision", "experiment")
+_GOAL = ("objective", "k", "margin")
+_ASCENT = ("images", "photographs", "start", "radius", "optimizer", "learning_rate", "momentum")
+_USED: Mapping[str, tuple[str, ...]] = {
+    "synthesize": (*_GOAL, *_ASCENT, "steps", "jitter", "total_variation", "draws", "seed", "prior"),
+    "prior": (*_GOAL, "steps", "seed", "prior", "guidance"),
+    "vary": (*_GOAL, "photo", "guidance", "strength", "radius", "steps", "seed"),
+    "metamer": ("photo", "start", "apart", "steps", "learning_rate", "seed"),
+    "explain": (*_GOAL, "photo", "method"),
+}
+"""Further settings that each kind of trial uses."""
+
+_OWN: Mapping[str, Settings] = {
+    "prior": {"guidance": 1.0},
+    "vary": {"guidance": 0.0, "strength": 0.5, "steps": 50},
+    "metamer": {"apart": 0.0, "steps": 512, "learning_rate": 0.1},
+    "explain": {"method": DEFAULT_METHODS[0]},
+}
+"""Defaults of each kind of trial that are not those of gradient ascent."""
+
+
+_VALUES = {
+    "synthesize": "objective's value (z)",
+    "prior": "objective's value (z)",
+    "vary": "objective's value (z)",
+    "metamer": "minus the error (share of the responses' spread)",
+    "explain": "gain of the map's order over a random one (z)",
+}
+
+
+def value_of(trials: Sequence[Trial]) -> str:
+    """Return what the trials' values are, with the unit; ``"value"`` if that differs between them."""
+    kinds = {_VALUES[kind_of(trial.settings)] for trial in trials}
+    return kinds.pop() if len(kinds) == 1 else "value"
+
+
+def kind_of(settings: Mapping[str, Any]) -> str:
+    """Return a trial's kind: its experiment, or ``"prior"`` for a synthesis from a prior."""
+    experiment = settings.get("experiment", "synthesize")
+    return "prior" if experiment == "synthesize" and settings.get("prior") is not None else experiment
 
 
 class Trial(NamedTuple):
@@ -136,7 +187,8 @@ def read_setting(where: str, name: str, value: Any) -> Any:
 def make_trial(given: Settings) -> Trial:
     """A trial of these settings and the others' defaults.
 
-    Its id is the sha256 of all of them, as JSON with sorted keys and no spaces, to 16 hexadecimal digits.
+    Its id is the sha256 of all of them, as JSON with sorted keys and no spaces, to 16 hexadecimal digits. Settings
+    that version 0.1.0 did not have are left out of it where they are their defaults.
 
     Raises
     ------
@@ -146,23 +198,35 @@ def make_trial(given: Settings) -> Trial:
     for name, setting in SETTINGS.items():
         if setting.required and name not in given:
             raise InvalidParameterError(f"{name} is not given: it must be {setting.expected}. Set it in [base].")
-    settings = {name: given.get(name, setting.default) for name, setting in SETTINGS.items()}
-    if problem := _contradiction(settings):
+    kind = kind_of(given)
+    defaults = {name: setting.default for name, setting in SETTINGS.items()} | _OWN.get(kind, {})
+    settings = defaults | given
+    if problem := _contradiction(settings, kind, [name for name in given if given[name] != defaults[name]]):
         raise InvalidParameterError(f"Settings do not go together: {problem}. They are {_told(given)}.")
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    hashed = {k: v for k, v in settings.items() if k not in _LATER or v != SETTINGS[k].default}
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return Trial(hashlib.sha256(text.encode()).hexdigest()[:_DIGITS], settings)
 
 
-def _contradiction(settings: Settings) -> str | None:
+def _contradiction(settings: Settings, kind: str, changed: list[str]) -> str | None:
     s = settings
     both = sorted(set(s["drive"]) & set(s["suppress"]))
+    used = (*_WHICH, *_USED[kind])
+    unused = [name for name in changed if name not in used]
+    what = "a prior" if kind == "prior" else f"experiment '{kind}'"
     found = {
+        f"{', '.join(unused)} mean nothing to {what}": unused,
+        f"experiment '{kind}' needs a photo": "photo" in _USED[kind] and s["photo"] is None,
+        "experiment 'metamer' matches the responses of drive, and takes no suppress": kind == "metamer"
+        and s["suppress"],
         "drive or suppress must name a ROI": not s["drive"] and not s["suppress"],
         f"{both} cannot be driven and suppressed": both,
         "k is needed with objective 'top_mean', and only there": (s["objective"] == "top_mean")
         != (s["k"] is not None),
         "margin is for objective 'control'": s["objective"] != "control" and s["margin"] is not None,
-        "radius is the distance from start, which is not given": s["radius"] is not None and s["start"] is None,
+        "radius is the distance from start, which is not given": kind == "synthesize"
+        and s["radius"] is not None
+        and s["start"] is None,
         "start is for images 'fourier' and 'pixels'": s["images"] == "phases" and s["start"] is not None,
         "photographs are for images 'phases'": s["images"] != "phases" and s["photographs"] is not None,
     }

@@ -27,11 +27,12 @@ from ...subject import Subject
 from ...surface.meshes import require
 from ..synthesis.parametrizations.inputs import check_inputs
 from . import records
+from .alone import run_alone
 from .chunks import Chunk, make_chunks, remaining_chunks
 from .program import Outcome, Regions, failure, load_regions, run_chunk
 from .spec import Spec
 from .tables import write_results
-from .trial import INPUTS, Trial
+from .trial import INPUTS, Trial, kind_of
 
 _MODEL_SETTINGS = ("berg_dir", "subject", "hemisphere", "min_ncsnr", "precision")  # settings that determine a model
 _log = logging.getLogger(__name__)
@@ -117,7 +118,10 @@ def attempt(
     """
     try:
         checkpoint = records.checkpoint(output, chunk.name)
-        outcomes = run_chunk(regions, chunk, microbatch, stopped, checkpoint)
+        if kind_of(chunk.trials[0].settings) == "synthesize":
+            outcomes = run_chunk(regions, chunk, microbatch, stopped, checkpoint)
+        else:
+            outcomes = [run_alone(regions, trial) for trial in chunk.trials]
     except (Interrupted, ResourceError):  # a full disk is no trial's fault
         raise
     except Exception as error:  # any error is recorded, and must not stop the other trials

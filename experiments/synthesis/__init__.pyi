@@ -3,8 +3,9 @@ from .areas import union
 from .experiment import synthesize
 from .optimize import Result, optimize
 from .parametrizations.base import Parametrization
-from .parametrizations.fourier import fourier, phases
+from .parametrizations.fourier import fourier, phases, phases_of
 from .parametrizations.pixels import pixels
+from .priors.accentuation import accentuate
 from .recipe import Recipe
 from .search.evolution import evolve
 from .search.sets import evolve_sets
@@ -13,6 +14,7 @@ __all__ = [
     "Parametrization",
     "Recipe",
     "Result",
+    "accentuate",
     "augmentations",
     "evolve",
     "evolve_sets",
@@ -20,6 +22,7 @@ __all__ = [
     "objectives",
     "optimize",
     "phases",
+    "phases_of",
     "pixels",
     "priors",
     "synthesize",

@@ -36,6 +36,7 @@ from .judging.natural import Baseline, natural_baseline, percentiles, relative_s
 from .judging.page import write_page
 from .judging.regions import RegionResponses, region_responses, regions_part
 from .judging.sheets import contact_sheet, scores_csv
+from .judging.winner import Judge, judge_images, judged_section
 from .optimize import Result, optimize
 from .parametrizations.inputs import check_inputs, input_contents
 from .parametrizations.photographs import make_parametrization, projection, read_squares
@@ -57,6 +58,7 @@ def synthesize(
     baseline: str | Path | None = None,
     prior: str | None = None,
     guidance: float | None = None,
+    held_out: Sequence[int] | None = None,
     n: int = 8,
     precision: str = "float32",
     microbatch: int | None = None,
@@ -98,6 +100,8 @@ def synthesize(
         steps and the seed count, and a break starts it anew.
     guidance
         Guidance scale of the prior; by default 1.
+    held_out
+        Numbers of subjects of the same directory that take no part, in whose models the images are judged.
     n
         Number of images, each from a start of its own.
     precision
@@ -130,6 +134,7 @@ def synthesize(
         baseline=baseline,
         prior=prior,
         guidance=guidance,
+        held_out=list(held_out or ()) or None,
         n=n,
         precision=precision,
         microbatch=microbatch,
@@ -140,6 +145,8 @@ def synthesize(
         raise InvalidParameterError("Give at least one ROI to drive or to suppress.")
     if set(drive) & set(suppress):
         raise InvalidParameterError(f"A ROI cannot be driven and suppressed: {sorted(set(drive) & set(suppress))}.")
+    if subject.description.subject in (held_out or ()):
+        raise InvalidParameterError(f"Subject {subject.description.subject} takes part, and cannot be held out.")
     settings = {name: value for name, value in command.settings.items() if name != "output"}
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
@@ -147,6 +154,8 @@ def synthesize(
     inputs = {"start": recipe.start, "photographs": recipe.photographs, "baseline": baseline}
     if _is_done(output, settings, subject.identity(vertices, precision), inputs):
         return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
+    others = {f"subject {number}": Subject(subject.berg_dir, number) for number in held_out or ()}
+    unions = {name: union(other, areas, selection) for name, other in others.items()}
     model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
@@ -187,13 +196,20 @@ def synthesize(
     responses = _responses(model, shown, microbatch or 8)
     scores = {"value": np.asarray(objective(jnp.asarray(responses)))}
     scores |= {name: responses @ weights for name, weights in area.items()}
+    judges = {}
+    for name, (own_vertices, own) in unions.items():
+        rows = [own[roi] for roi in directions]
+        own_objective = objectives.control(rows, list(directions.values()), start_from, margin)
+        judges[name] = Judge(others[name].model(own_vertices, precision=precision), own_objective)
+    usual = None if baseline is None or natural.stored else read_squares(baseline)[0]
+    judged = judge_images(model, objective, result.images[order], others=judges, natural=usual, batch=microbatch or 8)
     relative = {}
     if natural is not None:
         relative = relative_scores(scores, {"value": natural.values(directions, margin), **natural.areas})
     seen = _regions(subject, areas, shown, selection, precision, microbatch or 8)
     if natural is None and seen is not None:
-        usual = Baseline({name: seen.natural[:, seen.rois.index(name)] for name in areas}, seen.source)
-        relative = percentiles(scores, usual, directions, margin)
+        crops = Baseline({name: seen.natural[:, seen.rois.index(name)] for name in areas}, seen.source)
+        relative = percentiles(scores, crops, directions, margin)
     facts = {
         "settings": settings,
         "inputs": input_contents(inputs),
@@ -205,17 +221,19 @@ def synthesize(
         "natural images": natural.source if natural else seen and seen.source,
         "regions": {} if seen is None else dict(zip(seen.rois, seen.images.T.astype(float).tolist(), strict=True)),
         "environment": environment().splitlines(),
+        "judged": judged.as_json(),
         **_course(result, order),
     }
     title = _title(subject, settings, facts["vertices"], n)
     _write(output, shown, scores, relative, facts, subject.description.synthetic, title)
+    section = judged_section(judged, output, subtitle=title.partition(" · ")[2], note=note(subject))
     course = result.history[:, order]
     begun = None
     if prior is None:
         begun = start_images(parametrized, n=n, seed=recipe.seed, project=project)[order[:MOST_PAIRS]]
     figures = _course_figures(subject, output, areas, course, begun, shown, scores["value"])
     drawn = [] if seen is None else regions_part(subject, seen, list(areas), output)
-    write_page(output, command, {**scores, **relative}, course, facts, subject, figures, drawn)
+    write_page(output, command, {**scores, **relative}, course, facts, subject, section, figures, drawn)
     checkpoint.unlink(missing_ok=True)
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
     synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * subject.description.synthetic

@@ -30,10 +30,13 @@ class Baseline(NamedTuple):
         Mean response of each area to each image, z units.
     source
         Description of the images.
+    stored
+        Whether the responses come from a store, without the images.
     """
 
     areas: dict[str, Float[np.ndarray, " images"]]
     source: str
+    stored: bool = False
 
     @property
     def means(self) -> dict[str, float]:
@@ -93,6 +96,8 @@ def natural_baseline(
     try:
         stored = open_responses(path)
     except ModelNotFoundError:
+        stored = None
+    if stored is None:
         images = open_source(path, fit="crop")
         log_account(path, images)
         blocks = [model(images.read(rows))[:new] @ weights for rows, new in filled_batches(len(images), batch)]
@@ -107,7 +112,7 @@ def natural_baseline(
     means = np.concatenate([np.asarray(block) for block in blocks])
     if not np.isfinite(means).all(axis=1).any():
         raise InvalidParameterError(f"{path} has no image with a response.")
-    return Baseline(areas=dict(zip(areas, means.T, strict=True)), source=source)
+    return Baseline(areas=dict(zip(areas, means.T, strict=True)), source=source, stored=stored is not None)
 
 
 def relative_scores(

@@ -25,6 +25,7 @@ def write_page(
     history: Float[np.ndarray, "steps n"],
     facts: dict[str, Any],
     subject: Subject,
+    judged: Section,
     figures: Sequence[Picture | Table],
     regions: Sequence[Picture | Table],
 ) -> None:
@@ -42,6 +43,8 @@ def write_page(
         Contents of ``synthesis.json``.
     subject
         The subject.
+    judged
+        What the images are worth.
     figures, regions
         Figures of the course, and of what each image drives.
     """
@@ -78,6 +81,7 @@ def write_page(
         "Stimulus synthesis",
         [
             Section("Images", [Gallery(tiles, caption, made), table]),
+            judged,
             Section("Course", [*figures, course]),
             *([Section("What each image drives", regions)] if regions else []),
         ],

@@ -161,6 +161,56 @@ def phases(spectrum: Spectrum) -> Parametrization:
     return Parametrization(init, Function(_from_phases, tuple(jnp.asarray(x, float) for x in numbers)))
 
 
+def phases_of(photograph: Num[np.ndarray, "3 size size"], noise: float = 0.0) -> Parametrization:
+    """Return a parametrization by Fourier phases that starts as a photograph and keeps its magnitudes.
+
+    Parameters
+    ----------
+    photograph
+        Image in 0–255.
+    noise
+        Standard deviation of the noise that is added to the first phases, in radians.
+
+    Raises
+    ------
+    StimulusError
+        It is no image.
+
+    See Also
+    --------
+    phases : Start from random phases, with the mean magnitudes of many photographs.
+    berg_jax.experiments.synthesis.priors.accentuation.accentuate : Change a photograph by its phases.
+
+    Examples
+    --------
+    >>> photograph = np.random.default_rng(0).uniform(50, 200, (3, 16, 16))
+    >>> parametrization = phases_of(photograph)
+    >>> decoded = parametrization.decode(parametrization.init(jax.random.key(0), 1))[0]
+    >>> bool(np.abs(decoded - photograph).max() < 0.5)
+    True
+    """
+    photograph = np.asarray(photograph)
+    check_images(photograph[None])
+    size = photograph.shape[1]
+    axes = np.einsum("nchw,ck->nkhw", start_argument(photograph, 1, size), np.linalg.inv(COLOR))[0]
+    mean = axes.mean(axis=(1, 2))
+    spectrum = np.fft.rfft2(axes - mean[:, None, None], norm="ortho")
+    magnitude, phase = np.abs(spectrum), np.angle(spectrum)
+    # Where a frequency is its own mirror image, the coefficient is real, and its sign is kept with the magnitude.
+    alone = [0, size // 2] if size % 2 == 0 else [0]
+    for row in alone:
+        for column in alone:
+            magnitude[:, row, column] = spectrum[:, row, column].real
+            phase[:, row, column] = 0
+
+    def init(key: Key[Array, ""], n: int) -> Float[Array, "n axes size half"]:
+        return jnp.asarray(phase, float)[None] + noise * jax.random.normal(key, (n, *phase.shape))
+
+    return Parametrization(
+        init, Function(_from_phases, tuple(jnp.asarray(x, float) for x in (magnitude, mean, COLOR)))
+    )
+
+
 def _frequency(size: int) -> Float[np.ndarray, "size half"]:
     """Return the frequency of each coefficient of the half spectrum, in cycles per pixel."""
     return np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])

@@ -1,5 +1,7 @@
+from .accentuation import accentuate
 from .diffusion import Diffusion, cosine_schedule
 from .drawings import drawings_diffusion
+from .features import class_token, feature_distance, network_tokens
 from .guidance import Samples, sample
 from .penalties import chain, distance, likeness, luminance_and_contrast, total_variation, within
 from .pipelines import guide
@@ -10,14 +12,18 @@ __all__ = [
     "Diffusion",
     "Samples",
     "Variations",
+    "accentuate",
     "chain",
+    "class_token",
     "cosine_schedule",
     "distance",
     "drawings_diffusion",
+    "feature_distance",
     "guide",
     "likeness",
     "luminance_and_contrast",
     "make_variations",
+    "network_tokens",
     "sample",
     "total_variation",
     "vary",

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
+from optax.projections import projection_l1_ball
 
 from ....errors import InvalidParameterError
 from ....model.images import check_images
@@ -69,17 +70,22 @@ def likeness() -> Function:
     return Function(_likeness)
 
 
-def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: str = "l2") -> Function:
-    """Return a projection into a ball around a photograph, for small controlled edits.
+def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: str | float = "l2") -> Function:
+    """Return a projection into a ball around a photograph: small controlled edits, or a budget of contrast.
+
+    Around a uniform grey image, the ball is the budget that most exciting images are commonly given: with ``"l2"``
+    the largest RMS contrast.
 
     Parameters
     ----------
     photograph
         Image in 0–255.
     radius
-        Radius of the ball in grey levels.
+        Radius of the ball in grey levels: the largest p-th root of the mean p-th power of the differences.
     norm
-        Difference that the radius limits: ``"l2"``, the root mean square, or ``"linf"``, that of every single value.
+        ``"l2"``, the root mean square; ``"linf"``, the difference of every single value; ``"l1"``, the mean absolute
+        difference, whose nearest point in the ball leaves most values as they are; or a number p of at least 1, for
+        which differences are scaled down.
 
     Raises
     ------
@@ -89,6 +95,15 @@ def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: s
     See Also
     --------
     distance : Penalize the difference instead.
+    luminance_and_contrast : Fix the contrast instead of limiting it.
+
+    References
+    ----------
+    Walker et al. 2019, *Inception loops discover what excites neurons most using deep predictive models*, Nature
+    Neuroscience (a budget of contrast).
+
+    Duchi, Shalev-Shwartz, Singer, Chandra 2008, *Efficient projections onto the l1-ball for learning in high
+    dimensions*, ICML.
 
     Examples
     --------
@@ -97,12 +112,15 @@ def within(photograph: Num[np.ndarray, "3 height width"], radius: float, norm: s
     >>> round(float(project(jnp.full((1, 3, 8, 8), 255.0)).max()), 2)
     133.0
     """
-    if norm not in ("l2", "linf"):
-        raise InvalidParameterError(f"norm must be 'l2' or 'linf', got {norm!r}.")
+    numeric = isinstance(norm, (int, float)) and not isinstance(norm, bool)
+    if not (norm in ("l1", "l2", "linf") or (numeric and 1 <= norm < np.inf)):
+        raise InvalidParameterError(f"norm must be 'l1', 'l2', 'linf' or a number of at least 1, got {norm!r}.")
     if not radius > 0:
         raise InvalidParameterError(f"radius must be above 0 grey levels, got {radius}.")
     numbers = (_photograph(photograph), jnp.asarray(radius, float))
-    return Function(_within_l2 if norm == "l2" else _within_linf, numbers)
+    if numeric:
+        return Function(_within_p, (*numbers, jnp.asarray(norm, float)))
+    return Function({"l1": _within_l1, "l2": _within_l2, "linf": _within_linf}[norm], numbers)
 
 
 def luminance_and_contrast(luminance: float, contrast: float) -> Function:
@@ -176,6 +194,19 @@ def _likeness(images: Images) -> Float[Array, " 1"]:
 def _within_l2(photograph: Array, radius: Array, images: Images) -> Images:
     difference = images - photograph[None]
     length = jnp.sqrt((difference**2).mean(axis=(1, 2, 3), keepdims=True) + _TINY)
+    return photograph[None] + difference * jnp.minimum(1, radius / length)
+
+
+def _within_l1(photograph: Array, radius: Array, images: Images) -> Images:
+    difference = images - photograph[None]
+    return photograph[None] + jax.vmap(lambda one: projection_l1_ball(one, radius * one.size))(difference)
+
+
+def _within_p(photograph: Array, radius: Array, p: Float[Array, ""], images: Images) -> Images:
+    difference = images - photograph[None]
+    size = jnp.abs(difference) + _TINY  # whose power has a gradient everywhere
+    most = size.max(axis=(1, 2, 3), keepdims=True)  # so that no power is too large
+    length = most * ((size / most) ** p).mean(axis=(1, 2, 3), keepdims=True) ** (1 / p)
     return photograph[None] + difference * jnp.minimum(1, radius / length)
 
 

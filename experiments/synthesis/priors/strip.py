@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
+from ....convert.dinov2 import load_dinov2
 from ....errors import InvalidParameterError
 from ....files.disk import explained
 from ....stream.selection import Selection
 from ....subject import Subject
 from ....surface.meshes import require
+from ....surface.style import default_style
 from ...inputs.stimuli import refusing
 from ...reporting.command import command_of
-from ...reporting.figures import about, save_figure
-from ...reporting.page import Gallery, Section, Table, write_report
+from ...reporting.figures import about, legend_below, new_figure, save_figure
+from ...reporting.page import Gallery, Picture, Section, Table, write_report
 from ...reporting.results import OUTLINED, note, origin, outlined, provenance, write_numbers
 from .. import objectives
 from ..areas import union
 from ..judging.sheets import draw_sheet
 from ..parametrizations.photographs import read_squares
 from .drawings import drawings_diffusion
+from .features import class_token
 from .variation import vary
 
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -38,6 +42,7 @@ def make_variations(
     strength: float = 0.5,
     steps: int = 50,
     seed: int = 0,
+    dinov2: str | Path | None = None,
     selection: Selection = Selection(),
     precision: str = "float32",
 ) -> str:
@@ -61,6 +66,9 @@ def make_variations(
         Guidance scales, ascending.
     strength, steps, seed
         See :func:`~berg_jax.experiments.synthesis.priors.variation.vary`.
+    dinov2
+        Stock DINOv2 in whose features distances are given, too: see :func:`berg_jax.convert.dinov2.load_dinov2`. By
+        default the model's own network is, a DINOv2 that was adapted to the subject.
     selection
         Hemisphere and thresholds of the vertices; its ``roi`` is not used.
     precision
@@ -85,52 +93,74 @@ def make_variations(
         strength=strength,
         steps=steps,
         seed=seed,
+        dinov2=dinov2,
         precision=precision,
     )
     require("matplotlib")  # for the strip
     images, count = read_squares(path)
     if count != 1:
         raise InvalidParameterError(f"Variations are made of one photograph; {path} has {count}. Give a file.")
-    others = {name: name for name in outlined(subject, OUTLINED) if name != roi}
-    vertices, area = union(subject, {roi: roi, **others}, selection)
+    vertices, area = union(subject, {name: name for name in (roi, *outlined(subject, OUTLINED))}, selection)
+    # ROIs that share no vertex with the one that is driven.
+    area = {name: own for name, own in area.items() if name == roi or not (own * area[roi]).any()}
     model = subject.model(vertices, precision=precision)
     options = {"scales": scale, "strength": strength, "steps": steps, "seed": seed}
+    features = class_token(model if dinov2 is None else load_dinov2(dinov2))
     with refusing(output):
-        found = vary(drawings_diffusion(), model, objectives.mean(area[roi]), images[0], **options)
+        found = vary(drawings_diffusion(), model, objectives.mean(area[roi]), images[0], features=features, **options)
         rounded = found.images.round().astype(np.uint8)
         responses = np.concatenate([np.asarray(model(image[None])) for image in rounded])
         means = {name: responses @ weights for name, weights in area.items()}
         files = [output / f"scale_{one:+g}.png" for one in found.scales]
+        given = {"photograph": images[0], "as the model gives it back": found.reconstruction.clip(0, 255)}
+        given = {name: image.round().astype(np.uint8) for name, image in given.items()}
+        given_files = [output / "photograph.png", output / "reconstruction.png"]
         with explained("write", output):
             output.mkdir(parents=True, exist_ok=True)
-            for file, image in zip(files, rounded, strict=True):
+            for file, image in zip([*given_files, *files], [*given.values(), *rounded], strict=True):
                 Image.fromarray(image.transpose(1, 2, 0)).save(file)
     facts = {
         **provenance(subject, vertices, precision, experiment="vary", roi=roi, **options),
         "scales": found.scales,
         "responses": means,
         "pixel distance": found.pixel_distance,
+        "feature distance": found.feature_distance,
+        "features": "the model's own DINOv2, class token" if dinov2 is None else f"{dinov2}, class token",
     }
     write_numbers(output, facts)
-    tiles = [
-        (file, [f"scale {one:+g}", f"{roi} {value:.2f} z"])
-        for file, one, value in zip(files, found.scales, means[roi], strict=True)
+    tiles = [(file, [name]) for file, name in zip(given_files, given, strict=True)]
+    tiles += [
+        (file, [f"scale {one:+g}", f"{roi} {value:.2f} z", f"{pixel:.1f} grey levels", f"DINOv2 {feature:.2f}"])
+        for file, one, value, pixel, feature in zip(
+            files, found.scales, means[roi], found.pixel_distance, found.feature_distance, strict=True
+        )
     ]
     about_it = about([subject.description.subject], roi, images=len(files), vertices=int((area[roi] > 0).sum()))
     small_print = note(subject)
     sheet = draw_sheet(
-        rounded, [lines for _, lines in tiles], [small_print] * bool(small_print), f"Variations · {about_it}"
+        np.stack([*given.values(), *rounded]),
+        [lines for _, lines in tiles],
+        [small_print] * bool(small_print),
+        f"Variations · {about_it}",
     )
-    rows = zip(map(float, found.scales), map(float, means[roi]), map(float, found.pixel_distance), strict=True)
-    save_figure(sheet, output / "strip.png", ("scale", f"{roi} (z)", "pixel distance (grey levels)"), rows)
+    distances = (found.pixel_distance, found.feature_distance)
+    rows = zip(*(map(float, column) for column in (found.scales, means[roi], *distances)), strict=True)
+    columns = ("scale", f"{roi} (z)", "pixel distance (grey levels)", "DINOv2 distance")
+    save_figure(sheet, output / "strip.png", columns, rows)
     table = Table(
-        "Mean responses to the images in the files (z)",
-        ("scale", *means, "pixel distance"),
+        "Mean responses to the images in the files (z), and distances from the photograph as the diffusion model "
+        "gives it back: root mean square in grey levels, and between DINOv2's class tokens of unit length (0 to 2)",
+        ("scale", *means, "pixel distance", "DINOv2 distance"),
         [
-            (float(one), *(float(means[name][index]) for name in means), float(found.pixel_distance[index]))
+            (
+                float(one),
+                *(float(means[name][index]) for name in means),
+                *(float(distance[index]) for distance in distances),
+            )
             for index, one in enumerate(found.scales)
         ],
     )
+    draw_course(found.scales, means, roi, output / "responses.png", subtitle=about_it, note=small_print)
     lead = (
         f"Variations of a photograph for {roi} of subject {subject.description.subject}{origin(subject)}: "
         f"{means[roi][0]:.2f} z to {means[roi][-1]:.2f} z, each {found.pixel_distance.mean():.1f} grey levels (root "
@@ -139,7 +169,12 @@ def make_variations(
     write_report(
         output,
         "Variations",
-        [Section("Strip", [Gallery(tiles, "From suppressed to driven, at the same distance.", {"roi": roi}), table])],
+        [
+            Section(
+                "Strip", [Gallery(tiles, "From suppressed to driven, at the same distance.", {"roi": roi}), table]
+            ),
+            Section("Responses", [Picture(output / "responses.png", f"{roi} and other ROIs along the strip.")]),
+        ],
         lead=lead,
         command=command.line,
         settings=command.settings,
@@ -147,3 +182,44 @@ def make_variations(
         synthetic=subject.description.synthetic,
     )
     return "\n".join([lead, f"Images, numbers and report: {output}"])
+
+
+@default_style()
+def draw_course(
+    scales: Float[np.ndarray, " scales"],
+    means: Mapping[str, Float[np.ndarray, " scales"]],
+    roi: str,
+    path: Path,
+    *,
+    subtitle: str,
+    note: str | None,
+) -> None:
+    """Draw the response of a ROI along the strip, and those of others in thin lines.
+
+    Parameters
+    ----------
+    scales
+        Guidance scale of each variation.
+    means
+        Mean response of each ROI to each variation, z units.
+    roi
+        The ROI that was driven.
+    path
+        The .png file; the .csv file beside it has the responses.
+    subtitle, note
+        Texts above and below the figure.
+    """
+    from matplotlib import colormaps
+
+    figure = new_figure(2.3, "Responses along a strip of variations", subtitle, note)
+    axes = figure.subplots()
+    axes.plot(scales, means[roi], "o-", color="black", markersize=3, linewidth=1.5, label=roi)
+    others = {name: values for name, values in means.items() if name != roi}
+    for (name, values), color in zip(others.items(), colormaps["tab10"].colors * len(others), strict=False):
+        axes.plot(scales, values, color=color, linewidth=0.8, label=name)
+    axes.set_xlabel("guidance scale")
+    axes.set_ylabel("mean response (z)")
+    axes.spines[["top", "right"]].set_visible(False)
+    legend_below(axes, 4)
+    cells = ((float(scale), *(float(means[name][index]) for name in means)) for index, scale in enumerate(scales))
+    save_figure(figure, path, ("scale", *means), cells)

@@ -53,6 +53,7 @@ def vary(
     scales: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0),
     strength: float = 0.5,
     matched: bool = True,
+    radius: float | None = None,
     features: Callable[[Array], Array] | None = None,
     steps: int = 50,
     sampler: Sampler = "dpm-solver++",
@@ -74,6 +75,8 @@ def vary(
         Share of the noise levels that are passed: at 1 nothing of the photograph is left.
     matched
         Draw every variation towards the reconstruction until all have the smallest pixel distance among them.
+    radius
+        Largest pixel distance, in grey levels, to which variations are drawn.
     features
         Function images → features (n, …), such as those of a stock DINOv2, in which distances are given, too.
     steps, sampler, seed
@@ -99,6 +102,8 @@ def vary(
     scales = np.asarray(scales, float)
     if scales.ndim != 1 or not len(scales) or (np.diff(scales) <= 0).any():
         raise InvalidParameterError(f"scales must ascend, got {scales.tolist()}.")
+    if radius is not None and not radius > 0:
+        raise InvalidParameterError(f"radius must be above 0 grey levels, got {radius}.")
     model, n = _as_pytree(model), len(scales)
     latent = diffusion.encode(jnp.asarray(photograph[None], float))
     options = {"steps": steps, "sampler": sampler, "strength": strength, "seed": seed}
@@ -111,8 +116,10 @@ def vary(
     )
     reconstruction = np.asarray(diffusion.decode(latent))[0]
     distances = _distances(images, reconstruction)
-    if matched:
-        share = distances.min() / np.maximum(distances, 1e-12)
+    wanted = distances.min() if matched else distances
+    wanted = np.minimum(wanted, np.inf if radius is None else radius)
+    if (wanted < distances).any():
+        share = np.minimum(wanted / np.maximum(distances, 1e-12), 1)
         images = reconstruction + share[:, None, None, None] * (images - reconstruction)
         distances = _distances(images, reconstruction)
     apart = np.full(n, np.nan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -184,3 +186,30 @@ def test_maps_of_a_vertex_lie_at_its_planted_place(method: str, subject: berg_ja
         chance.append(np.linalg.norm(place))
     assert np.median(distances) < 1.0
     assert np.mean(distances) < 0.5 * np.mean(chance)
+
+
+def beside(first: str, second: str, n: int) -> np.ndarray:
+    """Drawings of one kind at the left and of another at the right, each at half its size, on grey."""
+    images = np.full((n, 3, 224, 224), 127, np.uint8)
+    for kind, left in ((first, 0), (second, 112)):
+        drawn = berg_jax.demo.images(kind, n, 17).reshape(n, 3, 112, 2, 112, 2).mean(axis=(3, 5))
+        images[:, :, 56:168, left : left + 112] = drawn.round()
+    return images
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("method", ["integrated gradients", "occlusion"])
+def test_maps_point_at_the_drawing_that_the_area_prefers(
+    method: str, subject: berg_jax.Subject, record_property: Callable[[str, object], None]
+) -> None:
+    vertices, weights = union(subject, {"faces": "FFA-1 + FFA-2", "words": "VWFA-1"})
+    model, images = subject.model(vertices), beside("faces", "words", 6)
+    shares = {}
+    for area in weights:
+        maps = METHODS[method](model, objectives.mean(weights[area]), images)
+        left, right = maps[:, :, :112].sum(axis=(1, 2)), maps[:, :, 112:].sum(axis=(1, 2))
+        shares[area] = left - right
+        record_property(f"{area}: sum over the face less that over the word (z)", shares[area].round(3).tolist())
+    for area, sign in (("faces", 1), ("words", -1)):
+        assert (sign * shares[area] > 0).mean() >= 5 / 6
+        assert sign * shares[area].mean() > 3 * shares[area].std(ddof=1) / np.sqrt(6)

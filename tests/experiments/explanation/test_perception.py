@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,22 @@ def test_the_predicted_change_is_the_measured_one() -> None:
     np.testing.assert_allclose(found.largest_measured, found.largest_sensitivity, rtol=1e-3)
     np.testing.assert_allclose(found.smallest_measured, found.smallest_sensitivity, rtol=2e-3)
     assert found.largest_sensitivity[0] > 5 * found.smallest_sensitivity[0]
+
+
+def test_few_vertices_are_no_excuse_for_a_change_that_is_none() -> None:
+    """A random change of many pixels hardly moves few vertices, and is nearly an eigenvector."""
+    side, vertices = 64, 5
+    weights = np.random.default_rng(2).normal(size=(3 * side * side, vertices)) * [1, 0.05, 0.05, 0.05, 0.05] / side
+    image = np.random.default_rng(0).uniform(60, 200, (3, side, side)).astype(np.float32)
+
+    def wide(images: jax.Array) -> jax.Array:
+        return jnp.matmul(images.reshape(len(images), -1), jnp.asarray(weights, jnp.float32), precision="highest")
+
+    expected = np.linalg.svd(weights, compute_uv=False)[0] * np.sqrt(3 * side * side / vertices)
+    for seed in range(3):
+        found = eigendistortions(wide, image, tolerance=1e-2, seed=seed)
+        np.testing.assert_allclose(found.largest_sensitivity, expected, rtol=1e-2)
+        assert found.smallest_sensitivity[0] < 1e-2 * expected
 
 
 def test_eigendistortions_that_do_not_exist_or_do_not_converge_are_errors() -> None:
@@ -98,14 +116,40 @@ def test_competition_holds_one_side_and_moves_the_other() -> None:
 
 
 @pytest.mark.nightly
-def test_metamers_and_eigendistortions_of_a_demo_subject(demo: object) -> None:
+def test_metamers_and_eigendistortions_of_a_demo_subject(
+    demo: object, record_property: Callable[[str, object], None]
+) -> None:
     subject = berg_jax.Subject("demo", 1)
     vertices, _ = union(subject, {"area": "FFA-1"})
     encoder = subject.model(vertices)
     image = berg_jax.demo.images("faces", 1)[0]
-    found = metamers(encoder, image, n=2, steps=512, show_progress=False)
-    assert (found.error < 0.01).all()
-    assert (found.psnr < 20).all()
+    place = berg_jax.demo.images("places", 1)[0]
+    from_noise = metamers(encoder, image, n=1, steps=512, show_progress=False)
+    from_another = metamers(encoder, image, start=place, n=1, steps=512, show_progress=False)
+    for name, found in (("noise", from_noise), ("another image", from_another)):
+        record_property(f"errors and PSNR from {name}", (found.error.tolist(), found.psnr.tolist()))
+        assert (found.error < 0.01).all()
+        assert (found.psnr < 20).all()
     changes = eigendistortions(encoder, image, k=1, tolerance=1e-3)
+    record_property("sensitivity predicted and measured", (changes.largest_sensitivity, changes.largest_measured))
     np.testing.assert_allclose(changes.largest_measured, changes.largest_sensitivity, rtol=0.05)
     assert changes.smallest_measured[0] < 0.05 * changes.largest_measured[0]
+
+
+@pytest.mark.nightly
+def test_competition_of_two_subjects_and_of_two_regions(
+    demo: object, record_property: Callable[[str, object], None]
+) -> None:
+    image = berg_jax.demo.images("faces", 1)[0]
+    sides = []
+    for number, area in ((1, "FFA-1"), (2, "FFA-1"), (1, "PPA")):
+        subject = berg_jax.Subject("demo", number)
+        vertices, weights = union(subject, {area: area})
+        sides.append((subject.model(vertices), objectives.mean(weights[area])))
+    for name, second in (("subjects", sides[1]), ("regions", sides[2])):
+        found = compete(sides[0], second, image, steps=12, step=4.0)
+        record_property(name, (found.start.tolist(), found.first.tolist(), found.second.tolist()))
+        np.testing.assert_allclose(found.first[:2], found.start[0], atol=0.02)
+        np.testing.assert_allclose(found.second[2:], found.start[1], atol=0.02)
+        assert found.second[0] > found.second[1] + 0.5
+        assert found.first[2] > found.first[3] + 0.5

@@ -43,6 +43,18 @@ def test_an_id_is_of_what_is_meant() -> None:
     assert changed.trials[0].id != one.trials[0].id
 
 
+def test_each_experiment_has_defaults_of_its_own() -> None:
+    text = 'grid = {experiment = ["vary", "metamer", "explain"], photo = ["a.png"]}'
+    vary, metamer, explain = (trial.settings for trial in parsed(text).trials)
+    assert (vary["steps"], vary["guidance"], vary["strength"]) == (50, 0, 0.5)
+    assert (metamer["steps"], metamer["apart"]) == (512, 0)
+    assert explain["method"] == "integrated-gradients"
+    guided = parsed('grid = {prior = ["diffusion"]}').trials[0]
+    assert (guided.settings["guidance"], guided.settings["steps"]) == (1, 256)
+    # A default is the same trial as the same value written out.
+    assert parsed('grid = {prior = ["diffusion"], guidance = [1]}').trials == [guided]
+
+
 def test_grid_zip_and_random_are_combined() -> None:
     spec = parsed("""
     [grid]
@@ -118,6 +130,14 @@ WRONG = {
     "radius": ("grid = {radius = [1]}", "radius is the distance from start, which is not given"),
     "start": ("grid = {start = ['a.png'], images = ['phases']}", "start is for images 'fourier' and 'pixels'"),
     "photographs": ("grid = {photographs = ['a']}", "photographs are for images 'phases'"),
+    "guidance": ("grid = {guidance = [1]}", "guidance mean nothing to experiment 'synthesize'"),
+    "ascent": ("grid = {prior = ['diffusion'], jitter = [0]}", "jitter mean nothing to a prior"),
+    "no photo": ("grid = {experiment = ['vary']}", "experiment 'vary' needs a photo"),
+    "method": ("grid = {method = ['guess']}", "method must be one of gradient-times-input, integrated-gradients"),
+    "matched": (
+        "grid = {experiment = ['metamer'], photo = ['a.png'], suppress = ['PPA']}",
+        "suppress mean nothing to experiment 'metamer'|takes no suppress",
+    ),
     "draws": ("random = {axes = {seed = {choice = [1]}}}", "random.trials must be an integer .* 1, got None"),
     "random": ("random = {count = 3}", r"random.count is not known: \[random\] has trials, seed and axes"),
     "no axes": ("random = {trials = 3}", "random.axes must be a table of axes, got None"),

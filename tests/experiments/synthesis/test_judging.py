@@ -19,12 +19,15 @@ from berg_jax.errors import InvalidParameterError, ModelNotFoundError
 from berg_jax.experiments.synthesis import objectives
 from berg_jax.experiments.synthesis.judging import judge as judging
 from berg_jax.experiments.synthesis.judging.natural import natural_baseline, relative_scores
+from berg_jax.experiments.synthesis.judging.winner import Judge, judge_images, judged_section
 from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.experiments.synthesis.search.stored import area_weights, search, search_control, store_values
 from berg_jax.stream.loop import stream
 from berg_jax.stream.sources.folders import FolderSource
 from berg_jax.stream.store.output import Columns
 from berg_jax.vertices import Vertices
+
+from ..reporting.standing import check_figure
 
 SIZE = 16
 NATURAL = natural_like_images(9, 1, SIZE)
@@ -105,6 +108,28 @@ def test_transfer() -> None:
     kept = judging.transfer({"half": (other, MEAN, usual / 2), "same": (MODEL, MEAN, usual)}, NATURAL[:3], gain)
     np.testing.assert_allclose(kept["half"], 0.5, rtol=1e-3)
     np.testing.assert_allclose(kept["same"], 1, rtol=1e-3)
+
+
+def test_a_judgement_is_made_of_these(tmp_path: Path) -> None:
+    other = Judge(Linear(MODEL.weights * 0.5), MEAN)
+    images = np.clip(NATURAL[:3] + 7.3, 0, 255).astype(np.float32)
+    found = judge_images(MODEL, MEAN, images, others={"subject 2": other}, natural=NATURAL)
+    np.testing.assert_allclose(found.values["as made"], value(images), atol=1e-4)
+    np.testing.assert_allclose(found.transfer["subject 2"], value(images) / 2, atol=1e-4)
+    np.testing.assert_allclose(found.natural["subject 2"], value(NATURAL) / 2, atol=1e-4)
+    np.testing.assert_allclose(found.statistics["contrast"], judging.statistics(images)["contrast"])
+    section = judged_section(found, tmp_path, subtitle="three images", note=None)
+    header, *rows = check_figure(tmp_path / "judged.png")
+    assert header == ["judged", "value"]
+    drawn = [float(row[1]) for row in rows if row[0] == "subject 2"]
+    np.testing.assert_allclose(drawn, value(images) / 2, atol=1e-4)
+    (_, worth, looks) = section.parts
+    best = int(np.argmax(value(images)))
+    assert worth.rows[0][2] == pytest.approx(100 * (value(NATURAL) < value(images)[best]).mean())
+    assert [row[0] for row in looks.rows] == list(found.statistics)
+    alone = judge_images(MODEL, MEAN, images)
+    assert alone.transfer == alone.unusual == alone.natural == {}
+    judged_section(alone, tmp_path, subtitle="", note=None)
 
 
 def test_statistics() -> None:

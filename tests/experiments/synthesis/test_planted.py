@@ -40,11 +40,11 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     """Driving the face area beats natural images by far; what is written down is so."""
     out = tmp_path / "out"
     command = ["synthesize", "--berg-dir", "demo", "--subject", "1", "--drive", "FFA-1 + FFA-2", "--output", str(out)]
-    command += ["--n", "2", "--steps", "20", "--jitter", "0"]
+    command += ["--n", "2", "--steps", "20", "--jitter", "0", "--held-out", "2"]
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
     assert "SYNTHETIC" in said.output
-    figures = ("contact_sheet", "course", "pairs", "regions")
+    figures = ("contact_sheet", "course", "judged", "pairs", "regions")
     pages = {"report.html", "config.json"}
     sheet = {f"{name}{suffix}" for name in figures for suffix in (".png", ".pdf", ".csv")}
     assert set(files(out)) == {"1.png", "2.png", *sheet, "scores.csv", "synthesis.json", *pages}
@@ -65,6 +65,11 @@ def test_a_planted_preference_from_the_command_line(demo: Path, tmp_path: Path) 
     assert facts["weights"] == "synthetic"
     assert facts["images"]["1.png"] == hashlib.sha256(images[0].tobytes()).hexdigest()
     assert np.shape(facts["history"]) == (20, 2)
+    np.testing.assert_allclose(facts["judged"]["values"]["8 bits"], values, atol=1e-3)
+    other = berg_jax.load("demo", 2, roi="FFA-1 + FFA-2")
+    np.testing.assert_allclose(
+        facts["judged"]["transfer"]["subject 2"], responses_of(other, images, 2).mean(axis=1), rtol=0.05, atol=0.05
+    )
     before = files(out)
     assert "Complete already" in CliRunner().invoke(app, command).output
     other = CliRunner().invoke(app, [*command, "--seed", "3"])

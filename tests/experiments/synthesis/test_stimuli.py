@@ -18,7 +18,7 @@ from berg_jax.errors import InvalidParameterError, StimulusError
 from berg_jax.experiments.synthesis import augmentations, objectives, priors
 from berg_jax.experiments.synthesis.functions import Function
 from berg_jax.experiments.synthesis.parametrizations.base import COLOR, Parametrization, measure_colors
-from berg_jax.experiments.synthesis.parametrizations.fourier import fourier, measure_spectrum, phases
+from berg_jax.experiments.synthesis.parametrizations.fourier import fourier, measure_spectrum, phases, phases_of
 from berg_jax.experiments.synthesis.parametrizations.pixels import pixels
 from berg_jax.vertices import Vertices
 
@@ -49,11 +49,14 @@ PARAMETRIZATIONS: dict[str, Callable[[], Parametrization]] = {
     "fourier, odd": lambda: fourier(SIZE - 1, color=measure_colors(NATURAL)),
     "phases": lambda: phases(measure_spectrum(NATURAL, "synthetic")),
     "phases, odd": lambda: phases(measure_spectrum(NATURAL[:, :, 1:, 1:], "synthetic")),
+    "phases of a photograph": lambda: phases_of(PHOTOGRAPH, noise=0.05),
     "generator": generator,
 }
 PROJECTIONS: dict[str, Callable[[], Function]] = {
     "l2": lambda: priors.within(PHOTOGRAPH, 9),
     "linf": lambda: priors.within(PHOTOGRAPH, 9, "linf"),
+    "l1": lambda: priors.within(PHOTOGRAPH, 9, "l1"),
+    "l4": lambda: priors.within(PHOTOGRAPH, 9, 4),
     "luminance and contrast": lambda: priors.luminance_and_contrast(110, 75),
 }
 PENALTIES = {
@@ -182,6 +185,19 @@ def test_norm_bounds_hold() -> None:
     flat = np.asarray(run(priors.within(PHOTOGRAPH, 7, "linf"), images), np.float64)
     assert np.abs(flat - PHOTOGRAPH).max() <= 7 + 1e-4
     assert 0 <= flat.min() <= flat.max() <= 255
+    for p in (1, 3, 8):
+        length = (np.abs(np.asarray(run(priors.within(PHOTOGRAPH, 7, p), images)) - PHOTOGRAPH) ** p).mean((1, 2, 3))
+        np.testing.assert_allclose(length ** (1 / p), 7, rtol=1e-4)
+    # The nearest point of the l1 ball is a soft threshold: all that is left moved by the same amount.
+    sparse = np.asarray(run(priors.within(PHOTOGRAPH, 7, "l1"), images)) - PHOTOGRAPH
+    whole = np.asarray(images) - PHOTOGRAPH
+    np.testing.assert_allclose(np.abs(sparse).mean((1, 2, 3)), 7, rtol=1e-4)
+    for one, before in zip(sparse, whole, strict=True):
+        kept = np.abs(one) > 1e-3
+        cut = np.abs(before - one)[kept]
+        np.testing.assert_allclose(cut, cut.mean(), atol=2e-3)
+        assert np.abs(before)[~kept].max() <= cut.mean() + 2e-3
+        assert 0.05 < kept.mean() < 0.8
     both = priors.chain(priors.luminance_and_contrast(100, 30), priors.within(PHOTOGRAPH, 7))
     np.testing.assert_allclose(
         np.sqrt(((np.asarray(run(both, images)) - PHOTOGRAPH) ** 2).mean((1, 2, 3))), 7, rtol=1e-5
@@ -311,7 +327,8 @@ def test_gradients_through_a_network(complement: Golden) -> None:
         (lambda: fourier(SIZE, start=PHOTOGRAPH / 255).init(KEY, 1), StimulusError, "look like 0–1"),
         (lambda: measure_spectrum(NATURAL[0], "x"), StimulusError, "got shape"),
         (lambda: priors.within(PHOTOGRAPH, 0), InvalidParameterError, "radius must be above 0"),
-        (lambda: priors.within(PHOTOGRAPH, 1, "l1"), InvalidParameterError, "'l2' or 'linf'"),
+        (lambda: priors.within(PHOTOGRAPH, 1, "l0"), InvalidParameterError, "'l1', 'l2', 'linf' or a number"),
+        (lambda: priors.within(PHOTOGRAPH, 1, 0.5), InvalidParameterError, "of at least 1, got 0.5"),
         (lambda: priors.luminance_and_contrast(250, 80), InvalidParameterError, "No image in 0–255"),
         (lambda: priors.likeness()(jnp.zeros((1, 3, 8, 8))), InvalidParameterError, "set_size"),
         (lambda: augmentations.crops(0, 1), InvalidParameterError, "0 < least"),

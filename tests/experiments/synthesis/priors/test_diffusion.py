@@ -126,6 +126,32 @@ def test_variations_rise_at_a_matched_distance() -> None:
     np.testing.assert_allclose(found.reconstruction, photograph, rtol=1e-5)
 
 
+def two_subjects(images: jax.Array) -> jax.Array:
+    """Responses (subjects, images, vertices) of two that weigh another channel each, as a stacked model's are."""
+    return jnp.stack([images[:, channel].mean(axis=(1, 2))[:, None] for channel in (0, 2)])
+
+
+def test_an_ensemble_of_subjects_guides_as_its_mean() -> None:
+    """Of subjects that weigh a channel each, the gradient of the mean moves both channels alike and no other."""
+    ensemble = objectives.group(objectives.mean(np.ones((2, 1))))
+    options = {"scale": 0.7, "steps": 12}
+    found = priors.sample(gaussian("clean"), 2, model=two_subjects, objective=ensemble, **options)
+    unguided = priors.sample(gaussian("clean"), 2, steps=12)
+    np.testing.assert_allclose(found.values, found.images[:, [0, 2]].mean(axis=(1, 2, 3)), rtol=1e-5)
+    moved = (found.images - unguided.images).mean(axis=(0, 2, 3))
+    assert moved[0] > 1
+    np.testing.assert_allclose(moved, moved[0] * np.array([1, 0, 1]), atol=1e-3)
+
+
+def test_variations_are_drawn_to_a_radius() -> None:
+    photograph = np.random.default_rng(0).uniform(110, 150, SHAPE).astype(np.float32)
+    options = {"strength": 0.4, "steps": 20, "matched": False}
+    free = priors.vary(gaussian("noise"), linear, ONE, photograph, **options).pixel_distance
+    radius = float(np.median(free))
+    near = priors.vary(gaussian("noise"), linear, ONE, photograph, radius=radius, **options).pixel_distance
+    np.testing.assert_allclose(near, np.minimum(free, radius), rtol=1e-4)
+
+
 def broken() -> priors.Diffusion:
     return gaussian("clean").replace(denoise=Function(lambda latents, level: latents / 0))
 
@@ -141,6 +167,11 @@ MISTAKES = {
         lambda: priors.vary(gaussian("clean").replace(encode=None), linear, ONE, np.full(SHAPE, 99.0)),
         InvalidParameterError,
         "with encode",
+    ),
+    "radius": (
+        lambda: priors.vary(gaussian("clean"), linear, ONE, np.full(SHAPE, 99.0), radius=0),
+        InvalidParameterError,
+        "radius must be above 0",
     ),
     "scales": (
         lambda: priors.vary(gaussian("clean"), linear, ONE, np.full(SHAPE, 99.0), scales=(1, -1)),

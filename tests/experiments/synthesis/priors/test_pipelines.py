@@ -49,14 +49,14 @@ def test_the_guided_gradient_agrees_with_finite_differences(prediction: str) -> 
     level = torch.tensor(300)
     kept = made.scheduler.alphas_cumprod[300].double()
     _, gradient, _ = pipelines._value_and_gradient(made, reward, latents, level, kept, None)
-    step = 1e-2
+    step = 1e-3  # so short that few pixels reach black or white on the way, where the value has a kink
 
     def value(latents: Any) -> float:
         return float(pipelines._clean_value(made, reward, latents, level, kept, None)[0].sum())
 
     with torch.no_grad():
         measured = (value(latents + step * direction) - value(latents - step * direction)) / (2 * step)
-    np.testing.assert_allclose(float((gradient * direction).sum()), measured, rtol=1e-2)
+    np.testing.assert_allclose(float((gradient * direction).sum()), measured, rtol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
