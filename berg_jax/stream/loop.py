@@ -309,9 +309,12 @@ def _read(source: Source, indices: Int[np.ndarray, " n"], on_error: str) -> tupl
     """Images, and why some could not be read, by index; black stands for those."""
     try:
         return source.read(indices), {}
-    except StimulusError:
+    except StimulusError as error:
         if on_error == "error":
-            raise
+            raise StimulusError(
+                f"{error} What was finished is kept: run the same command again when this is mended. "
+                "encode's --on-error skip leaves such images out."
+            ) from error
     account = getattr(source, "account", None)
     told = set(account.skipped.values()) if account else set()
     found: dict[int, Any] = {}

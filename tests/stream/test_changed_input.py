@@ -15,7 +15,7 @@ from PIL import Image
 
 import berg_jax
 from berg_jax.errors import ResourceError, StimulusError
-from berg_jax.stream.sources import arrays, contents
+from berg_jax.stream.sources import arrays, contents, image_files
 from berg_jax.stream.sources.open import open_source
 from berg_jax.stream.sources.subset import Subset
 from berg_jax.stream.store.status import account_of, status_text
@@ -164,15 +164,20 @@ def test_skipping_covers_every_stage_and_is_accounted_for(complement: Golden, tm
 
 
 def test_an_image_that_was_not_encoded_may_be_replaced(
-    complement: Golden, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    complement: Golden, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run stopped at a damaged image, and the file is replaced → it goes on; one encoded before may not change."""
+    monkeypatch.setattr(image_files, "_TRIED", 1)  # else the damage is found before the run starts
     path, output, every = write(tmp_path / "images", images(0, 20)), tmp_path / "out.zarr", []
     Image.fromarray(images(3)[0]).save(path / "12.bmp", "PNG")
     whole = (path / "12.bmp").read_bytes()
     (path / "12.bmp").write_bytes(whole[:-40])
-    with pytest.raises(StimulusError, match=r"12\.bmp"):
+    with pytest.raises(StimulusError, match=r"12\.bmp.* What was finished is kept.* --on-error skip"):
         encode_images(path, complement.folder, 2, output, roi="V3v", batch_size=4)
+    shutil.copytree(output, tmp_path / "skipped.zarr")
+    encode_images(path, complement.folder, 2, tmp_path / "skipped.zarr", roi="V3v", batch_size=4, on_error="skip")
+    lost = np.isnan(berg_jax.open_responses(tmp_path / "skipped.zarr").data.values).all(axis=1)
+    assert np.flatnonzero(lost).tolist() == [12]
     (path / "12.bmp").write_bytes(whole)
     encode_images(path, complement.folder, 2, output, roi="V3v", batch_size=4)
     assert "1 images have changed since: '12.bmp'. None of them had been encoded" in caplog.text

@@ -21,6 +21,7 @@ import berg_jax
 from berg_jax.demo import photographs
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError, StimulusError, Unfinished
 from berg_jax.stream.execution import Process
+from berg_jax.stream.sources import image_files
 from berg_jax.stream.sources.folders import FolderSource
 from berg_jax.stream.sources.image_files import resize
 
@@ -195,17 +196,17 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "said", "early"),
+    ("write", "said"),
     [
-        (lambda path: path.write_bytes(png_16(2)), "more than 8 bits a channel", True),
-        (lambda path: path.write_bytes(png_16(6)), "more than 8 bits a channel", True),
-        (lambda path: path.write_bytes(b"P6 8 8 65535\n" + bytes(384)), "more than 8 bits a channel", True),
-        (lambda path: Image.new("RGB", (8, 9)).save(path), "8 × 9 pixels.*--fit-images crop", True),
-        (lambda path: path.write_text("no image"), "cannot be read as an image", True),
-        (lambda path: path.write_bytes(b""), "cannot be read as an image", True),
-        (lambda path: Image.new("I", (8, 8)).save(path, "tiff"), "mode I", True),
-        (transparent, "transparent", False),
-        (cut, "cannot be read as an image", False),
+        (lambda path: path.write_bytes(png_16(2)), "more than 8 bits a channel"),
+        (lambda path: path.write_bytes(png_16(6)), "more than 8 bits a channel"),
+        (lambda path: path.write_bytes(b"P6 8 8 65535\n" + bytes(384)), "more than 8 bits a channel"),
+        (lambda path: Image.new("RGB", (8, 9)).save(path), "8 × 9 pixels.*--fit-images crop"),
+        (lambda path: path.write_text("no image"), "cannot be read as an image"),
+        (lambda path: path.write_bytes(b""), "cannot be read as an image"),
+        (lambda path: Image.new("I", (8, 8)).save(path, "tiff"), "mode I"),
+        (transparent, "transparent"),
+        (cut, "cannot be read as an image"),
     ],
     ids=[
         "16 bits",
@@ -219,15 +220,34 @@ def cut(path: Path) -> None:
         "cut",
     ],
 )
-def test_bad_image_files_are_named(write: object, said: str, early: bool, tmp_path: Path) -> None:
+def test_bad_image_files_are_named(write: object, said: str, tmp_path: Path) -> None:
     write(tmp_path / "bad.png")
-    if early:
-        with pytest.raises(StimulusError, match=rf"bad\.png.*{said}"):
-            FolderSource(tmp_path)
-    else:
-        source = FolderSource(tmp_path)
-        with pytest.raises(StimulusError, match=rf"bad\.png.*{said}"):
-            source.read([0])
+    with pytest.raises(StimulusError, match=rf"bad\.png.*{said}"):
+        FolderSource(tmp_path)
+
+
+def test_pixels_of_many_files_are_looked_at_when_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder has more files than are decoded before work, some of them damaged → errors when their turn comes."""
+    monkeypatch.setattr(image_files, "_TRIED", 1)
+    for name, write in (("1.png", transparent), ("2.png", cut)):
+        write(tmp_path / name)
+    source = FolderSource(tmp_path, on_error="skip")
+    assert not source.account.skipped
+    for row, said in enumerate(("transparent", "cannot be read as an image")):
+        with pytest.raises(StimulusError, match=rf"{row + 1}\.png.*{said}"):
+            source.read([row])
+
+
+def test_all_unusable_files_are_listed_before_work_starts(tmp_path: Path) -> None:
+    """Files are cut off, or partly transparent → an error that lists all of them, before any image is encoded."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    for name, write in (("1.png", transparent), ("2.png", cut)):
+        write(tmp_path / name)
+    with pytest.raises(StimulusError, match=r"2 of 3 images cannot be used.*\n.*1\.png.*\n.*2\.png"):
+        FolderSource(tmp_path)
+    assert list(FolderSource(tmp_path, on_error="skip").account.skipped) == ["1.png", "2.png"]
 
 
 def test_an_opaque_alpha_channel_is_no_trouble(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError, features
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 from PIL import TiffImagePlugin as TIFF
 
 from ...errors import BERGError, ResourceError, StimulusError
@@ -36,6 +36,17 @@ _MOST_SCANS = 100  # of a JPEG; some have 10, and each may take as long as the w
 _SUBFILE = 254  # tag of a page's kind
 _MOST_PAGES = 32  # of a TIFF, such as thumbnails
 _MOST_SCANNED = 1 << 30  # pixels in all scans of a JPEG
+_METADATA = (b"Exif", b"tiff:Orientation")  # where a JPEG's orientation is
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # that show a picture upright, by its EXIF orientation
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 class ImageFile(Protocol):
@@ -57,14 +68,22 @@ class ImageFile(Protocol):
         """Open a new, seekable stream of the file's bytes."""
 
 
-def check_file(file: ImageFile, fit: str) -> int | None:
-    """Check an image file, and return the side of the fitted image, or None if it will not be square."""
+class Checked(NamedTuple):
+    """An image as its header announces it."""
+
+    side: int | None  # of the fitted image, None if it will not be square
+    orientation: int  # by EXIF, 1 to 8
+
+
+def check_file(file: ImageFile, fit: str) -> Checked:
+    """Check the header of an image file, and return what it announces."""
     if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", file.name):
         raise StimulusError(f"{str(file)!r} has a name with control characters or not in UTF-8. Rename it.")
     if file.size > _LARGEST_FILE:
         raise StimulusError(f"{file} is too large: {file.size:,} bytes. Make it smaller first.")
     with named(file), file.open() as stream, Image.open(stream, formats=_FORMATS) as image:
-        width, height = image.size
+        turned = orientation(image)
+        width, height = image.size[::-1] if turned in _SIDEWAYS else image.size
         check_area(image.size, str(file))
         if fit == "pad":
             check_area((max(image.size),) * 2, f"{file}, padded,")
@@ -80,8 +99,19 @@ def check_file(file: ImageFile, fit: str) -> int | None:
         if _cut_to_8_bits(image):
             raise StimulusError(f"{file} has more than 8 bits a channel, expected 8. Convert it first.")
     if fit == "stretch":
-        return width if width == height else None
-    return max(width, height) if fit == "pad" else min(width, height)
+        return Checked(width if width == height else None, turned)
+    return Checked(max(width, height) if fit == "pad" else min(width, height), turned)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8, by which an image is still to be turned; Pillow turns TIFF by itself."""
+    if image.format == "TIFF":
+        return 1
+    with contextlib.suppress(Exception):  # damaged metadata do not tell
+        # Not the method of PNG, which decodes the image to look behind it.
+        found = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        return found if found in _TURNS else 1
+    return 1
 
 
 def _pictures(image: Image.Image) -> str | None:
@@ -110,7 +140,7 @@ def _cut_to_8_bits(image: Image.Image) -> bool:
 
 
 def decode(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the RGB pixels of an image file.
+    """Return the RGB pixels of an image file, upright by its EXIF orientation.
 
     Raises
     ------
@@ -123,19 +153,32 @@ def decode(contents: bytes, file: ImageFile) -> UInt8[np.ndarray, "h w 3"]:
             height, width, colors, _ = simplejpeg.decode_jpeg_header(contents)
             if colors in ("YCbCr", "Gray", "RGB"):  # its pixels of CMYK differ from Pillow's
                 _check_work(contents, (width, height), file)
-                return simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
+                pixels = simplejpeg.decode_jpeg(contents, "RGB", fastdct=False, fastupsample=False)
+                return _upright(pixels, _jpeg_orientation(contents))
     with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
         _check_work(contents, image.size, file)
         tile = getattr(image, "tag_v2", {})  # a TIFF's tiles may be far larger than the image
         check_area((tile.get(TIFF.TILEWIDTH, 1), tile.get(TIFF.TILELENGTH, 1)), f"A tile of {file}")
         if not image.has_transparency_data:
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        layers = np.asarray(image.convert("RGBA"))
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            return _upright(pixels, orientation(image))
+        layers = _upright(np.asarray(image.convert("RGBA")), orientation(image))
     if layers[..., 3].min() < 255:
         raise StimulusError(
             f"{file} is partly transparent, so what it shows depends on the background. Put it on one first."
         )
     return layers[..., :3]
+
+
+def _jpeg_orientation(contents: bytes) -> int:
+    if not any(name in contents for name in _METADATA):  # faster than opening, and most have none
+        return 1
+    with Image.open(io.BytesIO(contents), formats=_FORMATS) as image:
+        return orientation(image)
+
+
+def _upright(pixels: UInt8[np.ndarray, "h w c"], orientation: int) -> UInt8[np.ndarray, "h2 w2 c"]:
+    return pixels if orientation == 1 else np.asarray(Image.fromarray(pixels).transpose(_TURNS[orientation]))
 
 
 def _check_work(contents: bytes, size: tuple[int, int], file: ImageFile) -> None:
