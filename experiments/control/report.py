@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from PIL import Image
 
 from ...files.disk import explained, read_small
@@ -275,11 +275,12 @@ def _values(rois: Sequence[str], means: Float[np.ndarray, " rois"]) -> list[str]
     return [f"{roi} {value:.2f} z" for roi, value in zip(rois, means, strict=False)]
 
 
-def _saved(images: UInt8[np.ndarray, "n 3 h w"], folder: Path, goal: str) -> list[Path]:
+def _saved(images: Num[np.ndarray, "n 3 h w"], folder: Path, goal: str) -> list[Path]:
+    """Save images in 0–255, which are not whole numbers if their source has images of several sizes."""
     paths = [folder / f"{file_name(goal)}-{number}.png" for number in range(1, len(images) + 1)]
     with explained("write", folder):
         folder.mkdir(exist_ok=True)
-        for path, image in zip(paths, images, strict=True):
+        for path, image in zip(paths, images.round().clip(0, 255).astype(np.uint8), strict=True):
             Image.fromarray(image.transpose(1, 2, 0)).save(path)
     return paths
 

@@ -18,7 +18,7 @@ from ..reporting.command import command_of
 from ..reporting.figures import about
 from ..reporting.page import Picture, Section, SideBySide, Table, write_report
 from ..reporting.results import note, origin, provenance, require_reporting, write_numbers
-from ..reporting.statistics import mean_interval
+from ..reporting.statistics import mean_correlation_interval, mean_interval
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.judging.judge import score
@@ -149,7 +149,8 @@ def explain(
     draw_reading(found, weights, output / "reading.png", title=f"Where {label} looks, and what it reads", **texts)
     caption = f"Share of the readout of {label} at each place of the visual field, and in each transformer block."
     table = Table(
-        f"Sanity checks of the maps, averaged over n = {len(images)} images; 95% intervals by Student's t",
+        f"Sanity checks of the maps, averaged over n = {len(images)} images; 95% intervals by Student's "
+        "t, of likenesses after Fisher's z",
         ("method", "likeness to maps of shuffled weights", "95%", "gain over a random order (z)", "95%"),
         [
             (name, row["likeness"], str(row["likeness interval"]), row["gain"], str(row["gain interval"]))
@@ -180,7 +181,7 @@ def _checks(alike: Float[np.ndarray, " n"], curves: Curves) -> dict[str, Any]:
     error = curves.gain.std(ddof=1) / np.sqrt(len(curves.gain)) if len(curves.gain) > 1 else np.nan
     return {
         "likeness": float(alike.mean()),
-        "likeness interval": mean_interval(alike),
+        "likeness interval": mean_correlation_interval(alike),
         "gain": float(curves.gain.mean()),
         "gain interval": mean_interval(curves.gain),
         "standard error": float(error),

@@ -25,6 +25,7 @@ from ..synthesis.parametrizations.photographs import read_squares
 from .eigendistortions import eigendistortions
 from .metamers import metamers
 
+_METAMER = 0.01  # error of a metamer, as a share of the responses' spread
 _CONTRAST = 40.0  # grey levels (root mean square) of an eigendistortion as it is drawn
 
 
@@ -157,15 +158,23 @@ def make_metamers(
             ("least visible", float(changes.smallest_sensitivity[0]), float(changes.smallest_measured[0])),
         ],
     )
+    largest = found.error.max()
     lead = (
         f"{n} metamers of an image for {roi} of subject {subject.description.subject}{origin(subject)}: "
-        f"the largest error is {100 * found.error.max():.2f}% of the responses' spread."
+        f"the largest error is {100 * largest:.2f}% of the responses' spread."
+    )
+    if largest > _METAMER:
+        lead += (
+            f" These are NOT metamers yet, whose error is below {_METAMER:.0%}: make them with more steps (--steps)."
+        )
+    caption = (
+        f"Images whose responses in {roi} differ from the image's by at most {100 * largest:.2f}% of their spread."
     )
     write_report(
         output,
         "Metamers",
         [
-            Section("Metamers", [Gallery(tiles, f"Images with the same responses in {roi}."), table]),
+            Section("Metamers", [Gallery(tiles, caption), table]),
             Section("Eigendistortions", [ends, sensitivity]),
         ],
         lead=lead,

@@ -56,7 +56,7 @@ def draw_maps(
     rows = -(-(1 + len(maps)) // columns)
     figure = new_figure(1.75 * rows, title, subtitle, note)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    shown = np.moveaxis(np.asarray(image), 0, -1) / 255
+    shown = np.clip(np.moveaxis(np.asarray(image), 0, -1) / 255, 0, 1)  # resizing may leave a rounding error
     panels[0].imshow(shown)
     panels[0].set_title("image")
     for panel, (name, values) in zip(panels[1:], maps.items(), strict=False):

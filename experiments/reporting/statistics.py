@@ -222,6 +222,19 @@ def mean_interval(values: Float[np.ndarray, " units"], confidence: float = CONFI
     return Interval(float(values.mean()) - half, float(values.mean()) + half)
 
 
+def mean_correlation_interval(values: Float[np.ndarray, " units"], confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval of a mean of correlations by Student's t of Fisher's z; it stays within −1 to 1.
+
+    Examples
+    --------
+    >>> low, high = mean_correlation_interval(np.array([0.05, 0.2]))
+    >>> round(low, 2), round(high, 2)
+    (-0.69, 0.8)
+    """
+    low, high = mean_interval(np.arctanh(np.clip(values, -1 + 1e-12, 1 - 1e-12)), confidence)
+    return Interval(math.tanh(low), math.tanh(high))
+
+
 def weighted_correlation(
     weights: Float[np.ndarray, "rows n"], x: Float[np.ndarray, "n v"], y: Float[np.ndarray, "n v"]
 ) -> Float[np.ndarray, "rows v"]:
