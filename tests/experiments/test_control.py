@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -160,10 +159,9 @@ def test_a_page_shows_what_was_chosen(tmp_path: Path) -> None:
     source = open_source(tmp_path / "images.npy", "error")
     chosen = {"A/B up, C down": np.arange(30, 20, -1), "both up": np.array([], int)}
     made = {"A/B up, C down": np.full((2, 3, 32, 32), 99, np.uint8)}
-    several = SimpleNamespace(
-        ids=source.ids, read=lambda rows: source.read(rows) - np.float32(0.3)
-    )  # not whole numbers
-    one, none = images_sections("univariate", several, chosen, made, {"k": 10}, tmp_path)
+    read = source.read
+    source.read = lambda rows: read(rows) - np.float32(0.3)  # as of images of several sizes, not whole numbers
+    one, none = images_sections("univariate", source, chosen, made, {"k": 10}, tmp_path)
     (gallery,) = one.parts
     assert [lines[0] for _, lines in gallery.tiles] == ["30", "29", "28", "27", "26", "25", *["synthesized"] * 2]
     assert [np.unique(Image.open(path))[-1] for path, _ in gallery.tiles] == [30, 29, 28, 27, 26, 25, 99, 99]
