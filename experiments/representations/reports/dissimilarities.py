@@ -97,8 +97,8 @@ def within_and_between(
 
     Examples
     --------
-    >>> within_and_between(np.array([0.1, 0.9, 0.8]), ["a", "a", "b"])
-    (0.1, 0.85)
+    >>> within_and_between(np.array([0.25, 0.5, 1.0]), ["a", "a", "b"])
+    (0.25, 0.75)
     """
     labels = np.unique(list(categories), return_inverse=True)[1]
     first, second = np.triu_indices(len(labels), 1)
