@@ -16,8 +16,8 @@ from ...vertices import Vertices
 from ..reporting.figures import new_figure, save_figure
 from ..reporting.pictures import shared_limits
 from ..reporting.thumbnails import amid, paste, read_thumbnails
-from ..representations.arrangement import clustered, leaf_order
 from ..representations.dissimilarity import dissimilarities
+from ..representations.reports.arrangement import clustered, leaf_order
 
 RESPONSES, DISSIMILARITIES = "responses.png", "dissimilarities.png"
 _ALONG = 8  # thumbnails along a matrix, at most

@@ -22,6 +22,7 @@ from ...stream.selection import Selection
 from ...subject import Subject
 from ...vertices import Vertices
 from ..accuracy.measured import readers_of
+from ..inputs.categories import shown_images
 from ..inputs.responses import STORE, keep_responses
 from ..inputs.stimuli import listed, refusing, require_images
 from ..reporting.command import command_of
@@ -39,7 +40,6 @@ from ..reporting.results import (
 from .dissimilarity import FEWEST_IMAGES, similarities
 from .given import Given, class_tokens, read_given
 from .measure import MeasureName, measure_of
-from .order import shown_images
 from .reports import (
     LAYER,
     Searched,

@@ -245,7 +245,7 @@ def test_the_command_finds_planted_preferences(demo: Path, tmp_path: Path) -> No
         rows = {row["roi"]: row for row in csv.DictReader(file)}
     assert float(rows["FFA-1"]["faces"]) > float(rows["FFA-1"]["places"]) + 0.8
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("<figure>") == 7
+    assert page.count("<figure>") == 9
     assert "<td>faces</td>" in page
     assert (
         "--contrast faces --measured faces=" in json.loads((tmp_path / "out" / "config.json").read_text())["command"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...inputs.categories import ShownImages
 from ...reporting.figures import legend_names
-from ..order import ShownImages
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

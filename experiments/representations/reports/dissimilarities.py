@@ -13,13 +13,13 @@ from ....files.csv_tables import write_table
 from ....files.disk import explained
 from ....stream.sources.image_files import Source
 from ....surface.style import default_style
+from ...inputs.categories import ShownImages
 from ...reporting.figures import about, new_figure, save_figure
 from ...reporting.page import Picture, Section, Table
 from ...reporting.results import folder_of
 from ...reporting.thumbnails import Thumbnails, amid, paste, read_thumbnails
-from ..order import ShownImages
-from .arrangements import draw_scalings, draw_trees
 from .categories import category_colors, category_legend
+from .pictures import draw_scalings, draw_trees
 from .study import Part, Study
 
 FOLDER, IMAGES = "dissimilarities", "images.csv"
@@ -97,8 +97,8 @@ def within_and_between(
 
     Examples
     --------
-    >>> within_and_between(np.array([0.1, 0.9, 0.8]), ["a", "a", "b"])
-    (0.1, 0.85)
+    >>> within_and_between(np.array([0.25, 0.5, 1.0]), ["a", "a", "b"])
+    (0.25, 0.75)
     """
     labels = np.unique(list(categories), return_inverse=True)[1]
     first, second = np.triu_indices(len(labels), 1)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ....surface.style import SMALLEST, WIDTH, default_style
-from ...reporting.figures import new_figure, save_figure
+from ...reporting.figures import legend_below, new_figure, save_figure
 from ..ascent import Problem, render, start
 from ..functions import as_function
 from ..optimize import ADAM
@@ -78,14 +78,16 @@ def draw_course(
     axes = figure.subplots()
     steps = np.arange(1, len(history) + 1)
     few = len(names) <= _FEW
-    for place in range(len(names) - 1, -1, -1):  # so that the best is on top
+    for place, name in enumerate(names):
         color = f"C{place % 10}" if few else "tab:red" if place == 0 else "0.7"
-        axes.plot(steps, history[:, place], color=color, lw=1.2 if place == 0 else 0.7, label=names[place])
-    handles, labels = axes.get_legend_handles_labels()
-    if few:
-        axes.legend(handles[::-1], labels[::-1], frameon=False, ncols=2, loc="lower right")
-    else:
-        axes.legend(handles[-1:], [f"{names[0]}, the best"], frameon=False, loc="lower right")
+        shown = {
+            "color": color,
+            "lw": 1.2 if place == 0 else 0.7,
+            "zorder": 3 - place / len(names),
+        }  # the best on top
+        named = name if few else f"{name}, the best" if place == 0 else None
+        axes.plot(steps, history[:, place], label=named, **shown)
+    legend_below(axes, 4 if max(map(len, names)) < 12 else 2)
     axes.set(xlabel="step", ylabel=label)
     axes.spines[["top", "right"]].set_visible(False)
     table = (

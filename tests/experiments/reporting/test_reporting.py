@@ -259,7 +259,8 @@ COMMANDS = {
     "--table t.csv --contrast 'a > b' --contrast b --alpha 0.01 --measured 'a > b=m.mgz'",
     "accuracy": "x --images test --berg-dir dir --subject 1 --output out --betas b.npy --table t.csv --zscored",
     "rsa": "x --berg-dir dir --subject 2 --output out --min-ncsnr 0.1 --roi V1 --roi 'FFA-1 + FFA-2' "
-    "--features a=x.npy --matrix b=y.npy --matrix c=z.npy --searchlight 50 --searchlight-correction fdr --dinov2 d",
+    "--features a=x.npy --matrix b=y.npy --matrix c=z.npy --searchlight 50 --searchlight-correction fdr --dinov2 d "
+    "--categories c.csv",
     "control": "x --images test --berg-dir dir --subject 1 --subject 3 --output out --roi V1 --roi 'FFA-1 + FFA-2' "
     "--kind multivariate --k 3 --margin 0.5 --synthesize 2 --steps 9 --set-size 7 --population 20 --generations 30 "
     "--seed 5 --min-ncsnr 0.1 --precision bfloat16",

@@ -11,11 +11,16 @@ from scipy.spatial.distance import pdist
 from berg_jax import Subject
 from berg_jax.demo import images
 from berg_jax.errors import InvalidParameterError
+from berg_jax.experiments.inputs.categories import ShownImages, shown_images
 from berg_jax.experiments.reporting.thumbnails import read_thumbnails, shrunk
-from berg_jax.experiments.representations.arrangement import clustered, leaf_order, scaled_to_plane, turned_alike
 from berg_jax.experiments.representations.measure import measure_of
-from berg_jax.experiments.representations.order import ShownImages, shown_images
 from berg_jax.experiments.representations.reports import Study, dissimilarities_section
+from berg_jax.experiments.representations.reports.arrangement import (
+    clustered,
+    leaf_order,
+    scaled_to_plane,
+    turned_alike,
+)
 from berg_jax.stream.sources.arrays import ArraySource
 
 from ...conftest import Golden

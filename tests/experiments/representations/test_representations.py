@@ -140,7 +140,7 @@ def test_the_command_on_the_demo(demo: Path, tmp_path: Path) -> None:
     with Image.open(tmp_path / "out" / "similarities.png") as picture:
         assert min(picture.size) > 300
     page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("<figure>") == 2
+    assert page.count("<figure>") == 5
     assert "<td>FFA-1</td><td>FFA-2</td>" in page
     assert "n = 40 images, 1 subject" in page
     (ffa, *_) = json.loads((tmp_path / "out" / "results.json").read_text())["most alike"]

@@ -12,10 +12,10 @@ from scipy.cluster import hierarchy
 
 from ....stream.sources.image_files import Source
 from ....surface.style import SMALLEST, default_style
+from ...inputs.categories import ShownImages
 from ...reporting.figures import new_figure, save_figure
 from ...reporting.thumbnails import paste, read_thumbnails, spread
-from ..arrangement import clustered, leaf_order, scaled_to_plane, turned_alike
-from ..order import ShownImages
+from .arrangement import clustered, leaf_order, scaled_to_plane, turned_alike
 from .categories import category_colors, category_legend
 
 Texts = tuple[str, str, str | None]  # subtitle, what the numbers are means over, small print

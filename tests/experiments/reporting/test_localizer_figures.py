@@ -18,8 +18,8 @@ from berg_jax.experiments.reporting.multiples import draw_subjects
 from berg_jax.experiments.reporting.page import Section, write_report
 from berg_jax.stream.sources.arrays import ArraySource
 
-from ..conftest import Golden
-from .reporting.standing import check_figure
+from ...conftest import Golden
+from .standing import check_figure
 
 NAMES = [f"{'faces' if n % 2 else 'places'}/{n}.png" for n in range(24)]
 

@@ -16,7 +16,7 @@ from berg_jax.experiments.reporting.statistics import Interval
 from berg_jax.stream.sources.arrays import ArraySource
 from berg_jax.vertices import Vertices
 
-from .reporting.standing import check_figure
+from .standing import check_figure
 
 TEXTS: dict[str, Any] = {"title": "What it is", "subtitle": "subject 1 · n = 12 images", "note": "SYNTHETIC"}
 RANDOM = np.random.default_rng(1)
