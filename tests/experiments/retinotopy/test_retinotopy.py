@@ -33,8 +33,8 @@ from berg_jax.stream import Process
 from berg_jax.stream.sources.folders import FolderSource
 from berg_jax.vertices import HEMISPHERES
 
-from ..conftest import Golden
-from .reporting.standing import check_figure
+from ...conftest import Golden
+from ..reporting.standing import check_figure
 
 PIXEL = 8.4 / 224
 
