@@ -22,6 +22,7 @@ SITUATIONS = {
     "Measured data and tables": [
         "experiments/test_*.py",
         "experiments/accuracy/test_*.py",
+        "experiments/retinotopy/test_*.py",
         "experiments/representations/test_*.py",
         "surface/test_*.py",
     ],

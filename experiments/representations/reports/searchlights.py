@@ -18,7 +18,7 @@ from ...reporting.page import Section, SideBySide, Table
 from ...reporting.pictures import draw_brain, overview, shared_limits
 from ...reporting.results import regions_of
 from ..measure import Measure
-from ..searchlight import ALPHA, SearchlightMap, Size
+from ..searchlight import ALPHA, CORRECTIONS, SearchlightMap, Size
 from .layers import COLORS
 
 LAYER = "best_layer"
@@ -214,9 +214,7 @@ def _table(searched: Searched, rows: Sequence[Mapping[str, Any]]) -> Table:
         columns.insert(2, "passes above")
         for own, row in zip(cells, rows, strict=True):
             own.insert(2, row["threshold"])
-    over = (
-        "the largest over all vertices" if one.correction == "max" else "the false discovery rate over all vertices"
-    )
+    over = f"the {CORRECTIONS[one.correction]} over all vertices"
     return Table(
         f"Similarity ({searched.measure.similarity}) in searchlights of {searched.size}; a vertex "
         f"passes at {corrected} ≤ {ALPHA}, by {one.repetitions:,} permutations of the images, corrected by "

@@ -17,7 +17,7 @@ from .maps import Size, local_units
 
 ALPHA, FEWEST = 0.05, 19  # largest p of a vertex that passes; permutations of which one in 20 can be so rare
 Correction = Literal["max", "fdr"]
-_NAMES: dict[Correction, str] = {"max": "maximum statistic", "fdr": "false discovery rate"}
+CORRECTIONS: dict[Correction, str] = {"max": "maximum statistic", "fdr": "false discovery rate"}
 _LOCAL, _AT_ONCE = 1 << 25, 1 << 23  # numbers, 256 and 64 MB, in the searchlights' triangles and in what they meet
 
 
@@ -58,7 +58,7 @@ class SearchlightMap(NamedTuple):
         """The threshold in words, such as of a title."""
         letter = "p" if self.correction == "max" else "q"
         above = "" if math.isnan(self.threshold) else f" (above {self.threshold:.3f})"
-        return f"{letter} ≤ {ALPHA} by {_NAMES[self.correction]}{above}, {self.repetitions:,} permutations"
+        return f"{letter} ≤ {ALPHA} by {CORRECTIONS[self.correction]}{above}, {self.repetitions:,} permutations"
 
 
 def searchlight_significance(

@@ -17,7 +17,7 @@ from berg_jax.experiments.retinotopy.receptive_fields import polar
 from berg_jax.experiments.retinotopy.sizes import size_line
 from berg_jax.vertices import HEMISPHERES, Vertices
 
-from .reporting.standing import check_figure
+from ..reporting.standing import check_figure
 
 
 def planted(seed: int, patches: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
