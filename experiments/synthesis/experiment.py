@@ -138,6 +138,8 @@ def synthesize(
     if set(drive) & set(suppress):
         raise InvalidParameterError(f"A ROI cannot be driven and suppressed: {sorted(set(drive) & set(suppress))}.")
     settings = {name: value for name, value in command.settings.items() if name != "output"}
+    if recipe.fit in ("error", "crop"):  # which make the same image, or none, and earlier versions always cropped
+        del settings["fit_images"]
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
     vertices, area = union(subject, areas, selection)
@@ -145,7 +147,7 @@ def synthesize(
     if _is_done(output, settings, subject.identity(vertices, precision), inputs):
         return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
     model = subject.model(vertices, precision=precision)
-    photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
+    photograph = None if recipe.start is None else read_squares(recipe.start, recipe.fit)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
     project = projection(photograph, recipe.radius)
     natural = None

@@ -10,21 +10,25 @@ from PIL import Image
 
 from ....errors import InvalidParameterError
 from ....files.disk import explained
+from ....stream.images import Fit
 from ....stream.selection import Selection
 from ....subject import Subject
 from ....surface.meshes import require
 from ...inputs.stimuli import refusing
-from ...reporting.command import command_of
+from ...reporting.command import PATH, command_of
+from ...reporting.earlier import require_same_run
 from ...reporting.figures import about, save_figure
 from ...reporting.page import Gallery, Section, Table, write_report
 from ...reporting.results import OUTLINED, note, origin, outlined, provenance, write_numbers
 from .. import objectives
 from ..areas import union
 from ..judging.sheets import draw_sheet
+from ..parametrizations.inputs import input_contents
 from ..parametrizations.photographs import read_squares
 from .drawings import drawings_diffusion
 from .variation import vary
 
+_PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
@@ -38,6 +42,7 @@ def make_variations(
     strength: float = 0.5,
     steps: int = 50,
     seed: int = 0,
+    fit_images: Fit = "error",
     selection: Selection = Selection(),
     precision: str = "float32",
 ) -> str:
@@ -54,13 +59,15 @@ def make_variations(
     output
         The folder.
     path
-        The photograph, cropped to a square.
+        The photograph.
     roi
         ROI expression whose mean response is lowered and raised.
     scale
         Guidance scales, ascending.
     strength, steps, seed
         See :func:`~berg_jax.experiments.synthesis.priors.variation.vary`.
+    fit_images
+        What to do with images that are not square: see :class:`~berg_jax.Images`.
     selection
         Hemisphere and thresholds of the vertices; its ``roi`` is not used.
     precision
@@ -85,14 +92,17 @@ def make_variations(
         strength=strength,
         steps=steps,
         seed=seed,
+        fit_images=fit_images,
         precision=precision,
     )
     require("matplotlib")  # for the strip
-    images, count = read_squares(path)
+    images, count = read_squares(path, fit_images)
     if count != 1:
         raise InvalidParameterError(f"Variations are made of one photograph; {path} has {count}. Give a file.")
     others = {name: name for name in outlined(subject, OUTLINED) if name != roi}
     vertices, area = union(subject, {roi: roi, **others}, selection)
+    inputs = input_contents({PATH: path})
+    require_same_run(output, command, inputs, subject.identity(vertices, precision))
     model = subject.model(vertices, precision=precision)
     options = {"scales": scale, "strength": strength, "steps": steps, "seed": seed}
     with refusing(output):
@@ -107,6 +117,7 @@ def make_variations(
                 Image.fromarray(image.transpose(1, 2, 0)).save(file)
     facts = {
         **provenance(subject, vertices, precision, experiment="vary", roi=roi, **options),
+        "inputs": inputs,
         "scales": found.scales,
         "responses": means,
         "pixel distance": found.pixel_distance,
@@ -143,7 +154,7 @@ def make_variations(
         lead=lead,
         command=command.line,
         settings=command.settings,
-        provenance={key: facts[key] for key in ("subject", "weights", "identity", "versions", "devices", "date")},
+        provenance={key: facts[key] for key in _PROVENANCE},
         synthetic=subject.description.synthetic,
     )
     return "\n".join([lead, f"Images, numbers and report: {output}"])
