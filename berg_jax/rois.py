@@ -183,8 +183,11 @@ class _Expression:
         parts = (name,) if name in known else tuple(part for part in UNIONS.get(name, ()) if part in known)
         if not parts:
             names = [*known, *(union for union in UNIONS if union not in known)]
-            near = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
-            hint = " A difference needs spaces on both sides of the minus." if "-" in name else ""
+            by_lower = {known_name.lower(): known_name for known_name in names}
+            near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=4, cutoff=0.5)]
+            sides = [(name[: match.start()].strip(), name[match.end() :].strip()) for match in re.finditer("-", name)]
+            subtracted = any(left.lower() in by_lower and right.lower() in by_lower for left, right in sides)
+            hint = " A difference needs spaces on both sides of the minus." if subtracted else ""
             raise InvalidParameterError(
                 f"Invalid ROI: {name!r}. Valid ROIs are: {names}." + (f" Nearest: {near}." if near else "") + hint
             )

@@ -57,6 +57,9 @@ class Only(NamedTuple):
     names: tuple[str, ...]
 
 
+_PREFIX = "Value error, "  # which pydantic sets before what typer says
+
+
 class Alias(NamedTuple):
     """Another name of the option of a value object's field, in an annotation."""
 
@@ -73,7 +76,11 @@ class _Once(TyperCommand):
             takes_one = parameter.param_type_name == "option" and not parameter.multiple and not parameter.is_flag
             if takes_one and count > 1:
                 ctx.fail(f"{parameter.opts[0]} is given {count} times, and one is taken. Give it once.")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(_PREFIX)
+            raise
 
 
 class _Value(NamedTuple):

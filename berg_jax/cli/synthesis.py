@@ -11,6 +11,7 @@ import typer
 from ..errors import InvalidParameterError
 from ..experiments.synthesis.recipe import Recipe
 from ..stream.execution import find_process
+from ..stream.images import Fit
 from ..stream.selection import Selection
 from .command import OneSubject, Only, command
 from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, TimeLimit, seconds, shows_progress
@@ -18,6 +19,12 @@ from .options import RUN, Output, Precision, ProcessCount, ProcessIndex, Share, 
 app = typer.Typer()
 _GROUP = "Stimuli"
 _Thresholds = Annotated[Selection, Only(("hemisphere", "min_ncsnr", "min_explained_variance"))]
+
+
+_FitImages = Annotated[
+    Fit,
+    typer.Option(help="What to do with images that are not square: stop, crop, pad with grey, or stretch them."),
+]
 
 
 class Method(enum.StrEnum):
@@ -109,11 +116,17 @@ def sweep(
         Path,
         typer.Argument(
             metavar="SPEC.toml",
-            help="Specification of the sweep: base settings, axes, launcher; or a sweep's sweep.json.",
+            help=(
+                "TOML file with tables [base], [grid], [zip], [random] and [launcher], whose keys are synthesize's "
+                "options: berg_dir, subject, drive, suppress, images, steps, seed, … (docs/experiments/sweeps.md); "
+                "or a sweep's sweep.json."
+            ),
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="Folder to write, or to go on with.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the trials.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check the file, subjects and ROIs, and list the trials.")
+    ] = False,
     status: Annotated[bool, typer.Option("--status", help="Only say what is done, failed and left.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute the trials again that are recorded as failed.")
@@ -129,6 +142,7 @@ def sweep(
 
     plan = read_spec(spec)
     if dry_run:
+        submit.check(plan)
         return submit.plan_text(plan)
     if output is None:
         raise InvalidParameterError("Give --output, the folder to write; --dry-run needs none.")
@@ -161,6 +175,7 @@ def explain(
         list[Method] | None,
         typer.Option(help="Attribution method; repeat it for more (default: integrated-gradients and occlusion)"),
     ] = None,
+    fit_images: _FitImages = "error",
     precision: Precision = "float32",
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images that are computed at a time.", rich_help_panel=RUN)
@@ -171,7 +186,7 @@ def explain(
 
     methods = [str(one) for one in method or ("integrated-gradients", "occlusion")]
     options = {"against": against, "method": methods, "precision": precision, "batch_size": batch_size}
-    return explain(subject, output, path, roi=roi, selection=selection, **options)
+    return explain(subject, output, path, roi=roi, selection=selection, fit_images=fit_images, **options)
 
 
 @command(app, _GROUP, extra="synthesis")
@@ -189,13 +204,14 @@ def metamer(
         typer.Option(min=0, help="Push away from the image: a grey level's worth as a share of the squared spread."),
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the same seed makes the same images.")] = 0,
+    fit_images: _FitImages = "error",
     precision: Precision = "float32",
 ) -> str:
     """Make images that a region cannot tell from another, and the changes that it sees most and least."""
     from ..experiments.explanation.perception import make_metamers
 
     options = {"start": start, "n": n, "steps": steps, "apart": apart, "seed": seed, "precision": precision}
-    return make_metamers(subject, output, path, roi=roi, selection=selection, **options)
+    return make_metamers(subject, output, path, roi=roi, selection=selection, fit_images=fit_images, **options)
 
 
 @command(app, _GROUP, extra="demo")
@@ -221,10 +237,12 @@ def vary(
             "(default: the model's own network)."
         ),
     ] = None,
+    fit_images: _FitImages = "error",
     precision: Precision = "float32",
 ) -> str:
     """Make variations of a photograph that suppress and drive a region, at a matched distance from it."""
     from ..experiments.synthesis.priors.strip import SCALES, make_variations
 
     options = {"scale": scale or list(SCALES), "strength": strength, "steps": steps, "seed": seed, "dinov2": dinov2}
-    return make_variations(subject, output, path, roi=roi, selection=selection, precision=precision, **options)
+    options |= {"fit_images": fit_images, "precision": precision}
+    return make_variations(subject, output, path, roi=roi, selection=selection, **options)

@@ -184,7 +184,7 @@ def _summary(path: Place, subject: Subject, seconds: float | None) -> str:
         if images > _SHOWN:
             lines.append(f"  … and {images - _SHOWN} more images")
     if account := account_of(path):
-        lines.append(account_text(account))
+        lines.append(account_text(account, "encoded"))
     took = "complete already, nothing was computed" if seconds is None else f"{seconds:.1f} s, compilation included"
     lines.append(f"{images} images × {vertices} vertices ({took}): {path}")
     return "\n".join(lines)

@@ -11,10 +11,12 @@ from jaxtyping import Float
 
 from ...errors import InvalidParameterError
 from ...files.disk import explained
+from ...stream.images import Fit
 from ...stream.selection import Selection
 from ...subject import Subject
 from ..inputs.stimuli import refusing
-from ..reporting.command import command_of
+from ..reporting.command import PATH, command_of
+from ..reporting.earlier import require_same_run
 from ..reporting.figures import about
 from ..reporting.page import Picture, Section, SideBySide, Table, write_report
 from ..reporting.results import note, origin, provenance, require_reporting, write_numbers
@@ -22,6 +24,7 @@ from ..reporting.statistics import mean_correlation_interval, mean_interval
 from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.judging.judge import score
+from ..synthesis.parametrizations.inputs import input_contents
 from ..synthesis.parametrizations.photographs import read_squares
 from .attribution import Maps, gradient_times_input, integrated_gradients, occlusion, smooth_grad
 from .methods import DEFAULT_METHODS, Method
@@ -36,6 +39,7 @@ METHODS: Mapping[str, Callable[..., Maps]] = {
     "occlusion": occlusion,
 }
 MAPS = "attribution.npz"
+_PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
 _SHOWN = 12  # images that the report shows
 
 
@@ -47,6 +51,7 @@ def explain(
     roi: str,
     against: str | None = None,
     method: Sequence[Method] = DEFAULT_METHODS,
+    fit_images: Fit = "error",
     selection: Selection = Selection(),
     precision: str = "float32",
     batch_size: int = 8,
@@ -64,13 +69,15 @@ def explain(
     output
         The folder.
     path
-        Images: files, folders, or anything else that holds images, up to 1,000 of each; cropped to squares.
+        Images: files, folders, or anything else that holds images, up to 1,000 of each.
     roi
         ROI expression whose mean response is explained.
     against
         ROI expression whose mean response is subtracted.
     method
         Attribution methods.
+    fit_images
+        What to do with images that are not square: see :class:`~berg_jax.Images`.
     selection
         Hemisphere and thresholds of the vertices; its ``roi`` is not used.
     precision
@@ -100,6 +107,7 @@ def explain(
         roi=roi,
         against=against,
         method=list(method),
+        fit_images=fit_images,
         precision=precision,
         batch_size=batch_size,
     )
@@ -112,10 +120,12 @@ def explain(
     require_reporting()
     areas = {"region": roi} | ({} if against is None else {"against": against})
     vertices, area = union(subject, areas, selection)
-    found_images = [read_squares(one) for one in path]
+    found_images = [read_squares(one, fit_images) for one in path]
     if (count := sum(many for _, many in found_images)) > (read := sum(len(some) for some, _ in found_images)):
         raise InvalidParameterError(f"At most {read} images are explained at once, got {count}. Give fewer.")
     images = np.concatenate([some for some, _ in found_images]).astype(np.float32)
+    inputs = {PATH: [input_contents({PATH: one})[PATH] for one in path]}
+    require_same_run(output, command, inputs, subject.identity(vertices, precision))
     model = subject.model(vertices, precision=precision)
     weights = area["region"] - (0 if against is None else area["against"])
     objective, label = objectives.mean(weights), roi if against is None else f"{roi} − ({against})"
@@ -136,6 +146,7 @@ def explain(
             subject, vertices, precision, experiment="explain", roi=roi, against=against, method=list(method)
         ),
         "objective": label,
+        "inputs": inputs,
         "values": values,
         "layers": {f"block {layer + 1}": share for layer, share in zip(found.layers, found.layer_share, strict=True)},
         "share of the response": _shares(shares),
@@ -166,7 +177,7 @@ def explain(
         lead=lead,
         command=command.line,
         settings=command.settings,
-        provenance={key: facts[key] for key in ("subject", "weights", "identity", "versions", "devices", "date")},
+        provenance={key: facts[key] for key in _PROVENANCE},
         synthetic=subject.description.synthetic,
     )
     lines = [lead, f"Responses (z): {', '.join(f'{value:.2f}' for value in values[:8])}"]

@@ -11,21 +11,25 @@ from PIL import Image
 
 from ...errors import InvalidParameterError
 from ...files.disk import explained
+from ...stream.images import Fit
 from ...stream.selection import Selection
 from ...subject import Subject
 from ...surface.meshes import require
 from ..inputs.stimuli import refusing
-from ..reporting.command import command_of
+from ..reporting.command import PATH, command_of
+from ..reporting.earlier import require_same_run
 from ..reporting.figures import about, save_figure
 from ..reporting.page import Gallery, Section, Table, write_report
 from ..reporting.results import note, origin, provenance, write_numbers
 from ..synthesis.areas import union
 from ..synthesis.judging.sheets import draw_sheet
+from ..synthesis.parametrizations.inputs import input_contents
 from ..synthesis.parametrizations.photographs import read_squares
 from .eigendistortions import eigendistortions
 from .metamers import metamers
 
 _METAMER = 0.01  # error of a metamer, as a share of the responses' spread
+_PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
 _CONTRAST = 40.0  # grey levels (root mean square) of an eigendistortion as it is drawn
 
 
@@ -40,6 +44,7 @@ def make_metamers(
     steps: int = 512,
     apart: float = 0.0,
     seed: int = 0,
+    fit_images: Fit = "error",
     selection: Selection = Selection(),
     precision: str = "float32",
     show_progress: bool = True,
@@ -57,13 +62,15 @@ def make_metamers(
     output
         The folder.
     path
-        The image, cropped to a square.
+        The image.
     roi
         ROI expression whose vertices' responses are matched.
     start
         Image to start from; by default noise.
     n, steps, apart, seed
         See :func:`~berg_jax.experiments.explanation.metamers.metamers`.
+    fit_images
+        What to do with images that are not square: see :class:`~berg_jax.Images`.
     selection
         Hemisphere and thresholds of the vertices; its ``roi`` is not used.
     precision
@@ -91,15 +98,18 @@ def make_metamers(
         steps=steps,
         apart=apart,
         seed=seed,
+        fit_images=fit_images,
         precision=precision,
     )
     require("matplotlib")  # for the sheet
     vertices, _ = union(subject, {"region": roi}, selection)
-    images, count = read_squares(path)
+    images, count = read_squares(path, fit_images)
     if count != 1:
         raise InvalidParameterError(f"Metamers are made of one image; {path} has {count}. Give a file.")
     image = images[0]
-    first = None if start is None else read_squares(start)[0][0]
+    first = None if start is None else read_squares(start, fit_images)[0][0]
+    inputs = input_contents({PATH: path, "start": start})
+    require_same_run(output, command, inputs, subject.identity(vertices, precision))
     model = subject.model(vertices, precision=precision)
     with refusing(output):
         options: dict[str, Any] = {"n": n, "steps": steps, "apart": apart, "seed": seed}
@@ -118,6 +128,7 @@ def make_metamers(
                 Image.fromarray(one.transpose(1, 2, 0)).save(output / f"{name}.png")
     facts = {
         **provenance(subject, vertices, precision, experiment="metamer", roi=roi, **options),
+        "inputs": inputs,
         "error": found.error,
         "error in files": in_files,
         "psnr": found.psnr,
@@ -180,7 +191,7 @@ def make_metamers(
         lead=lead,
         command=command.line,
         settings=command.settings,
-        provenance={key: facts[key] for key in ("subject", "weights", "identity", "versions", "devices", "date")},
+        provenance={key: facts[key] for key in _PROVENANCE},
         synthetic=subject.description.synthetic,
     )
     return "\n".join([lead, f"Images, numbers and report: {output}"])

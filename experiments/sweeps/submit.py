@@ -118,14 +118,24 @@ def _submit_what_is_left(output: Path, spec: Spec, retry_failed: bool) -> str | 
 def plan_text(spec: Spec, every: bool = True) -> str:
     """How many trials a sweep has and in how many chunks, and if ``every`` a line for each trial."""
     chunks = make_chunks(spec.trials, spec.launcher.chunk, spec.launcher.microbatch)
-    counts = {name: len(names) for name, names in spec.axes.items() if names}
-    axes = ", ".join(f"{count} in [{name}]" for name, count in counts.items()) or "no axes"
-    lines = [f"{len(spec.trials)} trials ({axes}) in {len(chunks)} chunks of up to {max(c.size for c in chunks)}"]
+    axes = "; ".join(f"[{name}] {', '.join(names)}" for name, names in spec.axes.items() if names) or "no axes"
+    largest = max(chunk.size for chunk in chunks)
+    lines = [
+        f"{len(spec.trials)} {'trials' if len(spec.trials) > 1 else 'trial'} ({axes}) in {len(chunks)} "
+        f"{'chunks' if len(chunks) > 1 else 'chunk'} of up to {largest}"
+    ]
     if spec.repeated:
         lines.append(f"{spec.repeated} combinations had the same settings as others, and count once.")
     names = varying(spec)
     lines += [f"{trial.id}  {'  '.join(describe_settings(trial.settings, names))}" for trial in spec.trials if every]
     return "\n".join(lines)
+
+
+def check(spec: Spec) -> None:
+    """Raise an error if a run of this sweep would be refused before work: see :func:`check_regions`."""
+    check_regions(spec.trials)
+    if spec.launcher.kind == "slurm":
+        check_submission(spec.launcher)
 
 
 def check_regions(trials: Sequence[Trial]) -> None:

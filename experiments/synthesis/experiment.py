@@ -148,6 +148,8 @@ def synthesize(
     if subject.description.subject in (held_out or ()):
         raise InvalidParameterError(f"Subject {subject.description.subject} takes part, and cannot be held out.")
     settings = {name: value for name, value in command.settings.items() if name != "output"}
+    if recipe.fit in ("error", "crop"):  # which make the same image, or none, and earlier versions always cropped
+        del settings["fit_images"]
     directions = dict.fromkeys(drive, 1) | dict.fromkeys(suppress, -1)
     areas = {name: name for name in directions}
     vertices, area = union(subject, areas, selection)
@@ -157,7 +159,7 @@ def synthesize(
     others = {f"subject {number}": Subject(subject.berg_dir, number) for number in held_out or ()}
     unions = {name: union(other, areas, selection) for name, other in others.items()}
     model = subject.model(vertices, precision=precision)
-    photograph = None if recipe.start is None else read_squares(recipe.start)[0][0]
+    photograph = None if recipe.start is None else read_squares(recipe.start, recipe.fit)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
     project = projection(photograph, recipe.radius)
     natural = None

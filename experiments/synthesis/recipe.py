@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ...errors import InvalidParameterError
+from ...stream.images import Fit
 
 Kind = Literal["pixels", "fourier", "phases"]
 
@@ -25,6 +26,8 @@ class Recipe:
         Anything that ``berg-jax encode`` takes will do; up to 1,000 of them are read.
     start
         Photograph to start from, with ``pixels`` or ``fourier`` (default: noise).
+    fit
+        What to do with a ``start`` that is not square: stop, crop, pad with grey, or stretch it.
     radius
         Largest root-mean-square distance of an image from the ``start`` photograph, in grey levels (default: no
         limit).
@@ -44,7 +47,7 @@ class Recipe:
     Raises
     ------
     InvalidParameterError
-        There is no such parametrization.
+        There is no such parametrization or fit.
 
     References
     ----------
@@ -60,6 +63,7 @@ class Recipe:
     parametrization: Kind = field(default="fourier", metadata={"option": "images"})
     photographs: str | Path | None = None
     start: str | Path | None = None
+    fit: Fit = field(default="error", metadata={"option": "fit_images"})
     radius: float | None = None
     steps: int = field(default=256, metadata={"min": 1})
     learning_rate: float = 0.05
@@ -73,3 +77,5 @@ class Recipe:
             raise InvalidParameterError(
                 f"parametrization must be one of {list(get_args(Kind))}, got {self.parametrization!r}."
             )
+        if self.fit not in get_args(Fit):
+            raise InvalidParameterError(f"fit must be one of {list(get_args(Fit))}, got {self.fit!r}.")

@@ -92,4 +92,4 @@ def test_settings_of_something_else_are_refused(command: str, text: str | None, 
 def test_a_folder_of_an_experiment_is_not_a_store(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("")
     code, said = run("show", tmp_path)
-    assert (code, "is an experiment's folder: open" in " ".join(said.split())) == (2, True)
+    assert (code, "is the folder of a finished experiment: open" in " ".join(said.split())) == (2, True)

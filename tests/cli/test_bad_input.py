@@ -76,3 +76,17 @@ def test_masks_that_leave_no_vertex(complement: Golden, tmp_path: Path) -> None:
     with pytest.raises(InvalidParameterError, match="'V1 - V1' has no vertices"):
         localize([subject], selection=Selection("V1 - V1"), **given)
     assert not (tmp_path / "out").exists()
+
+
+def test_values_that_are_no_choice_and_files_in_place_of_folders(complement: Golden, tmp_path: Path) -> None:
+    """An option is misspelled, or the output is a file → said in plain words, not a library's."""
+    images = write_images(tmp_path / "images", faces=2)
+    command = ["encode", str(images), "--berg-dir", str(complement.folder), "--subject", "2", "--roi", "V3v"]
+    (tmp_path / "mine.py").touch()
+    for more, said in (
+        (["--output", "x", "--hemisphere", "left"], "'--hemisphere': 'left' is not one of 'both', 'lh', 'rh'."),
+        (["--output", str(tmp_path / "mine.py")], "(it is a file, and an output is a folder)"),
+    ):
+        result = CliRunner().invoke(app, [*command, *more])
+        assert result.exit_code == 2
+        assert said in " ".join(result.output.replace("│", " ").split())

@@ -145,7 +145,7 @@ def test_experiments_make_the_same_pictures(
         output.parent.mkdir()
         said = run(environment, output.parent, command, *arguments, *subject, "--output", output)
         if "{photos}" in COMMANDS[command]:
-            assert "7 found = 6 encoded + 0 skipped + 1 passed over (1 no picture (.txt))" in said
+            assert "7 found = 6 usable + 0 skipped + 1 passed over (1 no picture (.txt))" in said
         found = {path.relative_to(output): path for path in sorted(output.rglob("*.png"))}
         pictures.append({str(name): np.asarray(Image.open(path)) for name, path in found.items()})
     assert (len(pictures[0]) > 0) == (command != "encode")

@@ -18,6 +18,7 @@ from berg_jax.errors import ResourceError, StimulusError
 from berg_jax.stream.sources import arrays, contents, image_files
 from berg_jax.stream.sources.open import open_source
 from berg_jax.stream.sources.subset import Subset
+from berg_jax.stream.store.show import show_text
 from berg_jax.stream.store.status import account_of, status_text
 
 from ..conftest import Golden
@@ -156,6 +157,7 @@ def test_skipping_covers_every_stage_and_is_accounted_for(complement: Golden, tm
     assert list(account["skipped"]) == ["1.bmp", "3.bmp", "9.png"]
     assert account["encoded"] == 4
     assert "8 found = 4 encoded" in status_text(output)
+    assert "3 images were skipped: 1.bmp, 3.bmp, 9.png" in show_text(output)
     responses = berg_jax.open_responses(output).data
     lost = np.isnan(responses.values).all(axis=1)
     assert responses.image.values[lost].tolist() == ["1.bmp", "3.bmp", "9.png"]

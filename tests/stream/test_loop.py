@@ -163,7 +163,7 @@ def test_unreadable_images(devices: int, tmp_path: Path, caplog: pytest.LogCaptu
     good = np.setdiff1d(np.arange(300), bad)
     np.testing.assert_array_equal(stored[good], EXPECTED[good])
     assert np.flatnonzero(results["sum"]["seen"] == 0).tolist() == list(bad)
-    assert "7 images could not be read and were skipped: 0, 17, 160" in status_text(tmp_path / "o.zarr")
+    assert "7 images were skipped: image-0, image-17, image-160" in status_text(tmp_path / "o.zarr")
 
 
 def test_another_run_is_refused(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
         run(Source(), [COLUMNS, Sum()], **options)
     options["output"] = tmp_path / "chosen.zarr"
     run(Source(), [COLUMNS], **options, run={"selection": {"roi": "V1", "hemisphere": "lh"}})
-    with pytest.raises(ResourceError, match=r"another run: selection's roi is 'V1' there and 'V2' now\. Choose"):
+    with pytest.raises(ResourceError, match=r"another run: the ROI is 'V1' there and 'V2' now\. Choose"):
         run(Source(), [COLUMNS], **options, run={"selection": {"roi": "V2", "hemisphere": "lh"}})
 
 

@@ -123,6 +123,8 @@ def test_nan_never_passes_a_threshold(metadata: Metadata, monkeypatch: pytest.Mo
     [
         ("FFB-1", r"Invalid ROI: 'FFB-1'. Valid ROIs are: \['V1v'.*Nearest: \['FFA-1'"),
         ("FFA-1 -FFA-2", "spaces on both sides"),
+        ("ffa-1", r"Nearest: \['FFA-1'[^.]*\]\.$"),
+        ("v1-ffa-1", "spaces on both sides"),
         ("", "expected at its end"),
         ("V1 +", "expected at its end"),
         ("V1 & & V2", "expected before '&'"),

@@ -247,7 +247,7 @@ def _summary(path: Place, subject: Subject, arrays: dict[str, Any], vertices: Ve
     if len(names) > _SHOWN:
         lines.append(f"  … and {len(names) - _SHOWN} more groups")
     if account := account_of(path):
-        lines.append(account_text(account))
+        lines.append(account_text(account, "encoded"))
     groups = f"{len(names)} groups" if len(names) > 1 else "all images"
     lines.append(f"Means of {groups}, {int(counts.sum()):,} images × {len(vertices):,} vertices: {path / MEANS}")
     return "\n".join(lines)

@@ -1,23 +1,23 @@
-"""Account of the files at a path of images: how many are encoded, which are skipped, and which are passed over."""
+"""Account of the files at a path of images: how many are usable, which are skipped, and which are passed over."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 _LISTED = 20  # skipped images that a message names
 
 
 @dataclass
 class Account:
-    """Account of what was found: images found = encoded + skipped + passed over.
+    """Account of what was found: images found = usable + skipped + passed over.
 
     Attributes
     ----------
     encoded
-        Number of images that can be used.
+        Number of images that can be used; of a finished output, that were encoded.
     skipped
         Files that cannot be used, by name, and why.
     passed_over
@@ -43,15 +43,23 @@ class Account:
         }
 
     def __str__(self) -> str:
-        return account_text(self.as_json())
+        return account_text(self.as_json(), "usable")
 
 
-def account_text(account: Mapping[str, Any]) -> str:
-    """Return an account in one line, and a line for each skipped file up to the first twenty."""
+def account_text(account: Mapping[str, Any], use: Literal["usable", "encoded"]) -> str:
+    """Return an account in one line, and a line for each skipped file up to the first twenty.
+
+    Parameters
+    ----------
+    account
+        The account, as JSON values.
+    use
+        What the images are that are not skipped or passed over: usable, or already encoded.
+    """
     skipped, passed_over = account["skipped"], account["passed_over"]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(passed_over.items()))
     lines = [
-        f"{account['found']:,} found = {account['encoded']:,} encoded + {len(skipped):,} skipped + "
+        f"{account['found']:,} found = {account['encoded']:,} {use} + {len(skipped):,} skipped + "
         f"{sum(passed_over.values()):,} passed over{f' ({reasons})' if reasons else ''}"
     ]
     lines += [f"  skipped: {name}: {why}" for name, why in list(skipped.items())[:_LISTED]]

@@ -19,7 +19,7 @@ from ...errors import InvalidParameterError, ModelNotFoundError, StimulusError
 from ...files.disk import Unsuitable, readable
 from ...files.npy import read_npy
 from ...model.images import check_images
-from ..store.output import LEDGER
+from ..store.layout import LEDGER
 from .account import Account
 from .contents import LENGTH, fingerprint, sample
 from .decoding import check_area

@@ -96,7 +96,7 @@ def open_source(
 
 
 def log_account(path: object, source: Source) -> None:
-    """Log how many of the image files at a path are encoded, skipped and passed over."""
+    """Log how many of the image files at a path are usable, skipped and passed over."""
     if isinstance(source, FilesSource):
         _log.info("Images in %s: %s", path, source.account)
 

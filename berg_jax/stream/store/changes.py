@@ -86,6 +86,15 @@ class Changes:
         return cls(words, {**accepted_before, **accepted} if accepted else {})
 
 
+_FACTS_APART = ("identity", "found")  # a hash, and the account of the images, whose changes are told by themselves
+_WORDS = {
+    "selection's roi": "the ROI",
+    "selection's hemisphere": "the hemisphere",
+    "selection's min_ncsnr": "the least ncsnr",
+    "selection's min_explained_variance": "the least explained variance",
+    "fit": "the images' fit",
+}
+_LONGEST = 80  # characters of a value
 # Entries of a run's description that are hashes.
 _HASHES = {
     "identity": "a hash of the subject's files, the vertices and the precision",
@@ -103,8 +112,14 @@ def differences_of(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: 
         if isinstance(value, Mapping) and isinstance(other, Mapping) and value.keys() == other.keys():
             found += differences_of(other, value, f"{name}'s ")
         else:
-            found.append(f"{prefix}{name} is {other!r:.80} there and {value!r:.80} now")
+            words = _WORDS.get(f"{prefix}{name}", f"{prefix}{name}")
+            found.append(f"{words} is {_shown(other)} there and {_shown(value)} now")
     return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def run_differences(
@@ -125,7 +140,8 @@ def run_differences(
     hidden = [name for name in _HASHES if name in now and recorded.get(name) != now[name]]
     if not hidden:
         return found
-    known = {name: value for name, value in facts.items() if name in facts_there and name not in plain}
+    apart = {*plain, *_FACTS_APART}
+    known = {name: value for name, value in facts.items() if name in facts_there and name not in apart}
     reasons = differences_of(facts_there, known)
     if reasons or found:
         return [*found, *reasons]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ from zarr.storage import MemoryStore
 
 from ...errors import InvalidParameterError, ResourceError
 from ...vertices import Vertices
-from .places import Remote, read, write_new
+from .places import Place, Remote, read, write_new
 
 RESPONSES = "responses"
 ROOT = "zarr.json"
+LEDGER = "ledger"
 GROWING = "growing"  # attribute of an output to which images are being appended, and the folder of their record
 DTYPES = ("float32", "float16")
+_REPORT = "report.html"  # file that every experiment writes at its end
 _BLOCK_BYTES = 2**23
 _BLOCK_IMAGES = 256  # at most, so that a crash costs little if few vertices are stored
 _BLOCKS = 64  # at least, if there are as many batches, so that many devices and processes can share them
@@ -135,3 +138,20 @@ def _consolidate(store: Any) -> None:
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         zarr.consolidate_metadata(store)
+
+
+def no_output(path: Place, error: Exception) -> str:
+    """Return the message for a path at which there is something else than an output: what it is, and what to do."""
+    reason = f"it lacks {ROOT}" if isinstance(error, FileNotFoundError) else str(error)
+    if isinstance(path, Path):
+        if (path / _REPORT).is_file():
+            return (
+                f"{path} is the folder of a finished experiment: open {path / _REPORT}. Give an output of "
+                "encode here; to write one, choose another path."
+            )
+        below = [folder.parent for depth in ("*", "*/*") for folder in path.glob(f"{depth}/{LEDGER}")]
+        if outputs := sorted(folder for folder in below if (folder / ROOT).is_file()):
+            return f"{path} is no output itself, but holds {len(outputs)}: {outputs[0]} is one. Give that."
+        if path.is_file():
+            reason = "it is a file, and an output is a folder"
+    return f"{path} exists and is no output of berg_jax ({reason}). Choose another one."

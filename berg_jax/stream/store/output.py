@@ -17,12 +17,12 @@ from jaxtyping import Float, UInt64
 from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files import disk as files
 from .changes import DIGEST, Changes, run_differences
-from .layout import GROWING, RESPONSES, ROOT, Columns, block_size, coordinates_of, lay_out, put
+from .layout import GROWING, LEDGER, RESPONSES, ROOT, Columns, block_size, coordinates_of, lay_out, no_output, put
 from .ledger import Ledger
 from .places import Place, exists, explained, find_place, read, write
 from .remote_zarr import zarr_store
 
-LEDGER, _REDUCERS = "ledger", "reducers"
+_REDUCERS = "reducers"
 _LARGEST_BATCH = 4096  # a larger number in an output is none that was chosen
 _log = logging.getLogger(__name__)
 
@@ -113,10 +113,7 @@ class Output:
                 raise ValueError("its run is not described")
             stores = RESPONSES in group
         except Exception as error:  # zarr raises many kinds of exceptions if there is no store
-            reason = f"it lacks {ROOT}" if isinstance(error, FileNotFoundError) else error
-            raise ResourceError(
-                f"{path} exists and is no output of berg_jax ({reason}). Choose another one."
-            ) from error
+            raise ResourceError(no_output(path, error)) from error
         self.ledger = Ledger(path / LEDGER, images, block)
         self.reducers = path / _REDUCERS
         self._responses = self.array(RESPONSES) if stores else None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray
 
-from ...errors import InvalidParameterError
 from ..reducers import states
 from .layout import RESPONSES
 from .output import Output
 from .places import Place, find_place
 from .remote_zarr import zarr_store
-from .status import status_text
+from .status import skipped_text, status_text
 
 _MOST = 64  # images whose responses are read
 _ROIS, _GROUPS, _IMAGES = 40, 20, 5  # rows of the tables
@@ -33,9 +31,8 @@ def show_text(path: str | Place) -> str:
     Raises
     ------
     ModelNotFoundError, ResourceError, IntegrityError
-        There is no such output; there is something else at this path; a file is damaged.
-    InvalidParameterError
-        The path is an experiment's folder, which has a report.
+        There is no such output; there is something else at this path, such as an experiment's folder, of which the
+        message names the report; a file is damaged.
 
     See Also
     --------
@@ -43,11 +40,9 @@ def show_text(path: str | Place) -> str:
     berg_jax.open_responses : Read the stored responses.
     """
     place = find_place(path)
-    if isinstance(place, Path) and (place / "report.html").is_file():
-        raise InvalidParameterError(f"{place} is an experiment's folder: open {place / 'report.html'}.")
     output = Output.existing(place)
     facts = output.attributes
-    lines = [_heading(facts), f"  {status_text(place).splitlines()[0]}"]
+    lines = [_heading(facts), f"  {status_text(place).splitlines()[0]}", *skipped_text(output)]
     if output.stores_responses:
         with xarray.open_zarr(zarr_store(place), chunks=None) as data:
             lines += _responses(data, output)

@@ -8,6 +8,9 @@ from typing import Any
 from ..sources.account import account_text
 from .output import Output
 from .places import Place
+from .skipped import skipped_images
+
+_SHOWN = 10  # skipped images that are named
 
 
 def status_text(path: str | Place) -> str:
@@ -44,12 +47,19 @@ def status_text(path: str | Place) -> str:
         # The duration of the first block is unknown, because its entry was written at its end.
         rate = f", {(images - count_of_first) / (last - first):.3g} images/s" if last > first else ""
         lines.append(f"{line}: {images} images{rate}")
-    if skipped := sorted(image for entry in entries.values() for image in entry.get("skipped", [])):
-        shown = ", ".join(map(str, skipped[:10])) + (", …" if len(skipped) > 10 else "")
-        lines.append(f"  {len(skipped)} images could not be read and were skipped: {shown}")
+    lines += skipped_text(output)
     if account := account_of(path):
-        lines.append(f"  images: {account_text(account)}")
+        lines.append(f"  images: {account_text(account, 'encoded' if output.complete else 'usable')}")
     return "\n".join(lines)
+
+
+def skipped_text(output: Output) -> list[str]:
+    """Return a line about the images that were skipped, with the names of the first; none if there are none."""
+    skipped = skipped_images(output.ledger)
+    if not skipped:
+        return []
+    names = ", ".join(output.names(skipped[:_SHOWN])) + (", …" if len(skipped) > _SHOWN else "")
+    return [f"  {len(skipped):,} {'images were' if len(skipped) > 1 else 'image was'} skipped: {names}"]
 
 
 def account_of(path: str | Place) -> dict[str, Any] | None:

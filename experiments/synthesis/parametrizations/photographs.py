@@ -12,6 +12,7 @@ from PIL import Image
 from ....demo import photographs
 from ....errors import InvalidParameterError
 from ....model.nn.config import IMAGE
+from ....stream.images import Fit
 from ....stream.sources.image_files import FilesSource, PathFile, Source, resize
 from ....stream.sources.open import log_account, open_source
 from ..priors import penalties
@@ -59,13 +60,15 @@ def make_parametrization(
     return phases(measure_spectrum(images, source)), source
 
 
-def read_squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
-    """Read the first 1,000 images at a path, cropped to squares and resized.
+def read_squares(path: str | Path, fit: Fit = "crop") -> tuple[Float[np.ndarray, "n 3 224 224"], int]:
+    """Read the first 1,000 images at a path, made square and resized.
 
     Parameters
     ----------
     path
         An image file, or any source of images: see :func:`~berg_jax.stream.sources.open.open_source`.
+    fit
+        What to do with images that are not square: see :class:`~berg_jax.Images`.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def read_squares(path: str | Path) -> tuple[Float[np.ndarray, "n 3 224 224"], in
     count
         Number of images at the path.
     """
-    source: Source = read_photograph(path) if is_photograph(path) else open_source(path, fit="crop")
+    source: Source = read_photograph(path, fit) if is_photograph(path) else open_source(path, fit)
     log_account(path, source)
     first = np.asarray(source.read(range(min(len(source), _MOST))))
     return np.stack([_resized(image.transpose(1, 2, 0)) for image in first]), len(source)
@@ -85,10 +88,10 @@ def is_photograph(path: str | Path) -> bool:
     return Path(path).is_file() and Path(path).suffix.lower() in Image.registered_extensions()
 
 
-def read_photograph(path: str | Path) -> FilesSource:
-    """Return the source of a single image file, cropped to a square."""
+def read_photograph(path: str | Path, fit: Fit = "crop") -> FilesSource:
+    """Return the source of a single image file, made square."""
     path = Path(path)
-    return FilesSource([PathFile(path.name, path, path.stat().st_size)], "crop")
+    return FilesSource([PathFile(path.name, path, path.stat().st_size)], fit)
 
 
 def _resized(image: Num[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 224 224"]:

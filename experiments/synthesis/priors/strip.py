@@ -12,23 +12,27 @@ from PIL import Image
 from ....convert.dinov2 import load_dinov2
 from ....errors import InvalidParameterError
 from ....files.disk import explained
+from ....stream.images import Fit
 from ....stream.selection import Selection
 from ....subject import Subject
 from ....surface.meshes import require
 from ....surface.style import default_style
 from ...inputs.stimuli import refusing
-from ...reporting.command import command_of
+from ...reporting.command import PATH, command_of
+from ...reporting.earlier import require_same_run
 from ...reporting.figures import about, legend_below, new_figure, save_figure
 from ...reporting.page import Gallery, Picture, Section, Table, write_report
 from ...reporting.results import OUTLINED, note, origin, outlined, provenance, write_numbers
 from .. import objectives
 from ..areas import union
 from ..judging.sheets import draw_sheet
+from ..parametrizations.inputs import input_contents
 from ..parametrizations.photographs import read_squares
 from .drawings import drawings_diffusion
 from .features import class_token
 from .variation import vary
 
+_PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
 SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
@@ -43,6 +47,7 @@ def make_variations(
     steps: int = 50,
     seed: int = 0,
     dinov2: str | Path | None = None,
+    fit_images: Fit = "error",
     selection: Selection = Selection(),
     precision: str = "float32",
 ) -> str:
@@ -59,7 +64,7 @@ def make_variations(
     output
         The folder.
     path
-        The photograph, cropped to a square.
+        The photograph.
     roi
         ROI expression whose mean response is lowered and raised.
     scale
@@ -69,6 +74,8 @@ def make_variations(
     dinov2
         Stock DINOv2 in whose features distances are given, too: see :func:`berg_jax.convert.dinov2.load_dinov2`. By
         default the model's own network is, a DINOv2 that was adapted to the subject.
+    fit_images
+        What to do with images that are not square: see :class:`~berg_jax.Images`.
     selection
         Hemisphere and thresholds of the vertices; its ``roi`` is not used.
     precision
@@ -94,15 +101,18 @@ def make_variations(
         steps=steps,
         seed=seed,
         dinov2=dinov2,
+        fit_images=fit_images,
         precision=precision,
     )
     require("matplotlib")  # for the strip
-    images, count = read_squares(path)
+    images, count = read_squares(path, fit_images)
     if count != 1:
         raise InvalidParameterError(f"Variations are made of one photograph; {path} has {count}. Give a file.")
     vertices, area = union(subject, {name: name for name in (roi, *outlined(subject, OUTLINED))}, selection)
     # ROIs that share no vertex with the one that is driven.
     area = {name: own for name, own in area.items() if name == roi or not (own * area[roi]).any()}
+    inputs = input_contents({PATH: path})
+    require_same_run(output, command, inputs, subject.identity(vertices, precision))
     model = subject.model(vertices, precision=precision)
     options = {"scales": scale, "strength": strength, "steps": steps, "seed": seed}
     features = class_token(model if dinov2 is None else load_dinov2(dinov2))
@@ -121,6 +131,7 @@ def make_variations(
                 Image.fromarray(image.transpose(1, 2, 0)).save(file)
     facts = {
         **provenance(subject, vertices, precision, experiment="vary", roi=roi, **options),
+        "inputs": inputs,
         "scales": found.scales,
         "responses": means,
         "pixel distance": found.pixel_distance,
@@ -178,7 +189,7 @@ def make_variations(
         lead=lead,
         command=command.line,
         settings=command.settings,
-        provenance={key: facts[key] for key in ("subject", "weights", "identity", "versions", "devices", "date")},
+        provenance={key: facts[key] for key in _PROVENANCE},
         synthetic=subject.description.synthetic,
     )
     return "\n".join([lead, f"Images, numbers and report: {output}"])

@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import berg_jax
 from berg_jax.cli.app import app
+from berg_jax.errors import ResourceError
+from berg_jax.experiments.reporting.command import Command
+from berg_jax.experiments.reporting.earlier import require_same_run
+from berg_jax.experiments.reporting.page import write_report
+from berg_jax.experiments.synthesis.parametrizations.inputs import input_contents
 
 from ...conftest import Golden
 from ..reporting.standing import check_figure
@@ -18,7 +24,7 @@ from ..reporting.standing import check_figure
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """A picture that is wider than high, which is cropped."""
+    """A picture that is wider than high."""
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     Image.fromarray(pixels).resize((90, 60)).save(tmp_path / "picture.png")
     return tmp_path / "picture.png"
@@ -47,7 +53,7 @@ def test_an_explanation_has_maps_checks_and_a_report(complement: Golden, picture
     output = tmp_path / "out"
     subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v")
     methods = ("--method", "gradient-times-input")
-    said = run("explain", picture, *subject, *methods, "--output", output)
+    said = run("explain", picture, *subject, *methods, "--fit-images", "crop", "--output", output)
     assert "gradient-times-input: likeness to shuffled weights" in said
     with np.load(output / "attribution.npz") as maps:
         assert {"values", "places", "gradient-times-input"} == set(maps.files)
@@ -69,7 +75,7 @@ def test_an_explanation_has_maps_checks_and_a_report(complement: Golden, picture
 def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v")
-    run("metamer", picture, *subject, "--n", 1, "--steps", 4, "--output", output)
+    run("metamer", picture, *subject, "--fit-images", "pad", "--n", 1, "--steps", 4, "--output", output)
     facts = numbers(output)
     assert len(facts["error"]) == len(facts["psnr"]) == 1
     rows = check_figure(output / "metamers.png")
@@ -84,7 +90,8 @@ def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Pa
 def test_a_strip_of_variations_has_a_report(picture: Path, demo: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     subject = ("--berg-dir", "demo", "--subject", 1, "--roi", "FFA-1")
-    run("vary", picture, *subject, "--scale", -1, "--scale", 1, "--steps", 4, "--output", output)
+    options = ("--fit-images", "crop", "--scale", -1, "--scale", 1, "--steps", 4)
+    run("vary", picture, *subject, *options, "--output", output)
     assert len(numbers(output)["scales"]) >= 2
     assert len(check_figure(output / "strip.png")) == 1 + len(numbers(output)["scales"])
     assert (output / "report.html").exists()
@@ -99,4 +106,36 @@ def test_what_cannot_be_explained_is_refused_before_work(complement: Golden, pic
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(folder / name)
     assert "made of one image" in refused("metamer", folder, *subject, "--roi", "V3v")
+    for command in ("explain", "metamer", "vary"):
+        said = refused(command, picture, *subject, "--roi", "V3v")
+        assert "is not square: 90 × 60 pixels. Choose how to fit it: --fit-images crop, pad or stretch." in said
+    start = ("--start", picture, "--images", "pixels", "--drive", "V3v")
+    assert "is not square: 90 × 60 pixels" in refused("synthesize", *start, *subject)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["explain", "metamer", "vary"])
+def test_a_folder_of_another_run_is_refused_before_work(command: str, complement: Golden, tmp_path: Path) -> None:
+    """A finished experiment's folder is given with another image, ROI or command → refused, saying what differs."""
+    image, other, output = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "out"
+    for seed, path in enumerate((image, other)):
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path)
+    subject = berg_jax.Subject(complement.folder, complement.subject)
+    identity = subject.identity(subject.vertices("V3v"), "float32")
+    contents = input_contents({"path": image})
+    made = Command(command, {"roi": "V3v", "fit_images": "error"}, {})
+    options: dict = {"lead": "", "command": made.line, "settings": made.settings, "synthetic": True}
+    kept = {"inputs": contents, "identity": identity}
+    write_report(output, "Earlier", [], provenance=kept, **options)
+    require_same_run(output, made, contents, identity)
+    with pytest.raises(ResourceError, match=r"belongs to another run: roi is 'V3v' there and 'V1' now\."):
+        require_same_run(output, Command(command, {"roi": "V1"}, {}), contents, identity)
+    with pytest.raises(ResourceError, match="the subject's weights or vertices are others"):
+        require_same_run(output, made, contents, "another")
+    with pytest.raises(ResourceError, match=f"it is of berg-jax {command}"):
+        require_same_run(output, Command("localize", {}, {}), contents, identity)
+    write_report(output, "Earlier", [], provenance={**kept, "inputs": {"path": "others"}}, **options)
+    given = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v", "--output", output)
+    before = (output / "config.json").read_bytes()
+    assert "the images of path are others" in refused(command, other, *given)
+    assert (output / "config.json").read_bytes() == before

@@ -88,7 +88,7 @@ def test_a_run_that_does_not_fit_says_what_differs(complement: Golden, tmp_path:
     description, vertices, facts = run("EBA", contrasts=["faces"])
     Output.create(tmp_path / "out", source.ids, description, 4, Columns(vertices, {}), facts)
     for other, said in (
-        (run("FBA-2", contrasts=["faces"]), "selection's roi is 'EBA' there and 'FBA-2' now"),
+        (run("FBA-2", contrasts=["faces"]), "the ROI is 'EBA' there and 'FBA-2' now"),
         (run("EBA", "bfloat16", contrasts=["faces"]), "precision is 'float32' there and 'bfloat16' now"),
         (run("EBA", contrasts=["places"]), r"contrasts is \['faces'\] there and \['places'\] now"),
     ):

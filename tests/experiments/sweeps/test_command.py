@@ -36,13 +36,20 @@ def test_dry_run_and_status_need_no_jax(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert said[0] == "6 trials (2 in [grid]) in 1 chunks of up to 6"
+    assert said[0] == "6 trials ([grid] seed, learning_rate) in 1 chunk of up to 6"
     assert [line.split("  ")[1:] for line in said[1:3]] == [
         ["seed 0", "learning_rate 0.1"],
         ["seed 0", "learning_rate 0.2"],
     ]
     assert all(re.match("[0-9a-f]{16}  ", line) for line in said[1:7])
     assert said[7:] == [f"{tmp_path / 'out'}: 0 of 6 trials done, 0 failed, 6 left", "set()"]
+
+
+def test_a_dry_run_refuses_what_a_run_would(tmp_path: Path) -> None:
+    """A ROI is misspelled in the specification → the dry run says so, as the run would."""
+    base = f'[base]\nberg_dir = "{DATA / "golden"}"\nsubject = 2\ndrive = ["V3v", "FFA9"]\n'
+    code, said = invoke(written(tmp_path, base), "--dry-run")
+    assert (code, "Invalid ROI: 'FFA9'" in said) == (2, True)
 
 
 def test_the_command(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +61,7 @@ def test_the_command(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (code, "The same command goes on" in said) == (75, True)
     code, said = invoke(path, "--output", out)
     assert (code, fake.seen) == (0, [[0, 1, 2]])
-    assert "3 trials (1 in [grid]) in 1 chunks of up to 3" in said
+    assert "3 trials ([grid] seed) in 1 chunk of up to 3" in said
     assert "3 of 3 trials done, 0 failed, 0 left" in said
     assert {path.name for path in out.iterdir()} == {
         "sweep.json",

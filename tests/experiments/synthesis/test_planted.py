@@ -137,7 +137,9 @@ def test_the_command_repeats_resumes_and_edits(demo: Path, tmp_path: Path) -> No
             assert a[name].replace(str(tmp_path / "a").encode(), str(tmp_path / "b").encode()) == b[name], name
     flower = tmp_path / "photographs" / "flower.jpg"
     assert CliRunner().invoke(app, ["photographs", "--output", str(flower.parent)]).exit_code == 0
-    assert run("edit", "--start", str(flower), "--radius", "8", "--images", "pixels") == 0
+    assert run("edit", "--start", str(flower), "--radius", "8", "--images", "pixels") == 2  # it is not square
+    edit = ("--start", str(flower), "--fit-images", "crop", "--radius", "8", "--images", "pixels")
+    assert run("edit", *edit) == 0
     image = np.asarray(Image.open(tmp_path / "edit" / "1.png"), float)
     with Image.open(flower) as photograph:
         start = resize(fit_square(np.asarray(photograph.convert("RGB")), "crop"))

@@ -110,7 +110,7 @@ def test_folders_that_may_not_be_read_are_errors(tmp_path: Path) -> None:
     finally:
         (images / "b").chmod(0o755)
     assert "b: the folder cannot be read: Permission denied" in said.stdout
-    assert "3 found = 2 encoded + 1 skipped + 0 passed over" in said.stdout
+    assert "3 found = 2 usable + 1 skipped + 0 passed over" in said.stdout
 
 
 # Kinds of files
@@ -319,9 +319,9 @@ def test_trouble_of_the_machine_skips_no_image(code: int, tmp_path: Path, monkey
 
 
 def test_the_account_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A command reads a folder of images → it says how many files are encoded, skipped and passed over."""
+    """A command reads a folder of images → it says how many files are usable, skipped and passed over."""
     images = make(tmp_path / "images", {**pictures("a.png", "b.png"), "notes.txt": b"", ".x.png": b""})
     with caplog.at_level("INFO", logger="berg_jax"):
         log_account(images, open_source(images))
-    said = "4 found = 2 encoded + 0 skipped + 2 passed over (1 hidden, 1 no picture (.txt))"
+    said = "4 found = 2 usable + 0 skipped + 2 passed over (1 hidden, 1 no picture (.txt))"
     assert caplog.messages == [f"Images in {images}: {said}"]

@@ -12,10 +12,12 @@ import berg_jax
 from berg_jax.errors import IntegrityError, InvalidParameterError, ResourceError
 from berg_jax.stream.loop import stream
 from berg_jax.stream.sources.arrays import ArraySource
-from berg_jax.stream.store.layout import Columns
+from berg_jax.stream.store.layout import LEDGER, ROOT, Columns
 from berg_jax.stream.store.ledger import Ledger
 from berg_jax.stream.store.output import Output
 from berg_jax.stream.store.places import find_place
+from berg_jax.stream.store.show import show_text
+from berg_jax.stream.store.status import status_text
 from berg_jax.vertices import Vertices
 
 
@@ -44,9 +46,22 @@ def test_an_output_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     zarr.create_group(tmp_path / "other.zarr")
-    for name, said in (("folder", r"\(it lacks zarr\.json\)"), ("file", ""), ("other.zarr", "")):
+    for name, said in (("folder", r"\(it lacks zarr\.json\)"), ("file", r"\(it is a file"), ("other.zarr", "")):
         with pytest.raises(ResourceError, match=f"no output of berg_jax {said}"):
             Output.reopen(tmp_path / name, {}, {})
+
+
+def test_an_experiment_s_folder_is_called_so(tmp_path: Path) -> None:
+    """The folder of an experiment is given to status, show, or encode's --output → told where to look instead."""
+    folder = tmp_path / "experiment"
+    (folder / "subj01" / "stream" / LEDGER).mkdir(parents=True)
+    (folder / "subj01" / "stream" / ROOT).write_text("{}")
+    with pytest.raises(ResourceError, match=r"is no output itself, but holds 1: .*subj01/stream is one"):
+        status_text(folder)
+    (folder / "report.html").touch()
+    for look in (status_text, show_text, lambda path: Output.reopen(path, {}, {})):
+        with pytest.raises(ResourceError, match=r"a finished experiment: open .*experiment/report\.html"):
+            look(folder)
 
 
 def test_paths_may_go_up_and_urls_keep_their_slashes(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_skipped_images_are_nan(url: str) -> None:
     expected[[8, 9, 10, 11, 20]] = np.nan
     np.testing.assert_array_equal(berg_jax.open_responses(url).data, expected)
     assert "responses/c/2/0" in keys(url)
-    assert "5 images could not be read and were skipped: 8, 9, 10, 11, 20" in status_text(url)
+    assert "5 images were skipped: image-8, image-9, image-10, image-11, image-20" in status_text(url)
 
 
 def test_two_workers_and_the_command_line(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,64 @@
+"""Earlier run in an experiment's folder: one of other settings or images is refused before work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...errors import IntegrityError, ResourceError
+from ...files.disk import read_small, readable
+from ...stream.store.changes import differences_of
+from .command import PATH, Command
+from .page import CONFIG
+
+_APART = ("output", "berg_dir", "batch_size", PATH)  # settings that change no result, and images, known by contents
+
+
+def require_same_run(
+    output: Path, command: Command, inputs: Mapping[str, str | Sequence[str]], identity: str
+) -> None:
+    """Raise an error if a folder holds an experiment of another command, or of other settings, images or weights.
+
+    Parameters
+    ----------
+    output
+        Folder of the experiment.
+    command
+        The command that is to run.
+    inputs
+        Fingerprints of the images, by the setting that gives their paths. The report's provenance records them as
+        ``inputs``.
+    identity
+        Identity of the model: see :meth:`berg_jax.Subject.identity`.
+
+    Raises
+    ------
+    ResourceError
+        The folder belongs to another run; the message says what differs.
+    IntegrityError
+        The folder's ``config.json`` is damaged.
+    """
+    path = output / CONFIG
+    if not path.is_file():
+        return
+    with readable(path, IntegrityError, "Remove it, or give another folder."):
+        config = json.loads(read_small(path))
+        line, settings, provenance = str(config["command"]), dict(config["settings"]), dict(config["provenance"])
+    differences = []
+    if line.split()[1:2] != [command.name]:
+        differences = [f"it is of {' '.join(line.split()[:2])}"]
+    else:
+        now = {name: value for name, value in command.settings.items() if name not in (*_APART, *inputs)}
+        differences = differences_of(settings, now)
+        recorded = provenance.get("inputs")
+        if isinstance(recorded, dict):
+            changed = [name for name in {**recorded, **inputs} if recorded.get(name) != inputs.get(name)]
+            differences += [f"the images of {name} are others" for name in changed]
+        if not differences and provenance.get("identity", identity) != identity:
+            differences = ["the subject's weights or vertices are others"]
+    if differences:
+        raise ResourceError(
+            f"{output} exists and belongs to another run: {'; '.join(differences)}. Choose another output, or remove "
+            "it first."
+        )
