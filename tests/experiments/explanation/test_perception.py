@@ -90,6 +90,14 @@ def test_metamers_match_responses_and_not_pixels(apart: float) -> None:
     assert (found.psnr < 20).all()
 
 
+def test_the_last_steps_remove_what_is_left_of_the_difference() -> None:
+    found = metamers(few, IMAGE, n=2, steps=8, show_progress=False)
+    adam = np.sqrt(-found.history[-1])
+    assert (adam > 0.05).all()
+    assert (found.error < 1e-3).all()
+    assert (found.psnr < 20).all()
+
+
 @pytest.mark.nightly
 def test_apart_pushes_metamers_away() -> None:
     near = metamers(few, IMAGE, start=IMAGE, n=1, steps=200, show_progress=False)
