@@ -132,8 +132,8 @@ def test_metamers_and_eigendistortions_of_a_demo_subject(
     encoder = subject.model(vertices)
     image = berg_jax.demo.images("faces", 1)[0]
     place = berg_jax.demo.images("places", 1)[0]
-    from_noise = metamers(encoder, image, n=1, steps=512, show_progress=False)
-    from_another = metamers(encoder, image, start=place, n=1, steps=512, show_progress=False)
+    from_noise = metamers(encoder, image, n=1, steps=200, show_progress=False)
+    from_another = metamers(encoder, image, start=place, n=1, steps=200, show_progress=False)
     for name, found in (("noise", from_noise), ("another image", from_another)):
         record_property(f"errors and PSNR from {name}", (found.error.tolist(), found.psnr.tolist()))
         assert (found.error < 0.01).all()
