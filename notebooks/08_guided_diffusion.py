@@ -104,15 +104,3 @@ ascent = optimize(model, faces, n=1, steps=16, every=2, show_progress=False)
 reached = 2 * (int(np.argmax(ascent.looks[:, 0] >= value)) + 1)
 same = optimize(model, faces, n=1, steps=reached, every=2, show_progress=False)
 show([best, same.images[0]], [f"guided: {value:.2f} z", f"ascent: {same.values[0]:.2f} z"])
-
-# %% [markdown]
-# ## Vary an image
-#
-# Noise is added to an image and removed again under guidance, down and up, from the same noise; all variations are
-# then drawn to the same distance from the image.
-
-# %%
-drawing = berg_jax.demo.images("objects", 1, seed=23)[0]
-strip = priors.vary(diffusion, model, faces, drawing, steps=STEPS, features=priors.class_token(model))
-show([strip.reconstruction, *strip.images], ["as it is", *(f"{value:.2f} z" for value in strip.values)])
-print(f"each {strip.pixel_distance[0]:.1f} grey levels away; in DINOv2 {strip.feature_distance.round(2)}")

@@ -51,6 +51,7 @@ def sample(
     sampler: Sampler = "dpm-solver++",
     start: Float[np.ndarray, "n ..."] | None = None,
     strength: float = 1.0,
+    reach: float | None = None,
     seed: int = 0,
     microbatch: int | None = None,
 ) -> Samples:
@@ -80,6 +81,9 @@ def sample(
         Clean latents to start from, to which noise is added up to ``strength``; by default pure noise.
     strength
         Share of the noise levels that are passed, above 0 to 1.
+    reach
+        Largest root mean square distance of the clean estimates from ``start``, in units of the latents, so that
+        guidance finds what drives the objective most within it. By default there is no limit.
     seed
         Seed of the noise; sample i is the same in any microbatch.
     microbatch
@@ -130,6 +134,10 @@ def sample(
         raise InvalidParameterError(f"start must have the shape {shape}, got {np.shape(start)}.")
     if start is None and strength != 1:
         raise InvalidParameterError("strength is for samples that start from latents: give start, too.")
+    if reach is not None and (start is None or not reach > 0):
+        raise InvalidParameterError(
+            f"reach must be above 0, and is a distance from start: give it, too. Got {reach}."
+        )
     table = sampler_steps(np.asarray(diffusion.kept), steps, sampler, strength)
     factors = np.ones(steps) if schedule is None else np.asarray(schedule(np.linspace(0, 1, steps)), float)
     if factors.shape != (steps,):
@@ -140,10 +148,13 @@ def sample(
     latents = noise if start is None else np.sqrt(kept) * jnp.asarray(start) + np.sqrt(1 - kept) * noise
     guide = None if objective is None else Function(_guide, (_as_pytree(model), as_function(objective)))
     coefficients = Steps(*(jnp.asarray(column) for column in table))
+    center = None if reach is None else jnp.asarray(start)
     sampled = []
     for first in range(0, n, microbatch):
         few = slice(first, first + microbatch)
-        found = _sampled(diffusion, guide, latents[few], jnp.asarray(scales[few]), coefficients, jnp.asarray(factors))
+        ball = None if center is None else (center[few], jnp.asarray(reach, float))
+        numbers = (latents[few], jnp.asarray(scales[few]), coefficients, jnp.asarray(factors))
+        found = _sampled(diffusion, guide, *numbers, ball)
         sampled.append(jax.device_get(found))
     images, clean, values = (np.concatenate([part[index] for part in sampled]) for index in range(3))
     history = np.concatenate([part[3] for part in sampled], axis=1)
@@ -168,6 +179,7 @@ def _sampled(
     scales: Float[Array, " n"],
     table: Steps,
     factors: Float[Array, " steps"],
+    ball: tuple[Float[Array, "n ..."], Float[Array, ""]] | None,
 ) -> tuple[Array, Array, Array, Array]:
     per_sample = (len(latents),) + (1,) * (latents.ndim - 1)
     nothing = jnp.full(len(latents), jnp.nan)
@@ -188,6 +200,11 @@ def _sampled(
             axes = tuple(range(1, gradient.ndim))
             length = jnp.sqrt((gradient**2).mean(axis=axes, keepdims=True))
             clean += scales.reshape(per_sample) * factor * at.sigma * gradient / (length + _TINY)
+        if ball is not None:
+            center, radius = ball
+            away = clean - center
+            length = jnp.sqrt((away**2).mean(axis=tuple(range(1, away.ndim)), keepdims=True))
+            clean = center + away * jnp.minimum(1, radius / (length + _TINY))
         blended = (1 + at.c) * clean - at.c * previous
         return (at.a * latents + at.b * blended, clean), values
 

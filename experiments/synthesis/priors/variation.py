@@ -74,7 +74,8 @@ def vary(
     strength
         Share of the noise levels that are passed: at 1 nothing of the photograph is left.
     matched
-        Draw every variation towards the reconstruction until all have the smallest pixel distance among them.
+        Guide within the distance of the unguided variation from the photograph, in latents, and draw every variation
+        towards the reconstruction until all have the smallest pixel distance among them.
     radius
         Largest pixel distance, in grey levels, to which variations are drawn.
     features
@@ -107,6 +108,9 @@ def vary(
     model, n = _as_pytree(model), len(scales)
     latent = diffusion.encode(jnp.asarray(photograph[None], float))
     options = {"steps": steps, "sampler": sampler, "strength": strength, "seed": seed}
+    if matched:
+        free = sample(diffusion, 1, start=latent, **options).latents
+        options["reach"] = max(float(np.sqrt(((free - latent) ** 2).mean())), 1e-6)
     # One at a time: sample 0 has the same noise whatever the scale.
     images = np.concatenate(
         [

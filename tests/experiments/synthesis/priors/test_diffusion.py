@@ -152,6 +152,16 @@ def test_variations_are_drawn_to_a_radius() -> None:
     np.testing.assert_allclose(near, np.minimum(free, radius), rtol=1e-4)
 
 
+def test_clean_estimates_stay_within_reach() -> None:
+    start = np.full((2, *SHAPE), 0.5, np.float32)
+    options = {"model": linear, "objective": ONE, "scale": 3.0, "steps": 12, "start": start, "strength": 0.5}
+    free, near = (priors.sample(gaussian("noise"), 2, reach=reach, **options) for reach in (None, 0.1))
+    distances = [np.sqrt(((found.latents - start) ** 2).mean(axis=(1, 2, 3))) for found in (free, near)]
+    assert (distances[0] > 0.2).all()
+    np.testing.assert_allclose(distances[1], 0.1, rtol=1e-4)
+    assert (near.values > 127.5 + 20 * 0.5 + 1).all()  # it still drives, within the reach
+
+
 def broken() -> priors.Diffusion:
     return gaussian("clean").replace(denoise=Function(lambda latents, level: latents / 0))
 
@@ -162,6 +172,7 @@ MISTAKES = {
     "half": (lambda: priors.sample(gaussian("clean"), 1, model=linear), InvalidParameterError, "or neither"),
     "batch": (lambda: priors.sample(gaussian("clean"), 3, microbatch=2), InvalidParameterError, "divides n"),
     "strength": (lambda: priors.sample(gaussian("clean"), 1, strength=0.5), InvalidParameterError, "give start"),
+    "reach": (lambda: priors.sample(gaussian("clean"), 1, reach=1.0), InvalidParameterError, "distance from start"),
     "not finite": (lambda: priors.sample(broken(), 1, steps=2), ValidationError, "not finite"),
     "no encoder": (
         lambda: priors.vary(gaussian("clean").replace(encode=None), linear, ONE, np.full(SHAPE, 99.0)),
