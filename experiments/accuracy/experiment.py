@@ -171,7 +171,7 @@ def measure_accuracy(
     if kept is None:
         raise unfinished(output, [output / STORE], execution.process)
     predicted = kept[0]
-    regions = regions_of(subject, vertices)
+    regions = regions_of(subject, vertices, selection)
     inside = {"all vertices": np.ones(len(vertices), bool)}
     inside |= {name: np.isin(vertices.global_indices, r.global_indices) for name, r in regions.items()}
     sampled = sampled_vertices(inside)

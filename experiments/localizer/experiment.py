@@ -153,7 +153,7 @@ def localize(
         if betas is None and (trials is not None or zscored):
             raise InvalidParameterError("trials and zscored are of measured responses: give betas, too.")
         readers = [] if betas is None else readers_of(subjects, chosen, source, betas, table=trials, zscored=zscored)
-    regions = [regions_of(subject, vertices) for subject, vertices in zip(subjects, chosen, strict=True)]
+    regions = [regions_of(subject, vertices, selection) for subject, vertices in zip(subjects, chosen, strict=True)]
     planned = {"categories": design.categories, "contrasts": design.names, "selection": selection.as_json()}
     streams = [folder_of(output, subject) / "stream" for subject in subjects]
     execution = with_batch_size(execution, *streams, precision=precision)
@@ -223,7 +223,7 @@ def localize(
         sections += beside_section(
             *(subject, vertices, design, drawn, measured_t, category_rows, folder), roi=where(selection)
         )
-        lines += [_summary(subject, design, results, preferred, shares, rows, alpha)]
+        lines += [_summary(subject, design, results, preferred, shares, sizes, rows, alpha)]
     group = _group(design, tables)
     columns = group[0] if group else ("roi", "contrast")
     write_table(output / "contrasts.csv", columns, (row.values() for row in group))
@@ -320,6 +320,7 @@ def _summary(
     results: Mapping[str, np.ndarray],
     preferred: Sequence[RoiPreference],
     shares: Mapping[str, list[float]],
+    sizes: Mapping[str, int],
     measured: Sequence[Mapping[str, Any]],
     alpha: float,
 ) -> str:
@@ -327,12 +328,14 @@ def _summary(
     for name, key in zip(design.names, t_map_names(results), strict=True):
         lines.append(f"  {name:<28}{count_selective(results, key, alpha):>8} vertices with t > 0 and q < {alpha:g}")
     if preferred:
-        titles = f"{'mean (z)':>9}{'other (z)':>10}{'95% of difference':>20}{'of its vertices':>17}"
+        titles = f"{'mean (z)':>9}{'other (z)':>10}{'95% of mean − other':>21}{'vertices for it':>17}"
         width = 2 + max(len(text) for text in ("prefers", *(one.said for one in preferred)))
         lines.append(f"  {'ROI':<14}{'prefers':<{width}}{titles}")
     for one in preferred:
         share = shares[one.roi][design.categories.index(one.largest)]
-        numbers = f"{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>20}{share:>17.0%}"
+        numbers = (
+            f"{one.mean:>9.2f}{one.others:>10.2f}{one.difference!s:>21}{f'{share:.0%} of {sizes[one.roi]:,}':>17}"
+        )
         lines.append(f"  {one.roi:<14}{one.said:<{width}}{numbers}")
     lines += [
         f"  measured {row['contrast']}: r = {row['r']:.3f} (95% {row['interval']}), {row['vertices']} vertices"

@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jaxtyping import Num
 from ... import surface
 from ...files.disk import explained, write_whole
 from ...rois import UNIONS
+from ...stream.selection import Selection
 from ...subject import Subject
 from ...surface.maps import GIFTI
 from ...surface.meshes import require
@@ -153,12 +155,31 @@ def landmarks(subject: Subject) -> tuple[str, ...]:
     return (*early_areas(subject), *(name for name in OUTLINED if name not in EARLY))
 
 
-def regions_of(subject: Subject, vertices: Vertices) -> dict[str, Vertices]:
-    """Return the subject's ROIs as far as they are among these vertices, without those that are then empty."""
+def regions_of(subject: Subject, vertices: Vertices, selection: Selection | None = None) -> dict[str, Vertices]:
+    """Return the subject's ROIs as far as they are among these vertices, without those that are then empty.
+
+    Parameters
+    ----------
+    subject, vertices
+        The subject, and some of its vertices.
+    selection
+        What chose the vertices. Where it names ROIs, other ROIs of which these hold only a part are left out, because
+        a part is not that ROI. Where that leaves none, the expression itself is the region.
+    """
+    within = None
+    if selection is not None and isinstance(selection.roi, str | list | tuple):
+        within = replace(selection, roi=None).of(subject)  # what ROIs are without the expression
     regions = {}
     for name in subject.rois:
         left, right = subject.metadata.roi(name)
         kept = np.intersect1d(left, vertices.lh), np.intersect1d(right, vertices.rh)
-        if any(map(len, kept)):
-            regions[name] = Vertices(*kept, vertices.hemisphere_size)
+        if not any(map(len, kept)):
+            continue
+        if within is not None:
+            whole = np.intersect1d(left, within.lh), np.intersect1d(right, within.rh)
+            if any(len(one) < len(all_) for one, all_ in zip(kept, whole, strict=True)):
+                continue
+        regions[name] = Vertices(*kept, vertices.hemisphere_size)
+    if within is not None and not regions:
+        return {selection.roi if isinstance(selection.roi, str) else " + ".join(map(str, selection.roi)): vertices}
     return regions

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from berg_jax import Images, Subject
+from berg_jax import Images, Selection, Subject
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, ResourceError
 from berg_jax.experiments.reporting.command import plain
@@ -31,8 +31,10 @@ from berg_jax.experiments.reporting.page import (
     Table,
     write_report,
 )
-from berg_jax.experiments.reporting.results import write_results
+from berg_jax.experiments.reporting.results import regions_of, write_results
 from berg_jax.vertices import Vertices
+
+from ...conftest import Golden
 
 HOSTILE = """<script>alert(1)</script> & "FFA" 'x' $title </figure> ü.png"""
 
@@ -340,3 +342,22 @@ def test_maps_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "mine.png").touch()
     write_results(folder, vertices, {"new": np.ones(3)}, {})
     assert (tmp_path / "mine.png").exists()
+
+
+def test_a_part_of_a_region_is_not_called_by_its_name(complement: Golden) -> None:
+    """Of a selection by ROIs: those ROIs, and none of which it holds only a part; of thresholds: all of them."""
+    subject = Subject(complement.folder, 2)
+    names = subject.rois
+    first = next(name for name in names if len(subject.vertices(name)) > 3)
+
+    def regions(selection: Selection) -> dict[str, int]:
+        return {name: len(some) for name, some in regions_of(subject, selection.of(subject), selection).items()}
+
+    chosen = regions(Selection(first))
+    assert chosen[first] == len(subject.vertices(first))
+    assert all(size == len(subject.vertices(name)) for name, size in chosen.items())
+    left = regions(Selection(first, hemisphere="lh"))
+    assert left.get(first, 0) == len(subject.metadata.roi(first)[0])
+    assert set(regions(Selection(hemisphere="lh"))) == {name for name in names if len(subject.metadata.roi(name)[0])}
+    half = Vertices.from_global(subject.vertices(first).global_indices[:2], subject.hemisphere_size)
+    assert regions(Selection(half))[first] == 2  # vertices that were given are not an expression
