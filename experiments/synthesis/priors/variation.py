@@ -81,8 +81,8 @@ def vary(
     features
         Function images → features (n, …), such as those of a stock DINOv2, in which distances are given, too.
     steps, sampler, seed
-        See :func:`~berg_jax.experiments.synthesis.priors.guidance.sample`. DDIM is the default: strong guidance within
-        a distance makes the extrapolation of the second order overshoot.
+        See :func:`~berg_jax.experiments.synthesis.priors.guidance.sample`. DDIM is the default, because strong
+        guidance within a distance makes the extrapolation of the second order overshoot.
 
     Raises
     ------
