@@ -56,7 +56,7 @@ def vary(
     radius: float | None = None,
     features: Callable[[Array], Array] | None = None,
     steps: int = 50,
-    sampler: Sampler = "dpm-solver++",
+    sampler: Sampler = "ddim",
     seed: int = 0,
 ) -> Variations:
     """Return variations of a photograph: noise is added and removed again under guidance, down and up.
@@ -81,7 +81,8 @@ def vary(
     features
         Function images → features (n, …), such as those of a stock DINOv2, in which distances are given, too.
     steps, sampler, seed
-        See :func:`~berg_jax.experiments.synthesis.priors.guidance.sample`.
+        See :func:`~berg_jax.experiments.synthesis.priors.guidance.sample`. DDIM is the default, because strong
+        guidance within a distance makes the extrapolation of the second order overshoot.
 
     Raises
     ------
