@@ -143,6 +143,6 @@ faces, places = (np.asarray(model(berg_jax.demo.images(kind, 8, 4))).mean() for 
 print(f"FFA-1 of the new person: {faces:.2f} z to faces, {places:.2f} z to places")
 
 # %% [markdown]
-# On the command line: `berg-jax fit shown.npy --betas betas.npy --table trials.csv --berg-dir path/to/berg_dir
+# On the command line: `berg-jax fit shown.npy --betas betas.npy --trials trials.csv --berg-dir path/to/berg_dir
 # --donor 1 --subject-id 9 --output fitted`, and with NSD's folder as `--betas` no table is needed. On a GPU,
 # `--stage full` trains the network, too.

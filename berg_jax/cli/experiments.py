@@ -12,7 +12,7 @@ from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
 from .command import OneSubject, Only, Subjects, command
-from .options import Output, Precision, name_paths
+from .options import Betas, Output, Precision, Trials, name_paths
 
 app = typer.Typer()
 _GROUP = "Experiments"
@@ -93,7 +93,7 @@ def localize(
     selection: Selection,
     execution: Execution,
     table: Annotated[
-        Path | None, typer.Option(help="CSV file with the columns image and category, instead of folders.")
+        Path | None, typer.Option(help="CSV file with the columns image and category, instead of folders; no trials.")
     ] = None,
     contrast: Annotated[
         list[str] | None,
@@ -109,7 +109,8 @@ def localize(
         Path | None,
         typer.Option(
             help="Measured responses to the same images, shown side by side: NSD's folder or BERG's prepared data; "
-            "with --trials, an array of (trials, vertices), or the folder of the files that it names."
+            "with --trials, an array of (trials, vertices), of both whole hemispheres or of the vertices of --roi, "
+            "or the folder of the files that --trials names."
         ),
     ] = None,
     trials: Annotated[
@@ -153,19 +154,10 @@ def accuracy(
     ],
     subject: OneSubject,
     output: Output,
-    betas: Annotated[
-        Path,
-        typer.Option(
-            help="Measured responses: NSD's folder or BERG's prepared data; with a --table, an array of (trials, "
-            "vertices) in .npy, HDF5 or zarr, or the folder of the files that the table names."
-        ),
-    ],
+    betas: Betas,
     selection: Selection,
     execution: Execution,
-    table: Annotated[
-        Path | None,
-        typer.Option(help="CSV file with the columns image and session (for a folder: file, too), a row a trial."),
-    ] = None,
+    table: Trials = None,
     zscored: Annotated[
         bool,
         typer.Option(

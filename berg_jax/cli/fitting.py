@@ -11,7 +11,7 @@ from ..stream.execution import Execution
 from ..stream.images import Images
 from ..stream.selection import Selection
 from .command import Donor, Only, command
-from .options import Output, Precision
+from .options import Betas, Output, Precision, Trials
 
 app = typer.Typer()
 _GROUP = "Experiments"
@@ -29,13 +29,7 @@ def fit(
     subject: Donor,
     subject_id: Annotated[int, typer.Option(help="ID of the new person, 1 to 99.")],
     output: Output,
-    betas: Annotated[
-        Path,
-        typer.Option(
-            help="Measured responses: NSD's folder or BERG's prepared data; with a --table, an array of (trials, "
-            "vertices) in .npy, HDF5 or zarr, or the folder of the files that the table names."
-        ),
-    ],
+    betas: Betas,
     selection: Annotated[Selection, Only(("roi", "hemisphere", "min_ncsnr"))],
     execution: Execution,
     stage: Annotated[
@@ -49,10 +43,7 @@ def fit(
             "networks of coordinates, which keep neighbors alike."
         ),
     ] = "free",
-    table: Annotated[
-        Path | None,
-        typer.Option(help="CSV file with the columns image and session (for a folder: file, too), a row a trial."),
-    ] = None,
+    table: Trials = None,
     zscored: Annotated[
         bool,
         typer.Option(

@@ -38,6 +38,21 @@ SubjectIds = Annotated[
     list[int],
     typer.Option("--subject", help="ID of a subject, such as 1; repeat it for more.", rich_help_panel=SUBJECTS),
 ]
+Betas = Annotated[
+    Path,
+    typer.Option(
+        help="Measured responses: NSD's folder or BERG's prepared data; with --trials, an array of (trials, "
+        "vertices) in .npy, HDF5 or zarr, of both whole hemispheres or of the vertices of --roi, or the folder of "
+        "the files that --trials names."
+    ),
+]
+Trials = Annotated[
+    Path | None,
+    typer.Option(
+        *("--trials", "--table"),  # the latter its name in version 0.1.0
+        help="CSV file with a row for each trial of --betas: columns image and session, and for a folder file, too.",
+    ),
+]
 Output = Annotated[Path, typer.Option(help="Folder to write, or to go on with.")]
 PrecisionName = Literal["float32", "tensorfloat32", "bfloat16"]
 

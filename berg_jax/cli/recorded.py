@@ -44,7 +44,7 @@ def recorded_settings(path: Path, command: str, parameters: list[Any]) -> dict[s
         raise typer.BadParameter(f"{path} is no config.json of an experiment ({error}). Give another one.") from error
     if name != command:
         raise typer.BadParameter(f"{path} is of berg-jax {name}, and this is berg-jax {command}.")
-    known = {_key(parameter): parameter for parameter in parameters}
+    known = {key: parameter for parameter in parameters for key in _keys(parameter)}
     if unknown := [key for key, value in settings.items() if key not in known and value is not None]:
         raise typer.BadParameter(
             f"{path} has settings that this version does not know: {', '.join(unknown)}. Its command was: {line}"
@@ -56,11 +56,11 @@ def recorded_settings(path: Path, command: str, parameters: list[Any]) -> dict[s
     }
 
 
-def _key(parameter: Any) -> str:
-    """Return the name under which a parameter is recorded: of an option the long one on the command line."""
+def _keys(parameter: Any) -> list[str]:
+    """Return the names under which a parameter may be recorded: of an option those on the command line."""
     if parameter.param_type_name == "argument":
-        return _PLACE
-    return str(parameter.opts[0]).lstrip("-").replace("-", "_")
+        return [_PLACE]
+    return [str(name).lstrip("-").replace("-", "_") for name in parameter.opts]
 
 
 def _given(value: Any, multiple: bool) -> Any:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from berg_jax.cli.app import app, in_front
+from berg_jax.cli.recorded import recorded_settings
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -71,6 +73,16 @@ def test_an_experiment_takes_its_own_settings_back(tmp_path: Path) -> None:
     code, said = run("localize", "--config", config)
     assert (code, "t.mgz" in said) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["trials", "table"])
+@pytest.mark.parametrize("command", ["accuracy", "compare", "fit"])
+def test_the_table_of_trials_has_two_names(command: str, name: str, tmp_path: Path) -> None:
+    """Settings with --table, as an earlier version called it, and with --trials are the same."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"command": f"berg-jax {command} x", "settings": {name: "t.csv"}}))
+    parameters = get_command(app).commands[command].params
+    assert recorded_settings(config, command, parameters) == {"table": "t.csv"}
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_the_command_and_every_other_one_with_the_person(data: Data, tmp_path: P
     output, runner = tmp_path / "out", CliRunner()
     common = ["--batch-size", "8", "--devices", "1"]
     shown, betas, table = (str(data.folder / name) for name in ("shown.npy", "betas.npy", "trials.csv"))
-    words = ["fit", shown, "--betas", betas, "--table", table, "--berg-dir", data.donor.berg_dir, "--donor", "2"]
+    words = ["fit", shown, "--betas", betas, "--trials", table, "--berg-dir", data.donor.berg_dir, "--donor", "2"]
     words += ["--subject-id", "9", "--output", str(output), "--hemisphere", "lh", "--min-ncsnr", "0.3", *common]
 
     def run(*arguments: str) -> str:
