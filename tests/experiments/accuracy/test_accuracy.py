@@ -31,7 +31,7 @@ from berg_jax.stream.encode import encode_images
 from berg_jax.vertices import Vertices
 
 from ...conftest import Golden
-from ..nsd_folder import SESSIONS, SIZE, write_betas, write_design
+from .nsd_folder import SESSIONS, SIZE, write_betas, write_design
 
 
 @pytest.fixture(scope="module")

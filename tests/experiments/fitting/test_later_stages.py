@@ -30,7 +30,7 @@ from berg_jax.vertices import Vertices
 
 from ...conftest import changed
 from ...kills import Program
-from ..nsd_folder import SESSIONS, SIZE, write_betas, write_design
+from ..accuracy.nsd_folder import SESSIONS, SIZE, write_betas, write_design
 from .people import ONE, Data, write_person
 
 pytestmark = pytest.mark.nightly
