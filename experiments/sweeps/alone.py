@@ -18,7 +18,8 @@ from ..synthesis import priors
 from ..synthesis.functions import Function
 from ..synthesis.judging.judge import score
 from ..synthesis.parametrizations.photographs import read_squares
-from .program import Outcome, Regions, failure, objective_of, success
+from .program import Regions, objective_of
+from .records import Outcome, failure, success
 from .trial import Settings, Trial, kind_of
 
 

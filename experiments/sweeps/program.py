@@ -26,13 +26,12 @@ from ..synthesis.checkpoints import Saved
 from ..synthesis.checks import diagnose
 from ..synthesis.judging.course import start_images
 from ..synthesis.judging.crops import photograph_crops
-from ..synthesis.judging.judge import percentile
 from ..synthesis.parametrizations.base import Parametrization
-from ..synthesis.parametrizations.inputs import input_contents
 from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_squares
 from .checkpoint import Checkpoint
 from .chunks import Chunk
-from .trial import INPUTS, Settings, Trial
+from .records import Outcome, failure, success
+from .trial import Settings, Trial
 
 _BATCH = 8  # natural images that are computed at a time
 EVERY = 16  # steps between looks without augmentation
@@ -61,21 +60,6 @@ class Regions(NamedTuple):
     missing: dict[str, str]
     facts: dict[str, Any]
     natural: Mapping[str, Float[np.ndarray, " images"]] = MappingProxyType({})
-
-
-class Outcome(NamedTuple):
-    """Outcome of a trial.
-
-    Attributes
-    ----------
-    image
-        The image; None if the trial failed.
-    entry
-        The trial's entry in the chunk's record.
-    """
-
-    image: UInt8[np.ndarray, "3 height width"] | None
-    entry: dict[str, Any]
 
 
 def load_regions(subject: Subject, names: list[str], settings: Settings) -> Regions:
@@ -228,45 +212,6 @@ def _failure_reason(model: EncodingModel, problem: Problem, state: State, progre
     if progress.skipped == len(progress.history) or progress.lengths[0] == 0:
         return diagnose(model, problem, state.latents, ascent.step_key(state))
     return None if np.isfinite([progress.best, progress.value]).all() else ValidationError(_NOT_FINITE)
-
-
-def success(
-    trial: Trial,
-    image: UInt8[np.ndarray, "3 height width"],
-    responses: Float[np.ndarray, " vertices"],
-    regions: Regions,
-    *,
-    history: Sequence[float] | Float[np.ndarray, " steps"],
-    **numbers: Any,
-) -> Outcome:
-    """Return the outcome of a trial that has an image, with its responses and further numbers."""
-    means = {name: float(responses @ weights) for name, weights in regions.weights.items()}
-    entry = {
-        "id": trial.id,
-        "settings": trial.settings,
-        "inputs": _inputs(*(trial.settings[name] for name in INPUTS)),
-        "error": None,
-        "responses": means,
-        "percentiles": {
-            name: float(percentile(np.array([means[name]]), usual)[0]) for name, usual in regions.natural.items()
-        },
-        "history": [round(float(x), 6) if np.isfinite(x) else None for x in history],
-        "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
-        **numbers,
-    }
-    return Outcome(image=image, entry=entry)
-
-
-@cache  # as photographs themselves are
-def _inputs(*paths: str | None) -> dict[str, str]:
-    """Return fingerprints of the photographs that a trial starts from."""
-    return input_contents(dict(zip(INPUTS, paths, strict=True)))
-
-
-def failure(trial: Trial, error: Exception) -> Outcome:
-    """Return the outcome of a trial that ended with an error."""
-    message = str(error) if isinstance(error, BERGError) else f"{type(error).__name__}: {error}"
-    return Outcome(image=None, entry={"id": trial.id, "settings": trial.settings, "error": message[:2000]})
 
 
 def _problem_and_state(regions: Regions, settings: Settings) -> tuple[Problem, State]:

@@ -6,20 +6,43 @@ every trial its result, or the reason why it has none. Whatever a record names i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ...errors import BERGError, IntegrityError, InvalidParameterError, ModelNotFoundError, ResourceError
 from ...files.disk import explained, remove_partial_files, write_whole
 from .spec import Spec, describe_settings, read_spec, varying
-from .trial import Trial
+from .trial import INPUTS, Trial
+
+if TYPE_CHECKING:
+    from .program import Regions
 
 SPEC, RECORDS, IMAGES, CHECKPOINTS = "sweep.json", "records", "images", "checkpoints"
 _SHOWN = 5  # failures that a message lists
 
 Entry = dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """Outcome of a trial.
+
+    Attributes
+    ----------
+    image
+        The image; None if the trial failed.
+    entry
+        The trial's entry in the chunk's record.
+    """
+
+    image: UInt8[np.ndarray, "3 height width"] | None
+    entry: dict[str, Any]
 
 
 def begin(output: Path, spec: Spec) -> None:
@@ -170,3 +193,46 @@ def status_text(output: Path, spec: Spec) -> str:
     if len(failed) > _SHOWN:
         lines.append(f"  and {len(failed) - _SHOWN} more, in sweep.parquet")
     return "\n".join(lines)
+
+
+def success(
+    trial: Trial,
+    image: UInt8[np.ndarray, "3 height width"],
+    responses: Float[np.ndarray, " vertices"],
+    regions: Regions,
+    *,
+    history: Sequence[float] | Float[np.ndarray, " steps"],
+    **numbers: Any,
+) -> Outcome:
+    """Return the outcome of a trial that has an image, with its responses and further numbers."""
+    from ..synthesis.judging.judge import percentile  # needs JAX, which reading records does not
+
+    means = {name: float(responses @ weights) for name, weights in regions.weights.items()}
+    entry = {
+        "id": trial.id,
+        "settings": trial.settings,
+        "inputs": _inputs(*(trial.settings[name] for name in INPUTS)),
+        "error": None,
+        "responses": means,
+        "percentiles": {
+            name: float(percentile(np.array([means[name]]), usual)[0]) for name, usual in regions.natural.items()
+        },
+        "history": [round(float(x), 6) if np.isfinite(x) else None for x in history],
+        "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+        **numbers,
+    }
+    return Outcome(image=image, entry=entry)
+
+
+@cache  # as photographs themselves are
+def _inputs(*paths: str | None) -> dict[str, str]:
+    """Return fingerprints of the photographs that a trial starts from."""
+    from ..synthesis.parametrizations.inputs import input_contents
+
+    return input_contents(dict(zip(INPUTS, paths, strict=True)))
+
+
+def failure(trial: Trial, error: Exception) -> Outcome:
+    """Return the outcome of a trial that ended with an error."""
+    message = str(error) if isinstance(error, BERGError) else f"{type(error).__name__}: {error}"
+    return Outcome(image=None, entry={"id": trial.id, "settings": trial.settings, "error": message[:2000]})

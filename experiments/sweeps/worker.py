@@ -29,7 +29,7 @@ from ..synthesis.parametrizations.inputs import check_inputs
 from . import records
 from .alone import run_alone
 from .chunks import Chunk, make_chunks, remaining_chunks
-from .program import Outcome, Regions, failure, load_regions, run_chunk
+from .program import Regions, load_regions, run_chunk
 from .spec import Spec
 from .tables import write_results
 from .trial import INPUTS, Trial, kind_of

@@ -16,7 +16,8 @@ from berg_jax.experiments.sweeps import submit as launching
 from berg_jax.experiments.sweeps import worker as running
 from berg_jax.experiments.sweeps.chunks import Chunk
 from berg_jax.experiments.sweeps.launcher import check_submission, read_launcher
-from berg_jax.experiments.sweeps.program import Outcome, Regions
+from berg_jax.experiments.sweeps.program import Regions
+from berg_jax.experiments.sweeps.records import Outcome
 from berg_jax.experiments.sweeps.spec import read_spec
 from berg_jax.files import disk
 from berg_jax.stream.execution import Process
