@@ -109,7 +109,7 @@ def work(
 
 def attempt(
     output: Path, regions: Regions, chunk: Chunk, microbatch: int | None, stopped: Callable[[], bool]
-) -> Iterator[tuple[Chunk, list[Outcome]]]:
+) -> Iterator[tuple[Chunk, list[records.Outcome]]]:
     """Run a chunk; if it fails as a whole, run its trials one by one, so that only those fail that fail alone.
 
     Yields
@@ -126,7 +126,7 @@ def attempt(
         raise
     except Exception as error:  # any error is recorded, and must not stop the other trials
         if len(chunk.trials) == 1:
-            outcomes = [failure(chunk.trials[0], error)]
+            outcomes = [records.failure(chunk.trials[0], error)]
         else:
             _log.warning("A chunk of %d trials failed, and is run one by one: %s", len(chunk.trials), error)
             for trial in chunk.trials:
@@ -190,7 +190,7 @@ def _check_inputs(output: Path, entries: Mapping[str, records.Entry]) -> None:
             check_inputs(entry.get("inputs"), paths, output)
 
 
-def _record(output: Path, chunk: Chunk, outcomes: Sequence[Outcome], facts: dict[str, Any]) -> None:
+def _record(output: Path, chunk: Chunk, outcomes: Sequence[records.Outcome], facts: dict[str, Any]) -> None:
     images = {outcome.entry["id"]: _png(outcome.image) for outcome in outcomes if outcome.image is not None}
     records.write_images(output, images)
     records.record(output, chunk.name, [outcome.entry for outcome in outcomes], **facts)
