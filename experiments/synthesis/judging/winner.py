@@ -131,7 +131,8 @@ def judged_section(found: Judgement, output: Path, *, subtitle: str, note: str |
     n = len(found.values["as made"])
     _draw(found, output / FIGURE, subtitle, note)
     caption = (
-        "The objective's value of each image (dots) and their mean (line) with its 95% interval by Student's t: as made, after small changes, and for "
+        "The objective's value of each image (dots), and the mean with its 95% interval by Student's t: as made, "
+        "after small changes, and for "
         "subjects that took no part" + ("; natural images in grey." if found.natural else ".")
     )
     usual = {name: found.natural["the model"] for name in found.values} if found.natural else {}
