@@ -131,7 +131,8 @@ def judged_section(found: Judgement, output: Path, *, subtitle: str, note: str |
     n = len(found.values["as made"])
     _draw(found, output / FIGURE, subtitle, note)
     caption = (
-        "The objective's value of each image (dots) and their mean (line): as made, after small changes, and for "
+        "The objective's value of each image (dots), and the mean with its 95% interval by Student's t: as made, "
+        "after small changes, and for "
         "subjects that took no part" + ("; natural images in grey." if found.natural else ".")
     )
     usual = {name: found.natural["the model"] for name in found.values} if found.natural else {}
@@ -183,6 +184,7 @@ def _draw(found: Judgement, path: Path, subtitle: str, note: str | None) -> None
             linewidths=0,
         )
         axes.plot([values.mean()] * 2, [row - 0.35, row + 0.35], color="black", linewidth=1)
+        axes.hlines(row, *mean_interval(values), color="black", linewidth=0.8)
         cells += [(name, float(value)) for value in values]
     axes.set_yticks(range(len(rows)), [f"{name} (n = {len(values)})" for name, values, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)

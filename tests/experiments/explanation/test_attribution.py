@@ -203,7 +203,7 @@ def test_maps_point_at_the_drawing_that_the_area_prefers(
     method: str, subject: berg_jax.Subject, record_property: Callable[[str, object], None]
 ) -> None:
     vertices, weights = union(subject, {"faces": "FFA-1 + FFA-2", "words": "VWFA-1"})
-    model, images = subject.model(vertices), beside("faces", "words", 6)
+    model, images = subject.model(vertices), beside("faces", "words", 16)
     shares = {}
     for area in weights:
         maps = METHODS[method](model, objectives.mean(weights[area]), images)
@@ -211,5 +211,5 @@ def test_maps_point_at_the_drawing_that_the_area_prefers(
         shares[area] = left - right
         record_property(f"{area}: sum over the face less that over the word (z)", shares[area].round(3).tolist())
     for area, sign in (("faces", 1), ("words", -1)):
-        assert (sign * shares[area] > 0).mean() >= 5 / 6
-        assert sign * shares[area].mean() > 3 * shares[area].std(ddof=1) / np.sqrt(6)
+        assert (sign * shares[area] > 0).mean() >= 3 / 4
+        assert sign * shares[area].mean() > 3 * shares[area].std(ddof=1) / np.sqrt(16)
