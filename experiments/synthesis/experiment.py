@@ -146,10 +146,10 @@ def synthesize(
     inputs = {"start": recipe.start, "photographs": recipe.photographs, "baseline": baseline}
     if _is_done(output, settings, subject.identity(vertices, precision), inputs):
         return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
-    model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start, recipe.fit)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
     project = projection(photograph, recipe.radius)
+    model = subject.model(vertices, precision=precision)
     natural = None
     if baseline is not None:
         number = subject.description.subject
