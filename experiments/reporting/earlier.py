@@ -12,7 +12,8 @@ from ...stream.store.changes import differences_of
 from .command import PATH, Command
 from .page import CONFIG
 
-_APART = ("output", "berg_dir", "batch_size", PATH)  # settings that change no result, and images, known by contents
+_SAME = ("output", "berg_dir", "batch_size")  # settings that change no result
+_APART = (*_SAME, PATH, "start")  # and images, which are known by their contents
 
 
 def require_same_run(
@@ -49,9 +50,11 @@ def require_same_run(
     if line.split()[1:2] != [command.name]:
         differences = [f"it is of {' '.join(line.split()[:2])}"]
     else:
-        now = {name: value for name, value in command.settings.items() if name not in (*_APART, *inputs)}
-        differences = differences_of(settings, now)
         recorded = provenance.get("inputs")
+        apart = _APART if isinstance(recorded, dict) else _SAME  # earlier versions recorded only paths
+        now = {name: value for name, value in command.settings.items() if name not in apart}
+        # An option that did not exist was as it is by default.
+        differences = differences_of({**command.defaults, **settings}, now)
         if isinstance(recorded, dict):
             changed = [name for name in {**recorded, **inputs} if recorded.get(name) != inputs.get(name)]
             differences += [f"the images of {name} are others" for name in changed]

@@ -158,10 +158,10 @@ def synthesize(
         return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
     others = {f"subject {number}": Subject(subject.berg_dir, number) for number in held_out or ()}
     unions = {name: union(other, areas, selection) for name, other in others.items()}
-    model = subject.model(vertices, precision=precision)
     photograph = None if recipe.start is None else read_squares(recipe.start, recipe.fit)[0][0]
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
     project = projection(photograph, recipe.radius)
+    model = subject.model(vertices, precision=precision)
     natural = None
     if baseline is not None:
         number = subject.description.subject

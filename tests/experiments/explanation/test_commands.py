@@ -134,6 +134,12 @@ def test_a_folder_of_another_run_is_refused_before_work(command: str, complement
         require_same_run(output, made, contents, "another")
     with pytest.raises(ResourceError, match=f"it is of berg-jax {command}"):
         require_same_run(output, Command("localize", {}, {}), contents, identity)
+    options["settings"] = {"roi": "V3v", "path": str(image)}
+    write_report(output, "Earlier", [], provenance={"identity": identity}, **options)  # as version 0.1.0
+    later = Command(command, {**options["settings"], "fit_images": "error"}, {"fit_images": "error"})
+    require_same_run(output, later, contents, identity)
+    with pytest.raises(ResourceError, match=r"path is '.*a\.png' there and '.*b\.png' now"):
+        require_same_run(output, later._replace(settings={**later.settings, "path": str(other)}), {}, identity)
     write_report(output, "Earlier", [], provenance={**kept, "inputs": {"path": "others"}}, **options)
     given = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v", "--output", output)
     before = (output / "config.json").read_bytes()
