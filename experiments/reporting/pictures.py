@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _CHARACTER, _DIGIT = 0.047, 0.054  # inches that a character, and a digit, of the smallest text take
 _ROW = 0.125  # height of a table's row in inches
+_BAR = 0.5  # height of a color bar below a table, with its label
 
 
 def draw_brain(
@@ -210,7 +211,9 @@ def _table(
     names = list(columns) if turned else names
     lines = 1 + max(name.count("\n") for name in names)
     head = (_CHARACTER * max(map(len, names)) if turned else 0.1 * lines) + 0.2
-    figure = new_figure(head + _ROW * len(rows), title, subtitle, note)
+    # Beside few rows there is no room for the color bar's label.
+    below = 1.3 * _CHARACTER * len(label) > _ROW * len(rows)
+    figure = new_figure(head + _ROW * len(rows) + (_BAR if below else 0), title, subtitle, note)
     axes = figure.subplots()
     known = values[~np.isnan(values)]
     scale = color_scale(known if len(known) else np.zeros(1), None, None, outliers=0)
@@ -222,7 +225,11 @@ def _table(
     for (row, column), text in _cell_texts(values, int(cell / _DIGIT)).items():
         options = {"ha": "center", "va": "center", "color": _ink(scale.to_rgba(values[row, column]))}
         axes.text(column, row, text, size=SMALLEST, **options)
-    figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=40).set_label(label)
+    if below:
+        bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=40)
+    else:
+        bar = figure.colorbar(image, ax=axes, pad=0.02, fraction=0.05, aspect=40)
+    bar.set_label(label)
     return figure
 
 
