@@ -33,7 +33,7 @@ from ...kills import Program
 from ..accuracy.nsd_folder import SESSIONS, SIZE, write_betas, write_design
 from .people import ONE, Data, write_person
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 KILLED = """
 import sys
