@@ -156,8 +156,13 @@ def explain(
     roi_and = " and ".join(areas.values())
     subtitle = about([subject.description.subject], roi_and, images=len(images), vertices=len(vertices))
     texts = {"subtitle": subtitle, "note": note(subject)}
-    sections = _sections(output, images, maps, shares, values, curves, label, texts)
-    draw_reading(found, weights, output / "reading.png", title=f"Where {label} looks, and what it reads", **texts)
+    of_one = {**texts, "subtitle": about([subject.description.subject], roi_and, vertices=len(vertices))}
+    names = [name for one, (some, _) in zip(path, found_images, strict=True) for name in _names(one, len(some))]
+    sections = [
+        Section("Images", _pictures(output, images, names, maps, shares, values, label, of_one)),
+        Section("Deletion and insertion", [SideBySide(_curves(output, curves, label, texts))]),
+    ]
+    draw_reading(found, weights, output / "reading.png", title=f"Where {label} looks, and what it reads", **of_one)
     caption = f"Share of the readout of {label} at each place of the visual field, and in each transformer block."
     table = Table(
         f"Sanity checks of the maps, averaged over n = {len(images)} images; 95% intervals by Student's "
@@ -204,16 +209,21 @@ def _shares(shares: Contributions) -> dict[str, Any]:
     return {"places": places, "whole image": shares.vectors.sum(axis=1).mean(), "bias": shares.bias}
 
 
-def _sections(
+def _names(path: Path, count: int) -> list[str]:
+    """Return what the images at a path are called."""
+    return [path.name] if count == 1 else [f"{path.name}, image {number + 1}" for number in range(count)]
+
+
+def _pictures(
     output: Path,
     images: Float[np.ndarray, "n 3 h w"],
+    names: Sequence[str],
     maps: Mapping[str, Maps],
     shares: Contributions,
     values: Float[np.ndarray, " n"],
-    curves: Mapping[str, Curves],
     label: str,
     texts: Mapping[str, Any],
-) -> list[Section]:
+) -> list[Picture]:
     size = images.shape[2]
     places = np.kron(shares.places.sum(axis=1), np.ones((size // 16, size // 16)))
     pictures = []
@@ -222,11 +232,15 @@ def _sections(
     for index in range(min(len(images), _SHOWN)):
         file = output / f"image_{index + 1}.png"
         shown = {name: own[index] for name, own in every.items()}
-        title = f"Image {index + 1}: response of {label} {values[index]:.2f} z"
+        title = f"{names[index]}: response of {label} {values[index]:.2f} z"
         draw_maps(images[index], shown, limits, file, title=title, **texts)
-        caption = f"Image {index + 1}: red raises {label}, blue lowers it; all images share the scales."
+        caption = f"{names[index]}: red raises {label}, blue lowers it; all images share the scales."
         pictures.append(Picture(file, caption))
-    rows = []
+    return pictures
+
+
+def _curves(output: Path, curves: Mapping[str, Curves], label: str, texts: Mapping[str, Any]) -> list[Picture]:
+    pictures = []
     for name, found in curves.items():
         file = output / f"curves_{name}.png"
         kinds = {
@@ -234,5 +248,5 @@ def _sections(
             "deletion": (found.deletion, found.random_deletion),
         }
         draw_curves(found.share, kinds, file, unit=f"response of {label} (z)", title=f"Sanity of {name}", **texts)
-        rows.append(Picture(file, f"{name}: response as blocks are inserted or deleted, mean over images."))
-    return [Section("Images", pictures), Section("Deletion and insertion", [SideBySide(rows)])]
+        pictures.append(Picture(file, f"{name}: response as blocks are inserted or deleted, mean over images."))
+    return pictures
