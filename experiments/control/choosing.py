@@ -226,6 +226,6 @@ def _responses_of_chosen(
 
 def _titles(subjects: Sequence[Known], rois: Sequence[str], kind: str, images: int) -> dict[str, str | None]:
     """Return the texts of a figure of the first subject."""
-    whose = "its own responses" if len(subjects) == 1 else "other subjects' responses"
+    whose = "the subject's own responses" if len(subjects) == 1 else "other subjects' responses"
     subtitle = about([subjects[0].number], " and ".join(rois), images=images)
     return {"title": f"{kind} chosen by {whose}", "subtitle": subtitle, "note": note(subjects[0].subject)}
