@@ -63,6 +63,7 @@ from .rois import images_of, regions_of_all
 from .searchlight import Correction, check_correction, searchable_vertices, searchlight_significance, size_of
 from .weighted.similarity import Weighting
 
+_FEWEST_VERTICES = 3  # of a pattern whose correlation with another is not always 1 or −1
 COARSE = "on the vertices of fsaverage5 alone, as nilearn has not fetched this subject's finer mesh"
 
 
@@ -332,7 +333,17 @@ def compare_representations(
     lines = [line for part in parts.values() for line in part.lines]
     lines += [line for searched, _, _ in lights for line in searched.lines()]
     lines += [f"Searchlights are {COARSE}."] if coarse else []
+    lines += _too_small(names, regions, compared_by.name)
     return ExperimentResult("\n".join([*lines, f"Matrices, pictures and report.html: {output}"]), output)
+
+
+def _too_small(names: Sequence[str], regions: Sequence[Mapping[str, Vertices]], measure: str) -> list[str]:
+    """Return a warning on regions whose patterns have too few vertices for a correlation."""
+    sizes = {name: min(len(own[name]) for own in regions) for name in names}
+    small = ", ".join(f"{name} ({size})" for name, size in sizes.items() if size < _FEWEST_VERTICES)
+    if measure != "rdm" or not small:
+        return []
+    return [f"WARNING: correlations of patterns of fewer than {_FEWEST_VERTICES} vertices mean nothing: {small}."]
 
 
 def _check(

@@ -66,7 +66,8 @@ def run_alone(regions: Regions, trial: Trial) -> Outcome:
         return failure(trial, error)
     numbers = {"value": float(value), "best_step": len(made.history), "skipped_steps": 0}
     measures = {name: float(number) for name, number in made.measures.items()}
-    return success(trial, image, responses, regions, history=made.history, measures=measures, **numbers)
+    rois = regions.weights, regions.natural
+    return success(trial, image, responses, *rois, history=made.history, measures=measures, **numbers)
 
 
 def _draw(regions: Regions, settings: Settings) -> _Made:

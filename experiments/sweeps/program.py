@@ -189,7 +189,8 @@ def run_chunk(
                     "skipped_steps": int(progress.skipped),
                     "history": progress.history,
                 }
-                outcomes[trial.id] = success(trial, images[place], responses[place], regions, **numbers)
+                rois = regions.weights, regions.natural
+                outcomes[trial.id] = success(trial, images[place], responses[place], *rois, **numbers)
     return [outcomes[trial.id] for trial in chunk.trials]
 
 

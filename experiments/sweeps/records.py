@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -20,9 +20,6 @@ from ...errors import BERGError, IntegrityError, InvalidParameterError, ModelNot
 from ...files.disk import explained, remove_partial_files, write_whole
 from .spec import Spec, describe_settings, read_spec, varying
 from .trial import INPUTS, Trial
-
-if TYPE_CHECKING:
-    from .program import Regions
 
 SPEC, RECORDS, IMAGES, CHECKPOINTS = "sweep.json", "records", "images", "checkpoints"
 _SHOWN = 5  # failures that a message lists
@@ -199,7 +196,8 @@ def success(
     trial: Trial,
     image: UInt8[np.ndarray, "3 height width"],
     responses: Float[np.ndarray, " vertices"],
-    regions: Regions,
+    weights: Mapping[str, Float[np.ndarray, " vertices"]],
+    natural: Mapping[str, Float[np.ndarray, " images"]],
     *,
     history: Sequence[float] | Float[np.ndarray, " steps"],
     **numbers: Any,
@@ -207,7 +205,7 @@ def success(
     """Return the outcome of a trial that has an image, with its responses and further numbers."""
     from ..synthesis.judging.judge import percentile  # needs JAX, which reading records does not
 
-    means = {name: float(responses @ weights) for name, weights in regions.weights.items()}
+    means = {name: float(responses @ own) for name, own in weights.items()}
     entry = {
         "id": trial.id,
         "settings": trial.settings,
@@ -215,7 +213,7 @@ def success(
         "error": None,
         "responses": means,
         "percentiles": {
-            name: float(percentile(np.array([means[name]]), usual)[0]) for name, usual in regions.natural.items()
+            name: float(percentile(np.array([means[name]]), usual)[0]) for name, usual in natural.items()
         },
         "history": [round(float(x), 6) if np.isfinite(x) else None for x in history],
         "sha256": hashlib.sha256(image.tobytes()).hexdigest(),

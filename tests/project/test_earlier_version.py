@@ -52,7 +52,8 @@ def _rounds_alike() -> bool:
 
 
 SAME_BITS = _rounds_alike()
-needs_same_bits = pytest.mark.skipif(not SAME_BITS, reason="it names a run by its first numbers, which differ here")
+# Control names a run by its first numbers; rsa's smallest region has two vertices, whose correlation is ±1 by rounding.
+needs_same_bits = pytest.mark.skipif(not SAME_BITS, reason="it hangs on the rounding of another machine")
 
 
 def assert_same(found: Any, recorded: Any, what: str = "", merged: bool = False) -> None:
@@ -223,7 +224,7 @@ def test_a_finished_sweep_is_shown_again() -> None:
     assert "4 of 4 trials done" in run(COMMANDS["sweep"].removeprefix("berg-jax "))
     assert changed(Path("sweep/records")) | changed(Path("sweep/images")) == before
     again = pyarrow.parquet.read_table("sweep/sweep.parquet")
-    assert again.equals(table)
+    assert again.select(table.column_names).equals(table)  # later versions have more settings
     assert again.schema.metadata == table.schema.metadata
     assert json.loads(Path("sweep/config.json").read_text())["command"] == COMMANDS["sweep"]
     assert Path("sweep/report.html").exists()
@@ -232,7 +233,9 @@ def test_a_finished_sweep_is_shown_again() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[needs_same_bits] * (name == "control") + [pytest.mark.nightly] * (name != "rsa"))
+        pytest.param(
+            name, marks=[needs_same_bits] * (name in ("control", "rsa")) + [pytest.mark.nightly] * (name != "rsa")
+        )
         for name in MAKE.EXPERIMENTS
     ],
 )

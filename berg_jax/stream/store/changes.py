@@ -119,7 +119,8 @@ def differences_of(recorded: Mapping[str, Any], now: Mapping[str, Any], prefix: 
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    half = _LONGEST // 2  # paths often differ at their end alone
+    return text if len(text) <= _LONGEST else f"{text[:half]}…{text[-half:]}"
 
 
 def run_differences(
