@@ -62,6 +62,7 @@ def recorded(path: Path, **settings: Any) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_an_experiment_takes_its_own_settings_back(tmp_path: Path) -> None:
     config = recorded(tmp_path / "config.json")
     for place in (config, tmp_path):

@@ -81,6 +81,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.nightly
 def test_cheap_commands(tmp_path: Path) -> None:
     """A shell with a notebook's MPLBACKEND, SLURM_*, JAX_*, LANG=C, ASCII output and no HOME → commands answer."""
     environment = inherited(tmp_path, "module://matplotlib_inline.backend_inline", **JAX, **SLURM)
@@ -219,6 +220,7 @@ def test_figures_are_drawn_under_default_settings(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(usual["brain.png"])).width == 1350
 
 
+@pytest.mark.nightly
 def test_a_backend_that_matplotlib_does_not_know_is_no_error(tmp_path: Path) -> None:
     """`MPLBACKEND` with a name that matplotlib does not know → figures are drawn; a backend that it knows is kept."""
     code = (

@@ -194,6 +194,7 @@ def test_odd_paths(berg_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         convert_subject(odd, 1, num_heads=4, output=".")
 
 
+@pytest.mark.nightly
 def test_two_processes_at_once(berg_dir: Path) -> None:
     """The first holds while it converts, until the second has said that it waits."""
     code = (

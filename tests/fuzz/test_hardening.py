@@ -59,6 +59,7 @@ def _run(*arguments: str, timeout: float) -> str:
     return done.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_some_mutated_files_of_each_kind() -> None:
     """In a process of its own, so that a crash is a failure and not the end of the tests."""

@@ -38,6 +38,7 @@ def test_winograd_equals_a_convolution(high: int, wide: int) -> None:
     assert relative(result, expected) < 1e-6  # a direct one in float32 has 2e-7
 
 
+@pytest.mark.nightly
 def test_winograds_gradients_are_a_convolutions() -> None:
     keys = jax.random.split(jax.random.key(0), 3)
     maps, kernel, outer = (
@@ -105,6 +106,7 @@ def near_the_middle(golden: Golden) -> berg_jax.EncodingModel:
     return model.select(Vertices.from_global(np.sort(np.concatenate(chosen)), golden.hemisphere_size))
 
 
+@pytest.mark.nightly
 def test_a_cropped_model_answers_the_same(complement: Golden) -> None:
     model = near_the_middle(complement)
     cropped = model.crop()
@@ -117,6 +119,7 @@ def test_a_cropped_model_answers_the_same(complement: Golden) -> None:
     assert complement.model.crop().config == complement.model.config  # its vertices look everywhere
 
 
+@pytest.mark.nightly
 def test_direct_convolutions_answer_the_same(complement: Golden) -> None:
     direct = berg_jax.load(complement.folder, complement.subject, precision="tensorfloat32")
     assert complement.model.config.compute_plan.winograd
@@ -134,6 +137,7 @@ def two_models(golden: Golden) -> list[berg_jax.EncodingModel]:
     return [first, other.replace(params=params)]
 
 
+@pytest.mark.nightly
 def test_stacked_models_answer_as_each_alone(complement: Golden) -> None:
     models = two_models(complement)
     stacked = stack(models)

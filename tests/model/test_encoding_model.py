@@ -346,6 +346,7 @@ def test_gradient_with_respect_to_the_weights(complement: Golden) -> None:
     assert float(jnp.abs(result["part2"]["vit"]["patch_kernel"]).max()) > 0
 
 
+@pytest.mark.nightly
 def test_images_over_many_devices(complement: Golden) -> None:
     devices = jax.devices()
     assert len(devices) == 8

@@ -92,6 +92,7 @@ def test_nothing_was_tuned(cache: Path) -> None:
     assert not cache.exists()
 
 
+@pytest.mark.nightly
 def test_a_run_records_how_it_is_computed_and_a_resume_keeps_it(
     complement: Golden, cache: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_forms_agree_with_numpys(precision: str, tolerance: float) -> None:
         assert relative(found, expected) < tolerance, form
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("tokens", [(7, 7), (8, 8), (7, 8), (8, 7)])
 def test_cudnn_s_attention_is_given_even_numbers_of_tokens_and_none_of_the_filling(
     tokens: tuple[int, int], monkeypatch: pytest.MonkeyPatch

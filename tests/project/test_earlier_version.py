@@ -52,7 +52,7 @@ def _rounds_alike() -> bool:
 
 
 SAME_BITS = _rounds_alike()
-# Control names a run by its first numbers; rsa's smallest region has two vertices, whose correlation is ±1 by rounding.
+# Control names a run by its first numbers; rsa's smallest region has two vertices, whose r is ±1 by rounding.
 needs_same_bits = pytest.mark.skipif(not SAME_BITS, reason="it hangs on the rounding of another machine")
 
 

@@ -54,6 +54,7 @@ def stores(complement: Golden, tmp_path_factory: pytest.TempPathFactory) -> Stor
     return Stores(subject, folder / "a", folder / "b.npy", folder / "betas.npy", folder / "trials.csv")
 
 
+@pytest.mark.nightly
 def test_the_command_finds_the_better_model(stores: Stores, tmp_path: Path) -> None:
     berg = str(stores.subject.folder)
     command = ["compare", str(stores.store), str(stores.worse), "--berg-dir", berg, "--subject", "2"]

@@ -144,6 +144,7 @@ def test_kill_9_costs_the_chunk_at_hand(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.nightly
 def test_a_sweep_notices_other_photographs(tiny: None, tmp_path: Path) -> None:
     """A sweep goes on after the photograph that it starts from was replaced → refused, not mixed."""
     start, output = tmp_path / "start.bmp", tmp_path / "out"

@@ -97,11 +97,13 @@ def test_restarts_do_not_see_each_other() -> None:
     assert np.abs(np.diff(one.history, axis=1)).min() > 0
 
 
+@pytest.mark.nightly
 def test_devices_change_no_bit() -> None:
     options = {**QUIET, "n": 16, "steps": 8, "augment": augmentations.jitter(2), "microbatch": 2}
     same(optimize(MODEL, ONE, devices=1, **options), optimize(MODEL, ONE, devices=8, **options))
 
 
+@pytest.mark.nightly
 def test_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
     options = {**QUIET, "n": 2, "steps": 14, "augment": augmentations.jitter(2), "optimizer": optax.sgd(0.01, 0.9)}
     whole = optimize(MODEL, ONE, **options)
