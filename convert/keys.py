@@ -37,6 +37,11 @@ def as_is(tensor: np.ndarray) -> np.ndarray:
     return tensor
 
 
+def torch_convolution(kernel: np.ndarray) -> np.ndarray:
+    """Transpose Flax's (height, width, in, out) to PyTorch's (out, in, height, width)."""
+    return kernel.transpose(3, 2, 0, 1)
+
+
 def flat(tensor: np.ndarray) -> np.ndarray:
     """Drop the leading axes, which have length one."""
     return tensor.reshape(tensor.shape[-1])
@@ -45,6 +50,9 @@ def flat(tensor: np.ndarray) -> np.ndarray:
 def first(tensor: np.ndarray) -> np.ndarray:
     """Drop the first axis, which has length one."""
     return tensor[0]
+
+
+_BACK = {linear: linear, convolution: torch_convolution}  # the ways back; of the other forms it is a reshaping
 
 
 @dataclass(frozen=True)
@@ -298,27 +306,16 @@ def replace_tensors(
         Name of the subject inside the keys, such as ``subj01``.
     """
     replaced = dict(state)
-    for name, (key, shape) in tensors(sizes, subject_name).items():
-        if key.path is None:
-            continue
-        number = _number(key, name)
-        node: Any = tree
-        for branch in key.path.format(l=number).split("/"):
-            node = node.get(branch) if isinstance(node, Mapping) else None
-        if node is None:
-            continue
-        array = np.asarray(node)[number if "{i}" in key.pattern else ...]
-        replaced[name] = np.ascontiguousarray(_BACK.get(key.transform, as_is)(array).reshape(shape), np.float32)
+    for key in TABLE:
+        for name, number in _expand(key, subject_name, sizes.depth, sizes.layers):
+            node: Any = tree if key.path else None
+            for branch in (key.path or "").format(l=number).split("/"):
+                node = node.get(branch) if isinstance(node, Mapping) else None
+            if node is not None:
+                array = np.asarray(node[number] if "{i}" in key.pattern else node)
+                back = _BACK.get(key.transform, as_is)(array).reshape(sizes.shape(key, number))
+                replaced[name] = np.ascontiguousarray(back, np.float32)
     return replaced
-
-
-_BACK = {linear: linear, convolution: lambda kernel: kernel.transpose(3, 2, 0, 1)}
-
-
-def _number(key: Key, name: str) -> int | None:
-    """Return the block or layer in a tensor's name."""
-    found = re.search(r"\.(?:blocks|blocks_dict|mlp_dict)\.(\d+)\.", name)
-    return int(found[1]) if found and ("{i}" in key.pattern or "{l}" in key.pattern) else None
 
 
 def _sizes(state: Mapping[str, np.ndarray], subject_name: str) -> Sizes:

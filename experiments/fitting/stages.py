@@ -149,11 +149,15 @@ def read_tables(output: Path, stage: str, part: str) -> VertexTables | None:
         return VertexTables(**read_npz(path, VertexTables._fields))
 
 
-def save_networks(output: Path, stage: str, part: str, networks: Mapping[str, Any]) -> None:
-    """Write the coordinate networks that a stage has left for a part, nested dicts of arrays."""
-    arrays = {"/".join(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(networks)}
-    with explained("write", output):
-        write_whole(output / stage / f"{part}-networks.npz", _bytes(arrays))
+def save_networks(output: Path, stage: str, part: str, networks: Mapping[str, Any] | None) -> None:
+    """Write the coordinate networks that a stage has left for a part, nested dicts of arrays; None removes others."""
+    path = output / stage / f"{part}-networks.npz"
+    with explained("write", path):
+        if networks is None:
+            path.unlink(missing_ok=True)
+            return
+        leaves = jax.tree_util.tree_leaves_with_path(networks)
+        write_whole(path, _bytes({"/".join(key.key for key in keys): leaf for keys, leaf in leaves}))
 
 
 def read_networks(output: Path, stage: str, part: str, like: Mapping[str, Any]) -> dict[str, Any] | None:

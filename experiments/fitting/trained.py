@@ -229,8 +229,7 @@ def train_part(
         )
     save_tables(output, stage, part, tables)
     coordinates = None if selectors == "free" else {name: fitted.params[name] for name in NETWORKS}
-    if coordinates is not None:
-        save_networks(output, stage, part, coordinates)
+    save_networks(output, stage, part, coordinates)
     return Trained(tables, network, "readout" if before is None else "selectors", curves, coordinates)
 
 
