@@ -217,7 +217,7 @@ def test_two_processes_at_once(berg_dir: Path) -> None:
 # What is called, the how many-th time, and whether it dies before or after: the parts, checksums, and the name.
 MOMENTS = [
     ("checkpoint", "write_arrays", 2, "before"),
-    ("Path", "rename", 1, "before"),
+    pytest.param("Path", "rename", 1, "before", marks=pytest.mark.nightly),
     pytest.param("checkpoint", "write_arrays", 1, "before", marks=pytest.mark.nightly),
     pytest.param("checkpoint", "write_arrays", 2, "after", marks=pytest.mark.nightly),
     pytest.param("checkpoint", "sha256_many", 1, "after", marks=pytest.mark.nightly),

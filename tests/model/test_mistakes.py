@@ -78,6 +78,7 @@ def test_options_of_several_are_given_often(tmp_path: Path) -> None:
     assert "encoding_models" in CliRunner().invoke(app, arguments.split()).output
 
 
+@pytest.mark.nightly
 def test_images_that_a_jitted_function_holds_are_checked_by_their_values(complement: Golden) -> None:
     model, images, scaled = complement.model, jnp.asarray(IMAGES), jnp.asarray(IMAGES / 255)
     responses = jax.jit(lambda model: model(images))(model)

@@ -16,7 +16,8 @@ from ..conftest import Golden
 ROI = "V3v"
 
 
-@pytest.mark.parametrize("devices", [2, *(pytest.param(count, marks=pytest.mark.nightly) for count in (3, None))])
+@pytest.mark.nightly
+@pytest.mark.parametrize("devices", [2, 3, None])
 def test_devices_divide_the_images_of_a_call_and_change_no_response(complement: Golden, devices: int | None) -> None:
     model = berg_jax.load(complement.folder, complement.subject, roi=ROI)
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32)).astype(np.uint8)

@@ -151,7 +151,10 @@ def test_responses_are_read_as_they_were_written() -> None:
 
 @pytest.mark.parametrize(
     ("command", "done", "kind"),
-    [("images", "2 of 6 images", ""), ("rows.npy --roi EBA", "1 of 128 images", "rows-")],
+    [
+        pytest.param("images", "2 of 6 images", "", marks=pytest.mark.nightly),
+        ("rows.npy --roi EBA", "1 of 128 images", "rows-"),
+    ],
     ids=["between blocks", "in a block"],
 )
 def test_a_stopped_encoding_goes_on(command: str, done: str, kind: str) -> None:

@@ -71,7 +71,8 @@ MIXED = [
 ROUNDING = 1e-5  # of a climb of 1: how the same program rounds in batches of another size, after Adam
 
 
-@pytest.mark.parametrize("compared", [[3], pytest.param([0, 3], marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("compared", [[3], [0, 3]])
 def test_a_chunk_is_its_trials_one_by_one(compared: list[int]) -> None:
     """Against ``optimize``, and beside a trial that is lost in NaN and one that makes no sense."""
     here = regions()

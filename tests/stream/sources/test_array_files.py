@@ -44,6 +44,7 @@ def held_open(tmp_path: Path) -> Iterator[Path]:
         holder.stdin.close()
 
 
+@pytest.mark.nightly
 def test_a_file_that_another_program_holds_open_is_not_to_be_fetched_again(held_open: Path) -> None:
     """An HDF5 file that another program writes to → said so, with `HDF5_USE_FILE_LOCKING`; with it, it is read."""
     with pytest.raises(StimulusError, match=r"another program holds it open.*HDF5_USE_FILE_LOCKING=FALSE") as found:

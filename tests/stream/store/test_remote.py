@@ -100,6 +100,7 @@ def test_two_workers_and_the_command_line(url: str, tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(berg_jax.open_responses(url).data, EXPECTED)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("hold", [["--hold", "record"], *_NIGHTLY])
 def test_kill_9(hold: list[str], url: str) -> None:
     """What is recorded is there and is not done again; the resumed run ends with the same bits."""
