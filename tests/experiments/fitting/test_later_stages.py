@@ -209,7 +209,7 @@ def test_a_planted_network_is_found(demo: Path, tmp_path: Path) -> None:
     preferring = np.isin(every, person.vertices(list(PREFERENCES)).global_indices)
     chosen = preferring | (np.arange(len(every)) % 4 == 0)
     vertices = Vertices.from_global(every[chosen], person.hemisphere_size)
-    pixels = np.concatenate([drawings(kind, 165, seed=7) for kind in (*CATEGORIES, "natural")])
+    pixels = np.concatenate([drawings(kind, 220, seed=7) for kind in (*CATEGORIES, "natural")])
     pixels = np.random.default_rng(3).permutation(pixels)[:1320]
     model = build({"part1": part._replace(weights=weights)}, person.hemisphere_size, vertices)
     signal = np.random.default_rng(9).normal(size=(len(pixels), 2 * person.hemisphere_size)).astype(np.float32)
