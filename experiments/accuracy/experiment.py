@@ -37,7 +37,6 @@ from ..reporting.statistics import CONFIDENCE, NO_INTERVAL, Interval
 from .ceiling import CeilingSource, agreement, choose_ceiling, ncsnr_of_trials
 from .measured import Dataset, trial_reader
 from .reports import (
-    CEILINGS,
     agreement_table,
     ceiling_section,
     draw,
@@ -47,6 +46,7 @@ from .reports import (
     summary,
     titles_of,
 )
+from .reports.medians import CEILINGS
 from .trials import Trials
 from .uncertainty import MedianIntervals, sampled_vertices
 

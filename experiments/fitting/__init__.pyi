@@ -2,14 +2,12 @@ from .experiment import fit
 from .full import fit_full
 from .inputs.features import Features
 from .inputs.splits import Split, split_images
-from .recipe import FULL_RECIPE, SELECTORS_RECIPE, Recipe
+from .recipe import Recipe
 from .ridge import Readout, fit_readout, mixed_features, predict
 from .selectors import fit_selectors
 from .tables import VertexTables
 
 __all__ = [
-    "FULL_RECIPE",
-    "SELECTORS_RECIPE",
     "Features",
     "Readout",
     "Recipe",

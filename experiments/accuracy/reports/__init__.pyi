@@ -1,9 +1,8 @@
 from .against_ceiling import ceiling_section
 from .beside import read_numbers, side_by_side
-from .medians import CEILINGS, agreement_table, draw, key_numbers, summary, titles_of
+from .medians import agreement_table, draw, key_numbers, summary, titles_of
 
 __all__ = [
-    "CEILINGS",
     "agreement_table",
     "ceiling_section",
     "draw",

@@ -18,7 +18,8 @@ from ...reporting.page import Section, SideBySide, Table
 from ...reporting.pictures import draw_brain, overview, shared_limits
 from ...reporting.results import regions_of
 from ..measure import Measure
-from ..searchlight import ALPHA, CORRECTIONS, SearchlightMap, Size
+from ..searchlight import ALPHA, SearchlightMap, Size
+from ..searchlight.permutation import CORRECTIONS
 from .layers import COLORS
 
 LAYER = "best_layer"

@@ -1,11 +1,10 @@
 from .geodesic import geodesic_neighborhoods
 from .maps import Size, searchlights, size_of
 from .nearest import neighborhoods, searchable_vertices
-from .permutation import ALPHA, CORRECTIONS, Correction, SearchlightMap, check_correction, searchlight_significance
+from .permutation import ALPHA, Correction, SearchlightMap, check_correction, searchlight_significance
 
 __all__ = [
     "ALPHA",
-    "CORRECTIONS",
     "Correction",
     "SearchlightMap",
     "Size",

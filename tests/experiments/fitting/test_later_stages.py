@@ -22,7 +22,8 @@ from berg_jax.demo import images as drawings
 from berg_jax.demo.geography import PREFERENCES
 from berg_jax.demo.stimuli import CATEGORIES
 from berg_jax.errors import InvalidParameterError
-from berg_jax.experiments.fitting import FULL_RECIPE, Recipe, fit
+from berg_jax.experiments.fitting import Recipe, fit
+from berg_jax.experiments.fitting.recipe import FULL_RECIPE
 from berg_jax.model.checkpoint import read_part
 from berg_jax.model.encoding_model import build
 from berg_jax.stream.encode import encode_images
