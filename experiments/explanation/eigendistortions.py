@@ -19,7 +19,8 @@ from .attribution import _as_pytree
 
 _POWER_STEPS = 8  # power iterations that find the scale of the eigenvalues, and the start at their upper end
 _LEAST = 1e-6  # smallest residual, relative to the largest eigenvalue, that products in float32 can reach
-_STEP = 0.25  # grey levels (root mean square) by which an image is changed to measure a sensitivity
+_STEP = 0.25  # grey levels (root mean square) by which an image is changed to measure a sensitivity, at most
+_MOST = 1.0  # grey levels by which a value of a local change then differs, at most, so that the network is linear
 
 
 class Eigendistortions(NamedTuple):
@@ -34,7 +35,8 @@ class Eigendistortions(NamedTuple):
         (k,) predicted root mean square change of the responses, z per grey level (root mean square), descending for
         the largest and ascending for the smallest.
     largest_measured, smallest_measured
-        (k,) the same, measured on the images changed by a quarter of a grey level both ways.
+        (k,) the same, measured on the images changed both ways by a quarter of a grey level, and by no more than one
+        at any value.
     """
 
     largest: Float[np.ndarray, "k 3 height width"]
@@ -202,5 +204,7 @@ def _predicted(model: Model, image: Float[Array, "3 h w"], directions: Float[Arr
 @jax.jit
 def _measured(model: Model, image: Float[Array, "3 h w"], directions: Float[Array, "k 3 h w"]) -> Float[Array, " k"]:
     images = jnp.broadcast_to(image[None], directions.shape)
-    change = model(images + _STEP * directions) - model(images - _STEP * directions)
-    return _root_mean_square(change / (2 * _STEP))
+    most = jnp.abs(directions).max(axis=(1, 2, 3), keepdims=True)
+    step = jnp.minimum(_STEP, _MOST / most)
+    change = model(images + step * directions) - model(images - step * directions)
+    return _root_mean_square(change / (2 * step[:, :, 0, 0]))
