@@ -70,7 +70,7 @@ def synthesize(
         Literal["diffusion"] | None,
         typer.Option(help="Prior to draw the images from, guided by the goal (default: none, gradient ascent)"),
     ] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 1)")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 2)")] = None,
     held_out: Annotated[
         list[int] | None,
         typer.Option(help="Subject that takes no part, in whose model the images are judged; repeat it for more."),
@@ -198,7 +198,9 @@ def metamer(
     selection: _Thresholds,
     start: Annotated[Path | None, typer.Option(help="Image to start from (default: noise)")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of metamers.")] = 4,
-    steps: Annotated[int, typer.Option(min=2, help="Number of steps.")] = 512,
+    steps: Annotated[
+        int, typer.Option(min=2, help="Number of steps, at most: they end once the error is below 0.5%.")
+    ] = 2048,
     apart: Annotated[
         float,
         typer.Option(min=0, help="Push away from the image: a grey level's worth as a share of the squared spread."),
@@ -212,6 +214,35 @@ def metamer(
 
     options = {"start": start, "n": n, "steps": steps, "apart": apart, "seed": seed, "precision": precision}
     return make_metamers(subject, output, path, roi=roi, selection=selection, fit_images=fit_images, **options)
+
+
+@command(app, _GROUP, extra="synthesis")
+def compete(
+    path: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file to start from.")],
+    subject: OneSubject,
+    output: Output,
+    roi: Annotated[str, typer.Option(help="ROI expression of the first side.")],
+    selection: _Thresholds,
+    against: Annotated[
+        str | None, typer.Option(help="ROI expression of the second side (default: that of the first)")
+    ] = None,
+    against_subject: Annotated[
+        int | None, typer.Option(help="Subject of the second side (default: that of the first)")
+    ] = None,
+    against_berg_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the second side's subject (default: --berg-dir)")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps.")] = 128,
+    step: Annotated[float, typer.Option(help="Length of a step in grey levels, root mean square.")] = 1.0,
+    fit_images: _FitImages = "error",
+    precision: Precision = "float32",
+) -> str:
+    """Make images on which two regions, or two people's, disagree most: one is held, the other raised or lowered."""
+    from ..experiments.explanation.disagreement import make_competition
+
+    options = {"against": against, "against_subject": against_subject, "against_berg_dir": against_berg_dir}
+    options |= {"steps": steps, "step": step, "fit_images": fit_images, "precision": precision}
+    return make_competition(subject, output, path, roi=roi, selection=selection, **options)
 
 
 @command(app, _GROUP, extra="demo")

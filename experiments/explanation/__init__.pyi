@@ -1,5 +1,6 @@
 from .attribution import gradient_times_input, integrated_gradients, occlusion, smooth_grad
 from .competition import Competition, compete
+from .disagreement import make_competition
 from .eigendistortions import Eigendistortions, eigendistortions
 from .experiment import explain
 from .metamers import Metamers, metamers
@@ -21,6 +22,7 @@ __all__ = [
     "explain",
     "gradient_times_input",
     "integrated_gradients",
+    "make_competition",
     "make_metamers",
     "metamers",
     "occlusion",

@@ -23,6 +23,8 @@ from .attribution import _as_pytree
 
 _CORRECTIONS, _PRODUCTS = 8, 24  # Gauss-Newton steps at the end, at most, and products with J·Jᵀ in each
 _EXACT = 1e-3  # error, as a share of the spread, at which they stop
+_ENOUGH = 5e-3  # largest error, as a share of the spread, after which no further round of Adam's steps is made
+_FIRST, _GROWTH = 128, 4  # steps of the first round, and how often as many there are by the end of each next one
 _NOISE = 1.0  # standard deviation of noise to start from, in units of the bound's argument: about 60 grey levels
 
 
@@ -41,14 +43,14 @@ class Metamers(NamedTuple):
     spread
         Standard deviation over vertices of the responses to the image, z units.
     history
-        (steps, n) minus the squared error relative to the spread, before each step.
+        (steps made, n) minus the squared error relative to the spread, before each step.
     """
 
     images: Float[np.ndarray, "n 3 height width"]
     error: Float[np.ndarray, " n"]
     psnr: Float[np.ndarray, " n"]
     spread: float
-    history: Float[np.ndarray, "steps n"]
+    history: Float[np.ndarray, "made n"]
 
 
 def metamers(
@@ -57,7 +59,7 @@ def metamers(
     *,
     start: Num[np.ndarray, "3 height width"] | None = None,
     n: int = 4,
-    steps: int = 512,
+    steps: int = 2048,
     learning_rate: float = 0.1,
     apart: float = 0.0,
     seed: int = 0,
@@ -66,8 +68,10 @@ def metamers(
 ) -> Metamers:
     """Return images that give the same responses as an image, from noise or from another image.
 
-    Adam's steps are followed by a few of Gauss and Newton: the smallest changes of the latents that remove what is
-    left of the difference to first order. Only products with the Jacobian are computed.
+    Adam's steps are made in rounds, each of which begins where the one before ended and has several times its length.
+    A round is followed by a few steps of Gauss and Newton: the smallest changes of the latents that remove what is
+    left of the difference to first order. Only products with the Jacobian are computed. The first round is often
+    enough from noise, and seldom from another image.
 
     Parameters
     ----------
@@ -80,13 +84,13 @@ def metamers(
     n
         Number of metamers, from different noise.
     steps
-        Number of steps. The learning rate falls to 0 along half a cosine.
+        Number of Adam's steps, at most: rounds end once every error is below 0.5% of the spread.
     learning_rate
-        Adam's first learning rate, in units of the bound's argument.
+        Adam's first learning rate in a round, in units of the bound's argument; it falls to 0 along half a cosine.
     apart
         Push away from the image in the first half of the steps: what a grey level of root mean square difference is
         worth, as a share of the squared spread. Metamers are then as different as the responses allow; the second
-        half only matches responses.
+        half only matches responses, and all steps are made.
     seed
         Seed of the noise.
     microbatch, show_progress
@@ -129,10 +133,10 @@ def metamers(
         raise InvalidParameterError("The responses to the image are the same for all vertices: choose more than one.")
     objective = Function(_relative, (jnp.asarray(spread**-2, float), objectives.squared_error(target)))
     parametrization = pixels(image.shape[1], start=start, noise=_NOISE if start is None else 0.1)
-    penalties = (-apart) * priors.distance(image) if apart else None
-    histories = []
-    phases = ((steps // 2, penalties), (steps - steps // 2, None)) if apart else ((steps, None),)
-    for count, penalty in phases:
+    decode = as_function(parametrization.decode)
+    histories, images, errors = [], np.zeros((n, *image.shape), np.float32), np.full(n, np.inf)
+    for index, count in enumerate([steps // 2, steps - steps // 2] if apart else _rounds(steps)):
+        away = apart > 0 and index == 0
         result = optimize(
             model,
             objective,
@@ -140,30 +144,43 @@ def metamers(
             n=n,
             steps=count,
             optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, count)),
-            penalties=penalty,
+            penalties=(-apart) * priors.distance(image) if away else None,
             seed=seed,
             microbatch=microbatch,
             show_progress=show_progress,
         )
         histories.append(result.history)
         parametrization = Parametrization(_Start(result.latents), parametrization.decode)
-    decode = as_function(parametrization.decode)
-    images = np.concatenate(
-        [np.asarray(decode(_corrected(model, decode, latent, target, spread))) for latent in result.latents]
-    )
-    difference = np.concatenate([np.asarray(_responses(model, one[None])) for one in images]) - target
+        if away:
+            continue
+        ended = [decode(_corrected(model, decode, latent, target, spread)) for latent in result.latents]
+        found = np.concatenate([np.asarray(_responses(model, one)) for one in ended])
+        error = np.sqrt(((found - target) ** 2).mean(axis=1)) / spread
+        better = error < errors
+        images[better], errors[better] = np.concatenate(ended)[better], error[better]
+        if errors.max() <= _ENOUGH:
+            break
     squared = ((images - image) ** 2).mean(axis=(1, 2, 3))
     return Metamers(
         images=images,
-        error=np.sqrt((difference**2).mean(axis=1)) / spread,
+        error=errors,
         psnr=10 * np.log10(255**2 / np.maximum(squared, 1e-12)),
         spread=spread,
         history=np.concatenate(histories),
     )
 
 
+def _rounds(steps: int) -> list[int]:
+    """Return the number of steps of each round."""
+    counts, made, end = [], 0, _FIRST
+    while made < steps:
+        counts.append(min(end, steps) - made)
+        made, end = min(end, steps), end * _GROWTH
+    return counts
+
+
 class _Start:
-    """The start of a second phase: the latents of the first, whatever the key."""
+    """The start of a further round: the latents of the one before, whatever the key."""
 
     def __init__(self, latents: Float[np.ndarray, "n 1 3 h w"]):
         self.latents = latents.reshape(-1, *latents.shape[2:])

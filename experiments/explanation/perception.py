@@ -41,7 +41,7 @@ def make_metamers(
     roi: str,
     start: str | Path | None = None,
     n: int = 4,
-    steps: int = 512,
+    steps: int = 2048,
     apart: float = 0.0,
     seed: int = 0,
     fit_images: Fit = "error",
@@ -171,7 +171,7 @@ def make_metamers(
     )
     largest = found.error.max()
     lead = (
-        f"{n} metamers of an image for {roi} of subject {subject.description.subject}{origin(subject)}: "
+        f"{n} metamer{'s' * (n > 1)} of an image for {roi} of subject {subject.description.subject}{origin(subject)}: "
         f"the largest error is {100 * largest:.2f}% of the responses' spread."
     )
     if largest > _METAMER:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 from ...errors import InvalidParameterError
 from ...stream.selection import Selection
 from ..explanation.methods import DEFAULT_METHODS, Method
-from ..synthesis.recipe import Kind, Recipe
+from ..synthesis.recipe import GUIDANCE, Kind, Recipe
 
 Settings = dict[str, Any]  # plain JSON
 INPUTS = ("start", "photographs", "photo")  # settings that are paths of images
@@ -127,9 +127,9 @@ _USED: Mapping[str, tuple[str, ...]] = {
 """Further settings that each kind of trial uses."""
 
 _OWN: Mapping[str, Settings] = {
-    "prior": {"guidance": 1.0},
+    "prior": {"guidance": GUIDANCE},
     "vary": {"guidance": 0.0, "strength": 0.5, "steps": 50},
-    "metamer": {"apart": 0.0, "steps": 512, "learning_rate": 0.1},
+    "metamer": {"apart": 0.0, "steps": 2048, "learning_rate": 0.1},
     "explain": {"method": DEFAULT_METHODS[0]},
 }
 """Defaults of each kind of trial that are not those of gradient ascent."""

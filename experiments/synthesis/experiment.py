@@ -40,7 +40,7 @@ from .judging.winner import Judge, judge_images, judged_section
 from .optimize import Result, optimize
 from .parametrizations.inputs import check_inputs, input_contents
 from .parametrizations.photographs import make_parametrization, projection, read_squares
-from .recipe import Recipe
+from .recipe import GUIDANCE, Recipe
 
 _RENAMED = {"photograph_folder": "photographs"}  # settings as version 0.1.0 wrote them
 SHEET = "contact_sheet.png"
@@ -99,7 +99,7 @@ def synthesize(
         in place of gradient ascent (:func:`~berg_jax.experiments.synthesis.priors.sample`). Of the recipe, only the
         steps and the seed count, and a break starts it anew.
     guidance
-        Guidance scale of the prior; by default 1.
+        Guidance scale of the prior; by default 2.
     held_out
         Numbers of subjects of the same directory that take no part, in whose models the images are judged.
     n
@@ -173,7 +173,7 @@ def synthesize(
         with explained("write", output):
             output.mkdir(parents=True, exist_ok=True)
         checkpoint = output / "checkpoint.npz"
-        climb = optimize if prior is None else partial(_guided, 1.0 if guidance is None else guidance)
+        climb = optimize if prior is None else partial(_guided, GUIDANCE if guidance is None else guidance)
         result = climb(
             model,
             objective,

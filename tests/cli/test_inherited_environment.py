@@ -124,6 +124,7 @@ COMMANDS: dict[str, list[str]] = {
     "explain": ["{photos}", "--roi", "FFA-1", "--method", "gradient-times-input"],
     "vary": ["{photos}/one/é0.png", "--roi", "FFA-1", "--scale", "1", "--steps", "2"],
     "metamer": ["{photos}/one/é0.png", "--roi", "FFA-1", "--n", "1", "--steps", "2"],
+    "compete": ["{photos}/one/é0.png", "--roi", "FFA-1", "--against", "PPA", "--steps", "2"],
     "demo": [],
 }
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from ....errors import InvalidParameterError, ValidationError
 from ..ascent import Model
 from ..functions import Function, as_function
+from ..recipe import GUIDANCE
 from .diffusion import Diffusion, Sampler, Steps, sampler_steps
 
 _TINY = 1e-12
@@ -45,7 +46,7 @@ def sample(
     *,
     model: Model | None = None,
     objective: Callable[..., Array] | None = None,
-    scale: float | Float[np.ndarray, " n"] = 1.0,
+    scale: float | Float[np.ndarray, " n"] = GUIDANCE,
     schedule: Callable[[Float[np.ndarray, " steps"]], Float[np.ndarray, " steps"]] | None = None,
     steps: int = 50,
     sampler: Sampler = "dpm-solver++",

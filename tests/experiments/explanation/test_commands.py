@@ -1,4 +1,4 @@
-"""``berg-jax explain``, ``metamer`` and ``vary``: from images to a report, and what they refuse before work."""
+"""``berg-jax explain``, ``metamer``, ``compete`` and ``vary``: from images to a report, and what they refuse."""
 
 from __future__ import annotations
 
@@ -87,6 +87,31 @@ def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Pa
 
 
 @pytest.mark.nightly
+def test_a_competition_has_four_images_and_a_report(complement: Golden, picture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v", "--against", "OFA")
+    said = run("compete", picture, *subject, "--fit-images", "pad", "--steps", 8, "--step", 4, "--output", output)
+    assert "Images that tell V3v from OFA: while" in said
+    facts = numbers(output)
+    assert facts["images"] == ["start", "second_raised", "second_lowered", "first_raised", "first_lowered"]
+    model = berg_jax.Subject(complement.folder, complement.subject)
+    for side, roi in (("first", "V3v"), ("second", "OFA")):
+        files = np.stack([np.asarray(Image.open(output / f"{stem}.png")) for stem in facts["images"]])
+        means = np.asarray(model.model(roi=roi)(files.transpose(0, 3, 1, 2))).mean(axis=1)
+        np.testing.assert_allclose(facts["responses"][side], means, atol=1e-4)
+    first, second = (facts["responses"][side] for side in ("first", "second"))
+    spread = np.ptp(first), np.ptp(second)
+    assert np.ptp(first[:3]) < 0.05 * spread[0]
+    assert np.ptp([second[0], *second[3:]]) < 0.05 * spread[1]
+    assert second[1] > second[0] > second[2]
+    assert first[3] > first[0] > first[4]
+    rows = check_figure(output / "responses.png")
+    assert [float(cell) for cell in rows[2][1:]] == pytest.approx([first[1], second[1]], rel=1e-4)
+    check_figure(output / "images.png")
+    assert (output / "report.html").exists()
+
+
+@pytest.mark.nightly
 def test_a_strip_of_variations_has_a_report(picture: Path, demo: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     subject = ("--berg-dir", "demo", "--subject", 1, "--roi", "FFA-1")
@@ -106,7 +131,11 @@ def test_what_cannot_be_explained_is_refused_before_work(complement: Golden, pic
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(folder / name)
     assert "made of one image" in refused("metamer", folder, *subject, "--roi", "V3v")
-    for command in ("explain", "metamer", "vary"):
+    rival = ("compete", picture, *subject, "--fit-images", "pad", "--roi")
+    assert "V3v of subject 2 cannot compete with itself: give --against" in refused(*rival, "V3v")
+    assert "have the same vertices" in refused(*rival, "V3v", "--against", "V3v + V3v")
+    assert "is subject 2, not 7" in refused(*rival, "V3v", "--against-subject", 7)
+    for command in ("explain", "metamer", "compete", "vary"):
         said = refused(command, picture, *subject, "--roi", "V3v")
         assert "is not square: 90 × 60 pixels. Choose how to fit it: --fit-images crop, pad or stretch." in said
     start = ("--start", picture, "--images", "pixels", "--drive", "V3v")

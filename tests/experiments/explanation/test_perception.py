@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.datasets
 
 import berg_jax
 from berg_jax.errors import InvalidParameterError, StimulusError, ValidationError
 from berg_jax.experiments.explanation import compete, eigendistortions, metamers
 from berg_jax.experiments.synthesis import objectives, union
+from berg_jax.experiments.synthesis.parametrizations.photographs import read_squares
 
 SIDE = 4
 PIXELS = 3 * SIDE * SIDE
@@ -121,6 +124,28 @@ def test_competition_holds_one_side_and_moves_the_other() -> None:
     assert found.second[1] < found.start[1] - 0.1
     assert found.first[2] > found.start[0] + 0.1
     assert found.first[3] < found.start[0] - 0.1
+
+
+def test_rounds_are_made_until_the_error_is_small() -> None:
+    """From noise one round is enough, and steps that are left are not made; from an edge, several are made."""
+    short = metamers(few, IMAGE, n=1, steps=400, show_progress=False)
+    assert len(short.history) == 128
+    assert short.error[0] < 5e-3
+    black = np.where(np.arange(IMAGE.shape[-1]) % 2, 255, 0) * np.ones_like(IMAGE)
+    longer = metamers(few, IMAGE, start=black, n=1, steps=256, learning_rate=1e-3, show_progress=False)
+    assert len(longer.history) == 256
+
+
+@pytest.mark.nightly
+def test_a_metamer_of_a_photograph_from_another(demo: object, record_property: Callable[[str, object], None]) -> None:
+    """Two photographs → a metamer by the default number of steps, where one round leaves more than a hundredth."""
+    subject = berg_jax.Subject("demo", 1)
+    china, flower = read_squares(Path(sklearn.datasets.__file__).parent / "images", "crop")[0]
+    found = metamers(subject.model(roi="PPA"), china, start=flower, n=1, show_progress=False)
+    record_property("steps, error and PSNR", (len(found.history), found.error.tolist(), found.psnr.tolist()))
+    assert len(found.history) > 128
+    assert found.error[0] < 0.01
+    assert found.psnr[0] < 20
 
 
 @pytest.mark.nightly
