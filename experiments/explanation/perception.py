@@ -171,8 +171,8 @@ def make_metamers(
     )
     largest = found.error.max()
     lead = (
-        f"{n} metamer{'s' * (n > 1)} of an image for {roi} of subject {subject.description.subject}{origin(subject)}: "
-        f"the largest error is {100 * largest:.2f}% of the responses' spread."
+        f"{n} metamer{'s' * (n > 1)} of an image for {roi} of subject {subject.description.subject}{origin(subject)}"
+        f": the largest error is {100 * largest:.2f}% of the responses' spread."
     )
     if largest > _METAMER:
         lead += (
