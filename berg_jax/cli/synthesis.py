@@ -200,7 +200,7 @@ def metamer(
     n: Annotated[int, typer.Option("--n", min=1, help="Number of metamers.")] = 4,
     steps: Annotated[
         int, typer.Option(min=2, help="Number of steps, at most: they end once the error is below 0.5%.")
-    ] = 2048,
+    ] = 4096,
     apart: Annotated[
         float,
         typer.Option(min=0, help="Push away from the image: a grey level's worth as a share of the squared spread."),

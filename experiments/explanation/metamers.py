@@ -24,7 +24,7 @@ from .attribution import _as_pytree
 _CORRECTIONS, _PRODUCTS = 8, 24  # Gauss-Newton steps at the end, at most, and products with J·Jᵀ in each
 _EXACT = 1e-3  # error, as a share of the spread, at which they stop
 _ENOUGH = 5e-3  # largest error, as a share of the spread, after which no further round of Adam's steps is made
-_FIRST, _GROWTH = 128, 4  # steps of the first round, and how often as many there are by the end of each next one
+_ENDS, _GROWTH = (128, 512), 4  # steps after which rounds end, if there are so often as many in all
 _NOISE = 1.0  # standard deviation of noise to start from, in units of the bound's argument: about 60 grey levels
 
 
@@ -59,7 +59,7 @@ def metamers(
     *,
     start: Num[np.ndarray, "3 height width"] | None = None,
     n: int = 4,
-    steps: int = 2048,
+    steps: int = 4096,
     learning_rate: float = 0.1,
     apart: float = 0.0,
     seed: int = 0,
@@ -172,11 +172,12 @@ def metamers(
 
 def _rounds(steps: int) -> list[int]:
     """Return the number of steps of each round."""
-    counts, made, end = [], 0, _FIRST
-    while made < steps:
-        counts.append(min(end, steps) - made)
-        made, end = min(end, steps), end * _GROWTH
-    return counts
+    counts, made = [], 0
+    for end in _ENDS:
+        if _GROWTH * end <= steps:  # so that the last round is the longest
+            counts.append(end - made)
+            made = end
+    return [*counts, steps - made]
 
 
 class _Start:

@@ -41,7 +41,7 @@ def make_metamers(
     roi: str,
     start: str | Path | None = None,
     n: int = 4,
-    steps: int = 2048,
+    steps: int = 4096,
     apart: float = 0.0,
     seed: int = 0,
     fit_images: Fit = "error",
@@ -169,18 +169,16 @@ def make_metamers(
             ("least visible", float(changes.smallest_sensitivity[0]), float(changes.smallest_measured[0])),
         ],
     )
-    largest = found.error.max()
+    largest, in_file = 100 * found.error.max(), 100 * in_files.max()
     lead = (
         f"{n} metamer{'s' * (n > 1)} of an image for {roi} of subject {subject.description.subject}{origin(subject)}"
-        f": the largest error is {100 * largest:.2f}% of the responses' spread."
+        f": the largest error is {largest:.2f}% of the responses' spread, and {in_file:.2f}% in the 8-bit files."
     )
-    if largest > _METAMER:
+    if largest > 100 * _METAMER:
         lead += (
             f" These are NOT metamers yet, whose error is below {_METAMER:.0%}: make them with more steps (--steps)."
         )
-    caption = (
-        f"Images whose responses in {roi} differ from the image's by at most {100 * largest:.2f}% of their spread."
-    )
+    caption = f"Images whose responses in {roi} differ from the image's by at most {in_file:.2f}% of their spread."
     write_report(
         output,
         "Metamers",

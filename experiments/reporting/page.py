@@ -26,7 +26,7 @@ from .template import PAGE_TEMPLATE, WARNING
 
 PAGE, CONFIG = "report.html", "config.json"
 _TYPES, _QUALITY = (".png", ".jpg", ".jpeg", ".webp"), 92
-_MANY = 6  # columns
+_MANY, _LONG = 6, 40  # columns, and rows from beyond which a table is folded
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -87,7 +87,7 @@ class Table(NamedTuple):
         Whether each row passed, where rows are checks: they are then marked ✓ or ✗, and those that failed are
         colored.
     folded
-        Whether a reader sees only the title until they open the table.
+        Whether a reader sees only the title until they open the table. Tables of more than 40 rows are.
     """
 
     caption: str
@@ -301,6 +301,8 @@ def _table(table: Table) -> str:
         rows = "".join(map(_checked_row, table.rows, table.passed))
     many = " class=many" * (len(table.columns) > _MANY)  # on a phone such a table is moved, and so need not be narrow
     body = f"<div class=wide><table{many}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    if len(table.rows) > _LONG:
+        return _folded(f"{table.caption} ({len(table.rows):,} rows)", body)
     if table.folded:
         return _folded(table.caption, body)
     return f"<h3>{escape(table.caption)}</h3>{body}"

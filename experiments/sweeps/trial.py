@@ -129,7 +129,7 @@ _USED: Mapping[str, tuple[str, ...]] = {
 _OWN: Mapping[str, Settings] = {
     "prior": {"guidance": GUIDANCE},
     "vary": {"guidance": 0.0, "strength": 0.5, "steps": 50},
-    "metamer": {"apart": 0.0, "steps": 2048, "learning_rate": 0.1},
+    "metamer": {"apart": 0.0, "steps": 4096, "learning_rate": 0.1},
     "explain": {"method": DEFAULT_METHODS[0]},
 }
 """Defaults of each kind of trial that are not those of gradient ascent."""

@@ -32,6 +32,7 @@ from ..reporting.results import note
 from . import augmentations, objectives, priors
 from .areas import union
 from .judging.course import CURVES, MOST_PAIRS, PAIRS, draw_course, draw_pairs, start_images
+from .judging.crops import photograph_crops
 from .judging.natural import Baseline, natural_baseline, percentiles, relative_scores
 from .judging.page import write_page
 from .judging.regions import RegionResponses, region_responses, regions_part
@@ -203,8 +204,6 @@ def synthesize(
         rows = [own[roi] for roi in directions]
         own_objective = objectives.control(rows, list(directions.values()), start_from, margin)
         judges[name] = Judge(others[name].model(own_vertices, precision=precision), own_objective)
-    usual = None if baseline is None or natural.stored else read_squares(baseline)[0]
-    judged = judge_images(model, objective, result.images[order], others=judges, natural=usual, batch=microbatch or 8)
     relative = {}
     if natural is not None:
         relative = relative_scores(scores, {"value": natural.values(directions, margin), **natural.areas})
@@ -212,6 +211,10 @@ def synthesize(
     if natural is None and seen is not None:
         crops = Baseline({name: seen.natural[:, seen.rois.index(name)] for name in areas}, seen.source)
         relative = percentiles(scores, crops, directions, margin)
+    usual = photograph_crops()[0] if natural is None and seen is not None else None
+    if natural is not None and not natural.stored:
+        usual = read_squares(baseline)[0]
+    judged = judge_images(model, objective, result.images[order], others=judges, natural=usual, batch=microbatch or 8)
     facts = {
         "settings": settings,
         "inputs": input_contents(inputs),
@@ -240,15 +243,12 @@ def synthesize(
     best = ", ".join(f"{name} {values[0]:.2f}" for name, values in scores.items())
     synthetic = ["The weights are SYNTHETIC and predict nothing about brains."] * subject.description.synthetic
     lines = [f"{n} images after {len(result.history)} steps; of the best (z): {best}", *synthetic]
-    if natural is not None:
-        least = relative["value percentile"].min()
-        over = ", ".join(f"{name} {relative[f'{name} over baseline'][0]:+.2f}" for name in area)
-        lines.append(
-            f"Against {natural.source}: {over} z; each image's value is above at least {least:.2f}% of them."
-        )
-    elif relative:
-        least = relative["value percentile"].min()
-        lines.append(f"Each image's value is above at least {least:.2f}% of {facts['natural images']}.")
+    if relative:
+        least = np.floor(10 * relative["value percentile"].min()) / 10
+        means = [f"{name} {relative[f'{name} over baseline'][0]:+.2f}" for name in area] if natural else []
+        over = f"{', '.join(means)} z; " if means else ""
+        natural_images = facts["natural images"]
+        lines.append(f"Against {natural_images}: {over}each image's value is above at least {least:g}% of them.")
     return ExperimentResult("\n".join([*lines, f"Images, contact sheet, scores and settings: {output}"]), output)
 
 

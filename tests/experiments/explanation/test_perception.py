@@ -128,12 +128,12 @@ def test_competition_holds_one_side_and_moves_the_other() -> None:
 
 def test_rounds_are_made_until_the_error_is_small() -> None:
     """From noise one round is enough, and steps that are left are not made; from an edge, several are made."""
-    short = metamers(few, IMAGE, n=1, steps=400, show_progress=False)
+    short = metamers(few, IMAGE, n=1, steps=512, show_progress=False)
     assert len(short.history) == 128
     assert short.error[0] < 5e-3
     black = np.where(np.arange(IMAGE.shape[-1]) % 2, 255, 0) * np.ones_like(IMAGE)
-    longer = metamers(few, IMAGE, start=black, n=1, steps=256, learning_rate=1e-3, show_progress=False)
-    assert len(longer.history) == 256
+    longer = metamers(few, IMAGE, start=black, n=1, steps=512, learning_rate=1e-3, show_progress=False)
+    assert len(longer.history) == 512
 
 
 @pytest.mark.nightly

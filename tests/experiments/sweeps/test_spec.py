@@ -47,7 +47,7 @@ def test_each_experiment_has_defaults_of_its_own() -> None:
     text = 'grid = {experiment = ["vary", "metamer", "explain"], photo = ["a.png"]}'
     vary, metamer, explain = (trial.settings for trial in parsed(text).trials)
     assert (vary["steps"], vary["guidance"], vary["strength"]) == (50, 0, 0.5)
-    assert (metamer["steps"], metamer["apart"]) == (2048, 0)
+    assert (metamer["steps"], metamer["apart"]) == (4096, 0)
     assert explain["method"] == "integrated-gradients"
     guided = parsed('grid = {prior = ["diffusion"]}').trials[0]
     assert (guided.settings["guidance"], guided.settings["steps"]) == (2, 256)
