@@ -26,7 +26,7 @@ from ..synthesis import objectives
 from ..synthesis.areas import union
 from ..synthesis.judging.sheets import draw_sheet
 from ..synthesis.parametrizations.inputs import input_contents
-from ..synthesis.parametrizations.photographs import read_squares
+from ..synthesis.parametrizations.photographs import read_one
 from .competition import compete
 
 _PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
@@ -104,9 +104,7 @@ def make_competition(
         precision=precision,
     )
     require("matplotlib")  # for the sheet
-    images, count = read_squares(path, fit_images)
-    if count != 1:
-        raise InvalidParameterError(f"A competition starts from one image; {path} has {count}. Give a file.")
+    image = read_one(path, fit_images)
     number = subject.description.subject
     rivals = [subject, _rival(subject, against_subject, against_berg_dir)]
     expressions = [roi, against or roi]
@@ -134,14 +132,14 @@ def make_competition(
     names = ["start", *(f"{word[moved]} {how}, {word[held]} held" for held, moved, how in _MOVES)]
     stems = ["start", *(f"{moved}_{how}" for _, moved, how in _MOVES)]
     with refusing(output):
-        found = compete(*sides, images[0], steps=steps, step=step)
-        rounded = np.concatenate([images, found.images]).round().astype(np.uint8)
+        found = compete(*sides, image, steps=steps, step=step)
+        rounded = np.concatenate([image[None], found.images]).round().astype(np.uint8)
         values = np.array([[float(objective(model(one[None]))[0]) for one in rounded] for model, objective in sides])
         with explained("write", output):
             output.mkdir(parents=True, exist_ok=True)
             for stem, one in zip(stems, rounded, strict=True):
                 Image.fromarray(one.transpose(1, 2, 0)).save(output / f"{stem}.png")
-    distance = np.sqrt(((rounded - images[0]) ** 2).mean(axis=(1, 2, 3)))
+    distance = np.sqrt(((rounded - image) ** 2).mean(axis=(1, 2, 3)))
     facts = {
         **provenance(subject, unions[0][0], precision, experiment="compete", sides=labels, steps=steps, step=step),
         "identity": "-".join(identities),

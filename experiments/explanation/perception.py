@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from ...errors import InvalidParameterError
 from ...files.disk import explained
 from ...stream.images import Fit
 from ...stream.selection import Selection
@@ -24,7 +23,7 @@ from ..reporting.results import note, origin, provenance, write_numbers
 from ..synthesis.areas import union
 from ..synthesis.judging.sheets import draw_sheet
 from ..synthesis.parametrizations.inputs import input_contents
-from ..synthesis.parametrizations.photographs import read_squares
+from ..synthesis.parametrizations.photographs import read_one
 from .eigendistortions import eigendistortions
 from .metamers import metamers
 
@@ -103,11 +102,8 @@ def make_metamers(
     )
     require("matplotlib")  # for the sheet
     vertices, _ = union(subject, {"region": roi}, selection)
-    images, count = read_squares(path, fit_images)
-    if count != 1:
-        raise InvalidParameterError(f"Metamers are made of one image; {path} has {count}. Give a file.")
-    image = images[0]
-    first = None if start is None else read_squares(start, fit_images)[0][0]
+    image = read_one(path, fit_images)
+    first = None if start is None else read_one(start, fit_images)
     inputs = input_contents({PATH: path, "start": start})
     require_same_run(output, command, inputs, subject.identity(vertices, precision))
     model = subject.model(vertices, precision=precision)

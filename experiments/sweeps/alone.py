@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from ...errors import BERGError, InvalidParameterError
+from ...errors import BERGError
 from ..explanation.experiment import METHODS
 from ..explanation.metamers import metamers
 from ..explanation.pictures import painted
@@ -17,8 +17,7 @@ from ..explanation.sanity import deletion_and_insertion
 from ..synthesis import priors
 from ..synthesis.functions import Function
 from ..synthesis.judging.judge import score
-from ..synthesis.parametrizations.photographs import read_squares
-from .program import Regions, objective_of
+from .program import Regions, objective_of, read_photo
 from .records import Outcome, failure, success
 from .trial import Settings, Trial, kind_of
 
@@ -88,7 +87,7 @@ def _vary(regions: Regions, settings: Settings) -> _Made:
         priors.drawings_diffusion(),
         regions.model,
         objective_of(regions, settings),
-        _photo(settings["photo"]),
+        read_photo(settings["photo"], settings["fit_images"]),
         scales=(settings["guidance"],),
         strength=settings["strength"],
         radius=settings["radius"],
@@ -102,11 +101,11 @@ def _metamer(regions: Regions, settings: Settings) -> _Made:
     objective_of(regions, settings)  # for what it refuses
     columns = np.flatnonzero(np.any([regions.weights[name] > 0 for name in settings["drive"]], axis=0))
     model = Function(_columns, (regions.model, jnp.asarray(columns)))
-    photo = _photo(settings["photo"])
+    photo = read_photo(settings["photo"], settings["fit_images"])
     found = metamers(
         model,
         photo,
-        start=None if settings["start"] is None else _photo(settings["start"]),
+        start=None if settings["start"] is None else read_photo(settings["start"], settings["fit_images"]),
         n=1,
         steps=settings["steps"],
         learning_rate=settings["learning_rate"],
@@ -120,7 +119,7 @@ def _metamer(regions: Regions, settings: Settings) -> _Made:
 
 
 def _explain(regions: Regions, settings: Settings) -> _Made:
-    photo, objective = _photo(settings["photo"]), objective_of(regions, settings)
+    photo, objective = read_photo(settings["photo"], settings["fit_images"]), objective_of(regions, settings)
     maps = METHODS[settings["method"]](regions.model, objective, photo[None])
     gain = float(deletion_and_insertion(regions.model, objective, photo[None], maps).gain[0])
     measures = {"response": float(score(regions.model, objective, photo[None])[0])}
@@ -133,13 +132,6 @@ _MAKERS: Mapping[str, Callable[[Regions, Settings], _Made]] = {
     "metamer": _metamer,
     "explain": _explain,
 }
-
-
-def _photo(path: str) -> Float[np.ndarray, "3 224 224"]:
-    images, count = read_squares(path)
-    if count != 1:
-        raise InvalidParameterError(f"A trial takes one image; {path} has {count}. Give a file.")
-    return images[0]
 
 
 def _columns(model: Callable[[Array], Array], columns: Array, images: UInt8[Array, "n 3 h w"]) -> Float[Array, "n k"]:

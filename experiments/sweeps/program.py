@@ -27,7 +27,7 @@ from ..synthesis.checks import diagnose
 from ..synthesis.judging.course import start_images
 from ..synthesis.judging.crops import photograph_crops
 from ..synthesis.parametrizations.base import Parametrization
-from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_squares
+from ..synthesis.parametrizations.photographs import make_parametrization, projection, read_one
 from .checkpoint import Checkpoint
 from .chunks import Chunk
 from .records import Outcome, failure, success
@@ -271,10 +271,13 @@ def objective_of(regions: Regions, settings: Settings) -> Any:
 
 def _parametrization(settings: Settings) -> tuple[Parametrization, Any]:
     """Return a trial's parametrization, and the photograph to start from, if there is one."""
-    photograph = None if settings["start"] is None else read_squares(settings["start"])[0][0]
+    photograph = None if settings["start"] is None else read_photo(settings["start"], settings["fit_images"])
     if settings["images"] == "phases":
         return _phases(settings["photographs"]), None
     return make_parametrization(settings["images"], photograph, None)[0], photograph
+
+
+read_photo = cache(read_one)  # once for all trials
 
 
 @cache

@@ -75,6 +75,7 @@ def sweep(
     """
     output = Path(output)
     check_regions(spec.trials)
+    check_photos(spec.trials)
     if spec.launcher.kind == "slurm" and process is None:
         check_submission(spec.launcher)
         with locked(output / JOBS / "submitting", f"Another process submits the jobs of {output}; waiting for it."):
@@ -132,8 +133,9 @@ def plan_text(spec: Spec, every: bool = True) -> str:
 
 
 def check(spec: Spec) -> None:
-    """Raise an error if a run of this sweep would be refused before work: see :func:`check_regions`."""
+    """Raise an error if a run of this sweep would be refused before work."""
     check_regions(spec.trials)
+    check_photos(spec.trials)
     if spec.launcher.kind == "slurm":
         check_submission(spec.launcher)
 
@@ -169,6 +171,22 @@ def check_regions(trials: Sequence[Trial]) -> None:
     for roi, error in errors.items():
         if roi not in found:
             raise error
+
+
+def check_photos(trials: Sequence[Trial]) -> None:
+    """Raise unless each photograph that trials name is one image, which is square or is to be fitted.
+
+    Raises
+    ------
+    BERGError
+        A photograph is missing, damaged or not square, or its path has several images.
+    """
+    every = [trial.settings for trial in trials]
+    photos = dict.fromkeys((s[name], s["fit_images"]) for s in every for name in ("photo", "start") if s[name])
+    if photos:
+        from ..synthesis.parametrizations.photographs import read_one  # needs JAX
+    for path, fit in photos:
+        read_one(path, fit)
 
 
 class Job:

@@ -108,21 +108,22 @@ SETTINGS: Mapping[str, Setting] = {
     "guidance": Setting("a number", _number(lambda x: True)),
     "photo": Setting("a path of one image", _text),
     "strength": Setting("a number above 0, at most 1", _number(lambda x: 0 < x <= 1)),
+    "fit_images": _choice("error", "crop", "pad", "stretch"),
     "apart": Setting("a number of at least 0", _number(lambda x: x >= 0)),
     "method": Setting(f"one of {', '.join(get_args(Method))}", _one_of(*get_args(Method))),
 }
-_LATER = ("experiment", "prior", "guidance", "photo", "strength", "apart", "method")
+_LATER = ("experiment", "prior", "guidance", "photo", "strength", "fit_images", "apart", "method")
 """Settings of a later version, which count in an id only where they are not their defaults."""
 
 _WHICH = ("berg_dir", "subject", "drive", "suppress", "hemisphere", "min_ncsnr", "precision", "experiment")
 _GOAL = ("objective", "k", "margin")
-_ASCENT = ("images", "photographs", "start", "radius", "optimizer", "learning_rate", "momentum")
+_ASCENT = ("images", "photographs", "start", "fit_images", "radius", "optimizer", "learning_rate", "momentum")
 _USED: Mapping[str, tuple[str, ...]] = {
     "synthesize": (*_GOAL, *_ASCENT, "steps", "jitter", "total_variation", "draws", "seed", "prior"),
     "prior": (*_GOAL, "steps", "seed", "prior", "guidance"),
-    "vary": (*_GOAL, "photo", "guidance", "strength", "radius", "steps", "seed"),
-    "metamer": ("photo", "start", "apart", "steps", "learning_rate", "seed"),
-    "explain": (*_GOAL, "photo", "method"),
+    "vary": (*_GOAL, "photo", "fit_images", "guidance", "strength", "radius", "steps", "seed"),
+    "metamer": ("photo", "start", "fit_images", "apart", "steps", "learning_rate", "seed"),
+    "explain": (*_GOAL, "photo", "fit_images", "method"),
 }
 """Further settings that each kind of trial uses."""
 

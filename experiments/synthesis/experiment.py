@@ -40,7 +40,7 @@ from .judging.sheets import contact_sheet, scores_csv
 from .judging.winner import Judge, judge_images, judged_section
 from .optimize import Result, optimize
 from .parametrizations.inputs import check_inputs, input_contents
-from .parametrizations.photographs import make_parametrization, projection, read_squares
+from .parametrizations.photographs import make_parametrization, projection, read_one, read_squares
 from .recipe import GUIDANCE, Recipe
 
 _RENAMED = {"photograph_folder": "photographs"}  # settings as version 0.1.0 wrote them
@@ -159,7 +159,7 @@ def synthesize(
         return ExperimentResult(f"Complete already, nothing was computed: {output}", output)
     others = {f"subject {number}": Subject(subject.berg_dir, number) for number in held_out or ()}
     unions = {name: union(other, areas, selection) for name, other in others.items()}
-    photograph = None if recipe.start is None else read_squares(recipe.start, recipe.fit)[0][0]
+    photograph = None if recipe.start is None else read_one(recipe.start, recipe.fit)
     parametrized, source = make_parametrization(recipe.parametrization, photograph, recipe.photographs)
     project = projection(photograph, recipe.radius)
     model = subject.model(vertices, precision=precision)

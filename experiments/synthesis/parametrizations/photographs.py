@@ -83,6 +83,20 @@ def read_squares(path: str | Path, fit: Fit = "crop") -> tuple[Float[np.ndarray,
     return np.stack([_resized(image.transpose(1, 2, 0)) for image in first]), len(source)
 
 
+def read_one(path: str | Path, fit: Fit = "error") -> Float[np.ndarray, "3 224 224"]:
+    """Read the one image at a path, made square and resized, in 0–255: see :func:`read_squares`.
+
+    Raises
+    ------
+    InvalidParameterError
+        There are several images at the path.
+    """
+    images, count = read_squares(path, fit)
+    if count != 1:
+        raise InvalidParameterError(f"One image is taken; {path} has {count}. Give a file.")
+    return images[0]
+
+
 def is_photograph(path: str | Path) -> bool:
     """Return whether a path is that of a single image file."""
     return Path(path).is_file() and Path(path).suffix.lower() in Image.registered_extensions()

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from PIL import Image
 
 from ....convert.dinov2 import load_dinov2
-from ....errors import InvalidParameterError
 from ....files.disk import explained
 from ....stream.images import Fit
 from ....stream.selection import Selection
@@ -27,7 +26,7 @@ from .. import objectives
 from ..areas import union
 from ..judging.sheets import draw_sheet
 from ..parametrizations.inputs import input_contents
-from ..parametrizations.photographs import read_squares
+from ..parametrizations.photographs import read_one
 from .drawings import drawings_diffusion
 from .features import class_token
 from .variation import vary
@@ -105,9 +104,7 @@ def make_variations(
         precision=precision,
     )
     require("matplotlib")  # for the strip
-    images, count = read_squares(path, fit_images)
-    if count != 1:
-        raise InvalidParameterError(f"Variations are made of one photograph; {path} has {count}. Give a file.")
+    photograph = read_one(path, fit_images)
     vertices, area = union(subject, {name: name for name in (roi, *outlined(subject, OUTLINED))}, selection)
     # ROIs that share no vertex with the one that is driven.
     area = {name: own for name, own in area.items() if name == roi or not (own * area[roi]).any()}
@@ -117,12 +114,14 @@ def make_variations(
     options = {"scales": scale, "strength": strength, "steps": steps, "seed": seed}
     features = class_token(model if dinov2 is None else load_dinov2(dinov2))
     with refusing(output):
-        found = vary(drawings_diffusion(), model, objectives.mean(area[roi]), images[0], features=features, **options)
+        found = vary(
+            drawings_diffusion(), model, objectives.mean(area[roi]), photograph, features=features, **options
+        )
         rounded = found.images.round().astype(np.uint8)
         responses = np.concatenate([np.asarray(model(image[None])) for image in rounded])
         means = {name: responses @ weights for name, weights in area.items()}
         files = [output / f"scale_{one:+g}.png" for one in found.scales]
-        given = {"photograph": images[0], "as the model gives it back": found.reconstruction.clip(0, 255)}
+        given = {"photograph": photograph, "as the model gives it back": found.reconstruction.clip(0, 255)}
         given = {name: image.round().astype(np.uint8) for name, image in given.items()}
         given_files = [output / "photograph.png", output / "reconstruction.png"]
         with explained("write", output):

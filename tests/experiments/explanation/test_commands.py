@@ -130,7 +130,7 @@ def test_what_cannot_be_explained_is_refused_before_work(complement: Golden, pic
     folder.mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(folder / name)
-    assert "made of one image" in refused("metamer", folder, *subject, "--roi", "V3v")
+    assert "One image is taken" in refused("metamer", folder, *subject, "--roi", "V3v")
     rival = ("compete", picture, *subject, "--fit-images", "pad", "--roi")
     assert "V3v of subject 2 cannot compete with itself: give --against" in refused(*rival, "V3v")
     assert "have the same vertices" in refused(*rival, "V3v", "--against", "V3v + V3v")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError
+from berg_jax.errors import BERGError, InvalidParameterError, ModelNotFoundError, ResourceError
 from berg_jax.experiments.sweeps import records
 from berg_jax.experiments.sweeps import submit as launching
 from berg_jax.experiments.sweeps.spec import Spec, read_spec
@@ -194,3 +195,16 @@ def test_a_region_that_nobody_has_is_refused() -> None:
     launching.check_regions(parsed("zip = {suppress = [['V1v'], ['PPA - EBA']]}", golden).trials)
     with pytest.raises(ModelNotFoundError):
         launching.check_regions(parsed("", golden.replace("[1, 2]", "[1, 7]")).trials)
+
+
+def test_photographs_that_no_trial_can_take_are_refused(tmp_path: Path) -> None:
+    """A missing photograph, one that is not square, a folder of two → refused before work; with a fit, taken."""
+    wide, folder = tmp_path / "wide.png", tmp_path / "two"
+    folder.mkdir()
+    for path, size in ((wide, (12, 8)), (folder / "a.png", (8, 8)), (folder / "b.png", (8, 8))):
+        Image.new("RGB", size).save(path)
+    for photo, said in ((wide, "not square: 12 × 8"), (folder, "has 2"), (tmp_path / "none.png", "no file")):
+        for settings in ("experiment = ['explain'], photo", "seed = [0, 1], start"):
+            with pytest.raises(BERGError, match=said):
+                launching.check_photos(parsed(f"grid = {{{settings} = ['{photo}']}}").trials)
+    launching.check_photos(parsed(f"grid = {{start = ['{wide}'], fit_images = ['crop', 'pad']}}").trials)
