@@ -108,7 +108,7 @@ def _ends(angle: bool, *values: Float[np.ndarray, " vertices"]) -> tuple[float, 
     """Return the ends of both axes: the whole circle and what goes beyond, or from 0 to the largest."""
     if not angle:
         return 0.0, 1.05 * float(max(some.max() for some in values))
-    return min(-185.0, float(values[1].min()) - 5), max(185.0, float(values[1].max()) + 5)
+    return min(-185.0, float(np.nanmin(values[1])) - 5), max(185.0, float(np.nanmax(values[1])) + 5)
 
 
 def _dots(axis: Axes, x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> None:

@@ -58,7 +58,8 @@ def polar(centers: Float[np.ndarray, "n 2"]) -> dict[str, Float[np.ndarray, " n"
 
     Returns
     -------
-    ``x``, ``y`` and ``eccentricity`` in degrees of visual angle, and the polar ``angle`` in degrees.
+    ``x``, ``y`` and ``eccentricity`` in degrees of visual angle, and the polar ``angle`` in degrees: NaN at the
+    center of the visual field, which has none.
 
     Examples
     --------
@@ -67,7 +68,9 @@ def polar(centers: Float[np.ndarray, "n 2"]) -> dict[str, Float[np.ndarray, " n"
     (90.0, 2.0)
     """
     x, y = centers.T
-    return {"x": x, "y": y, "angle": np.degrees(np.arctan2(y, x)), "eccentricity": np.hypot(x, y)}
+    eccentricity = np.hypot(x, y)
+    angle = np.where(eccentricity == 0, np.nan, np.degrees(np.arctan2(y, x)))
+    return {"x": x, "y": y, "angle": angle, "eccentricity": eccentricity}
 
 
 class Estimate(NamedTuple):
@@ -277,15 +280,15 @@ def agreement(
 
     Returns
     -------
-    ``vertices``, their number; ``angle``, the circular correlation of polar angles; ``eccentricity``, Pearson's
-    correlation of the clipped eccentricities. Correlations are NaN for fewer than three vertices. ``angle_interval``
-    and ``eccentricity_interval``, their 95% intervals.
+    ``vertices``, their number; ``angle``, the circular correlation of polar angles, without vertices at the center of
+    the visual field; ``eccentricity``, Pearson's correlation of the clipped eccentricities. Correlations are NaN for
+    fewer than three vertices. ``angle_interval`` and ``eccentricity_interval``, their 95% intervals.
 
     See Also
     --------
     circular_correlation
     """
-    kept = kept & ~np.isnan(centers).any(1) & ~np.isnan(angle) & ~np.isnan(eccentricity)
+    kept = kept & ~np.isnan(centers).any(1) & ~np.isnan(eccentricity)
     count = int(kept.sum())
     none = {"angle_interval": NO_INTERVAL, "eccentricity_interval": NO_INTERVAL}
     if count < 3:
@@ -295,9 +298,14 @@ def agreement(
     their_eccentricity = np.minimum(eccentricity[kept], max_eccentricity)
     with np.errstate(invalid="ignore"):
         r = float(np.corrcoef(our_eccentricity, their_eccentricity)[0, 1])
-    found = {"vertices": count, "angle": circular_correlation(ours["angle"], angle[kept]), "eccentricity": r, **none}
+    turned = ~np.isnan(ours["angle"]) & ~np.isnan(angle[kept])
+    angles = ours["angle"][turned], angle[kept][turned]
+    found = {"vertices": count, "angle": np.nan, "eccentricity": r, **none}
+    if turned.sum() >= 3:
+        found["angle"] = circular_correlation(*angles)
     if patches is not None:
         own = patches[kept]
-        found["angle_interval"] = correlation_interval(ours["angle"], angle[kept], own, circular=True)
+        if turned.sum() >= 3:
+            found["angle_interval"] = correlation_interval(*angles, own[turned], circular=True)
         found["eccentricity_interval"] = correlation_interval(our_eccentricity, their_eccentricity, own)
     return found

@@ -81,7 +81,7 @@ def _draw(
     settings: dict[str, Any],
     output: Path,
 ) -> list[Picture]:
-    visible, method = ~np.isnan(maps[f"{best}_angle"]), METHODS[best]
+    visible, method = ~np.isnan(maps[f"{best}_eccentricity"]), METHODS[best]
     if best == "fit":
         visible = maps["fit_r2"] >= MIN_R2
         settings = {**settings, "shown where the fit's r² is at least": MIN_R2}
@@ -104,12 +104,15 @@ def _draw(
     views = {"views": ("occipital", "medial", "ventral", *([] if near else ["lateral"])), "flat": not near}
     pictures = []
     for name, (caption, options) in captions_and_options.items():
+        # Of a fit there are practically none, as of a grid without a window at the center.
+        at_center = name == "angle" and (visible & np.isnan(maps[f"{best}_angle"])).any()
+        central = ", or one at the center of the visual field, where there is no angle" if at_center else ""
         pictures += draw_brain(
             subject,
             vertices,
             np.where(visible, maps[f"{best}_{name}"], np.nan),
             output / f"{name}.png",
-            f"{caption}, by {method}. Outlines are early visual areas; grey vertices have no receptive field.",
+            f"{caption}, by {method}. Outlines are early visual areas; grey: no receptive field{central}.",
             regions=early_areas(subject),
             roi=roi,
             images=settings["images"],
@@ -122,7 +125,7 @@ def _draw(
 
 def _brain(subject: Subject, vertices: Vertices, maps: dict[str, np.ndarray], best: str, output: Path) -> list[Link]:
     """Write the interactive page of the maps."""
-    visible = maps["fit_r2"] >= MIN_R2 if best == "fit" else ~np.isnan(maps[f"{best}_angle"])
+    visible = maps["fit_r2"] >= MIN_R2 if best == "fit" else ~np.isnan(maps[f"{best}_eccentricity"])
     names = {"eccentricity (°)": "eccentricity", "polar angle (°)": "angle"} | (
         {"size (°)": "size"} if best == "fit" else {}
     )

@@ -14,6 +14,7 @@ from ...reporting.command import Command
 from ...reporting.page import Gallery, Picture, Section, Table, write_report
 from ...reporting.results import origin
 from ...reporting.statistics import mean_interval
+from .sheets import score_text
 
 _TILES = 60  # images that the report shows
 
@@ -51,10 +52,11 @@ def write_page(
     settings = command.settings
     count = len(next(iter(scores.values())))
     tiles = [
-        (output / name, [f"{number + 1}", *(f"{score} {values[number]:.2f}" for score, values in scores.items())])
-        for number, name in enumerate(list(facts["images"])[:_TILES])
+        (output / file, [f"{number + 1}", *(score_text(name, values[number]) for name, values in scores.items())])
+        for number, file in enumerate(list(facts["images"])[:_TILES])
     ]
     caption = "Images, the best first, with the objective's value and the mean responses of the ROIs (z)"
+    caption += ", and percentiles among natural images" * any(name.endswith(" percentile") for name in scores)
     caption += f": {len(tiles)} of {count:,}." if len(tiles) < count else "."
     made = {name: settings[name] for name in ("drive", "suppress", "images", "steps", "seed")}
     table = Table(

@@ -48,10 +48,21 @@ def contact_sheet(
     scores_csv : Write the scores as a table.
     """
     lines = [
-        [f"{index + 1}", *(f"{name} {values[index]:.2f}" for name, values in scores.items())]
+        [f"{index + 1}", *(score_text(name, values[index]) for name, values in scores.items())]
         for index in range(len(images))
     ]
     return draw_sheet(images, lines, [SYNTHETIC] * synthetic, title)
+
+
+def score_text(name: str, value: float) -> str:
+    """Return a score in words: a percentile as a whole number that it is not below, others to two decimals.
+
+    Examples
+    --------
+    >>> score_text("value", 1.314), score_text("value percentile", 98.33)
+    ('value 1.31', 'value percentile 98')
+    """
+    return f"{name} {np.floor(value):.0f}" if name.endswith(" percentile") else f"{name} {value:.2f}"
 
 
 @default_style()

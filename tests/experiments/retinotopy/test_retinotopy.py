@@ -169,6 +169,11 @@ def test_agreement_leaves_out_what_is_not_known() -> None:
     far[20] = 1e6
     kept = ~np.isnan(eccentricity) & (np.arange(50) >= 20)
     clipped = np.corrcoef(maps["eccentricity"][kept].clip(max=3), far[kept].clip(max=3))[0, 1]
+    at = np.where(np.arange(50)[:, None] == 20, 0, centers)  # the center has an eccentricity and no angle
+    central = agreement(at, angle, np.where(np.arange(50) == 20, 0, eccentricity), np.arange(50) >= 10)
+    assert central["vertices"] == found["vertices"]
+    np.testing.assert_allclose([central["angle"], central["eccentricity"]], 1)
+    assert np.isnan(polar(np.zeros((1, 2)))["angle"]).all()
     np.testing.assert_allclose(agreement(centers, angle, far, kept, 3)["eccentricity"], clipped)
     assert np.isnan(agreement(centers, angle, eccentricity, np.arange(50) == 20)["angle"])
     assert np.isnan(found["angle_interval"].low)  # without patches there is none
