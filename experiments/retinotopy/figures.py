@@ -89,7 +89,7 @@ def draw_agreement(
         axis.plot((low, high), (low, high), color=_LINE, linewidth=0.6, zorder=1)
         _dots(axis, pair.theirs, ours)
         axis.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        axis.set(xlabel=f"{other} {pair.name} (°)", ylabel=f"fitted {pair.name} (°)")
+        axis.set(xlabel=f"{other} {pair.name} (°)", ylabel=f"estimated {pair.name} (°)")
         if angle:
             turns = np.arange(np.ceil(low / 90), np.floor(high / 90) + 1) * 90
             axis.set_xticks(turns[turns % 180 == 0])
@@ -98,7 +98,7 @@ def draw_agreement(
         ends = "" if np.isnan(pair.interval.low) else f"\n95%: {pair.interval}"
         axis.set_title(f"{kind} = {pair.r:.3f}{ends}", fontsize=SMALLEST)
         axis.spines[["top", "right"]].set_visible(False)
-    names = [f"{whose} {pair.name.replace(' ', '_')}" for pair in pairs for whose in (other, "fitted")]
+    names = [f"{whose} {pair.name.replace(' ', '_')}" for pair in pairs for whose in (other, "estimated")]
     columns = [values for both in drawn for values in both]
     rows = ((*vertex, *values) for vertex, *values in zip(vertices, *map(np.ndarray.tolist, columns), strict=True))
     save_figure(figure, path, ("hemisphere", "vertex", *names), rows)

@@ -165,6 +165,6 @@ def test_angles_are_drawn_on_the_near_side_of_the_circle(tmp_path: Path) -> None
     places_ = [("lh", 3), ("lh", 9), ("rh", 1)]
     draw_agreement(pairs, "planted", places_, tmp_path / "a.png", Texts("Receptive fields", "subject 1", None))
     header, *rows = check_figure(tmp_path / "a.png")
-    assert header[:4] == ["hemisphere", "vertex", "planted polar_angle", "fitted polar_angle"]
+    assert header[:4] == ["hemisphere", "vertex", "planted polar_angle", "estimated polar_angle"]
     assert [row[:2] for row in rows] == [["lh", "3"], ["lh", "9"], ["rh", "1"]]
     np.testing.assert_allclose([float(row[3]) for row in rows], [-182, 95, 10])
