@@ -115,7 +115,8 @@ def univariate(
     draw_quadrants(subjects[0].means, rois, shown, output / PICTURE, **options)
     texts = {**_titles(subjects, rois, "Images", len(source)), "title": "Change in the wanted direction"}
     numbers = [one.number for one in subjects]
-    draw_shifts(rows, rois, numbers, output / BARS, **{**texts, "subtitle": about(numbers, None, images=len(source))})
+    subtitle = about(numbers, " and ".join(rois), images=len(source))
+    draw_shifts(rows, rois, numbers, output / BARS, **{**texts, "subtitle": subtitle})
     _responses_of_chosen(subjects[0], rois, chosen[0], source, output)
     return rows, chosen
 
