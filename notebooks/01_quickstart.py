@@ -73,7 +73,7 @@ difference = responses[:8].mean(axis=0) - responses[8:].mean(axis=0)
 areas = {name: subject.vertices(name) for name in ("FFA-1", "PPA")}
 note = "SYNTHETIC weights" if subject.description.synthetic else None
 brain = berg_jax.surface.plot(difference, views=("ventral",), outlines=areas, label="faces − places (z)", note=note)
-brain.set_dpi(70)
+brain.set_dpi(180)
 brain
 
 # %% [markdown]
