@@ -67,7 +67,8 @@ def test_a_sweep_over_guidance_is_the_samples_one_by_one(demo: Path, tmp_path: P
     subject = berg_jax.Subject("demo", 1)
     vertices, weights = union(subject, {"area": "FFA-1"})
     model, objective = subject.model(vertices), objectives.mean(weights["area"])
-    one = priors.sample(priors.drawings_diffusion(), 1, model=model, objective=objective, steps=12, seed=3)
+    options = {"model": model, "objective": objective, "scale": 1.0, "steps": 12, "seed": 3}
+    one = priors.sample(priors.drawings_diffusion(), 1, **options)
     image = np.asarray(Image.open(out / rows[5]["image"])).transpose(2, 0, 1)
     assert np.abs(image - one.images[0]).max() < 1
     assert values[2, 1] == pytest.approx(one.values[0], abs=0.05)
