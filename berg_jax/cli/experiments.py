@@ -45,7 +45,12 @@ def retinotopy(
     output: Output,
     selection: Selection,
     execution: Execution,
-    fit_sizes: Annotated[bool, typer.Option("--fit", help="Fit a Gaussian receptive field to each vertex.")] = False,
+    fit_sizes: Annotated[
+        bool,
+        typer.Option(
+            "--fit", help="Fit a Gaussian receptive field to each vertex; other probes than gaussians always do."
+        ),
+    ] = False,
     fit_memory: Annotated[
         float, typer.Option(help="Memory limit of --fit in GB; above it, vertices are mapped in parts.")
     ] = 8.0,

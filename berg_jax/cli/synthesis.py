@@ -117,9 +117,9 @@ def sweep(
         typer.Argument(
             metavar="SPEC.toml",
             help=(
-                "TOML file with tables [base], [grid], [zip], [random] and [launcher], whose keys are synthesize's "
-                "options: berg_dir, subject, drive, suppress, images, steps, seed, … (docs/experiments/sweeps.md); "
-                "or a sweep's sweep.json."
+                "TOML file with tables \\[base], \\[grid], \\[zip], \\[random] and \\[launcher], whose keys are "
+                "synthesize's options: berg_dir, subject, drive, suppress, images, steps, seed, … "
+                "(docs/experiments/sweeps.md); or a sweep's sweep.json."
             ),
         ),
     ],
@@ -161,7 +161,7 @@ def sweep(
     )
 
 
-@command(app, _GROUP, extra="demo")
+@command(app, _GROUP, extra="demo", config=True)
 def explain(
     path: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Image files, or folders of images.")],
     subject: OneSubject,
@@ -189,7 +189,7 @@ def explain(
     return explain(subject, output, path, roi=roi, selection=selection, fit_images=fit_images, **options)
 
 
-@command(app, _GROUP, extra="synthesis")
+@command(app, _GROUP, extra="synthesis", config=True)
 def metamer(
     path: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file whose responses are matched.")],
     subject: OneSubject,
@@ -216,7 +216,7 @@ def metamer(
     return make_metamers(subject, output, path, roi=roi, selection=selection, fit_images=fit_images, **options)
 
 
-@command(app, _GROUP, extra="synthesis")
+@command(app, _GROUP, extra="synthesis", config=True)
 def compete(
     path: Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file to start from.")],
     subject: OneSubject,
@@ -245,7 +245,7 @@ def compete(
     return make_competition(subject, output, path, roi=roi, selection=selection, **options)
 
 
-@command(app, _GROUP, extra="demo")
+@command(app, _GROUP, extra="demo", config=True)
 def vary(
     path: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photograph to vary.")],
     subject: OneSubject,

@@ -26,7 +26,7 @@ from ..synthesis.areas import union
 from ..synthesis.judging.judge import score
 from ..synthesis.parametrizations.inputs import input_contents
 from ..synthesis.parametrizations.photographs import read_squares
-from .attribution import Maps, gradient_times_input, integrated_gradients, occlusion, smooth_grad
+from .attribution import GREY, Maps, gradient_times_input, integrated_gradients, occlusion, smooth_grad
 from .methods import DEFAULT_METHODS, Method
 from .pictures import draw_curves, draw_maps, draw_reading, map_limits
 from .reading import Contributions, contributions, reading
@@ -39,6 +39,7 @@ METHODS: Mapping[str, Callable[..., Maps]] = {
     "occlusion": occlusion,
 }
 MAPS = "attribution.npz"
+_COMPLETE = "integrated-gradients"  # whose maps sum to a change of the response
 _PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
 _SHOWN = 12  # images that the report shows
 
@@ -137,10 +138,12 @@ def explain(
         alike = {name: likeness(maps[name], METHODS[name](other, objective, images, **options)) for name in maps}
         curves = {name: deletion_and_insertion(model, objective, images, maps[name], **options) for name in maps}
         shares, found = contributions(model, weights, images), reading(model, weights)
+        grey = float(score(model, objective, np.full_like(images[:1], GREY), batch=1)[0])
         with explained("write", output):
             output.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(output / MAPS, values=values, places=shares.places, **maps)
     checks = {name: _checks(alike[name], curves[name]) for name in maps}
+    missing = {name: maps[name].sum(axis=(1, 2)) - (values - grey) for name in maps if name == _COMPLETE}
     facts = {
         **provenance(
             subject, vertices, precision, experiment="explain", roi=roi, against=against, method=list(method)
@@ -151,6 +154,8 @@ def explain(
         "layers": {f"block {layer + 1}": share for layer, share in zip(found.layers, found.layer_share, strict=True)},
         "share of the response": _shares(shares),
         "checks": checks,
+        "response to grey": grey,
+        "sum of the map minus change from grey": missing,
     }
     write_numbers(output, facts)
     roi_and = " and ".join(areas.values())
@@ -173,7 +178,14 @@ def explain(
             for name, row in checks.items()
         ],
     )
-    sections += [Section("Where it looks", [Picture(output / "reading.png", caption)]), Section("Checks", [table])]
+    tables = [table]
+    if missing:
+        rows = zip(names, (values - grey).tolist(), maps[_COMPLETE].sum(axis=(1, 2)).tolist(), strict=True)
+        title = (
+            "Integrated gradients (z): they sum to the change of the response from grey, but for the error of steps"
+        )
+        tables.append(Table(title, ("image", "change from grey", "sum of the map"), list(rows)))
+    sections += [Section("Where it looks", [Picture(output / "reading.png", caption)]), Section("Checks", tables)]
     lead = f"What drives {label} of subject {subject.description.subject}{origin(subject)} in {len(images)} images."
     write_report(
         output,

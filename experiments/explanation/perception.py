@@ -135,7 +135,7 @@ def make_metamers(
     write_numbers(output, facts)
     tiles = [(output / "image.png", ["the image"])]
     for index in range(n):
-        lines = [f"error {100 * found.error[index]:.2f}%", f"{found.psnr[index]:.1f} dB"]
+        lines = [f"error {100 * in_files[index]:.2f}%", f"{found.psnr[index]:.1f} dB"]
         tiles.append((output / f"metamer_{index + 1}.png", lines))
     about_it = about([subject.description.subject], roi, metamers=n, vertices=len(vertices))
     sheet_images = np.stack([shown["image"], *rounded])
@@ -143,8 +143,10 @@ def make_metamers(
     sheet = draw_sheet(
         sheet_images, [lines for _, lines in tiles], [small_print] * bool(small_print), f"Metamers · {about_it}"
     )
-    rows = zip(range(1, n + 1), *(map(float, one) for one in (100 * found.error, found.psnr)), strict=True)
-    save_figure(sheet, output / "metamers.png", ("metamer", "error (% of spread)", "PSNR (dB)"), rows)
+    errors = (100 * found.error, 100 * in_files, found.psnr)
+    rows = zip(range(1, n + 1), *(map(float, one) for one in errors), strict=True)
+    columns = ("metamer", "error (% of spread)", "error of the 8-bit file (% of spread)", "PSNR (dB)")
+    save_figure(sheet, output / "metamers.png", columns, rows)
     table = Table(
         "Metamers: difference of the responses as a share of their spread over vertices, and likeness to the image",
         ("metamer", "error (%)", "error of the 8-bit file (%)", "PSNR (dB)"),

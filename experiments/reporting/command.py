@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...errors import InvalidParameterError
 from ...stream.execution import Execution
 from ...stream.images import Images
 from ...stream.selection import Selection
@@ -83,7 +84,18 @@ def command_of(
     options
         The experiment's own options, by their names on the command line. Lists are options given again and again,
         mappings ``name=value``, and True is an option alone.
+
+    Raises
+    ------
+    InvalidParameterError
+        A subject or value object is of another type.
     """
+    for given, wanted in [*((one, Subject) for one in subjects), *((v, object) for v in values)]:
+        if isinstance(given, str | Path) or not isinstance(given, wanted):
+            need = (
+                "a berg_jax.Subject" if wanted is Subject else "a value object, such as selection=Selection(roi='V1')"
+            )
+            raise InvalidParameterError(f"{name} takes {need}, got {given!r}.")
     settings: dict[str, Any] = {"berg_dir": subjects[0].berg_dir}
     numbers = [subject.description.subject for subject in subjects]
     settings["subject"] = numbers if len(numbers) > 1 else numbers[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +17,25 @@ _SAME = ("output", "berg_dir", "batch_size")  # settings that change no result
 _APART = (*_SAME, PATH, "start")  # and images, which are known by their contents
 
 
+def require_writable(output: Path) -> None:
+    """Raise ResourceError if a path is no folder, or cannot become one."""
+    there = output
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise ResourceError(
+            f"{there} is a file, so that {output} can be no folder of results. Choose another output."
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ResourceError(
+            f"{there} may not be written, so that results cannot go to {output}. Choose another output."
+        )
+
+
 def require_same_run(
     output: Path, command: Command, inputs: Mapping[str, str | Sequence[str]], identity: str
 ) -> None:
-    """Raise an error if a folder holds an experiment of another command, or of other settings, images or weights.
+    """Raise an error if a folder cannot be written, or holds another experiment: other settings, images or weights.
 
     Parameters
     ----------
@@ -36,10 +52,11 @@ def require_same_run(
     Raises
     ------
     ResourceError
-        The folder belongs to another run; the message says what differs.
+        The folder belongs to another run; the message says what differs. Or it is no folder, or may not be written.
     IntegrityError
         The folder's ``config.json`` is damaged.
     """
+    require_writable(output)
     path = output / CONFIG
     if not path.is_file():
         return

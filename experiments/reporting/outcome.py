@@ -102,7 +102,7 @@ class ExperimentResult(str):
         return Vertices(*(arrays[hemisphere] for hemisphere in HEMISPHERES), int(arrays[_SIZE]))
 
     def plot(self, name: str, **options: Any) -> Figure:
-        """Draw a map on the cortex.
+        """Draw a map on the cortex; of polar angles with a wheel of colors.
 
         Parameters
         ----------
@@ -117,9 +117,16 @@ class ExperimentResult(str):
             There is no map of this name, or it cannot be drawn.
         """
         folder, _, short = name.rpartition("/")
-        synthetic = self.values.get(f"{folder}/synthetic" if folder else "synthetic")
-        given = {"label": short, **({"note": SYNTHETIC} if synthetic else {}), **options}
+        prefix = f"{folder}/" if folder else ""
         vertices = self.vertices(name)
+        given: dict[str, Any] = {"label": short, "title": short}
+        if (subject := self.values.get(f"{prefix}subject")) is not None:
+            given["subtitle"] = f"subject {subject} · n = {len(vertices):,} vertices"
+        if short.endswith("angle"):
+            given |= {"wheel": True, "label": f"{short} (°)"}
+        if self.values.get(f"{prefix}synthetic"):
+            given["note"] = SYNTHETIC
+        given |= options
         return surface.plot(self.values[name], vertices, **given)
 
     def save(self, folder: str | Path) -> Path:

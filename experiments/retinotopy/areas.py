@@ -18,11 +18,16 @@ from ..reporting.results import EARLY, OUTLINED, note, outlined
 from ..reporting.statistics import Interval
 from .coverage import HALF, Coverage, covered
 from .figures import Texts, draw_coverage, draw_sizes
+from .receptive_fields import LARGEST
 from .sizes import SizeLine, size_line
 
 SIZES, COVERAGE = "size_eccentricity.png", "coverage.png"
 MIN_R2 = 0.1  # vertices with a poorer fit are not drawn
 _FEWEST = 10  # vertices of an area whose receptive fields are drawn
+
+
+def _at_bound(maps: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " vertices"]:
+    return np.nan_to_num(maps["fit_size"]) >= 0.999 * LARGEST
 
 
 class Area(NamedTuple):
@@ -50,6 +55,8 @@ class Area(NamedTuple):
 def areas_of(subject: Subject, vertices: Vertices, maps: Mapping[str, np.ndarray]) -> dict[str, Area]:
     """Return the receptive fields of each early visual and category area with at least 10 of them, by name.
 
+    Those whose size is at the fit's bound are left out.
+
     Parameters
     ----------
     subject, vertices
@@ -61,6 +68,7 @@ def areas_of(subject: Subject, vertices: Vertices, maps: Mapping[str, np.ndarray
         return {}
     found, patches = {}, patches_of(vertices)
     fitted = (np.nan_to_num(maps["fit_r2"]) >= MIN_R2) & ~np.isnan(maps["fit_size"]) & ~np.isnan(maps["fit_x"])
+    fitted &= ~_at_bound(maps)
     left = np.arange(len(vertices)) < len(vertices.lh)
     centers = np.stack([maps["fit_x"], maps["fit_y"]], axis=1)
     for name, region in outlined(subject, (*EARLY, *(name for name in OUTLINED if name not in EARLY))).items():
@@ -122,6 +130,8 @@ def area_sections(
     count = int(np.any([area.inside for area in areas.values()], axis=0).sum())
     subtitle = about([whose], roi, vertices=count, areas=len(areas))
     kept = f"Vertices whose fit has an r² of at least {MIN_R2}; their number is in parentheses."
+    if bound := int((_at_bound(maps) & (np.nan_to_num(maps["fit_r2"]) >= MIN_R2)).sum()):
+        kept += f" {bound} vertices are left out, as their size is at the fit's bound of {LARGEST:g}°."
 
     lines = {name: area.line for name, area in areas.items()}
     dots = {name: (area.eccentricity, area.size) for name, area in areas.items()}

@@ -22,6 +22,7 @@ from .probes import Probes, pixel_degrees
 _POOL = 4  # pixels along each axis that a fit averages
 _POSITIONS = 43  # candidate positions along each axis
 _SIZES = np.geomspace(0.15, 3.0, 16)  # candidate standard deviations in degrees
+LARGEST = float(_SIZES[-1])  # a fit of this size says only that it is larger
 _CHUNK = 2048  # vertices fitted at a time
 
 

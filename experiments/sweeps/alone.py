@@ -115,7 +115,7 @@ def _metamer(regions: Regions, settings: Settings) -> _Made:
     )
     in_file, wanted = (np.asarray(model(jnp.asarray(one[None])))[0] for one in (found.images[0].round(), photo))
     error = float(np.sqrt(((in_file - wanted) ** 2).mean())) / found.spread
-    return _Made(found.images[0], found.history[:, 0], -error, {"psnr": found.psnr[0]})
+    return _Made(found.images[0], -np.sqrt(-found.history[:, 0]), -error, {"psnr": found.psnr[0]})
 
 
 def _explain(regions: Regions, settings: Settings) -> _Made:

@@ -17,8 +17,8 @@ from ..reporting.statistics import mean_interval
 from ..synthesis.judging.course import CURVES, MOST_PAIRS, PAIRS, draw_course, draw_pairs
 from .program import start_image
 from .records import IMAGES, Entry
-from .spec import join_rois
-from .trial import Trial
+from .spec import format_value, join_rois
+from .trial import Trial, kind_of, value_of
 
 REGIONS = "regions.png"
 _MOST = 60  # curves
@@ -27,8 +27,10 @@ _FEWEST = 2  # steps of a curve, and ROIs of a table
 Row = tuple[Trial, Entry]
 
 
-def course_section(output: Path, done: Sequence[Row], subtitle: str, note: str | None) -> list[Section]:
-    """Draw the best trials' curves, and their images beside what they started from; nothing of a single step.
+def course_section(
+    output: Path, done: Sequence[Row], varied: Sequence[str], subtitle: str, note: str | None
+) -> list[Section]:
+    """Draw the best trials' curves, and gradient ascent's images beside what they started from; nothing of one step.
 
     Parameters
     ----------
@@ -36,6 +38,8 @@ def course_section(output: Path, done: Sequence[Row], subtitle: str, note: str |
         The sweep's folder.
     done
         Trials that are done, with their entries.
+    varied
+        Names of the settings in which trials differ.
     subtitle, note
         Texts below the titles and below the figures.
     """
@@ -48,30 +52,30 @@ def course_section(output: Path, done: Sequence[Row], subtitle: str, note: str |
     history = np.full((longest, len(best)), np.nan)
     for place, (_, entry) in enumerate(best):
         history[: len(entry["history"]), place] = np.array(entry["history"], float)
-    names = [trial.id for trial, _ in best]
-    draw_course(history, output / CURVES, subtitle=subtitle, note=note, names=names)
-    few = best[:MOST_PAIRS]
-    starts = np.stack([start_image(trial.settings) for trial, _ in few])
-    ends = np.stack([_image(output / IMAGES / f"{trial.id}.png") for trial, _ in few])
-    values = [(float(history[0, place]), float(entry["value"])) for place, (_, entry) in enumerate(few)]
-    short = [f"{trial.id[:6]}…" for trial, _ in few]
-    draw_pairs(starts, ends, values, output / PAIRS, subtitle=subtitle, note=note, names=short)
-    counts = {"trials": len(best), "steps": longest}
+    value = value_of([trial for trial, _ in done])
+    texts = {"subtitle": subtitle, "note": note}
+    names = [_named(trial, varied) for trial, _ in best]
+    draw_course(history, output / CURVES, names=names, label=value, title="A curve for each trial", **texts)
     shown = f"the best {len(best)} of {len(done):,}" if len(best) < len(done) else f"{len(done):,}"
-    return [
-        Section(
-            "Course",
-            [
-                Picture(output / CURVES, f"The objective's value at each step, of {shown} trials.", counts),
-                Picture(
-                    output / PAIRS,
-                    "The best trials' images beside what they started from, with the objective's value: of the start "
-                    "before the first step, of the image as it is in the file.",
-                    {"images": len(few)},
-                ),
-            ],
-        )
-    ]
+    caption = f"{value.capitalize()} at each step, of {shown} trials; with jitter under each step's random shift."
+    pictures = [Picture(output / CURVES, caption, {"trials": len(best), "steps": longest})]
+    few = [(trial, entry) for trial, entry in best if kind_of(trial.settings) == "synthesize"][:MOST_PAIRS]
+    if few:
+        starts = np.stack([start_image(trial.settings) for trial, _ in few])
+        ends = np.stack([_image(output / IMAGES / f"{trial.id}.png") for trial, _ in few])
+        values = [(None, float(entry["value"])) for _, entry in few]
+        names = [_named(trial, varied) for trial, _ in few]
+        draw_pairs(starts, ends, values, output / PAIRS, names=names, **texts)
+        caption = f"The best trials' images, with their {value}, beside what they started from."
+        pictures.append(Picture(output / PAIRS, caption, {"images": len(few)}))
+    else:
+        remove_figure(output / PAIRS)
+    return [Section("Course", pictures)]
+
+
+def _named(trial: Trial, varied: Sequence[str]) -> str:
+    """Return the settings in which a trial differs from others, or its id."""
+    return ", ".join(format_value(trial.settings[name]) for name in varied) or trial.id
 
 
 def regions_section(output: Path, done: Sequence[Row], subtitle: str, note: str | None) -> list[Section]:
@@ -82,6 +86,7 @@ def regions_section(output: Path, done: Sequence[Row], subtitle: str, note: str 
     output, done, subtitle, note
         See :func:`course_section`.
     """
+    done = [(trial, entry) for trial, entry in done if kind_of(trial.settings) != "explain"]  # of one photograph
     rois = list(dict.fromkeys(roi for _, entry in done for roi in entry["responses"]))
     groups: dict[str, list[Entry]] = {}
     for trial, entry in done:

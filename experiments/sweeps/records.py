@@ -56,17 +56,22 @@ def begin(output: Path, spec: Spec) -> None:
     IntegrityError
         A record is damaged.
     """
-    others = set(entries(output)) - {trial.id for trial in spec.trials}
-    if others:
-        raise InvalidParameterError(
-            f"{output} holds another sweep: {len(others)} trials that are recorded there, such as {min(others)}, are "
-            "not in this specification. Give another folder."
-        )
+    require_same(output, spec, entries(output))
     with explained("write", output):
         for folder in (output, output / RECORDS, output / IMAGES):
             folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"sweep": spec.raw, "trials": len(spec.trials)}, indent=1, ensure_ascii=False)
         write_whole(output / SPEC, f"{text}\n".encode())
+
+
+def require_same(output: Path, spec: Spec, found: Mapping[str, Entry]) -> None:
+    """Raise InvalidParameterError if a sweep's folder holds records of trials that are not in the specification."""
+    others = set(found) - {trial.id for trial in spec.trials}
+    if others:
+        raise InvalidParameterError(
+            f"{output} holds another sweep: {len(others)} trials that are recorded there, such as {min(others)}, are "
+            "not in this specification. Give another folder."
+        )
 
 
 def read_begun(output: Path) -> Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ _BEST, _FAILED = 20, 10  # rows of the tables of best and of failed trials
 _ROIS = 6  # columns of ROIs
 _LONG = 200  # letters of an error
 _MOST, _BINS = 12, 6  # groups of an axis, at most; groups of numbers if there are more values
-_LABEL, _DOTS = 22, 1000  # letters beside a row of the plot, and dots in the row, at most
+_LABEL, _LINE, _DOTS = 22, 44, 1000  # letters beside a row of the plot and below it, and dots in a row, at most
 
 Row = tuple[Trial, Entry]
 
@@ -82,7 +83,7 @@ def write_page(output: Path, spec: Spec, rows: Sequence[Row], best: Sequence[Row
             Section("Best trials", [_best(names, done)]),
             *_by_axis(output, axes_of(names, rows), done, list(map(int, subjects)), synthetic),
             *regions_section(output, done, *texts),
-            *course_section(output, done, *texts),
+            *course_section(output, done, names, *texts),
             Section("Images", [Gallery(tiles, note, base)]),
         ]
     if failed:
@@ -211,7 +212,7 @@ def _draw(axes: Sequence[Axis], path: Path, value: str, subtitle: str, note: str
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(axis="x", color="0.9")
         panel.set_axisbelow(True)
-    panels[-1].set_xlabel(f"{value}; mean, 95% interval over trials")
+    panels[-1].set_xlabel(f"{textwrap.fill(value, _LINE)}\nmean, 95% interval over trials")
     save_figure(figure, path, ("setting", "is", "shown", "value", "low", "high"), cells)
 
 

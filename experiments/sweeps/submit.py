@@ -96,7 +96,9 @@ def sweep(
 
 def status_text(output: Path, spec: Spec) -> str:
     """Return how far a sweep is, and which of its jobs Slurm has in its queue, in a few lines."""
-    return "\n".join([records.status_text(output, spec), *status_lines(output, spec, records.entries(output))])
+    found = records.entries(output)
+    records.require_same(output, spec, found)
+    return "\n".join([records.status_text(output, spec), *status_lines(output, spec, found)])
 
 
 def _submit_what_is_left(output: Path, spec: Spec, retry_failed: bool) -> str | None:

@@ -19,7 +19,7 @@ from ..synthesis.judging.sheets import SYNTHETIC, draw_sheet
 from .records import IMAGES, Entry
 from .report import write_page
 from .spec import Spec, describe_settings, format_value, join_rois, varying
-from .trial import SETTINGS, Trial
+from .trial import SETTINGS, Trial, is_used, value_of
 
 TABLE, SHEET = "sweep.parquet", "contact_sheet"
 _PAGE, _PAGES = 60, 5  # images on a contact sheet, and sheets, at most
@@ -37,9 +37,9 @@ def write_results(output: Path, spec: Spec, entries: Mapping[str, Entry]) -> lis
 
     The table has a row for each trial that is done or failed, in the specification's order. Its columns are ``id``;
     ``error`` (null, or the reason of a failure); ``value`` (for the image in its file); the settings (several ROIs as
-    ``FFA-1; PPA``); ``response: ROI`` for every ROI that the sweep asks of the subject, in z units; ``percentile:
-    ROI``, its percentile among crops of photographs; ``measure: …`` for what else an experiment measures, such as a
-    variation's pixel distance; ``history`` (the value that was
+    ``FFA-1; PPA``; null where the trial's experiment does not use it); ``response: ROI`` for every ROI that the sweep
+    asks of the subject, in z units; ``percentile: ROI``, its percentile among crops of photographs; ``measure: …``
+    for what else an experiment measures, such as a variation's pixel distance; ``history`` (the value that was
     maximized, by step); ``image`` (the file) and the ``sha256`` of its pixels; and its provenance. The table's
     metadata hold the specification as JSON, under ``berg_jax.sweep``.
 
@@ -75,7 +75,7 @@ def _table(spec: Spec, rows: Sequence[tuple[Trial, Entry]]) -> pa.Table:
     columns = {"id": [trial.id for trial, _ in rows], "error": pa.array([e["error"] for _, e in rows], pa.string())}
     columns["value"] = pa.array([entry.get("value") for _, entry in rows], pa.float64())
     for name in SETTINGS:
-        values = [trial.settings[name] for trial, _ in rows]
+        values = [trial.settings[name] if is_used(name, trial.settings) else None for trial, _ in rows]
         values = [join_rois(value) if isinstance(value, list) else value for value in values]
         columns[name] = pa.array(values, _TYPES.get(name, pa.string()))
     for roi in rois:
@@ -136,7 +136,8 @@ def _write_sheets(output: Path, spec: Spec, rows: Sequence[tuple[Trial, Entry]],
 def _title(page: Sequence[tuple[Trial, Entry]]) -> str:
     ids = sorted({trial.settings["subject"] for trial, _ in page})
     rois = dict.fromkeys(roi for _, entry in page for roi in entry["responses"])
-    return f"Synthesized images · {about(ids, ', '.join(rois), images=len(page))}; values in z"
+    value = value_of([trial for trial, _ in page])
+    return f"Images of a sweep · {about(ids, ', '.join(rois), images=len(page))}; value: {value}"
 
 
 def _thumbnail(path: Path) -> UInt8[np.ndarray, "3 side side"]:

@@ -157,6 +157,11 @@ def kind_of(settings: Mapping[str, Any]) -> str:
     return "prior" if experiment == "synthesize" and settings.get("prior") is not None else experiment
 
 
+def is_used(name: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a trial's experiment uses a setting."""
+    return name in (*_WHICH, *_USED[kind_of(settings)])
+
+
 class Trial(NamedTuple):
     """One image to be made: its settings, all of them, and the id that these give it."""
 

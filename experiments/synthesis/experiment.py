@@ -233,10 +233,12 @@ def synthesize(
     _write(output, shown, scores, relative, facts, subject.description.synthetic, title)
     section = judged_section(judged, output, subtitle=title.partition(" · ")[2], note=note(subject))
     course = result.history[:, order]
-    begun = None
+    begun, worth = None, ()
     if prior is None:
         begun = start_images(parametrized, n=n, seed=recipe.seed, project=project)[order[:MOST_PAIRS]]
-    figures = _course_figures(subject, output, areas, course, begun, shown, scores["value"])
+        first = np.asarray(objective(jnp.asarray(_responses(model, begun, microbatch or 8))))
+        worth = list(zip(first.tolist(), scores["value"].tolist(), strict=False))
+    figures = _course_figures(subject, output, areas, course, begun, shown, worth)
     drawn = [] if seen is None else regions_part(subject, seen, list(areas), output)
     write_page(output, command, {**scores, **relative}, course, facts, subject, section, figures, drawn)
     checkpoint.unlink(missing_ok=True)
@@ -274,7 +276,7 @@ def _course_figures(
     history: Float[np.ndarray, "steps n"],
     begun: UInt8[np.ndarray, "m 3 h w"] | None,
     images: UInt8[np.ndarray, "n 3 h w"],
-    values: Float[np.ndarray, " n"],
+    worth: Sequence[tuple[float, float]],
 ) -> list[Picture]:
     """Draw a curve for each restart, and each of the best images beside its start."""
     subtitle = about([subject.description.subject], ", ".join(areas), images=len(images))
@@ -284,16 +286,15 @@ def _course_figures(
     draw_course(history, output / CURVES, **texts)
     counts = {"images": len(images), "steps": len(history)}
     curves = Picture(
-        output / CURVES, "The objective's value at each step, of each restart, the best image first.", counts
+        output / CURVES,
+        "The objective's value at each step, of each restart, the best image first; with --jitter under each step's "
+        "random shift.",
+        counts,
     )
     if begun is None:
         return [curves]
-    pairs = list(zip(history[0].tolist(), values.tolist(), strict=True))[: len(begun)]
-    draw_pairs(begun, images[: len(begun)], pairs, output / PAIRS, **texts)
-    caption = (
-        "The best images beside what they started from, with the objective's value: of the start before the first "
-        "step, of the image as it is in the file."
-    )
+    draw_pairs(begun, images[: len(begun)], worth, output / PAIRS, **texts)
+    caption = "The best images beside what they started from, with the objective's value (z), rounded to 8 bits both."
     return [curves, Picture(output / PAIRS, caption, {"images": len(begun)})]
 
 

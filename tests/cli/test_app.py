@@ -117,6 +117,12 @@ def test_importing_is_light(code: str) -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_help_shows_the_names_of_a_sweep_s_tables() -> None:
+    """Square brackets in a help text are no markup."""
+    said = " ".join(CliRunner().invoke(app, ["sweep", "--help"], env={"COLUMNS": "200"}).output.split())
+    assert "tables [base], [grid], [zip], [random] and [launcher]" in said
+
+
 def test_describe_and_help_need_no_jax() -> None:
     for arguments, said in ((["describe"], "fmri-nsd_fsaverage-huze"), (["--help"], "make-synthetic-subject")):
         program = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def draw_course(
     note: str | None,
     names: Sequence[str] | None = None,
     label: str = "objective's value (z)",
+    title: str = "A curve for each restart",
 ) -> None:
     """Draw the value of each restart at each step, the best one in color.
 
@@ -70,11 +72,11 @@ def draw_course(
         Texts below the title and below the figure.
     names
         Name of each restart; by default its image's number.
-    label
-        Name of the values, with their unit.
+    label, title
+        Name of the values, with their unit, and title of the figure.
     """
     names = [f"image {number}" for number in range(1, history.shape[1] + 1)] if names is None else list(names)
-    figure = new_figure(2.1, "A curve for each restart", subtitle, note)
+    figure = new_figure(2.1, title, subtitle, note)
     axes = figure.subplots()
     steps = np.arange(1, len(history) + 1)
     few = len(names) <= _FEW
@@ -88,7 +90,7 @@ def draw_course(
         named = name if few else f"{name}, the best" if place == 0 else None
         axes.plot(steps, history[:, place], label=named, **shown)
     legend_below(axes, 4 if max(map(len, names)) < 12 else 2)
-    axes.set(xlabel="step", ylabel=label)
+    axes.set(xlabel="step", ylabel=textwrap.fill(label, 34))
     axes.spines[["top", "right"]].set_visible(False)
     table = (
         (name, step, float(value))
@@ -102,7 +104,7 @@ def draw_course(
 def draw_pairs(
     starts: UInt8[np.ndarray, "n 3 height width"],
     ends: UInt8[np.ndarray, "n 3 height width"],
-    values: Sequence[tuple[float, float]],
+    values: Sequence[tuple[float | None, float]],
     path: Path,
     *,
     subtitle: str,
@@ -116,7 +118,7 @@ def draw_pairs(
     starts, ends
         Images in 0–255: up to eight pairs are drawn.
     values
-        The objective's value of each start and end.
+        The objective's value of each start, if it is known, and end.
     path
         The .png file; the .csv file beside it has the values.
     subtitle, note
@@ -140,6 +142,9 @@ def draw_pairs(
         ):
             axes = panels[row, 2 * left + offset]
             axes.imshow(picture.transpose(1, 2, 0))
-            axes.set_title(f"{word}: {value:.2f}", size=SMALLEST, pad=2)
-    table = [(name, *map(float, pair)) for name, pair in zip(names, values[:count], strict=True)]
+            axes.set_title(word if value is None else f"{word}: {value:.2f}", size=SMALLEST, pad=2)
+    table = [
+        (name, np.nan if start is None else float(start), float(end))
+        for name, (start, end) in zip(names, values[:count], strict=True)
+    ]
     save_figure(figure, path, ("image", "start", "end"), table)

@@ -62,6 +62,7 @@ def test_an_explanation_has_maps_checks_and_a_report(complement: Golden, picture
     assert facts["settings"]["roi"] == "V3v"
     assert set(facts["checks"]) == {"gradient-times-input"}
     assert (output / "report.html").stat().st_size > 10_000
+    assert facts["sum of the map minus change from grey"] == {}
     for name in ("image_1", "reading", "curves_gradient-times-input"):
         check_figure(output / f"{name}.png")
     header, *rows = check_figure(output / "image_1.png")
@@ -69,6 +70,32 @@ def test_an_explanation_has_maps_checks_and_a_report(complement: Golden, picture
         column = header.index("gradient-times-input")
         written = np.array([float(row[column]) for row in rows]).reshape(224, 224)
         np.testing.assert_allclose(written, maps["gradient-times-input"][0], rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.nightly
+def test_integrated_gradients_say_what_their_sum_lacks(complement: Golden, picture: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    subject = (
+        "--berg-dir",
+        complement.folder,
+        "--subject",
+        complement.subject,
+        "--roi",
+        "V3v",
+        "--fit-images",
+        "crop",
+    )
+    run("explain", picture, *subject, "--method", "integrated-gradients", "--output", output)
+    facts = numbers(output)
+    model = berg_jax.Subject(complement.folder, complement.subject).model(roi="V3v")
+    grey = float(np.asarray(model(np.full((1, 3, 224, 224), 127.5, np.float32))).mean())
+    assert facts["response to grey"] == pytest.approx(grey, abs=1e-4)
+    with np.load(output / "attribution.npz") as maps:
+        lacking = maps["integrated-gradients"].sum() - (maps["values"][0] - grey)
+    assert facts["sum of the map minus change from grey"]["integrated-gradients"] == pytest.approx(
+        [lacking], abs=1e-3
+    )
+    run("explain", picture, "--config", output / "config.json", "--output", output)  # the same run again
 
 
 @pytest.mark.nightly
@@ -80,7 +107,7 @@ def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Pa
     assert len(facts["error"]) == len(facts["psnr"]) == 1
     rows = check_figure(output / "metamers.png")
     assert [float(cell) for cell in rows[1][1:]] == pytest.approx(
-        [100 * facts["error"][0], facts["psnr"][0]], rel=1e-4
+        [100 * facts["error"][0], 100 * facts["error in files"][0], facts["psnr"][0]], rel=1e-4
     )
     assert {"image.png", "metamer_1.png", "most_visible.png"} <= {path.name for path in output.glob("*.png")}
     assert (output / "report.html").exists()
@@ -120,6 +147,20 @@ def test_a_strip_of_variations_has_a_report(picture: Path, demo: Path, tmp_path:
     assert len(numbers(output)["scales"]) >= 2
     assert len(check_figure(output / "strip.png")) == 1 + len(numbers(output)["scales"])
     assert (output / "report.html").exists()
+
+
+def test_an_output_that_cannot_be_is_refused_before_work(
+    complement: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is given as the output, or a folder within one → refused before any model is loaded."""
+    monkeypatch.setattr(berg_jax.Subject, "model", None)
+    image, file = tmp_path / "a.png", tmp_path / "file"
+    Image.new("RGB", (8, 8)).save(image)
+    file.write_text("")
+    subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v")
+    for command, more in (("explain", ()), ("metamer", ()), ("vary", ()), ("compete", ("--against", "OFA"))):
+        for output in (file, file / "deeper"):
+            assert "is a file, so that" in refused(command, image, *subject, *more, "--output", output)
 
 
 def test_what_cannot_be_explained_is_refused_before_work(complement: Golden, picture: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 import berg_jax
@@ -59,10 +60,15 @@ def test_a_result_is_saved_without_its_streams(result: ExperimentResult, tmp_pat
 @pytest.mark.nightly
 def test_a_result_s_map_is_drawn(tmp_path: Path) -> None:
     vertices = Vertices(np.arange(50), np.arange(50), 10_242)
-    write_results(tmp_path, vertices, {"r": np.linspace(-1, 1, 100)}, {"synthetic": True})
-    figure = ExperimentResult("", tmp_path).plot("r", views=[])
-    words = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert any("SYNTHETIC" in text for text in words)
+    maps = {"r": np.linspace(-1, 1, 100), "fit_angle": np.linspace(-180, 180, 100)}
+    write_results(tmp_path, vertices, maps, {"synthetic": True, "subject": 3})
+    result = ExperimentResult("", tmp_path)
+    words = {name: [text.get_text() for text in result.plot(name, views=[]).findobj(Text)] for name in maps}
+    for name, found in words.items():
+        assert any("SYNTHETIC" in text for text in found)
+        assert any(f"{name}\nsubject 3 · n = 100 vertices" in text or name == text for text in found)
+    assert {"up", "down", "left", "right"} <= set(words["fit_angle"])  # the wheel
+    assert "up" not in words["r"]
 
 
 def test_what_a_first_day_needs_is_at_hand(tmp_path: Path) -> None:

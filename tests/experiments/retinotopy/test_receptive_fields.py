@@ -125,6 +125,10 @@ def test_areas_of_the_demo_see_what_was_planted(subject: berg_jax.Subject) -> No
             assert one.upper_interval.low < 0.5 < one.upper_interval.high
             seen = one.field if one.hemisphere == "lh" else one.field[:, ::-1]
             assert (seen[:, 28:] >= HALF).mean() > 4 * (seen[:, :28] >= HALF).mean()
+    at_bound = {**maps, "fit_size": np.where(np.arange(len(vertices)) % 2, 3.0, maps["fit_size"])}
+    left = areas_of(subject, vertices, at_bound)["V1"]  # what says only that it is larger is left out
+    assert 0 < left.inside.sum() < areas["V1"].inside.sum()
+    assert (left.line.slope, left.line.intercept) == pytest.approx((0.15, 0.2))
     numbers = area_numbers(areas)
     assert [row["area"] for row in numbers["size over eccentricity"]] == ["V1", "V2"]
     assert [row["vertices"] for row in numbers["coverage"]] == [

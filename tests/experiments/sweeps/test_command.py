@@ -136,6 +136,10 @@ def test_slurm_is_asked_for_what_the_launcher_says(
     jobs[1]._checkpoint_function().result()  # what goes on when its time was up
     assert fake.seen[2:] == [[2, 3], [8, 9]]
     assert "2 left" in invoke(path, "--output", out, "--status")[1]
+    changed = tmp_path / "changed.toml"
+    changed.write_text(path.read_text().replace('"V3v"', '"OFA"'))
+    code, said = invoke(changed, "--output", out, "--status")
+    assert (code, "holds another sweep" in said) == (2, True)
     assert "10 of 10 trials done" in jobs[2].result()
     (slurm / "sbatch").write_text("#!/bin/bash\necho 'Invalid partition' >&2; exit 1\n")
     assert "10 of 10 trials done" in invoke(path, "--output", out)[1]  # nothing is left to submit

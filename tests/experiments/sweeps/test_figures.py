@@ -46,10 +46,18 @@ def test_percentiles_are_in_the_table() -> None:
     assert "percentile: PPA" not in table.column_names
 
 
+def test_settings_that_an_experiment_does_not_use_are_null() -> None:
+    photo = 'grid = {experiment = ["metamer"], photo = ["a.png"], drive = ["PPA"], seed = [0, 1]}'
+    spec = parsed(photo, BASE_NONE)
+    row = tables._table(spec, [(one, made_rows(spec)[0][1]) for one in spec.trials]).to_pylist()[1]
+    assert (row["seed"], row["photo"], row["steps"]) == (1, "a.png", 4096)
+    assert [row[name] for name in ("objective", "images", "optimizer", "jitter")] == [None] * 4
+
+
 def test_a_curve_needs_two_steps_and_a_table_two_rois(tmp_path: Path) -> None:
     spec = parsed(SPEC, BASE_NONE)
     rows = [(one, {**entry, "history": [1.0], "responses": {"PPA": 1.0}}) for one, entry in made_rows(spec)]
-    assert (course_section(tmp_path, rows, *TEXTS), regions_section(tmp_path, rows, *TEXTS)) == ([], [])
+    assert (course_section(tmp_path, rows, [], *TEXTS), regions_section(tmp_path, rows, *TEXTS)) == ([], [])
     assert not list(tmp_path.iterdir())
 
 
@@ -68,14 +76,16 @@ def test_curves_pairs_and_regions_have_their_numbers(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for one, _ in rows:
         Image.fromarray(np.zeros((224, 224, 3), np.uint8)).save(tmp_path / "images" / f"{one.id}.png")
-    course_section(tmp_path, rows, *TEXTS)
+    course_section(tmp_path, rows, ["drive", "seed"], *TEXTS)
     _, *found = check_figure(tmp_path / "course.png")
     best = rows[::-1]
-    assert [row[0] for row in found[::3]] == [one.id for one, _ in best]
+    assert [row[0] for row in found[::3]] == [
+        f"{one.settings['drive'][0]}, {one.settings['seed']}" for one, _ in best
+    ]
     assert [row[2] for row in found[:3]] == ["0.5", "", "1.5"]
     with (tmp_path / "pairs.csv").open() as file:
         _, *pairs = csv.reader(file)
-    assert [row[1:] for row in pairs[:2]] == [["0.5", "1.5"], ["0.4", "1.2"]]
+    assert [row[1:] for row in pairs[:2]] == [["", "1.5"], ["", "1.2"]]
     (section,) = regions_section(tmp_path, rows, *TEXTS)
     header, *found = check_figure(tmp_path / "regions.png")
     assert header == ["driven", *ROIS]
