@@ -46,9 +46,13 @@ def require_space(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise ResourceError(
-            f"{purpose} needs {needed / 1e9:.2f} GB of disk at {folder}, which has {free / 1e9:.2f} GB free. "
+            f"{purpose} needs {_size(needed)} of disk at {folder}, which has {_size(free)} free. "
             "Make room there or choose another output folder."
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ def check_shape(images: Any) -> None:
     """
     shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
     if not (isinstance(shape, tuple) and hasattr(dtype, "kind")):  # a list, or a PyTorch tensor
-        raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
+        raise _no_array(images)
     if len(shape) != 4:
         hint = " For a single image use image[None]." if len(shape) == 3 else ""
         raise StimulusError(f"{_OPENING}, got shape {tuple(shape)}.{hint}")
@@ -42,6 +43,11 @@ def check_shape(images: Any) -> None:
         raise StimulusError(f"Stimulus values must be integers or floats in 0–255, got {dtype}.")
 
 
+def _no_array(images: Any) -> StimulusError:
+    advice = "Read it: berg_jax.read_images(path)." if isinstance(images, str | Path) else "Use numpy.asarray."
+    return StimulusError(f"{_OPENING}, got {type(images).__name__}. {advice}")
+
+
 def check_images(images: Any) -> None:
     """Raise StimulusError unless images are a NumPy array (batch, 3, height, width), square, in 0–255.
 
@@ -56,7 +62,7 @@ def check_images(images: Any) -> None:
     >>> check_images(np.zeros((1, 3, 224, 224), np.uint8))
     """
     if not isinstance(images, np.ndarray):
-        raise StimulusError(f"{_OPENING}, got {type(images).__name__}. Use numpy.asarray.")
+        raise _no_array(images)
     check_shape(images)
     _check_range(images.min(), images.max(), images.dtype.kind == "f")
 

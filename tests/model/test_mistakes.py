@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import berg_jax
 from berg_jax.cli.app import app
 from berg_jax.errors import InvalidParameterError, StimulusError
-from berg_jax.model.images import check_values
+from berg_jax.model.images import check_shape, check_values
 
 from ..conftest import Golden
 
@@ -94,3 +94,11 @@ def test_the_rounding_of_a_resize_is_no_mistake(complement: Golden) -> None:
     np.testing.assert_allclose(complement.model(resized), complement.model(white), atol=1e-4)
     with pytest.raises(StimulusError, match=r"must be in 0–255, got 255\.5"):
         complement.model(white + np.float32(0.5))
+
+
+def test_a_path_is_no_array_of_images() -> None:
+    for path in ("face.jpg", Path("face.jpg")):
+        with pytest.raises(StimulusError, match=r"Read it: berg_jax\.read_images\(path\)"):
+            check_shape(path)
+    with pytest.raises(StimulusError, match=r"got list\. Use numpy\.asarray"):
+        check_shape([1])

@@ -228,9 +228,10 @@ def _training(
 def _data(person: Person, numbers: Mapping[str, Any]) -> Table:
     rows = [[name, numbers["images"][name], numbers["trials"][name]] for name in numbers["images"]]
     left_out = numbers["left_out"]
+    file = " (left_out.csv)" if any(left_out.values()) else ""
     return Table(
-        f"Images and trials of {numbers['sessions']} sessions, z-scored {numbers['zscored']}; vertices left out "
-        f"(left_out.csv): {left_out['constant']} whose betas do not vary, {left_out['missing']} with NaN",
+        f"Images and trials of {numbers['sessions']} sessions, z-scored {numbers['zscored']}; "
+        f"vertices left out{file}: {left_out['constant']} whose betas do not vary, {left_out['missing']} with NaN",
         ("split", "images", "trials"),
         rows,
     )
