@@ -146,7 +146,8 @@ def draw_sizes(
     )
     farthest = max(float(eccentricity.max()) for eccentricity, _ in dots.values())
     sizes = np.concatenate([size for _, size in dots.values()])
-    high_end, low_end = 1.15 * float(np.percentile(sizes, 99)), 0.9 * float(sizes.min())
+    most, usual, low_end = float(sizes.max()), float(np.percentile(sizes, 99)), 0.9 * float(sizes.min())
+    high_end = 1.05 * most if most < 1.3 * usual else 1.15 * usual  # few that are far off do not set the scale
     low_end = low_end if low_end > high_end / 2 else 0.0  # unless half of the axis would be empty
     rows: list[tuple[Any, ...]] = []
     for axis, (name, line) in zip(axes, lines.items(), strict=True):
