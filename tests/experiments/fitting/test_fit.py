@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import berg_jax
-from berg_jax import Selection, Subject
+from berg_jax import BERG, Selection, Subject
 from berg_jax.cli.app import app
 from berg_jax.demo import images as drawings
 from berg_jax.demo.geography import PREFERENCES
@@ -22,6 +22,8 @@ from berg_jax.experiments import ExperimentResult
 from berg_jax.experiments.fitting import fit
 from berg_jax.experiments.fitting.outputs.evaluation import evaluate, parse_sizes
 from berg_jax.model.checkpoint import read_part
+from berg_jax.published import MODEL_ID
+from berg_jax.published.berg_dir import subjects_sentence
 from berg_jax.published.metadata import noise_ceiling
 from berg_jax.vertices import Vertices
 
@@ -100,6 +102,17 @@ def test_its_results(fitted: ExperimentResult) -> None:
     assert config["settings"]["donor"] == 2
     assert "--donor 2" in config["command"]
     assert "--subject-id 9" in config["command"]
+
+
+def test_its_folder_says_who_is_there_and_how_to_load_the_person(fitted: ExperimentResult) -> None:
+    output = fitted.output
+    assert subjects_sentence(output) == f"Subjects in {output}: 9."
+    rule = r"^Subject must be one of \[1, 2, 3, 4, 5, 6, 7, 8\], got 9"
+    with pytest.raises(InvalidParameterError, match=rule) as raised:
+        BERG(output).get_encoding_model(MODEL_ID, subject=9)
+    assert f"berg_jax.load('{output}', 9)" in str(raised.value)
+    with pytest.raises(InvalidParameterError, match=r"got 10\. Give subject=1, for example\.$"):
+        BERG(output).get_encoding_model(MODEL_ID, subject=10)
 
 
 @pytest.mark.nightly
