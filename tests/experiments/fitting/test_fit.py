@@ -29,6 +29,7 @@ from berg_jax.vertices import Vertices
 
 from ...conftest import changed
 from ...kills import Program
+from ..reporting.standing import check_figure
 from .people import IMAGES, ONE, REPEATS, Data, write_person
 
 
@@ -96,8 +97,19 @@ def test_its_results(fitted: ExperimentResult) -> None:
     np.testing.assert_allclose(values["learning_curve"][0]["r"], values["medians"]["all vertices"]["r"], atol=1e-5)
     assert values["shuffled"]["permutations"] == 20
     page = (fitted.output / "report.html").read_text()
-    for words in ("For a Methods section", "Shuffled images", "Learning curve", "left_out.csv"):
+    few = "too few for an interval (at least 10)"
+    for words in (
+        "For a Methods section",
+        "Shuffled images",
+        "Learning curve",
+        "left_out.csv",
+        f"n = 6 test images, {few}",
+    ):
         assert words in page
+    assert "no CI, for which 6 images are too few" in page
+    assert f"6 test images: {few}" in fitted
+    for name in ("rois", "learning_curve"):
+        check_figure(fitted.output / f"{name}.png")
     config = json.loads((fitted.output / "config.json").read_text())
     assert config["settings"]["donor"] == 2
     assert "--donor 2" in config["command"]
