@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from ..errors import BERGError, InvalidParameterError, ModelLoadError, ModelNotFoundError
 from ..model.batches import responses_by_batch
-from ..published.berg_dir import SubjectFiles
+from ..published.berg_dir import SubjectFiles, available_subjects
 from ..published.card import MODEL_ID, card_text, read_card
 from ..published.metadata import Metadata, find_metadata
 from ..rois import UNIONS, resolve
@@ -104,7 +104,7 @@ class BERGModel:
         devices: int | None = 1,
         **kwargs: Any,
     ) -> None:
-        self.berg_dir, self.subject = berg_dir, _check_subject_id(subject)
+        self.berg_dir, self.subject = berg_dir, _check_subject_id(subject, berg_dir)
         kinds = _PARAMETERS["device"]["valid_values"]
         named = re.fullmatch(r"(\w+?)(:\d+)?", device) if isinstance(device, str) else None
         if named is None or named[1] not in kinds or (named[1] == "auto" and named[2]):
@@ -249,7 +249,7 @@ class BERGModel:
             raise InvalidParameterError(
                 f"Required parameters missing: {', '.join(missing)}. Give berg_dir='path', subject=1, for example."
             )
-        files = SubjectFiles(Path(berg_dir).expanduser(), _check_subject_id(subject))
+        files = SubjectFiles(Path(berg_dir).expanduser(), _check_subject_id(subject, berg_dir))
         try:
             return find_metadata(*files.metadata_places).raw
         except ModelNotFoundError as error:
@@ -327,9 +327,18 @@ def warn_of_unknown(keywords: dict[str, Any], called: str) -> None:
         _log.warning("%s ignores unknown keywords: %s.", called, ", ".join(sorted(keywords)))
 
 
-def _check_subject_id(subject_id: Any) -> int:
+def _check_subject_id(subject_id: Any, berg_dir: str | Path | None) -> int:
     is_number = hasattr(subject_id, "__index__")
-    validate_subject(subject_id if is_number else repr(subject_id), BERGModel.VALID_SUBJECTS)
+    try:
+        validate_subject(subject_id if is_number else repr(subject_id), BERGModel.VALID_SUBJECTS)
+    except InvalidParameterError as error:
+        if berg_dir is None or not is_number or subject_id not in available_subjects(Path(berg_dir).expanduser()):
+            raise
+        # The published interface has these subjects only, so that a fitted person has no place in it.
+        raise InvalidParameterError(
+            f"Subject must be one of {BERGModel.VALID_SUBJECTS}, got {subject_id}, which is not one of the published "
+            f"model's. Load it with berg_jax.load({str(berg_dir)!r}, {int(subject_id)})."
+        ) from error
     return int(subject_id)
 
 

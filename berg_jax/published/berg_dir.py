@@ -188,7 +188,10 @@ def subjects_sentence(berg_dir: str | Path) -> str:
 
 
 def available_subjects(berg_dir: Path) -> list[int]:
-    """Return the IDs of the subjects of a BERG directory that have both weight files or are converted, ascending."""
+    """Return the IDs of the subjects of a BERG directory that can be loaded, ascending.
+
+    They have both weight files, are converted, or were fitted: a fit's output holds a folder such as ``subj09``.
+    """
     folder = berg_dir / MODEL_FOLDER
     found = {
         int(match[1])
@@ -198,7 +201,8 @@ def available_subjects(berg_dir: Path) -> list[int]:
     }
     found |= {
         int(match[1])
-        for path in folder.glob(f"berg_jax/subj*/{DESCRIPTION}")
+        for parent in (folder / "berg_jax", berg_dir)
+        for path in parent.glob(f"subj*/{DESCRIPTION}")
         if (match := re.fullmatch(r"subj(\d\d)", path.parent.name))
     }
     return sorted(found)

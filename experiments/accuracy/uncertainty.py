@@ -9,11 +9,26 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from ...published.metadata import noise_ceiling
-from ..reporting.statistics import FEWEST, NO_INTERVAL, Interval, resample, spread_interval, weighted_correlation
+from ..reporting.statistics import NO_INTERVAL, Interval, resample, spread_interval, weighted_correlation
 from .trials import Trials
 
 _MOST = {"r2": 1.0, "noise_ceiling": 1.0, "explained_variance": 100.0}  # of what is a share, and never below 0
+# Images that an interval needs. Of fewer, so many resamples hold only two different images, which have a correlation
+# of 1 or −1, that their spread says nothing: 10% of the resamples of 5 images, 0.04% of 8, and 0.0005% of 10.
+FEWEST_FOR_INTERVAL = 10
+_OF_THREE = ("r_in_silico", "r_one_trial", "r_two_trials")  # over the images that have three trials
 _SAMPLED = 300  # vertices of each row, evenly spaced; neighbors tell nearly the same
+
+
+def too_few(images: int) -> str:
+    """Return what is said of so many images if they are too few for an interval, and nothing if they are enough.
+
+    Examples
+    --------
+    >>> too_few(5), too_few(10)
+    ('too few for an interval (at least 10)', '')
+    """
+    return "" if images >= FEWEST_FOR_INTERVAL else f"too few for an interval (at least {FEWEST_FOR_INTERVAL})"
 
 
 def sampled_vertices(rows: Mapping[str, Bool[np.ndarray, " vertices"]]) -> dict[str, Int[np.ndarray, " n"]]:
@@ -94,7 +109,7 @@ class Resampled:
 
 
 class MedianIntervals:
-    """Intervals of medians over vertices, gathered from parts of the vertices.
+    """Intervals of medians over vertices, gathered from parts of the vertices; none of fewer than 10 images.
 
     Parameters
     ----------
@@ -106,7 +121,7 @@ class MedianIntervals:
 
     def __init__(self, images: int, vertices: Int[np.ndarray, " n"]) -> None:
         self._vertices = vertices
-        self._drawn = resample(images).drawn if images >= FEWEST else None
+        self._drawn = resample(images).drawn if images >= FEWEST_FOR_INTERVAL else None
         self._parts: list[dict[str, np.ndarray]] = []
         self._whole: dict[str, np.ndarray] = {}
 
@@ -123,7 +138,10 @@ class MedianIntervals:
             return
         own = Trials(trials.responses[:, inside], trials.images)
         resampled = Resampled(predicted[:, inside], own, None if ncsnr is None else ncsnr[inside])
-        self._parts.append({name: values.astype(np.float32) for name, values in resampled(self._drawn).items()})
+        found = resampled(self._drawn)
+        if (np.bincount(trials.images) >= 3).sum() < FEWEST_FOR_INTERVAL:
+            found = {name: values for name, values in found.items() if name not in _OF_THREE}
+        self._parts.append({name: values.astype(np.float32) for name, values in found.items()})
 
     def of(self, vertices: Sequence[int], estimates: Mapping[str, float]) -> dict[str, Interval]:
         """Return the interval of each median over some of the vertices, by name.

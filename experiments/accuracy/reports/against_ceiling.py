@@ -17,6 +17,7 @@ from ...reporting.page import Picture, Section, SideBySide, Table
 from ...reporting.pictures import draw_brain, overview, shared_limits
 from ...reporting.results import note
 from ...reporting.statistics import NO_INTERVAL
+from ..uncertainty import too_few
 from .medians import CEILINGS, Intervals, Rows
 
 SCATTER, DISTRIBUTIONS = "r2_ceiling.png", "r2_rois.png"
@@ -86,10 +87,12 @@ def ceiling_section(
     if shown:
         subtitle = about([whose], roi, images=images, vertices=int((~np.isnan(r2)).sum()))
         _draw_rois(r2, ceiling, shown, intervals, output / DISTRIBUTIONS, subtitle, note(subject))
+        few = too_few(images)
+        ends = "" if few else " and the median's 95% bootstrap interval over images"
         caption = (
-            "Distribution of r² over each ROI's vertices (blue) with its median and the median's 95% bootstrap "
-            f"interval over images (black); grey: noise ceiling by {source}, from the lower to the upper quartile "
-            "over vertices, with its median. The number of vertices is in parentheses."
+            f"Distribution of r² over each ROI's vertices (blue) with its median{ends} (black); grey: noise ceiling "
+            f"by {source}, from the lower to the upper quartile over vertices, with its median. The number of "
+            f"vertices is in parentheses.{f' {images} images: {few}.' * bool(few)}"
         )
         parts.append(Picture(output / DISTRIBUTIONS, caption, settings))
     else:
@@ -142,7 +145,7 @@ def _draw_rois(
 ) -> None:
     figure = new_figure(0.85 + 0.17 * len(shown), "r² of ROIs under their noise ceiling", subtitle, small_print)
     axis = figure.subplots()
-    rows, largest = [], 0.0
+    rows, largest, bounded = [], 0.0, False
     for place, (name, mask) in enumerate(shown.items()):
         values, ceilings = r2[mask], ceiling[mask & ~np.isnan(ceiling)]
         row: list[Any] = [name, len(values), *np.percentile(values, _LEVELS)]
@@ -158,6 +161,7 @@ def _draw_rois(
             body = axis.violinplot(values, [place], orientation="horizontal", widths=0.8, showextrema=False)
             body["bodies"][0].set(color=_SHADE, alpha=0.55, linewidth=0, zorder=3)
         ends = intervals.get(name, {}).get("r2", NO_INTERVAL)
+        bounded |= not np.isnan(ends[0])
         axis.plot(ends, [place] * 2, color="black", linewidth=1, zorder=4)
         axis.plot(np.median(values), place, "o", color="black", markersize=2.2, zorder=5)
         rows.append([*row, *ends, *intervals.get(name, {}).get("noise_ceiling", NO_INTERVAL)])
@@ -167,7 +171,7 @@ def _draw_rois(
     axis.set(xlim=(0, 1.03 * largest), ylim=(len(shown) - 0.4, -0.6), xlabel="r² over images (share of variance)")
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(axis="y", length=0, labelsize=SMALLEST)
-    _key(axis)
+    _key(axis, bounded)
     columns = [
         "roi",
         "vertices",
@@ -178,11 +182,12 @@ def _draw_rois(
     save_figure(figure, path, columns, rows)
 
 
-def _key(axis: Any) -> None:
+def _key(axis: Any, bounded: bool) -> None:
     """Write what the band, the shade and the dot are below the axes."""
     axis.fill_betweenx([], [], [], color=_BAND, linewidth=0, label="noise ceiling: quartiles, median")
     axis.fill_betweenx([], [], [], color=_SHADE, alpha=0.55, linewidth=0, label="r² of vertices")
-    axis.plot([], [], "o-", color="black", markersize=2.2, linewidth=1, label="median and its 95% interval")
+    style, words = ("o-", "median and its 95% interval") if bounded else ("o", "median")
+    axis.plot([], [], style, color="black", markersize=2.2, linewidth=1, label=words)
     legend_below(axis, 2, center=0.35)
 
 
@@ -194,7 +199,7 @@ def _table(
     inside: Mapping[str, Bool[np.ndarray, " vertices"]],
     images: int,
 ) -> Table:
-    rows = []
+    rows, few = [], too_few(images)
     for name, row in medians.items():
         known = inside[name] & ~np.isnan(r2) & ~np.isnan(ceiling)
         cells: list[Any] = [name, row["vertices"]]
@@ -203,8 +208,8 @@ def _table(
         rows.append([*cells, 100 * float((r2 > ceiling)[known].mean()) if known.any() else np.nan])
     columns = ("ROI", "vertices", "r²", "95% of r²", "noise ceiling", "95% of noise ceiling", "above ceiling (%)")
     return Table(
-        f"Medians over vertices of r² and of its noise ceiling, with 95% bootstrap intervals over n = {images:,} "
-        "images; vertices whose r² is above their ceiling",
+        f"Medians over vertices of r² and of its noise ceiling{'' if few else ', with 95% bootstrap intervals'} over "
+        f"n = {images:,} images{f', {few}' * bool(few)}; vertices whose r² is above their ceiling",
         columns,
         rows,
     )

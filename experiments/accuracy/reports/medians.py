@@ -17,6 +17,7 @@ from ...reporting.pictures import draw_brain, draw_table, overview
 from ...reporting.results import note, origin
 from ...reporting.statistics import NO_INTERVAL, Interval
 from ..trials import Trials
+from ..uncertainty import too_few
 
 # Correlations that the table of ROIs draws, of what with what.
 COLUMNS = {
@@ -109,6 +110,7 @@ def key_numbers(medians: Rows, intervals: Intervals, images: int, ceiling: str) 
         Where the noise ceiling comes from, ``"trials"`` or ``"metadata"``.
     """
     titles = titles_of(medians["all vertices"])
+    few, counted = too_few(images), f"n = {images:,} images"
     columns = [name for title in titles.values() for name in (title, f"95% of {title}")]
     rows = []
     for name, row in medians.items():
@@ -117,9 +119,9 @@ def key_numbers(medians: Rows, intervals: Intervals, images: int, ceiling: str) 
         ]
         rows.append([name, row["vertices"], *cells, row["clipped"]])
     return Table(
-        f"Correlations (r), explained variance in per cent of the noise ceiling from {CEILINGS[ceiling]}; 95% "
-        f"bootstrap intervals over n = {images:,} images; number of vertices whose explained variance was clipped at "
-        "100",
+        f"Correlations (r), explained variance in per cent of the noise ceiling from {CEILINGS[ceiling]}; "
+        f"{f'{counted}, {few}' if few else f'95% bootstrap intervals over {counted}'}; number of vertices whose "
+        "explained variance was clipped at 100",
         ("ROI", "vertices", *columns, "clipped at 100"),
         rows,
     )
@@ -169,7 +171,9 @@ def summary(
         if row["clipped"]:
             lines[-1] += f"   ({row['clipped']} of {row['vertices']} vertices clipped at 100)"
     first = intervals["all vertices"]
-    if "r" in first:
+    if few := too_few(images):
+        lines.append(f"  {images} images: {few}")
+    elif "r" in first:
         lines.append(
             f"  95% intervals over {images} images, all vertices: r {first['r']}, explained variance "
             f"{first['explained_variance']} %; of ROIs in rois.csv"

@@ -53,6 +53,8 @@ class Person(NamedTuple):
         ROIs by hemisphere and name, the person's or the donor's.
     own_rois
         Whether the ROIs were given, and are not the donor's.
+    selection
+        How the vertices were chosen.
     """
 
     donor: Subject
@@ -66,6 +68,7 @@ class Person(NamedTuple):
     rows: dict[str, DonorRows]
     rois: Rois
     own_rois: bool
+    selection: Selection
 
     @property
     def regions(self) -> dict[str, Bool[np.ndarray, " vertices"]]:
@@ -153,6 +156,7 @@ def read_person(
         rows=donor_rows(donor, vertices),
         rois=donor.metadata.rois if own is None else own,
         own_rois=own is not None,
+        selection=selection,
     )
 
 

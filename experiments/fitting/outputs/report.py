@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ...accuracy.uncertainty import FEWEST_FOR_INTERVAL, too_few
 from ...reporting.command import Command
-from ...reporting.figures import remove_figure
+from ...reporting.figures import about, remove_figure, where
 from ...reporting.page import Picture, Section, Table, write_report
 from ...reporting.pictures import draw_brain
 from ...reporting.results import OUTLINED, note, origin
@@ -117,15 +118,23 @@ def _pictures(
     return pictures
 
 
+def _who(person: Person, numbers: Mapping[str, Any], vertices: int) -> str:
+    """Return the words below a figure's title."""
+    counts = {"test images": numbers["images"]["test"], "vertices": vertices}
+    return about([person.subject_id], where(person.selection), **counts)
+
+
 def _rois(person: Person, tested: Evaluation, numbers: Mapping[str, Any], output: Path) -> Picture:
     path = output / "rois.png"
-    title = f"Subject {person.subject_id}, n = {numbers['images']['test']:,} test images"
-    draw_rois(
-        *(tested.medians, tested.intervals, numbers["shuffled"]["r"], path), title=title, note=note(person.donor)
-    )
+    images = numbers["images"]["test"]
+    few = f"{images} test images: {too_few(images)}" if too_few(images) else ""
+    small_print = " · ".join(filter(None, (few, note(person.donor))))
+    who = _who(person, numbers, len(person.vertices))
+    words = {"title": "Test r of the fit in each ROI", "subtitle": who, "note": small_print}
+    draw_rois(tested.medians, tested.intervals, numbers["shuffled"]["r"], path, **words)
     caption = (
         f"Median test r of each ROI ({_whose(person)}) beside the donor's own prediction, the noise ceiling (the "
-        "root of the share of variance that can be predicted) and fits to shuffled images."
+        f"root of the share of variance that can be predicted) and fits to shuffled images.{f' {few}.' * bool(few)}"
     )
     return Picture(path, caption, {"fitted": numbers["stage"]})
 
@@ -145,9 +154,9 @@ def _table(tested: Evaluation, images: int) -> Table:
             ]
         )
     return Table(
-        f"Medians over vertices on n = {images:,} test images, with 95% bootstrap intervals over images; explained "
-        "variance in per cent of the noise ceiling; share of vertices with r > 0 at a false discovery rate of "
-        f"{ALPHA}",
+        f"Medians over vertices on n = {images:,} test images, "
+        f"{too_few(images) or 'with 95% bootstrap intervals over images'}; explained variance in per cent of the "
+        f"noise ceiling; share of vertices with r > 0 at a false discovery rate of {ALPHA}",
         (
             *("ROI", "vertices", "r", "95% of r", "ceiling's r", "expl. var. %", "95% of expl. var. %"),
             *(titles.get(name, name) for name in names),
@@ -175,11 +184,12 @@ def _controls(person: Person, tested: Evaluation, numbers: Mapping[str, Any]) ->
 def _curve(person: Person, tested: Evaluation, numbers: Mapping[str, Any], output: Path) -> list[Section]:
     curve, path = numbers["learning_curve"], output / "learning_curve.png"
     if not curve:
-        path.unlink(missing_ok=True)  # of an earlier run
+        remove_figure(path)  # of an earlier run
         return []
     medians = tested.medians["all vertices"]
-    title = f"Learning curve of the readout, subject {person.subject_id}"
-    draw_curve(curve, ceiling_r(medians), medians["r_donor"], path, title=title, note=note(person.donor))
+    words = {"title": "Test r of the readout by the number of training images", "note": note(person.donor)}
+    subtitle = _who(person, numbers, curve[0]["vertices"])
+    draw_curve(curve, ceiling_r(medians), medians["r_donor"], path, subtitle=subtitle, **words)
     caption = (
         f"Test r of readouts of {curve[0]['vertices']} evenly spaced vertices by the number of training images. A "
         "curve that still rises says that more images would help."
@@ -198,8 +208,8 @@ def _training(
         for name in ("training", "rf_shift", "layer_shift"):
             remove_figure(output / f"{name}.png")  # of an earlier run
         return []
-    title = f"Training, stage {numbers['stage']}, subject {person.subject_id}"
-    draw_training(curves, path, title=title, note=note(person.donor))
+    words = {"title": f"Training of the fit, stage {numbers['stage']}", "note": note(person.donor)}
+    draw_training(curves, path, subtitle=about([person.subject_id], where(person.selection)), **words)
     caption = (
         "Loss and validation r of each epoch; 0 is before training. Dots: the epochs whose parameters were averaged."
     )
@@ -247,10 +257,13 @@ def methods(person: Person, tested: Evaluation, numbers: Mapping[str, Any]) -> s
     """Return a paragraph for a Methods section, with the numbers filled in."""
     counts, trials, row = numbers["images"], numbers["trials"], tested.medians["all vertices"]
     ends = tested.intervals["all vertices"]
+    interval = f"95% CI by bootstrap over images {ends.get('r', NO_INTERVAL)}"
+    explained = f" (95% CI {ends.get('explained_variance', NO_INTERVAL)})"
+    if counts["test"] < FEWEST_FOR_INTERVAL:
+        interval, explained = f"no CI, for which {counts['test']} images are too few", ""
     ceiling = (
         f"The noise ceiling was estimated from repeated images (median ncsnr {_median(person.measured.ncsnr):.3f}); "
-        f"the model explained a median of {row['explained_variance']:.1f}% of the explainable variance (95% CI "
-        f"{ends.get('explained_variance', NO_INTERVAL)})."
+        f"the model explained a median of {row['explained_variance']:.1f}% of the explainable variance{explained}."
         if not math.isnan(row["explained_variance"])
         else "No image was shown twice, so that no noise ceiling is given."
     )
@@ -265,7 +278,7 @@ def methods(person: Person, tested: Evaluation, numbers: Mapping[str, Any]) -> s
         "were sampled at each vertex's receptive-field center and mixed by its layer weights, and their readout was "
         "a ridge regression with an unpenalized intercept, whose penalty was chosen for each vertex by leave-one-out "
         f"over the training images.{_trained(numbers)} On the test images the median correlation over vertices was "
-        f"{row['r']:.3f} (95% CI by bootstrap over images {ends.get('r', NO_INTERVAL)}), against "
+        f"{row['r']:.3f} ({interval}), against "
         f"{row['r_donor']:.3f} for the donor's own prediction and {numbers['shuffled']['r']:.3f} for fits to "
         f"shuffled images. {ceiling} {100 * row['predictable']:.0f}% of the vertices were predictable (one-sided t "
         f"test, false discovery rate {ALPHA}). ROIs were {_whose(person)}."

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from ....files.csv_tables import write_table
 from ....files.disk import explained
 from ....vertices import HEMISPHERES
+from ...accuracy.uncertainty import too_few
 from ...reporting.command import Command
 from ...reporting.results import origin, provenance, write_results
 from ...reporting.statistics import CONFIDENCE, NO_INTERVAL, mean_interval
@@ -173,9 +174,14 @@ def _summary(person: Person, tested: Evaluation, numbers: Mapping[str, Any], out
         cells = [math.sqrt(row[key]) if key == "noise_ceiling" else row[key] for key in titles]
         lines.append(f"  {name:<14}{row['vertices']:>9}" + "".join(f"{cell:>14.3f}" for cell in cells))
     first, shuffled = tested.intervals["all vertices"], numbers["shuffled"]
+    ends = (
+        f"95% intervals over test images, all vertices: r {first.get('r', NO_INTERVAL)}, explained variance "
+        f"{first.get('explained_variance', NO_INTERVAL)} %"
+    )
+    if few := too_few(counts["test"]):
+        ends = f"{counts['test']} test images: {few}"
     lines += [
-        f"  95% intervals over test images, all vertices: r {first.get('r', NO_INTERVAL)}, explained variance "
-        f"{first.get('explained_variance', NO_INTERVAL)} %; predictable: share with q < {ALPHA}",
+        f"  {ends}; predictable: share with q < {ALPHA}",
         f"  shuffled images: mean r {shuffled['r']:.3f} ({shuffled['permutations']} permutations, "
         f"{shuffled['vertices']} vertices)",
         *(f"  {row['images']:>6} training images: r {row['r']:.3f}" for row in numbers["learning_curve"]),

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import berg_jax
-from berg_jax import Selection, Subject
+from berg_jax import BERG, Selection, Subject
 from berg_jax.cli.app import app
 from berg_jax.demo import images as drawings
 from berg_jax.demo.geography import PREFERENCES
@@ -22,11 +22,14 @@ from berg_jax.experiments import ExperimentResult
 from berg_jax.experiments.fitting import fit
 from berg_jax.experiments.fitting.outputs.evaluation import evaluate, parse_sizes
 from berg_jax.model.checkpoint import read_part
+from berg_jax.published import MODEL_ID
+from berg_jax.published.berg_dir import subjects_sentence
 from berg_jax.published.metadata import noise_ceiling
 from berg_jax.vertices import Vertices
 
 from ...conftest import changed
 from ...kills import Program
+from ..reporting.standing import check_figure
 from .people import IMAGES, ONE, REPEATS, Data, write_person
 
 
@@ -94,12 +97,34 @@ def test_its_results(fitted: ExperimentResult) -> None:
     np.testing.assert_allclose(values["learning_curve"][0]["r"], values["medians"]["all vertices"]["r"], atol=1e-5)
     assert values["shuffled"]["permutations"] == 20
     page = (fitted.output / "report.html").read_text()
-    for words in ("For a Methods section", "Shuffled images", "Learning curve", "left_out.csv"):
+    few = "too few for an interval (at least 10)"
+    for words in (
+        "For a Methods section",
+        "Shuffled images",
+        "Learning curve",
+        "left_out.csv",
+        f"n = 6 test images, {few}",
+    ):
         assert words in page
+    assert "no CI, for which 6 images are too few" in page
+    assert f"6 test images: {few}" in fitted
+    for name in ("rois", "learning_curve"):
+        check_figure(fitted.output / f"{name}.png")
     config = json.loads((fitted.output / "config.json").read_text())
     assert config["settings"]["donor"] == 2
     assert "--donor 2" in config["command"]
     assert "--subject-id 9" in config["command"]
+
+
+def test_its_folder_says_who_is_there_and_how_to_load_the_person(fitted: ExperimentResult) -> None:
+    output = fitted.output
+    assert subjects_sentence(output) == f"Subjects in {output}: 9."
+    rule = r"^Subject must be one of \[1, 2, 3, 4, 5, 6, 7, 8\], got 9"
+    with pytest.raises(InvalidParameterError, match=rule) as raised:
+        BERG(output).get_encoding_model(MODEL_ID, subject=9)
+    assert f"berg_jax.load('{output}', 9)" in str(raised.value)
+    with pytest.raises(InvalidParameterError, match=r"got 10\. Give subject=1, for example\.$"):
+        BERG(output).get_encoding_model(MODEL_ID, subject=10)
 
 
 @pytest.mark.nightly
