@@ -70,7 +70,7 @@ def synthesize(
         Literal["diffusion"] | None,
         typer.Option(help="Prior to draw the images from, guided by the goal (default: none, gradient ascent)"),
     ] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 2)")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale of --prior (default: 3)")] = None,
     held_out: Annotated[
         list[int] | None,
         typer.Option(help="Subject that takes no part, in whose model the images are judged; repeat it for more."),
@@ -254,7 +254,7 @@ def vary(
     selection: _Thresholds,
     scale: Annotated[
         list[float] | None,
-        typer.Option(help="Guidance scale; repeat it for more, ascending (default: -1, -0.5, 0, 0.5 and 1)"),
+        typer.Option(help="Guidance scale; repeat it for more, ascending (default: -1, -0.25, 0, 0.25 and 1)"),
     ] = None,
     strength: Annotated[
         float, typer.Option(help="Share of the noise levels that the photograph passes, above 0 to 1.")

@@ -100,7 +100,7 @@ def synthesize(
         in place of gradient ascent (:func:`~berg_jax.experiments.synthesis.priors.sample`). Of the recipe, only the
         steps and the seed count, and a break starts it anew.
     guidance
-        Guidance scale of the prior; by default 2.
+        Guidance scale of the prior; by default 3.
     held_out
         Numbers of subjects of the same directory that take no part, in whose models the images are judged.
     n

@@ -10,7 +10,7 @@ from ...errors import InvalidParameterError
 from ...stream.images import Fit
 
 Kind = Literal["pixels", "fourier", "phases"]
-GUIDANCE = 2.0  # scale at which all planted areas of the demo are driven past natural images, by images of the prior
+GUIDANCE = 3.0  # scale at which all planted areas of the demo are driven past natural images, by images of the prior
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from .features import class_token
 from .variation import vary
 
 _PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
-SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+SCALES = (-1.0, -0.25, 0.0, 0.25, 1.0)
 
 
 def make_variations(

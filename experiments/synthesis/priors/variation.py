@@ -50,7 +50,7 @@ def vary(
     objective: Callable[..., Array],
     photograph: Num[np.ndarray, "3 height width"],
     *,
-    scales: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0),
+    scales: Sequence[float] = (-1.0, -0.25, 0.0, 0.25, 1.0),
     strength: float = 0.5,
     matched: bool = True,
     radius: float | None = None,

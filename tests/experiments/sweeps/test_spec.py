@@ -51,9 +51,9 @@ def test_each_experiment_has_defaults_of_its_own() -> None:
     assert (metamer["steps"], metamer["apart"]) == (4096, 0)
     assert explain["method"] == "integrated-gradients"
     guided = parsed('grid = {prior = ["diffusion"]}').trials[0]
-    assert (guided.settings["guidance"], guided.settings["steps"]) == (2, 256)
+    assert (guided.settings["guidance"], guided.settings["steps"]) == (3, 256)
     # A default is the same trial as the same value written out.
-    assert parsed('grid = {prior = ["diffusion"], guidance = [2]}').trials == [guided]
+    assert parsed('grid = {prior = ["diffusion"], guidance = [3]}').trials == [guided]
 
 
 def test_grid_zip_and_random_are_combined() -> None:

@@ -72,7 +72,7 @@ def test_guided_samples_drive_the_area_and_stay_near_the_drawings(
 ) -> None:
     model, weights, responses = areas
     objective = objectives.mean(weights[area])
-    found = priors.sample(diffusion, N, model=model, objective=objective, scale=2.0, steps=40)
+    found = priors.sample(diffusion, N, model=model, objective=objective, steps=40)
     best = found.values.max()
     rank = percentile(np.array([best]), responses @ weights[area])[0]
     # Gradient ascent up to the same score: the first look whose value reaches the guided samples' best.
