@@ -126,8 +126,8 @@ def make_competition(
     labels = list(expressions)
     if rivals[1] is not subject:
         places = ["", "" if against_berg_dir is None else f" of {Path(against_berg_dir).name}"]
-        own = ["", ""] if len(set(expressions)) == 1 else [f"{one}, " for one in expressions]
-        labels = [f"{roi}subject {n}{place}" for roi, n, place in zip(own, numbers, places, strict=True)]
+        prefixes = ["", ""] if len(set(expressions)) == 1 else [f"{one}, " for one in expressions]
+        labels = [f"{prefix}subject {n}{place}" for prefix, n, place in zip(prefixes, numbers, places, strict=True)]
     word = dict(zip(("first", "second"), labels, strict=True))
     names = ["start", *(f"{word[moved]} {how}, {word[held]} held" for held, moved, how in _MOVES)]
     stems = ["start", *(f"{moved}_{how}" for _, moved, how in _MOVES)]
@@ -163,10 +163,11 @@ def make_competition(
     ]
     save_figure(sheet, output / "images.png", columns, rows)
     draw_competition(values, labels, output / "responses.png", subtitle=about_it, note=small_print)
+    drift = max(abs(values[0, 1:3] - values[0, 0]).max(), abs(values[1, 3:] - values[1, 0]).max())
     lead = (
         f"Images that tell {labels[0]} from {labels[1]}{origin(subject)}: while the first is held, the second goes "
         f"from {values[1, 2]:.2f} to {values[1, 1]:.2f} z; while the second is held, the first goes from "
-        f"{values[0, 4]:.2f} to {values[0, 3]:.2f} z."
+        f"{values[0, 4]:.2f} to {values[0, 3]:.2f} z. What is held moves by at most {drift:.2g} z."
     )
     tiles = [(output / f"{stem}.png", own) for stem, own in zip(stems, lines, strict=True)]
     write_report(

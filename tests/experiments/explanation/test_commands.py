@@ -119,6 +119,7 @@ def test_a_competition_has_four_images_and_a_report(complement: Golden, picture:
     subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v", "--against", "OFA")
     said = run("compete", picture, *subject, "--fit-images", "pad", "--steps", 8, "--step", 4, "--output", output)
     assert "Images that tell V3v from OFA: while" in said
+    assert "What is held moves by at most 0." in said
     facts = numbers(output)
     assert facts["images"] == ["start", "second_raised", "second_lowered", "first_raised", "first_lowered"]
     model = berg_jax.Subject(complement.folder, complement.subject)
