@@ -72,12 +72,19 @@ class Person(NamedTuple):
 
     @property
     def regions(self) -> dict[str, Bool[np.ndarray, " vertices"]]:
-        """Masks of the fitted vertices by ROI, without those that are then empty."""
+        """Masks of the fitted vertices by ROI, without those that are then empty.
+
+        Where the selection names ROIs, others of which it holds only a part are left out, as a part is not that ROI.
+        """
         size, fitted = self.vertices.hemisphere_size, self.vertices.global_indices
+        named = isinstance(self.selection.roi, str | list | tuple)
+        sides = [h for h in HEMISPHERES if self.selection.hemisphere in ("both", h)]
         masks = {}
         for name in self.rois["lh"] | self.rois["rh"]:
-            halves = [self.rois[h].get(name, np.array([], np.int64)) + n * size for n, h in enumerate(HEMISPHERES)]
-            masks[name] = np.isin(fitted, np.concatenate(halves))
+            halves = [self.rois[h].get(name, np.array([], np.int64)) + HEMISPHERES.index(h) * size for h in sides]
+            inside = np.concatenate(halves)
+            if not named or np.isin(inside, self.chosen.global_indices).all():
+                masks[name] = np.isin(fitted, inside)
         return {name: mask for name, mask in masks.items() if mask.any()}
 
     @property

@@ -20,6 +20,7 @@ from berg_jax.demo.stimuli import CATEGORIES
 from berg_jax.errors import InvalidParameterError, ModelNotFoundError, ResourceError
 from berg_jax.experiments import ExperimentResult
 from berg_jax.experiments.fitting import fit
+from berg_jax.experiments.fitting.inputs.person import Person
 from berg_jax.experiments.fitting.outputs.evaluation import evaluate, parse_sizes
 from berg_jax.model.checkpoint import read_part
 from berg_jax.published import MODEL_ID
@@ -307,3 +308,23 @@ def test_planted_responses_of_a_demo_person_are_found(demo: Path, tmp_path: Path
     assert abs(found.values["shuffled"]["r"]) < 0.02
     assert predictable[preferring].mean() > 0.95
     assert predictable[noise].mean() < 0.1
+
+
+def test_a_roi_of_which_the_selection_holds_a_part_is_no_row(data: Data) -> None:
+    """Of ROIs that overlap, only those that a selection by name holds whole are shown; without names all are."""
+    rois = {
+        "lh": {"A": np.array([0, 1]), "B": np.array([1, 2, 3])},
+        "rh": {"A": np.array([4]), "C": np.array([], int)},
+    }
+    size = data.donor.hemisphere_size
+    chosen = Vertices(np.array([0, 1]), np.array([4]), size)
+    fitted = Vertices(np.array([0, 1]), np.array([], int), size)  # a vertex was left out after
+    blank = dict.fromkeys(Person._fields)
+    for selection, names in (
+        (Selection("A"), {"A"}),
+        (Selection("A", hemisphere="lh"), {"A"}),
+        (Selection(), {"A", "B"}),
+    ):
+        person = Person(**{**blank, "rois": rois, "vertices": fitted, "chosen": chosen, "selection": selection})
+        assert set(person.regions) == names
+        np.testing.assert_array_equal(person.regions["A"], [True, True])
