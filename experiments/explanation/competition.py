@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from ...errors import InvalidParameterError
+from ...errors import InvalidParameterError, ValidationError
 from ...model.images import check_values
 from ..synthesis.ascent import Model
 from ..synthesis.functions import Function, as_function
@@ -69,6 +69,8 @@ def compete(
         It is no image in 0–255.
     InvalidParameterError
         A number is not above 0.
+    ValidationError
+        An image is not finite.
 
     See Also
     --------
@@ -103,6 +105,8 @@ def compete(
             length = jnp.asarray(sign * step / SLOPE, float)
             images.append(np.asarray(_moved(sides[held], sides[moved], latent, length, jnp.zeros(steps)))[0])
     images = np.stack(images)
+    if not np.isfinite(images).all():
+        raise ValidationError("An image is not finite: give shorter steps, or precision float32.")
     values = [
         np.asarray(jax.lax.map(lambda one, side=side: side(one[None])[0], jnp.asarray(images))) for side in sides
     ]

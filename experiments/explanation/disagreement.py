@@ -30,6 +30,7 @@ from ..synthesis.parametrizations.photographs import read_one
 from .competition import compete
 
 _PROVENANCE = ("subject", "weights", "identity", "inputs", "versions", "devices", "date")
+_HELD = 0.05  # most that a held response moves, as a share of what the other does
 _MOVES = [  # which side is held, which is moved, and where to: in the order of a Competition's images
     (held, moved, where)
     for held, moved in (("first", "second"), ("second", "first"))
@@ -169,6 +170,8 @@ def make_competition(
         f"from {values[1, 2]:.2f} to {values[1, 1]:.2f} z; while the second is held, the first goes from "
         f"{values[0, 4]:.2f} to {values[0, 3]:.2f} z. What is held moves by at most {drift:.2g} z."
     )
+    if drift > _HELD * min(np.ptp(values[1, :3]), np.ptp(values[0, [0, 3, 4]])):
+        lead += f" It is NOT held, which is below {_HELD:.0%} of what the other moves: give shorter steps (--step)."
     tiles = [(output / f"{stem}.png", own) for stem, own in zip(stems, lines, strict=True)]
     write_report(
         output,

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import berg_jax
 from berg_jax.cli.app import app
 from berg_jax.errors import ResourceError
+from berg_jax.experiments.explanation import disagreement
 from berg_jax.experiments.reporting.command import Command
 from berg_jax.experiments.reporting.earlier import require_same_run
 from berg_jax.experiments.reporting.page import write_report
@@ -114,12 +115,15 @@ def test_metamers_have_their_errors_and_a_report(complement: Golden, picture: Pa
 
 
 @pytest.mark.nightly
-def test_a_competition_has_four_images_and_a_report(complement: Golden, picture: Path, tmp_path: Path) -> None:
+def test_a_competition_has_four_images_and_a_report(
+    complement: Golden, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "out"
     subject = ("--berg-dir", complement.folder, "--subject", complement.subject, "--roi", "V3v", "--against", "OFA")
     said = run("compete", picture, *subject, "--fit-images", "pad", "--steps", 8, "--step", 4, "--output", output)
     assert "Images that tell V3v from OFA: while" in said
     assert "What is held moves by at most 0." in said
+    assert "NOT held" not in said
     facts = numbers(output)
     assert facts["images"] == ["start", "second_raised", "second_lowered", "first_raised", "first_lowered"]
     model = berg_jax.Subject(complement.folder, complement.subject)
@@ -137,6 +141,8 @@ def test_a_competition_has_four_images_and_a_report(complement: Golden, picture:
     assert [float(cell) for cell in rows[2][1:]] == pytest.approx([first[1], second[1]], rel=1e-4)
     check_figure(output / "images.png")
     assert (output / "report.html").exists()
+    monkeypatch.setattr(disagreement, "_HELD", 0.0)  # so that any movement is too much
+    assert "It is NOT held" in run("compete", "--config", output / "config.json", picture, "--output", output)
 
 
 @pytest.mark.nightly

@@ -114,6 +114,16 @@ def test_metamers_of_one_vertex_have_no_scale() -> None:
         metamers(lambda images: model(images)[:, :1], IMAGE, show_progress=False)
 
 
+def test_a_competition_whose_images_are_lost_is_refused() -> None:
+    def broken(images: jax.Array) -> jax.Array:
+        return jnp.sqrt(images.mean(axis=(1, 2, 3)) - 1e9)[:, None]
+
+    with pytest.raises(ValidationError, match="not finite"):
+        compete(
+            (broken, objectives.mean(np.ones(1))), (model, objectives.mean(np.eye(2 * PIXELS)[0])), IMAGE, steps=2
+        )
+
+
 def test_competition_holds_one_side_and_moves_the_other() -> None:
     first, second = (objectives.mean(np.eye(2 * PIXELS)[index]) for index in (0, 1))
     found = compete((model, first), (model, second), IMAGE, steps=24, step=2.0)
